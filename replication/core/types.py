@@ -1,0 +1,143 @@
+"""The words of replication as types. See docs/glossary.md; nothing here does I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+NodeId = str
+"""32 lower-case hex characters, made once by `init` or at enrolment and never changed."""
+
+GENESIS_HASH = bytes(32)
+"""Chain hash before the first request."""
+
+
+class Epoch(NamedTuple):
+    """One term of office. Compared as a pair: the number first, then the node id."""
+
+    number: int
+    node: NodeId
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.node[:8]}" if self.node else str(self.number)
+
+
+NO_EPOCH = Epoch(0, "")
+"""Lower than every epoch in which a master took office."""
+
+
+class Position(NamedTuple):
+    """A place in the history: the epoch and chain hash of request `sequence`; sequence 0 is before the first."""
+
+    epoch: Epoch
+    sequence: int
+    hash: bytes
+
+
+ORIGIN = Position(NO_EPOCH, 0, GENESIS_HASH)
+
+
+class Role(StrEnum):
+    """What people call a node. The finer word is `State`."""
+
+    NONE = "none"
+    MASTER = "master"
+    STANDBY = "standby"
+
+
+class State(StrEnum):
+    """The states of `roles.TABLE`; persisted in the control file before they are acted on."""
+
+    INIT = "INIT"
+    COPYING = "COPYING"
+    SYNCING = "SYNCING"
+    IN_SYNC = "IN_SYNC"
+    PROMOTING = "PROMOTING"
+    MASTER = "MASTER"
+    ALONE = "ALONE"
+    HANDING_OFF = "HANDING_OFF"
+    RESUMING = "RESUMING"
+    DEMOTED = "DEMOTED"
+    FORKED = "FORKED"
+
+
+IN_OFFICE = frozenset({State.MASTER, State.ALONE, State.HANDING_OFF})
+
+
+class Mode(StrEnum):
+    """What happens when the standby is lost. `etcd` comes with its own issue."""
+
+    STRICT = "strict"
+    AVAILABLE = "available"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """File Replication Requests: journaled here and not yet reported durable by the standby."""
+
+    requests: int
+    bytes: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """What this node knows of another. Sequences are the peer's own reports; `last_seen_s` is an age, in seconds."""
+
+    node: NodeId
+    role: Role
+    state: State
+    address: str
+    connected: bool
+    received: int
+    fsynced: int
+    applied: int
+    checksum: int | None
+    lag_requests: int | None
+    lag_bytes: int | None
+    lag_seconds: float | None
+    last_seen_s: float | None
+    clock_skew_s: float | None = None
+    disk_free_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One consistent look at a node. `backlog` is None when it is unknown: never a stale 0.
+
+    `waiting_for` is a sentence for people when the node cannot go on by itself, else "".
+    `commit_sequence` is durable wherever the mode demands it; on a standby, the highest it has been told.
+    `copy` is progress of a COMPARE, 0.0 to 1.0, or None.
+    """
+
+    cluster: str
+    node: NodeId
+    name: str
+    role: Role
+    state: State
+    epoch: Epoch
+    position: Position
+    commit_sequence: int
+    applied_sequence: int
+    checksum: int
+    mode: Mode
+    in_sync: bool
+    alone_since: float | None
+    master: NodeId | None
+    backlog: Backlog | None
+    backlog_age_s: float | None
+    backlog_proof: str
+    peers: tuple[PeerStatus, ...] = ()
+    waiting_for: str = ""
+    copy: float | None = None
+    forks: int = 0
+    gates: tuple[str, ...] = field(default=())
+
+
+class Refused(Exception):
+    """An operation was refused and nothing changed. `code` is stable; the text names what to do next."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code

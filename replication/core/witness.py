@@ -1,0 +1,101 @@
+"""The rule by which a witness answers (design/replication, Modes and witnesses). Pure: the agent makes it durable.
+
+A witness fsyncs the record that a rule returns before it sends the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from replication.core.types import NO_EPOCH, Epoch, NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessRecord:
+    """What one witness remembers. `alone` names the node that may acknowledge alone, "" for nobody."""
+
+    epoch: Epoch = NO_EPOCH
+    alone: NodeId = ""
+    alone_epoch: Epoch = NO_EPOCH
+    counter: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A node asks for office in `epoch`; `seen` is the highest epoch that its own journal or last office holds.
+
+    `last_sequence` is the last request of the claimant's last office. `forced` is an operator's recorded leave to
+    claim although another node was granted an epoch that the claimant never saw (--allow-data-loss).
+    """
+
+    epoch: Epoch
+    seen: Epoch
+    last_sequence: int
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessAnswer:
+    """`record` is what the witness held *before* the claim: its `alone` answers the question of loss."""
+
+    granted: bool
+    record: WitnessRecord
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessVerdict:
+    """Answers of all witnesses together. `alone` is a node that a witness knows to write alone, or ""."""
+
+    asked: int
+    answered: int
+    granted: int
+    highest: Epoch = NO_EPOCH
+    alone: NodeId = ""
+    unknown_since_s: float | None = None
+
+    @property
+    def has_majority(self) -> bool:
+        """True when more than half of all configured witnesses granted; never with none configured."""
+        return self.granted * 2 > self.asked
+
+
+def decide_claim(record: WitnessRecord, claim: Claim) -> tuple[WitnessRecord, WitnessAnswer]:
+    """Grant a strictly higher epoch unless another node holds one that the claimant never saw.
+
+    Granting makes the witness refuse every ALONE of a lower epoch. A refusal stores nothing. The same claim asked
+    again is granted again.
+    """
+    if claim.epoch == record.epoch:
+        return record, WitnessAnswer(True, record)
+    unseen = record.epoch.node != claim.epoch.node and record.epoch > claim.seen
+    if claim.epoch <= record.epoch or (unseen and not claim.forced):
+        return record, WitnessAnswer(False, record)
+    return replace(record, epoch=claim.epoch, counter=0), WitnessAnswer(True, record)
+
+
+def decide_alone(
+    record: WitnessRecord, epoch: Epoch, alone: NodeId, counter: int
+) -> tuple[WitnessRecord, bool]:
+    """Record who writes alone in `epoch`. Refused for an epoch below the granted one or a counter not above the last.
+
+    An epoch above the recorded one is adopted: the office was granted by the standby instead.
+    """
+    if epoch < record.epoch:
+        return record, False
+    if epoch == record.epoch and counter <= record.counter:
+        same = counter == record.counter and alone == record.alone and epoch == record.alone_epoch
+        return record, same
+    return WitnessRecord(epoch, alone, epoch, counter), True
+
+
+def combine(answers: list[WitnessAnswer], asked: int, unknown_since_s: float | None = None) -> WitnessVerdict:
+    """Fold the answers of those who replied. `asked` counts all configured witnesses, silent ones included."""
+    newest = max(answers, key=lambda a: (a.record.alone_epoch, a.record.counter), default=None)
+    return WitnessVerdict(
+        asked=asked,
+        answered=len(answers),
+        granted=sum(a.granted for a in answers),
+        highest=max((a.record.epoch for a in answers), default=NO_EPOCH),
+        alone=newest.record.alone if newest else "",
+        unknown_since_s=unknown_since_s,
+    )
