@@ -1,0 +1,186 @@
+"""Settings of one node: flags, then `UNDERSTUDY_*`, then `understudy.toml` in the data directory. Not replicated."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+CONFIG_FILE = "understudy.toml"
+SYSTEM_DATA = Path("/var/lib/understudy")
+DEFAULT_PORT = 8008
+DEFAULT_CLUSTER_PORT = 8009
+
+
+class ConfigError(Exception):
+    """Settings cannot be used. The text has one line for each mistake, each naming its place; exit code 78."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`host` is where the ports listen, `address` how others reach this node (what the roster and certificate say).
+
+    `standby_timeout_s` is how long a silent standby is waited for; `mode` is `available` or `strict`.
+    """
+
+    data: Path
+    host: str = "0.0.0.0"
+    address: str = ""
+    port: int = DEFAULT_PORT
+    cluster_port: int = DEFAULT_CLUSTER_PORT
+    behind_proxy: bool = False
+    mode: str = "available"
+    standby_timeout_s: float = 10.0
+    log_level: str = "info"
+    test_clock_offset_s: float = 0.0
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be a text that is not empty")
+    return value.strip()
+
+
+def _one_of(*allowed: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return str(value)
+
+    return check
+
+
+def _port(value: Any) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = -1
+    if isinstance(value, bool) or not 0 <= number <= 65535:
+        raise ValueError("must be a port, 1 to 65535 (0: any free one)")
+    return number
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if str(value).lower() not in words:
+        raise ValueError("must be true or false")
+    return words[str(value).lower()]
+
+
+def _seconds(low: float) -> Callable[[Any], float]:
+    def check(value: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ValueError("must be a number of seconds") from None
+        if not number >= low:
+            raise ValueError(f"must be at least {low:g} seconds")
+        return number
+
+    return check
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "host": _text,
+    "address": _text,
+    "port": _port,
+    "cluster_port": _port,
+    "behind_proxy": _flag,
+    "mode": _one_of("available", "strict"),
+    "standby_timeout_s": _seconds(1.0),
+    "log_level": _one_of("debug", "info", "warning", "error"),
+    "test_clock_offset_s": _seconds(-1e9),
+}
+
+
+def read_config(data: Path, flags: Mapping[str, Any], environ: Mapping[str, str], file_text: str) -> Config:
+    """Put the settings together; a flag of None was not given. Raises `ConfigError` with every mistake at once."""
+    problems: list[str] = []
+    sources: list[tuple[str, Mapping[str, Any]]] = [("file", _file_values(data, file_text, problems))]
+    sources.append(("environment", {n: environ[_variable(n)] for n in CHECKS if environ.get(_variable(n))}))
+    sources.append(("flags", {name: value for name, value in flags.items() if value is not None}))
+    values: dict[str, Any] = {}
+    for source, given in sources:
+        for name, value in given.items():
+            try:
+                values[name] = CHECKS[name](value)
+            except ValueError as error:
+                problems.append(f"{_place(source, data, name)}: {value!r} {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    config = Config(data=data, **values)
+    return _checked_proxy(config)
+
+
+def load_config(data: Path, flags: Mapping[str, Any]) -> Config:
+    """`read_config` with this process's environment and the directory's file, when there is one."""
+    path = data / CONFIG_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    return read_config(data, flags, os.environ, text)
+
+
+def _checked_proxy(config: Config) -> Config:
+    """Plain HTTP is for a proxy on this machine alone."""
+    if not config.behind_proxy:
+        return config
+    if config.host == "0.0.0.0":
+        return Config(**{f.name: getattr(config, f.name) for f in fields(config)} | {"host": "127.0.0.1"})
+    if not _is_loopback(config.host):
+        raise ConfigError(
+            f"--behind-proxy serves plain HTTP, so it listens on loopback only; --host {config.host} is not. "
+            "Leave --host out, or leave --behind-proxy out"
+        )
+    return config
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _file_values(data: Path, text: str, problems: list[str]) -> Mapping[str, Any]:
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problems.append(f"{data / CONFIG_FILE}: {error}")
+        return {}
+    known = {name: value for name, value in values.items() if name in CHECKS}
+    for name in values.keys() - known.keys():
+        problems.append(f"{data / CONFIG_FILE}: {name}: there is no such setting (known: {', '.join(CHECKS)})")
+    return known
+
+
+def _variable(name: str) -> str:
+    return f"UNDERSTUDY_{name.upper()}"
+
+
+def _place(source: str, data: Path, name: str) -> str:
+    if source == "flags":
+        return f"--{name.replace('_', '-')}"
+    return _variable(name) if source == "environment" else f"{data / CONFIG_FILE}: {name}"
+
+
+def data_directory(given: str | None, environ: Mapping[str, str]) -> Path:
+    """Where a node lives: `--data`, `UNDERSTUDY_DATA`, /var/lib/understudy, ~/.local/share/understudy.
+
+    The system's directory is taken when it exists or this user is root.
+    """
+    chosen = given or environ.get("UNDERSTUDY_DATA")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if SYSTEM_DATA.is_dir() or os.geteuid() == 0:
+        return SYSTEM_DATA
+    return Path("~/.local/share/understudy").expanduser()
