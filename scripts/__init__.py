@@ -1,0 +1,1 @@
+"""What people type: the commands, and what a checkout needs to run them."""
