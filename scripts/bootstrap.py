@@ -1,8 +1,8 @@
-"""Make `.venv` ready for a checkout: `python3 -m scripts.bootstrap run|test`; the scripts beside this file call it.
+"""Make `.venv` ready for a checkout: `python3 -m scripts.bootstrap run|test`; the scripts beside it call it.
 
-Standard library only, in the syntax of Python 3.8: an old Python gets a sentence instead of a traceback. Touches
-`.venv`, and as root the Debian packages named below; nothing else. When the lock file, this file, pyproject.toml and
-the Python are the same as at the last success, it does nothing and downloads nothing.
+Standard library only, in the syntax of Python 3.8: an old Python gets a sentence instead of a traceback.
+Touches `.venv`, and as root the Debian packages named below; nothing else. When the lock file, this file,
+pyproject.toml and the Python are the same as at the last success, it does nothing and downloads nothing.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def install_requirements(uv: str | None, lock: str) -> None:
         uv, "pip", "install", "--quiet", "--no-cache", "--python", PYTHON, "--require-hashes", "-r", lock
     ):
         return
-    if not run(PYTHON, "-m", "pip", "--version"):
+    if not run(PYTHON, "-c", "import pip"):
         run(PYTHON, "-m", "ensurepip", "--upgrade")
     options = ("--quiet", "--no-cache-dir", "--disable-pip-version-check", "--require-hashes")
     if not run(PYTHON, "-m", "pip", "install", *options, "-r", lock):

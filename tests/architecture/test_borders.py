@@ -1,0 +1,228 @@
+"""The borders between the parts, read from the imports. docs/architecture.md says why each is where it is."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import CODE, ROOT, Import, Source, report, sources
+
+# Each part and the modules it is made of; the longest match decides. A part may always import itself.
+PARTS = {
+    "replication": "replication",
+    "replication.core": "replication core",
+    "replication.core.types": "replication words",
+    "replication.core.witness": "replication words",
+    "server": "common",
+    "server.errors": "common",
+    "server.clock": "common",
+    "server.config": "common",
+    "server.tls": "trust",
+    "server.enrolment": "trust",
+    "server.identity": "trust",
+    "server.core": "core",
+    "server.storage": "storage",
+    "server.actions": "actions",
+    "server.scheduler": "scheduler",
+    "server.fleet": "fleet",
+    "server.swap": "swap",
+    "server.office": "office",
+    "server.cluster_port": "cluster port",
+    "server.agent": "agent",
+    "server.web": "web",
+    "server.app": "app",
+    "scripts": "scripts",
+}
+SHELL = {"common", "core", "storage", "replication words"}
+IN_OFFICE = SHELL | {"actions", "replication"}
+MAY_IMPORT = {
+    "replication words": set(),
+    "replication core": {"replication words"},
+    "replication": {"replication core", "replication words"},
+    "common": {"core", "replication words"},
+    "trust": {"common", "core"},
+    "core": {"replication words"},
+    "storage": {"core", "common"},
+    "actions": {"core", "storage", "common", "trust", "replication", "replication words"},
+    "scheduler": IN_OFFICE,
+    "fleet": IN_OFFICE,
+    "swap": IN_OFFICE,
+    "office": IN_OFFICE | {"scheduler", "fleet", "swap", "trust"},
+    "cluster port": IN_OFFICE | {"scheduler", "fleet", "swap", "office", "trust"},
+    "agent": {"common", "core", "trust", "replication words"},
+    "web": SHELL | {"actions", "trust", "replication"},
+    "app": set(PARTS.values()) - {"scripts"},
+    "scripts": {"app", "common", "trust", "core", "agent", "replication words"},
+}
+# What a package shows to the others.
+SHOWN = {
+    "replication": {"replication", "replication.node", "replication.store", "replication.ports"},
+}
+PURE_LIBRARIES = {"msgspec", "cronsim", "zoneinfo", "holidays"}
+NOT_PURE = set(
+    """asyncio concurrent ctypes fcntl fileinput ftplib getpass glob http io logging mmap multiprocessing os pathlib
+    platform random sched secrets select selectors shutil signal smtplib socket socketserver sqlite3 ssl subprocess
+    sys tempfile threading time urllib uuid""".split()
+)
+CLOCKS = ("now", "utcnow", "today")
+
+
+def part_of(module: str) -> str | None:
+    """The part that a module belongs to; None for what is not ours."""
+    names = module.split(".")
+    for length in range(len(names), 0, -1):
+        if part := PARTS.get(".".join(names[:length])):
+            return part
+    return None
+
+
+def crossing(source: Source, imported: Import) -> str | None:
+    """Say what is wrong with one import, or None."""
+    here = part_of(source.module)
+    target = imported.module
+    there = part_of(f"{target}.{imported.name}") if imported.name else part_of(target)
+    if here is None or there is None or here == there:
+        return None
+    where = f"{source.relative}:{imported.line}"
+    if there not in MAY_IMPORT[here]:
+        return f"{where}: {here} imports {target} ({there})"
+    if there in SHOWN and not here.startswith(there) and here != "app" and target not in SHOWN[there]:
+        return (
+            f"{where}: {target} is inside {there}; use what {there} shows: {', '.join(sorted(SHOWN[there]))}"
+        )
+    return None
+
+
+def impurities(source: Source) -> list[str]:
+    """What a pure module must not have: I/O, a clock, randomness, or a library not known to be pure."""
+    found = []
+    for imported in source.imports():
+        ours = imported.top in CODE
+        known = imported.top in sys.stdlib_module_names or imported.top in PURE_LIBRARIES
+        if imported.top in NOT_PURE or not (ours or known):
+            found.append(f"{source.relative}:{imported.line}: imports {imported.module}")
+    for called, node in source.calls():
+        if called == "open" or (called.rpartition(".")[2] in CLOCKS and not node.args and "." in called):
+            found.append(f"{source.relative}:{node.lineno}: calls {called}()")
+    return found
+
+
+def invented(text: str, relative: str) -> Source:
+    return Source(ROOT / relative, text)
+
+
+def test_parts_import_only_what_the_table_allows() -> None:
+    """Each import of one of our modules by another is allowed by the table above."""
+    found = [crossing(source, imported) for source in sources(*CODE) for imported in source.imports()]
+    report(
+        [line for line in found if line],
+        "Move the code to the part that may do this, or pass it in from server/app.py. Borders:",
+    )
+
+
+def test_core_is_pure() -> None:
+    """No core module reaches a socket, a file, a clock or randomness: those come in as arguments."""
+    core = (s for s in sources(*CODE) if ".core" in s.module)
+    report([line for source in core for line in impurities(source)], "Make it an argument; core is pure:")
+
+
+def test_scripts_do_without_aiohttp() -> None:
+    """A command starts quickly: the scripts import no aiohttp, and their client only the standard library."""
+    found = []
+    for source in sources("scripts"):
+        for imported in source.imports():
+            standard = imported.top in sys.stdlib_module_names or imported.top == "scripts"
+            strict = source.module in ("scripts.client", "scripts.bootstrap")
+            if imported.top == "aiohttp" or (strict and not standard):
+                found.append(f"{source.relative}:{imported.line}: imports {imported.module}")
+    report(found, "Speak HTTP through scripts/client.py, which is standard library only:")
+
+
+@pytest.mark.parametrize(
+    ("relative", "text"),
+    [
+        ("replication/sender.py", "from server.core import model"),
+        ("replication/core/machine.py", "from replication.journal import Journal"),
+        ("server/core/gates.py", "def f():\n    from server.storage import gates"),
+        ("server/storage/jobs.py", "from ..actions import jobs"),
+        ("server/actions/jobs.py", "from replication.journal import Journal"),
+        ("server/agent/client.py", "import replication.store"),
+        ("server/web/pages/home.py", "from server import office"),
+        ("server/cluster_port.py", "import server.web.routes"),
+        ("server/office.py", "from server.app import main"),
+    ],
+)
+def test_a_wrong_import_is_found(relative: str, text: str) -> None:
+    """The rule sees an import of each forbidden kind, also in a function, relative, or of a module's part."""
+    source = invented(text, relative)
+    assert [line for imported in source.imports() if (line := crossing(source, imported))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["import time", "from os import path", "import aiohttp", "open('x')", "d = datetime.datetime.now()"],
+)
+def test_an_impure_core_is_found(text: str) -> None:
+    """The rule sees a clock, a file and an unknown library in a pure module."""
+    assert impurities(invented(text, "server/core/schedule.py"))
+
+
+def test_every_module_has_a_part() -> None:
+    """A new module of `server` is put into the table on purpose: no file escapes the borders by its name."""
+    known = set(PARTS) - {"server", "replication", "scripts"}
+    loose = [
+        source.relative
+        for source in sources("server")
+        if source.module != "server" and not any(f"{source.module}.".startswith(f"{name}.") for name in known)
+    ]
+    report(loose, "Add it to PARTS in tests/architecture/test_borders.py and to docs/architecture.md:")
+
+
+# Opening a database. A process that closes any descriptor of scheduler.db drops SQLite's locks on it (POSIX):
+# the file has one opener, and SQLite's connections to it are made in the named modules only.
+CONNECTS_TO_SQLITE = {
+    "replication/store.py": "the writer and the readers of the node in office",
+    "replication/readers.py": "the pool of readers",
+    "replication/copy.py": "the standby's look at its held copy: mode=ro&immutable=1",
+    "server/agent/spool.py": "the agent's own database, not scheduler.db",
+}
+NAMES_THE_DATABASE = {"replication/files.py"} | {
+    path for path in CONNECTS_TO_SQLITE if path.startswith("replication/")
+}
+
+
+def strings_of(source: Source) -> list[ast.Constant]:
+    """String literals that are not docstrings."""
+    documents = {
+        id(node.body[0].value)
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    literals = (node for node in ast.walk(source.tree) if isinstance(node, ast.Constant))
+    return [node for node in literals if isinstance(node.value, str) and id(node) not in documents]
+
+
+def test_one_opener_of_the_database() -> None:
+    """Only the named files connect to SQLite, and only replication's file layer names scheduler.db."""
+    found = []
+    for source in sources(*CODE):
+        for called, node in source.calls():
+            if called.endswith(("sqlite3.connect", "aiosqlite.connect", "sqlite3.Connection")) and (
+                source.relative not in CONNECTS_TO_SQLITE
+            ):
+                found.append(f"{source.relative}:{node.lineno}: {called}")
+        for literal in strings_of(source):
+            if str(literal.value).endswith("scheduler.db") and source.relative not in NAMES_THE_DATABASE:
+                found.append(f"{source.relative}:{literal.lineno}: names scheduler.db")
+    report(found, "Ask replication/files.py or the Store; closing another descriptor drops SQLite's locks:")
+
+
+def test_sqlite_openers_exist() -> None:
+    """The list of those who may connect has no leftovers."""
+    gone = [path for path in CONNECTS_TO_SQLITE if not Path(ROOT / path).exists()]
+    report(gone, "Remove it from CONNECTS_TO_SQLITE:")
