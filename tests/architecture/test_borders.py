@@ -62,11 +62,14 @@ SHOWN = {
     "replication": {"replication", "replication.node", "replication.store", "replication.ports"},
 }
 PURE_LIBRARIES = {"msgspec", "cronsim", "zoneinfo", "holidays"}
-NOT_PURE = set(
-    """asyncio concurrent ctypes fcntl fileinput ftplib getpass glob http io logging mmap multiprocessing os pathlib
-    platform random sched secrets select selectors shutil signal smtplib socket socketserver sqlite3 ssl subprocess
-    sys tempfile threading time urllib uuid""".split()
-)
+# fmt: off
+NOT_PURE = {
+    "asyncio", "concurrent", "ctypes", "fcntl", "fileinput", "ftplib", "getpass", "glob", "http", "io",
+    "logging", "mmap", "multiprocessing", "os", "pathlib", "platform", "random", "sched", "secrets",
+    "select", "selectors", "shutil", "signal", "smtplib", "socket", "socketserver", "sqlite3", "ssl",
+    "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid",
+}
+# fmt: on
 CLOCKS = ("now", "utcnow", "today")
 
 

@@ -1,4 +1,4 @@
-"""What is shipped: the wheel holds the four packages with their pages and files, and nothing of the checkout."""
+"""What is shipped: the four packages with their pages and files, and nothing of the checkout."""
 
 from __future__ import annotations
 
