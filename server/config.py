@@ -1,4 +1,5 @@
-"""Settings of one node: flags, then `UNDERSTUDY_*`, then `understudy.toml` in the data directory. Not replicated."""
+"""Settings of one node: flags, then `UNDERSTUDY_*`, then `understudy.toml` in the data directory. Not
+replicated."""
 
 from __future__ import annotations
 
@@ -17,12 +18,14 @@ DEFAULT_CLUSTER_PORT = 8009
 
 
 class ConfigError(Exception):
-    """Settings cannot be used. The text has one line for each mistake, each naming its place; exit code 78."""
+    """Settings cannot be used. The text has one line for each mistake, each naming its place; exit code
+    78."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`host` is where the ports listen, `address` how others reach this node (what the roster and certificate say).
+    """`host` is where the ports listen, `address` how others reach this node (what the roster and certificate
+    say).
 
     `standby_timeout_s` is how long a silent standby is waited for; `mode` is `available` or `strict`.
     """
@@ -36,7 +39,6 @@ class Config:
     mode: str = "available"
     standby_timeout_s: float = 10.0
     log_level: str = "info"
-    test_clock_offset_s: float = 0.0
 
 
 def _text(value: Any) -> str:
@@ -67,7 +69,16 @@ def _port(value: Any) -> int:
 def _flag(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    words = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
     if str(value).lower() not in words:
         raise ValueError("must be true or false")
     return words[str(value).lower()]
@@ -95,12 +106,12 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "mode": _one_of("available", "strict"),
     "standby_timeout_s": _seconds(1.0),
     "log_level": _one_of("debug", "info", "warning", "error"),
-    "test_clock_offset_s": _seconds(-1e9),
 }
 
 
 def read_config(data: Path, flags: Mapping[str, Any], environ: Mapping[str, str], file_text: str) -> Config:
-    """Put the settings together; a flag of None was not given. Raises `ConfigError` with every mistake at once."""
+    """Put the settings together; a flag of None was not given. Raises `ConfigError` with every mistake at
+    once."""
     problems: list[str] = []
     sources: list[tuple[str, Mapping[str, Any]]] = [("file", _file_values(data, file_text, problems))]
     sources.append(("environment", {n: environ[_variable(n)] for n in CHECKS if environ.get(_variable(n))}))

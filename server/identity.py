@@ -1,4 +1,5 @@
-"""Who this directory is (`identity.json`), its private files, and the lock that keeps a second process out."""
+"""Who this directory is (`identity.json`), its private files, and the lock that keeps a second process
+out."""
 
 from __future__ import annotations
 
@@ -26,9 +27,11 @@ SOCKET_FILE = "understudy.sock"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One node or agent. `id` and `cluster` are 32 hex characters, made once; `peers` maps node ids to `host:cluster_port`.
+    """One node or agent. `id` and `cluster` are 32 hex characters, made once; `peers` maps node ids to
+    `host:cluster_port`.
 
-    `kind` is `node` or `agent`. `peers` is what was known when it was last written: enough to dial, then the roster rules.
+    `kind` is `node` or `agent`. `peers` is what was known when it was last written: enough to dial, then the
+    roster rules.
     """
 
     kind: str
@@ -44,7 +47,8 @@ def new_id() -> str:
 
 
 def load_identity(data: Path) -> Identity | None:
-    """The identity of a data directory; None when it has none yet. Raises `ConfigError` when the file is unreadable."""
+    """The identity of a data directory; None when it has none yet. Raises `ConfigError` when the file is
+    unreadable."""
     path = data / IDENTITY_FILE
     try:
         values = json.loads(path.read_bytes())
@@ -56,7 +60,8 @@ def load_identity(data: Path) -> Identity | None:
 
 
 def save_identity(data: Path, identity: Identity) -> None:
-    """Write `identity.json` durably. It is written last of the private files: with it the directory is enrolled."""
+    """Write `identity.json` durably. It is written last of the private files: with it the directory is
+    enrolled."""
     write_private(data / IDENTITY_FILE, json.dumps(asdict(identity), indent=1).encode())
 
 
@@ -70,7 +75,8 @@ def save_peers(data: Path, identity: Identity, peers: dict[str, str]) -> Identit
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace a file atomically with mode 0600: content fsynced under another name, renamed, directory fsynced."""
+    """Replace a file atomically with mode 0600: content fsynced under another name, renamed, directory
+    fsynced."""
     beside = path.with_name(path.name + ".new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -99,7 +105,9 @@ def make_directory(data: Path) -> None:
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{data}: cannot be used as data directory: {error.strerror}; name another with --data") from error
+        raise ConfigError(
+            f"{data}: cannot be used as data directory: {error.strerror}; name another with --data"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -134,7 +142,8 @@ def _held_by(data: Path) -> str:
 
 
 def save_wish(data: Path, wish: dict[str, Any]) -> None:
-    """Record what a role script asked of a stopped node; the next `serve` carries it out with all its checks."""
+    """Record what a role script asked of a stopped node; the next `serve` carries it out with all its
+    checks."""
     write_private(data / WISH_FILE, json.dumps(wish).encode())
 
 
@@ -145,7 +154,9 @@ def load_wish(data: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{data / WISH_FILE}: cannot be read ({error}); remove it and type the command again") from error
+        raise ConfigError(
+            f"{data / WISH_FILE}: cannot be read ({error}); remove it and type the command again"
+        ) from error
     return dict(wish)
 
 

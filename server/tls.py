@@ -1,8 +1,9 @@
 """The cluster's certificates: one authority, short-lived leaves, the fingerprint, and the four TLS contexts.
 
-An identity is a URI in the leaf's SubjectAltName: `understudy://node/<id>` or `understudy://agent/<id>`. Only a node's
-leaf may serve (EKU serverAuth), so an agent's certificate can never stand in for a node. Chains are verified against
-the cluster's authority alone; the host name is not checked, because nodes move between addresses: who dials a
+An identity is a URI in the leaf's SubjectAltName: `understudy://node/<id>` or `understudy://agent/<id>`. Only
+a node's leaf may serve (EKU serverAuth), so an agent's certificate can never stand in for a node. Chains are
+verified against the cluster's authority alone; the host name is not checked, because nodes move between
+addresses: who dials a
 *particular* node compares `peer_of` with the id it wants.
 """
 
@@ -13,7 +14,7 @@ import ipaddress
 import os
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -88,10 +89,11 @@ class Authority:
         return private_pem(self.key)
 
     def issue(self, request_pem: bytes, peer: Peer, addresses: tuple[str, ...], now: datetime) -> bytes:
-        """Answer a certificate request with a leaf for `peer`, valid LEAF_DAYS; of the request only the key is used.
+        """Answer a certificate request with a leaf for `peer`, valid LEAF_DAYS; of the request only the key
+        is used.
 
-        `addresses` are the IP addresses and names that the leaf names besides the identity. Raises `Invalid` when the
-        request cannot be read or is not signed by its own key.
+        `addresses` are the IP addresses and names that the leaf names besides the identity. Raises `Invalid`
+        when the request cannot be read or is not signed by its own key.
         """
         try:
             request = x509.load_pem_x509_csr(request_pem)
@@ -169,7 +171,8 @@ def certificate_request(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def fingerprint(authority_pem: bytes) -> str:
-    """SHA-256 of the authority's certificate (DER), 64 lower-case hex characters: the same on both nodes, for ever."""
+    """SHA-256 of the authority's certificate (DER), 64 lower-case hex characters: the same on both nodes, for
+    ever."""
     try:
         certificate = x509.load_pem_x509_certificate(authority_pem)
     except ValueError as error:
@@ -178,7 +181,8 @@ def fingerprint(authority_pem: bytes) -> str:
 
 
 def normal_fingerprint(text: str) -> str:
-    """The fingerprint that somebody typed or pasted: colons, spaces, upper case and `sha256:` do not matter."""
+    """The fingerprint that somebody typed or pasted: colons, spaces, upper case and `sha256:` do not
+    matter."""
     plain = text.strip().lower().removeprefix("sha256:")
     plain = plain.replace(":", "").replace(" ", "")
     if len(plain) != 64 or any(character not in "0123456789abcdef" for character in plain):
@@ -227,7 +231,8 @@ def web_context(certificate: Path, key: Path) -> ssl.SSLContext:
 def cluster_context(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
     """For the cluster port: TLS 1.3; a client certificate is verified when shown.
 
-    It is optional in the handshake because `/enrol` is for those who have none yet; every other path demands `peer_of`.
+    It is optional in the handshake because `/enrol` is for those who have none yet; every other path demands
+    `peer_of`.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -237,10 +242,9 @@ def cluster_context(certificate: Path, key: Path, authority: Path) -> ssl.SSLCon
     return context
 
 
-def client_context(
-    authority: Path | str, certificate: Path | None = None, key: Path | None = None
-) -> ssl.SSLContext:
-    """For dialling nodes of this cluster: verified against its authority, with an own certificate when one is given.
+def client_context(authority: Path | str, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """For dialling nodes of this cluster: verified against its authority, with an own certificate when one is
+    given.
 
     `authority` is a path, or the PEM text itself.
     """
@@ -258,7 +262,8 @@ def client_context(
 
 
 def unverified_context() -> ssl.SSLContext:
-    """For fetching `GET /api/v1/ca` alone, whose answer is compared with a known fingerprint before anything is sent."""
+    """For fetching `GET /api/v1/ca` alone, whose answer is compared with a known fingerprint before anything
+    is sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -266,7 +271,8 @@ def unverified_context() -> ssl.SSLContext:
 
 
 def peer_of(transport: object) -> Peer | None:
-    """Who is at the other end of an asyncio transport, or None without a verified certificate of this cluster."""
+    """Who is at the other end of an asyncio transport, or None without a verified certificate of this
+    cluster."""
     extra = getattr(transport, "get_extra_info", None)
     certificate = extra("peercert") if extra is not None else None
     if not certificate:
@@ -280,7 +286,8 @@ def peer_of(transport: object) -> Peer | None:
 
 
 def require_peer(transport: object, kind: Kind) -> Peer:
-    """The peer of a transport of the cluster port; raises `Forbidden` unless it shows a certificate of that kind."""
+    """The peer of a transport of the cluster port; raises `Forbidden` unless it shows a certificate of that
+    kind."""
     peer = peer_of(transport)
     if peer is None or peer.kind != kind:
         raise Forbidden(f"this path needs a certificate of a {kind} of this cluster")

@@ -1,0 +1,142 @@
+"""Letting nodes and agents in: what `/enrol` answers on the master. The joiner's side is
+`server/enrolment.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server import identity as files
+from server.actions import agents, nodes
+from server.core.access import may
+from server.core.model import NodeRow, Principal
+from server.enrolment import ENROLMENT_VERSION, EnrolAnswer, EnrolRequest, Place
+from server.errors import Conflict, Forbidden, Invalid, Unauthenticated
+from server.storage import sealed, users
+from server.tls import SEALED_AUTHORITY_KEY, Authority, Peer, secret_hash, unseal
+
+if TYPE_CHECKING:
+    from server.web.site import Site
+
+FAILURE_PAUSE_S = 1.0
+"""A refused password or token is answered this late: guessing over the network is slow."""
+
+
+async def admit(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
+    """Check, write the row, and sign. `address` is where the request came from, for the audit.
+
+    Raises `NotMaster`, `Invalid`, `Unauthenticated`, `Forbidden`, `Conflict`; then nothing changed. The
+    certificate is made after the row is committed, so a certificate without a row never leaves.
+    """
+    if asked.version != ENROLMENT_VERSION:
+        raise Invalid(
+            f"The master speaks enrolment version {ENROLMENT_VERSION}, this program {asked.version}. "
+            "Install the same release on both machines."
+        )
+    if len(asked.id) != 32 or any(digit not in "0123456789abcdef" for digit in asked.id):
+        raise Invalid("The id is not 32 hexadecimal digits.")
+    site.store()
+    if asked.kind == "agent":
+        return await _admit_agent(site, asked, address)
+    if asked.kind == "node":
+        return await _admit_node(site, asked, address)
+    raise Invalid("Only nodes and agents enrol.")
+
+
+async def _admit_agent(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
+    token_id, _, secret = asked.secret.partition(".")
+    authority = await load_authority(site)
+    change = agents.enrol(token_id, secret_hash(secret), asked.id, site.clock.utc_us(), address)
+    try:
+        agent, _ = await site.store().write(change)
+    except Forbidden:
+        await asyncio.sleep(FAILURE_PAUSE_S)
+        raise
+    return await _answer(site, asked, authority, agent.name, ())
+
+
+async def _admit_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
+    by = await check_password(site, asked.user, asked.password, address)
+    if not may(by.role, "nodes.manage"):
+        raise Forbidden(f"{by.name} has the role {by.role}; a node is added by an administrator.")
+    assert site.identity is not None
+    if asked.id == site.identity.id:
+        raise Conflict("That is this node's own id: the data directory is a copy of this node's. Use an empty one.")
+    if asked.check:
+        return EnrolAnswer(site.identity.cluster, copy_bytes=await asyncio.to_thread(data_bytes, site.config.data))
+    authority = await load_authority(site)
+    row = NodeRow(
+        id=asked.id,
+        name=asked.name,
+        address=asked.address or address,
+        web_port=asked.web_port,
+        cluster_port=asked.cluster_port,
+        enrolled_at_us=site.clock.utc_us(),
+    )
+    await site.store().write(nodes.put(row, by, site.clock.utc_us()))
+    return await _answer(site, asked, authority, row.name, (row.address,))
+
+
+async def _answer(
+    site: Site, asked: EnrolRequest, authority: Authority, name: str, addresses: tuple[str, ...]
+) -> EnrolAnswer:
+    peer = Peer("node" if asked.kind == "node" else "agent", asked.id)
+    moment = datetime.fromtimestamp(site.clock.utc_us() / 1e6, UTC)
+    certificate = authority.issue(asked.request.encode(), peer, addresses, moment)
+    roster = await site.refresh_roster()
+    assert site.identity is not None
+    seal_key = (site.config.data / files.SEAL_FILE).read_bytes().hex() if asked.kind == "node" else ""
+    return EnrolAnswer(
+        cluster=site.identity.cluster,
+        name=name,
+        certificate=certificate.decode(),
+        authority=site.authority_pem.decode(),
+        seal_key=seal_key,
+        roster=[place(row) for row in roster.values()],
+    )
+
+
+async def check_password(site: Site, name: str, password: str, address: str) -> Principal:
+    """Who this is; raises `Unauthenticated`, a second late, without saying whether name or password was
+    wrong."""
+    user = await site.read_now(lambda connection: users.by_name(connection, name))
+    stored = user.password if user is not None and user.disabled_at_us is None else None
+    if not await site.passwords.verify(password, stored) or user is None:
+        await asyncio.sleep(FAILURE_PAUSE_S)
+        raise Unauthenticated("The name or the password is wrong. Try again.")
+    return Principal(user.name, user.role, address)
+
+
+async def load_authority(site: Site) -> Authority:
+    """The cluster's authority, its key unsealed from the replicated row: either node can sign after a
+    swap."""
+    nonce, ciphertext = await site.read_now(_sealed_key)
+    key = unseal((site.config.data / files.SEAL_FILE).read_bytes(), SEALED_AUTHORITY_KEY, nonce, ciphertext)
+    return Authority.load(site.authority_pem, key)
+
+
+def _sealed_key(connection: sqlite3.Connection) -> tuple[bytes, bytes]:
+    found = sealed.get(connection, SEALED_AUTHORITY_KEY)
+    if found is None:
+        raise Conflict("The authority's key is not in the database. Restore this node from its peer.")
+    return found
+
+
+def place(row: NodeRow) -> Place:
+    """A node of the roster as joiners get it."""
+    return Place(row.id, row.name, row.address, row.web_port, row.cluster_port)
+
+
+def data_bytes(data: Path) -> int:
+    """What a first copy has to carry: the database and the objects."""
+    paths = [data / "scheduler.db", *(data / "objects").rglob("*")]
+    total = 0
+    for path in paths:
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total

@@ -1,0 +1,179 @@
+"""The cluster port: replication's links, the agents' links, and `/enrol`. Mutual TLS on every path but that
+one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import msgspec
+import structlog
+from aiohttp import web
+
+from replication.core.types import NodeId
+from server import errors
+from server.admission import admit
+from server.enrolment import EnrolRequest
+from server.tls import peer_of, require_peer
+from server.web.errors import problem, problem_response, translate
+from server.web.site import SITE, Site, site_of
+
+MESSAGE_BYTES_MAX = 9 << 20
+"""A frame has at most 8 MiB; the rest is for its header."""
+DIAL_TIMEOUT_S = 5.0
+SEND_TIMEOUT_S = 60.0
+CHANNELS = ("control", "bulk")
+AGENT_PATH = "/agents/link"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+log = structlog.get_logger()
+
+
+class WebSocketConnection:
+    """One link to a peer as replication wants it (`replication.ports.Connection`): whole binary frames, in
+    order."""
+
+    def __init__(
+        self,
+        peer: NodeId,
+        socket: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self.peer = peer
+        self._socket = socket
+        self._session = session
+
+    async def send(self, frame: bytes) -> None:
+        """Send one frame; waits while the transport is full. Raises ConnectionError when closed."""
+        try:
+            await self._socket.send_bytes(frame)
+        except (aiohttp.ClientError, RuntimeError) as error:
+            raise ConnectionError(f"the link to node {self.peer[:8]} is closed") from error
+
+    async def receive(self) -> bytes:
+        """The next frame; raises ConnectionError when closed, or when the peer sent anything but a binary
+        frame."""
+        message = await self._socket.receive()
+        if message.type is aiohttp.WSMsgType.BINARY:
+            return bytes(message.data)
+        await self.close()
+        raise ConnectionError(f"the link to node {self.peer[:8]} ended ({message.type.name.lower()})")
+
+    async def close(self) -> None:
+        """Close; idempotent, at most a second for the good-bye."""
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self._socket.close(), 1.0)
+        if self._session is not None:
+            await self._session.close()
+
+
+async def dial(peer: NodeId, address: str, channel: str, context: ssl.SSLContext) -> WebSocketConnection:
+    """Open a link to `peer` at `host:port`; raises ConnectionError with a sentence when it is not that
+    node."""
+    session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=DIAL_TIMEOUT_S))
+    try:
+        async with asyncio.timeout(DIAL_TIMEOUT_S):
+            socket = await session.ws_connect(
+                f"https://{address}/replication/{channel}",
+                ssl=context,
+                compress=0,
+                max_msg_size=MESSAGE_BYTES_MAX,
+                autoclose=True,
+            )
+        found = peer_of(socket)
+        if found is None or found.kind != "node" or found.id != peer:
+            raise ConnectionError(f"at {address} another node answers than {peer[:8]}; correct the roster")
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        await session.close()
+        raise ConnectionError(f"node {peer[:8]} at {address} does not answer: {error or 'timed out'}") from error
+    return WebSocketConnection(peer, socket, session)
+
+
+def dialler(context: ssl.SSLContext) -> Callable[[NodeId, str, str], Awaitable[WebSocketConnection]]:
+    """The `replication.ports.Dialler` of this node: `context` carries its certificate."""
+
+    async def call(peer: NodeId, address: str, channel: str) -> WebSocketConnection:
+        return await dial(peer, address, channel, context)
+
+    return call
+
+
+async def replication_link(request: web.Request) -> web.StreamResponse:
+    """Accept one of a node's two links and give it to replication until it ends."""
+    peer = require_peer(request.transport, "node")
+    site, channel = site_of(request), request.match_info["channel"]
+    if channel not in CHANNELS or site.node is None:
+        raise web.HTTPNotFound
+    socket = web.WebSocketResponse(compress=False, max_msg_size=MESSAGE_BYTES_MAX)
+    await socket.prepare(request)
+    connection = WebSocketConnection(peer.id, socket)
+    try:
+        await site.node.attach(connection, channel)
+    except ConnectionError as error:
+        log.info("replication link ended", peer=peer.id, channel=channel, why=str(error))
+    finally:
+        await connection.close()
+    return socket
+
+
+async def show_authority(request: web.Request) -> web.StreamResponse:
+    """The authority's certificate, for joiners: they compare its fingerprint before they trust it."""
+    return web.json_response({"certificate": site_of(request).authority_pem.decode()})
+
+
+async def enrol(request: web.Request) -> web.StreamResponse:
+    """Let a node or an agent in; the only path that takes a password or join token instead of a
+    certificate."""
+    try:
+        asked = msgspec.json.decode(await request.read(), type=EnrolRequest)
+    except msgspec.DecodeError as error:
+        raise errors.Invalid(f"The enrolment request cannot be read: {error}.") from error
+    answer = await admit(site_of(request), asked, request.remote or "")
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
+async def wrong_port(request: web.Request) -> web.StreamResponse:
+    """Somebody took this port for the web port."""
+    port = site_of(request).config.port
+    return problem_response(
+        {
+            "title": "Wrong port",
+            "status": 404,
+            "code": "wrong_port",
+            "detail": f"This is the cluster port, for nodes and agents. Give the web port of this node: {port}.",
+        }
+    )
+
+
+@web.middleware
+async def errors_as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors become problem documents; what nobody expected is logged and answered without details."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except (ConnectionError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        known = translate(error, request)
+        if known is None:
+            log.error("request on the cluster port failed", path=request.path, exc_info=error)
+            document: dict[str, Any] = {"title": "Internal Server Error", "status": 500, "code": "internal"}
+            return problem_response(document | {"detail": "This is a defect; the node's log has the details."})
+        return problem_response(problem(known))
+
+
+def make_app(site: Site, agent_link: Handler) -> web.Application:
+    """The second application of a node. `agent_link` accepts an agent's WebSocket at AGENT_PATH."""
+    app = web.Application(middlewares=[errors_as_problems], client_max_size=1 << 20)
+    app[SITE] = site
+    app.router.add_get("/replication/{channel}", replication_link)
+    app.router.add_get(AGENT_PATH, agent_link)
+    app.router.add_get("/enrol", show_authority)
+    app.router.add_post("/enrol", enrol)
+    app.router.add_route("*", "/{anything:.*}", wrong_port)
+    return app

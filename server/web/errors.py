@@ -1,0 +1,174 @@
+"""Every error as an answer: problem documents (RFC 9457) for programs, a page for people. Never a
+traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import structlog
+from aiohttp import web
+
+from replication import errors as replication
+from replication.core.types import Refused
+from server import errors
+from server.errors import UnderstudyError
+from server.web.site import site_of
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PROBLEM_JSON = "application/problem+json"
+SEQUENCE_HEADER = "Understudy-Sequence"
+SEQUENCE = web.RequestKey("sequence", int)
+"""The sequence that this request saw; what is not set is answered with the commit sequence."""
+
+SECURE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class ErrorPage(Protocol):
+    """How an error looks to a browser."""
+
+    async def __call__(self, request: web.Request, status: int, text: str) -> web.Response:
+        """The page for a status with one sentence."""
+
+
+class Refusal(errors.Conflict):
+    """What replication refused; `reason` is its stable word, beside the code `conflict`."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(str(refused))
+        self.reason = refused.code
+
+
+ERROR_PAGE = web.AppKey("error_page", ErrorPage)
+"""Set by the pages; without it a browser gets the problem document."""
+
+log = structlog.get_logger()
+
+
+def translate(error: Exception, request: web.Request) -> UnderstudyError | None:
+    """The error of the contract for what replication raised, or None for what nobody expected."""
+    if isinstance(error, UnderstudyError):
+        return error
+    if isinstance(error, replication.Unavailable):
+        return errors.Unavailable(str(error), error.retry_after_s)
+    if isinstance(error, replication.OutcomeUnknown):
+        return errors.UnknownOutcome(request.get(IDEMPOTENCY_KEY, error.key))
+    if isinstance(error, replication.Closed):
+        return errors.NotMaster(site_of(request).master_url())
+    if isinstance(error, (replication.ReadTimeout, replication.DiskFull)):
+        return errors.Unavailable(str(error))
+    if isinstance(error, Refused):
+        return Refusal(error)
+    return None
+
+
+IDEMPOTENCY_KEY = web.RequestKey("idempotency_key", str)
+
+
+def problem(error: UnderstudyError) -> dict[str, Any]:
+    """The problem document of an error, with what its code brings along."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "code": error.code,
+        "detail": str(error),
+    }
+    if isinstance(error, errors.Invalid) and error.fields:
+        document["fields"] = error.fields
+    if isinstance(error, errors.NotMaster):
+        document["master"] = error.master
+    if isinstance(error, errors.UnknownOutcome):
+        document["idempotency_key"] = error.idempotency_key
+    if isinstance(error, Refusal):
+        document["reason"] = error.reason
+    return document
+
+
+def problem_response(document: dict[str, Any]) -> web.Response:
+    """A problem document as a response."""
+    return web.Response(status=document["status"], text=json.dumps(document), content_type=PROBLEM_JSON)
+
+
+@web.middleware
+async def errors_as_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The outermost middleware: errors become answers, answers get their headers and the sequence they
+    saw."""
+    try:
+        response = await handler(request)
+    except web.HTTPRedirection as redirection:
+        response = redirection
+    except web.HTTPException as error:
+        response = await _http_error(request, error)
+    except Exception as error:
+        response = await _answer(request, error)
+    if not response.prepared:
+        for name, value in SECURE_HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers[SEQUENCE_HEADER] = str(_sequence(request))
+    return response
+
+
+def _sequence(request: web.Request) -> int:
+    seen = request.get(SEQUENCE)
+    if seen is not None:
+        return seen
+    status = site_of(request).status()
+    return status.commit_sequence if status is not None else 0
+
+
+async def _http_error(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    codes = {404: "not_found", 403: "forbidden", 401: "unauthenticated", 409: "conflict", 503: "unavailable"}
+    text = error.text or ""
+    if error.status == 404:
+        text = f"There is no {request.path}. GET /api/v1/openapi.json lists what there is."
+    if error.status == 405:
+        text = f"{request.method} is not possible on {request.path}."
+    document = {
+        "type": "about:blank",
+        "title": error.reason,
+        "status": error.status,
+        "code": codes.get(error.status, "invalid"),
+        "detail": text,
+    }
+    return await _shown(request, document, None)
+
+
+async def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
+    known = translate(error, request)
+    if known is not None:
+        return await _shown(request, problem(known), known)
+    log.error("request failed", method=request.method, path=request.path, exc_info=error)
+    document = {
+        "type": "about:blank",
+        "title": "Internal Server Error",
+        "status": 500,
+        "code": "internal",
+        "detail": "This is a defect. Nothing that was not confirmed is kept; the node's log has the details.",
+    }
+    return await _shown(request, document, None)
+
+
+async def _shown(request: web.Request, document: dict[str, Any], error: UnderstudyError | None) -> web.StreamResponse:
+    page = request.app.get(ERROR_PAGE)
+    if page is not None and not request.path.startswith("/api/") and "text/html" in request.headers.get("Accept", ""):
+        response = await page(request, int(document["status"]), str(document["detail"]))
+    else:
+        response = problem_response(document)
+    if isinstance(error, errors.Unavailable):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    if document["status"] == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response

@@ -1,0 +1,114 @@
+"""Who asks: the local socket, a token, or a browser's session. Only hashes of tokens are stored."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from ipaddress import ip_address
+
+from aiohttp import web
+
+from server.actions import sessions, users
+from server.core.model import Principal
+from server.errors import Unauthenticated, Unavailable
+from server.tls import secret_hash
+from server.web.site import Site, site_of
+
+COOKIE = "__Host-understudy"
+TOKEN_PREFIX = "us_"
+LOCAL = Principal("local", "administrator")
+"""Who comes in by the local socket: whoever may open it owns the data directory."""
+
+PRINCIPAL = web.RequestKey("principal", Principal)
+SESSION_HASH = web.RequestKey("session_hash", str)
+
+
+def new_token(prefix: str = "") -> str:
+    """A random secret of 256 bits, URL-safe."""
+    return prefix + secrets.token_urlsafe(32)
+
+
+def is_local(request: web.Request) -> bool:
+    """Whether the request came by the unix socket in the data directory."""
+    transport = request.transport
+    connected = transport.get_extra_info("socket") if transport is not None else None
+    return connected is not None and connected.family == socket.AF_UNIX
+
+
+def is_loopback(request: web.Request) -> bool:
+    """Whether it came from this machine: the local socket or a loopback address, and not through a proxy."""
+    if is_local(request):
+        return True
+    if request.remote is None or site_of(request).config.behind_proxy:
+        return False
+    try:
+        return ip_address(request.remote).is_loopback
+    except ValueError:
+        return False
+
+
+def remote_address(request: web.Request) -> str:
+    """The address for the audit; behind a proxy the last one that the proxy added."""
+    forwarded = request.headers.get("X-Forwarded-For", "")
+    if site_of(request).config.behind_proxy and forwarded:
+        return forwarded.rpartition(",")[2].strip()
+    return request.remote or ""
+
+
+def principal(request: web.Request) -> Principal | None:
+    """Who asks, or None when nobody is signed in."""
+    return request.get(PRINCIPAL)
+
+
+def require_principal(request: web.Request) -> Principal:
+    """Who asks; raises `Unauthenticated`."""
+    found = principal(request)
+    if found is None:
+        raise Unauthenticated()
+    return found
+
+
+async def identify(request: web.Request) -> None:
+    """Find out who asks and keep it with the request. A bad token is an error; a dead session is nobody."""
+    if is_local(request):
+        request[PRINCIPAL] = LOCAL
+        return
+    site = site_of(request)
+    authorization = request.headers.get("Authorization", "")
+    if authorization:
+        scheme, _, token = authorization.partition(" ")
+        found = await _by_token(site, token.strip(), remote_address(request)) if scheme == "Bearer" else None
+        if found is None:
+            raise Unauthenticated("This token is not valid. Make one: understudy user token create USER")
+        request[PRINCIPAL] = found
+        return
+    cookie = request.cookies.get(COOKIE)
+    if cookie:
+        await _by_session(site, request, secret_hash(cookie))
+
+
+async def _by_token(site: Site, token: str, address: str) -> Principal | None:
+    now_us = site.clock.utc_us()
+    hashed = secret_hash(token)
+    return await site.read_now(lambda connection: users.authenticate_token(connection, hashed, now_us, address))
+
+
+async def _by_session(site: Site, request: web.Request, hashed: str) -> None:
+    now_us, address = site.clock.utc_us(), remote_address(request)
+    try:
+        found = await site.read_now(lambda rows: sessions.authenticate(rows, hashed, now_us, address))
+    except Unavailable:
+        return
+    if found is not None:
+        request[PRINCIPAL] = found
+        request[SESSION_HASH] = hashed
+
+
+def set_cookie(response: web.StreamResponse, token: str) -> None:
+    """Give the browser its session; the row says when it ends (setting `session_hours`)."""
+    response.set_cookie(COOKIE, token, secure=True, httponly=True, samesite="Lax", path="/")
+
+
+def drop_cookie(response: web.StreamResponse) -> None:
+    """Take the session from the browser."""
+    response.del_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="Lax")

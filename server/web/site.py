@@ -1,0 +1,138 @@
+"""What every route needs: this node, its office, its settings. One per process, found under the key
+`SITE`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from aiohttp import web
+
+from replication.core.types import IN_OFFICE, Role, Status
+from server import __version__
+from server.clock import Clock
+from server.config import Config
+from server.core.model import NodeRow
+from server.errors import NotMaster, Unavailable
+from server.identity import Identity
+from server.storage import nodes
+
+if TYPE_CHECKING:
+    from replication.node import Node
+    from replication.store import Store
+    from server.web.live import Live
+
+    from server.web.passwords import Passwords
+
+T = TypeVar("T")
+
+
+class OfficeView(Protocol):
+    """What exists only while this node is master; the attributes are None outside of office."""
+
+    @property
+    def store(self) -> Store | None:
+        """Takes writes once office is open."""
+
+    @property
+    def fleet(self) -> Any:
+        """The agents' links, or None."""
+
+
+@dataclass
+class Site:
+    """`node` and `identity` are None while `serve` waits on an empty directory. `wishes` carries out role
+    commands.
+
+    `become_standby` and `become_master` are the role scripts' work, supplied by `server.app`, which wires.
+    """
+
+    config: Config
+    clock: Clock
+    passwords: Passwords
+    live: Live
+    identity: Identity | None = None
+    node: Node | None = None
+    office: OfficeView | None = None
+    authority_pem: bytes = b""
+    version: str = __version__
+    loop_seen_s: float = 0.0
+    ready: bool = False
+    become_standby: Callable[[Any], Awaitable[dict[str, Any]]] | None = None
+    become_master: Callable[[Any], Awaitable[dict[str, Any]]] | None = None
+    roster: dict[str, NodeRow] = field(default_factory=dict)
+
+    def status(self) -> Status | None:
+        """A consistent look at the node, or None while it waits for a role."""
+        return self.node.status() if self.node is not None else None
+
+    @property
+    def in_office(self) -> bool:
+        """Whether this node takes changes now."""
+        status = self.status()
+        return status is not None and status.state in IN_OFFICE and self._store() is not None
+
+    def store(self) -> Store:
+        """The store of this office; raises `NotMaster` with the master's URL, or `Unavailable` while office
+        opens."""
+        store = self._store()
+        if store is not None:
+            return store
+        status = self.status()
+        if status is not None and status.role is Role.MASTER:
+            raise Unavailable("This node is taking office. Try again in a few seconds.")
+        raise NotMaster(self.master_url())
+
+    def _store(self) -> Store | None:
+        return self.office.store if self.office is not None else None
+
+    def master_url(self) -> str:
+        """The web address of the node that is master, or "" when this node does not know one."""
+        status = self.status()
+        if status is None or status.master is None or status.master not in self.roster:
+            return ""
+        row = self.roster[status.master]
+        host = f"[{row.address}]" if ":" in row.address else row.address
+        return f"https://{host}:{row.web_port}"
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int]:
+        """Run a query on rows that are committed: in office by the store, else on the held copy."""
+        store = self._store()
+        if store is not None:
+            return await store.read(query)
+        return await self._read_copy(query)
+
+    async def read_now(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query without waiting for the standby: for sign-in and status alone, which must never
+        wait."""
+        store = self._store()
+        if store is not None:
+            return (await store.read_unconfirmed(query))[0]
+        return (await self._read_copy(query))[0]
+
+    async def _read_copy(self, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int]:
+        if self.node is None:
+            raise Unavailable(
+                "This node has no role yet. Make it a standby with `master-to-standby --master HOST --port PORT`, "
+                "or a new cluster with `understudy init`."
+            )
+        return await self.node.read_copy(query)
+
+    async def refresh_roster(self) -> dict[str, NodeRow]:
+        """Read the table of nodes again; keeps what was known when this node has no readable copy yet."""
+        try:
+            found = await self.read_now(lambda connection: nodes.page(connection))
+        except (Unavailable, sqlite3.Error):
+            return self.roster
+        self.roster = {row.id: row for row in found}
+        return self.roster
+
+
+SITE = web.AppKey("site", Site)
+
+
+def site_of(request: web.Request) -> Site:
+    """The site of this request's application."""
+    return request.app[SITE]
