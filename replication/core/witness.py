@@ -73,9 +73,7 @@ def decide_claim(record: WitnessRecord, claim: Claim) -> tuple[WitnessRecord, Wi
     return replace(record, epoch=claim.epoch, counter=0), WitnessAnswer(True, record)
 
 
-def decide_alone(
-    record: WitnessRecord, epoch: Epoch, alone: NodeId, counter: int
-) -> tuple[WitnessRecord, bool]:
+def decide_alone(record: WitnessRecord, epoch: Epoch, alone: NodeId, counter: int) -> tuple[WitnessRecord, bool]:
     """Record who writes alone in `epoch`. Refused for an epoch below the granted one or a counter not above the last.
 
     An epoch above the recorded one is adopted: the office was granted by the standby instead.

@@ -1,0 +1,116 @@
+"""Actions of a node that founds a cluster or was master and asks for office again (role table rows 10 to 54)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replication.core import effects, events
+from replication.core.effects import Effect
+from replication.core.events import Event
+from replication.core.guards import judge
+from replication.core.messages import ClaimOffice
+from replication.core.moves import ASK_AGAIN_S, ask_witnesses, begin, next_epoch, refuse_operator, take_office
+from replication.core.types import Epoch
+
+if TYPE_CHECKING:
+    from replication.core.machine import Machine
+
+
+def found_cluster(machine: Machine, event: events.InitRequested, now: float) -> list[Effect]:
+    """`init` is the same path with epoch number 1."""
+    return take_office(machine, Epoch(1, machine.node), (), "init", b"")
+
+
+def restart_single(machine: Machine, event: events.Started, now: float) -> list[Effect]:
+    """No standby was ever enrolled: nobody else can have taken office."""
+    return take_office(machine, next_epoch(machine), (), "restart", b"")
+
+
+def note_roster(machine: Machine, event: events.PeersChanged, now: float) -> list[Effect]:
+    """Remember that a standby was enrolled: from then on a restart asks it."""
+    others = [node for node in event.peers if node != machine.node]
+    machine.remember(standby=others[0] if others else "")
+    return []
+
+
+def claim(machine: Machine, event: events.PeerHeard, now: float) -> list[Effect]:
+    """Ask this peer for the next number; the same claim is repeated until it is answered."""
+    if now < machine.pending.ask_again_at and machine.pending.claim.number > event.hello.seen.number:
+        return []
+    machine.pending.ask_again_at = now + ASK_AGAIN_S
+    return _send_claim(machine, event.peer)
+
+
+def claim_again(machine: Machine, event: Event, now: float) -> list[Effect]:
+    """Ask every connected peer out of office."""
+    machine.pending.ask_again_at = now + ASK_AGAIN_S
+    return [effect for peer in machine.peers if machine.connected(peer) for effect in _send_claim(machine, peer)]
+
+
+def ask_again(machine: Machine, event: events.Ticked, now: float) -> list[Effect]:
+    """Repeat what is unanswered: the witnesses when an operator waits, else the peers."""
+    if not machine.pending.request:
+        return claim_again(machine, event, now)
+    machine.pending.ask_again_at = now + ASK_AGAIN_S
+    return ask_witnesses(machine, forced=False)
+
+
+def _send_claim(machine: Machine, peer: str) -> list[Effect]:
+    machine.pending.claim = next_epoch(machine)
+    message = ClaimOffice(epoch=machine.pending.claim, office=machine.memory.office, last=machine.facts.last)
+    return [effects.Send(peer, message)]
+
+
+def fetch_tail(machine: Machine, event: events.GrantReceived, now: float) -> list[Effect]:
+    """A longer chain of the same epoch is fetched, never cut (invariant 14)."""
+    return [effects.FetchTail(event.peer)]
+
+
+def resume(machine: Machine, event: events.GrantReceived, now: float) -> list[Effect]:
+    """Office again with the set of before."""
+    kept = machine.memory.in_sync
+    refused = refuse_operator(machine, "conflict", "The standby is back: this node is master with it again.")
+    return [*refused, *take_office(machine, event.epoch, kept, "restart", b"")]
+
+
+def note_refusal(machine: Machine, event: events.ClaimRefused, now: float) -> list[Effect]:
+    """The next claim is above what the peer knows."""
+    machine.remember(seen=max(machine.memory.seen, event.highest))
+    machine.pending.ask_again_at = now + ASK_AGAIN_S
+    return []
+
+
+def ask_to_go_alone(machine: Machine, event: events.GoAloneRequested, now: float) -> list[Effect]:
+    """The operator's leave still needs the witnesses: they might know a later master."""
+    begin(machine, event.request, "go_alone", event.note)
+    machine.pending.ask_again_at = now + ASK_AGAIN_S
+    machine.pending.claim = next_epoch(machine)
+    return ask_witnesses(machine, forced=False)
+
+
+def explain_witnesses(machine: Machine, event: events.WitnessesAnswered, now: float) -> list[Effect]:
+    """Superseded is final; silence is asked again."""
+    highest = event.verdict.highest
+    if highest.node not in ("", machine.node) and highest > machine.memory.office and machine.pending.request:
+        machine.remember(seen=max(machine.memory.seen, highest))
+        text = f"The witnesses know a later master (epoch {highest.number}). Start the other node instead."
+        return refuse_operator(machine, "conflict", text)
+    machine.pending.text = f"{event.verdict.answered} of {event.verdict.asked} witnesses answered; asking again."
+    return []
+
+
+def record_alone_before_office(machine: Machine, event: Event, now: float) -> list[Effect]:
+    """Nothing is acknowledged alone before a majority has it."""
+    if isinstance(event, events.WitnessesAnswered):
+        machine.pending.text = judge(machine, event).text
+    machine.remember(alone_counter=machine.memory.alone_counter + 1)
+    machine.pending.ask_again_at = now + ASK_AGAIN_S
+    return [effects.RecordAlone(machine.pending.claim, machine.node, machine.memory.alone_counter)]
+
+
+def take_office_alone(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
+    """Office without a standby, by resume, go-alone or promotion."""
+    pending = machine.pending
+    kind = pending.kind or "restart"
+    answered = [effects.Answer(pending.request, "", pending.text)] if pending.request else []
+    return [*take_office(machine, pending.claim, (), kind, pending.note), *answered]

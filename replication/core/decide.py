@@ -1,0 +1,119 @@
+"""Decisions that are not moves: the question of loss at a promotion, and how a follower goes on from its position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from replication.core.events import Facts
+from replication.core.memory import Memory
+from replication.core.messages import Decision, Follow
+from replication.core.types import Epoch, NodeId, Position
+from replication.core.witness import WitnessVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a standby may take over; `code` and `text` say why (not) and what to type next."""
+
+    may: bool
+    lossless: bool
+    code: str
+    text: str
+
+
+def judge_promotion(
+    memory: Memory, facts: Facts, node: NodeId, verdict: WitnessVerdict, allow_data_loss: bool, stopped: bool
+) -> Verdict:
+    """The question of loss (design/replication, Modes and witnesses; Clean stop).
+
+    Lossless: the master's last word was CLOSED and nobody was granted a later epoch; or this node was counted on and
+    a majority of witnesses says that nobody (or this node itself) writes alone. Everything else is a loss that is
+    known, or not known, and needs the operator's flag.
+    """
+    here = f"This node holds everything up to request {facts.last.sequence} of epoch {facts.last.epoch.number}."
+    later = verdict.highest > facts.last.epoch and verdict.highest.node != node
+    counted = verdict.has_majority or (verdict.asked == 0 and facts.closed)
+    if facts.closed and counted and not later and memory.granted <= facts.last.epoch:
+        if stopped:
+            return Verdict(True, True, "", f"{here} The master closed cleanly: nothing is lost.")
+        text = "The master closed cleanly. Is it still shut down? If so, type: standby-to-master --yes"
+        return Verdict(False, True, "confirm", text)
+    if memory.enlisted and verdict.has_majority and verdict.alone in ("", node):
+        return Verdict(True, True, "", f"{here} The witnesses prove that nothing was acknowledged without it.")
+    loss = f"{here} {_unknown(memory, verdict, node)}"
+    if allow_data_loss:
+        return Verdict(True, False, "", loss)
+    text = f"{loss} To take over all the same, type: standby-to-master --allow-data-loss"
+    return Verdict(False, False, "data_loss", text)
+
+
+def _unknown(memory: Memory, verdict: WitnessVerdict, node: NodeId) -> str:
+    if verdict.alone not in ("", node):
+        return "The master was recorded as writing alone: what it acknowledged since then would be lost."
+    if not memory.enlisted:
+        return "The master did not count on this node: what it acknowledged beyond that would be lost."
+    if verdict.asked == 0:
+        return "No witness is enrolled, so nobody can say whether the master went on alone."
+    if verdict.highest.node not in ("", node) and verdict.granted == 0 and verdict.answered:
+        return f"The witnesses granted epoch {verdict.highest.number} to another node, which this node never saw."
+    since = f" since {verdict.unknown_since_s:.0f} s" if verdict.unknown_since_s is not None else ""
+    answered = f"{verdict.answered} of {verdict.asked} witnesses answered"
+    return f"Only {answered}, so it is unknown{since} whether the master went on alone."
+
+
+@dataclass(frozen=True, slots=True)
+class WayOn:
+    """How a follower goes on: after `sequence`. `reason` is a sentence for people."""
+
+    decision: Decision
+    sequence: int
+    reason: str
+
+
+History = list[tuple[Epoch, int, bytes]]
+
+
+def decide_follow(
+    follow: Follow,
+    cluster: str,
+    history: History,
+    last: Position,
+    first: int,
+    position_at: Callable[[int], Position | None],
+) -> WayOn:
+    """STREAM, CUT, COMPARE or REFUSE for a node at `follow.last` (design/replication, Return of an old master).
+
+    `history`, `last` and `first` describe the master's own journal; `position_at` looks a request up in it.
+    """
+    if follow.cluster != cluster:
+        return WayOn(Decision.REFUSE, 0, "The node belongs to another cluster; nothing of it is changed.")
+    if follow.empty or follow.copying:
+        return WayOn(Decision.COMPARE, 0, "The node is empty or its copy is not finished.")
+    theirs = follow.last.sequence
+    found = position_at(theirs)
+    if theirs + 1 >= first and found is not None and found.hash == follow.last.hash:
+        return WayOn(Decision.STREAM, theirs, "The node's position is in the master's history.")
+    common = common_sequence(follow.history, theirs, history, last.sequence)
+    if common < follow.applied or common + 1 < first:
+        return WayOn(Decision.COMPARE, common, "The node's files went another way, or too far back.")
+    return WayOn(Decision.CUT, common, f"Requests {common + 1} to {theirs} of the node were never the master's.")
+
+
+def common_sequence(theirs: History, their_last: int, mine: History, my_last: int) -> int:
+    """The last sequence that both histories share; 0 with nothing in common.
+
+    An epoch is written by one node only, so two journals that hold the same epoch from the same start agree in it up
+    to the shorter end.
+    """
+    starts = {(epoch, first, before): index for index, (epoch, first, before) in enumerate(mine)}
+    for index in range(len(theirs) - 1, -1, -1):
+        at = starts.get(theirs[index])
+        if at is None:
+            continue
+        return min(_end(theirs, index, their_last), _end(mine, at, my_last))
+    return 0
+
+
+def _end(history: History, index: int, last: int) -> int:
+    return history[index + 1][1] - 1 if index + 1 < len(history) else last

@@ -1,0 +1,210 @@
+"""What may happen to a node's role, as past participles. `request` numbers an operator's wish that awaits an Answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replication.core.messages import Hello
+from replication.core.types import Epoch, NodeId, Position
+from replication.core.witness import Claim, WitnessVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the shell knows at every step: the last journaled request, and whether it is CLOSED."""
+
+    last: Position
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """The process opened its directory and finished redo."""
+
+
+@dataclass(frozen=True, slots=True)
+class InitRequested(Event):
+    """`init`: be the first master of a new cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequested(Event):
+    """`master-to-standby`: be a standby of the cluster that this node was enrolled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHeard(Event):
+    """A HELLO or HEARTBEAT on the control channel; `hello` is the newest whole picture of the peer."""
+
+    peer: NodeId
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost(Event):
+    """The last control link to the peer closed, or nothing was heard on it for 5 s."""
+
+    peer: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimReceived(Event):
+    """A peer asks for office."""
+
+    peer: NodeId
+    epoch: Epoch
+    office: Epoch
+    last: Position
+
+
+@dataclass(frozen=True, slots=True)
+class GrantReceived(Event):
+    """The peer granted our claim durably; `last` is its last request."""
+
+    peer: NodeId
+    epoch: Epoch
+    last: Position
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRefused(Event):
+    """The peer refused our claim; `superseded` when a later office than ours exists."""
+
+    peer: NodeId
+    highest: Epoch
+    superseded: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TailFetched(Event):
+    """The peer's longer tail of our last epoch is durable in our journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReceived(Event):
+    """The master hands office to us."""
+
+    peer: NodeId
+    epoch: Epoch
+    last: Position
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTaken(Event):
+    """The target of our hand-off has made the token durable."""
+
+    peer: NodeId
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeOpened(Event):
+    """EPOCH of our office is in the journal and the store takes writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeClosed(Event):
+    """The application stopped and SQLite is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyProgressed(Event):
+    """An ACK of a following peer. `lag_s` is the age of the oldest request that it has not fsynced, 0.0 with none."""
+
+    peer: NodeId
+    fsynced: int
+    applied: int
+    checksum: int
+    lag_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffAppended(Event):
+    """HANDOFF is journaled as `last`; `checksum` is the rolling checksum after it."""
+
+    last: Position
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyStarted(Event):
+    """The master decided COMPARE; from now on this node's files are a mixture."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStarted(Event):
+    """This node follows the master's chain; its files are whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForkFound(Event):
+    """The journal holds requests that the master never had; they are being kept before anything changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeersChanged(Event):
+    """The roster names these other nodes of the pair."""
+
+    peers: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SwapRequested(Event):
+    """Hand office to `target` within `timeout_s` or abort. `note` travels in HANDOFF."""
+
+    request: int
+    target: NodeId
+    timeout_s: float
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SwapAbortRequested(Event):
+    """The operator aborts before the point of no return."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteRequested(Event):
+    """`standby-to-master`. `stopped` is the operator's word that the old master is shut down."""
+
+    request: int
+    allow_data_loss: bool
+    stopped: bool
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GoAloneRequested(Event):
+    """The operator's leave to write without a standby."""
+
+    request: int
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessesAnswered(Event):
+    """The witnesses answered (or stayed silent) to `claim`."""
+
+    claim: Claim
+    verdict: WitnessVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class AloneRecorded(Event):
+    """A majority of the witnesses has (`done`) or has not yet fsynced who writes alone in `epoch`."""
+
+    epoch: Epoch
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked(Event):
+    """The deadline of `next_deadline()` passed."""

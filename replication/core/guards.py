@@ -1,0 +1,232 @@
+"""Conditions of the role table: questions to the machine about one event. They change nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replication.core import events
+from replication.core.decide import Verdict, judge_promotion
+from replication.core.events import Event
+from replication.core.types import IN_OFFICE, NO_EPOCH, State
+
+if TYPE_CHECKING:
+    from replication.core.machine import Machine
+
+
+def always(machine: Machine, event: Event) -> bool:
+    """No condition."""
+    return True
+
+
+def never_had_standby(machine: Machine, event: Event) -> bool:
+    """Office may be taken again without asking only while no standby was ever enrolled (Restart, case 4)."""
+    return not machine.memory.standby
+
+
+def peer_ahead(machine: Machine, event: events.PeerHeard) -> bool:
+    """The peer holds, or holds requests of, a later office than ours: we are an old master."""
+    return event.hello.epoch > machine.memory.office
+
+
+def peer_out_of_office(machine: Machine, event: events.PeerHeard) -> bool:
+    """The peer may be asked for a grant."""
+    return event.hello.state not in IN_OFFICE and event.hello.state is not State.INIT
+
+
+def peer_claims_higher(machine: Machine, event: events.PeerHeard) -> bool:
+    """A higher number is out that is not ours and is no office: agents or witnesses may know it already."""
+    seen = event.hello.seen
+    return machine.office_open and seen.node != machine.node and seen > machine.memory.office
+
+
+def tail_missing(machine: Machine, event: events.GrantReceived) -> bool:
+    """The granting standby holds requests of our last epoch that we lost."""
+    mine = machine.facts.last
+    return _our_claim(machine, event) and event.last.sequence > mine.sequence and event.last.epoch == mine.epoch
+
+
+def granted_in_sync(machine: Machine, event: events.GrantReceived) -> bool:
+    """Granted by the standby that our last office counted on: the set is kept."""
+    return _our_claim(machine, event) and event.peer in machine.memory.in_sync
+
+
+def granted(machine: Machine, event: events.GrantReceived) -> bool:
+    """Granted, but nobody is counted on: it must be recorded that we write alone."""
+    return _our_claim(machine, event) and not machine.memory.in_sync
+
+
+def _our_claim(machine: Machine, event: events.GrantReceived) -> bool:
+    return machine.pending.claim != NO_EPOCH and event.epoch == machine.pending.claim
+
+
+def superseded(machine: Machine, event: events.ClaimRefused) -> bool:
+    """The refusal names a later office."""
+    return event.superseded
+
+
+def witnesses_agree(machine: Machine, event: events.WitnessesAnswered) -> bool:
+    """A majority granted our claim; with no witness configured the operator's leave is all there is."""
+    verdict = event.verdict
+    return event.claim.epoch == machine.pending.claim and (verdict.has_majority or verdict.asked == 0)
+
+
+def recorded_for_claim(machine: Machine, event: events.AloneRecorded) -> bool:
+    """The record for the office that we are about to take is durable at a majority."""
+    return event.done and event.epoch == machine.pending.claim
+
+
+def recorded_or_forced(machine: Machine, event: events.AloneRecorded) -> bool:
+    """As `recorded_for_claim`, or the operator accepted the risk."""
+    return event.epoch == machine.pending.claim and (event.done or machine.pending.allow_data_loss)
+
+
+def recorded_for_office(machine: Machine, event: events.AloneRecorded) -> bool:
+    """The operator's leave to write alone in the present office is durable at a majority."""
+    return event.done and bool(machine.pending.request) and event.epoch == machine.memory.office
+
+
+def cleared(machine: Machine, event: events.AloneRecorded) -> bool:
+    """The witnesses no longer name us as writing alone."""
+    return event.done and machine.clear_alone and event.epoch == machine.memory.office
+
+
+def time_to_ask_again(machine: Machine, event: events.Ticked) -> bool:
+    """Something asked for is still unanswered; `ask_again_at` is set by the machine's clock of the last step."""
+    return machine.pending.ask_again_at > 0 and machine.now >= machine.pending.ask_again_at
+
+
+def token_fits(machine: Machine, event: events.TokenReceived) -> bool:
+    """We hold exactly the history that is given away, and the number is new (Planned swap, step 6)."""
+    mine = machine.facts.last
+    same = (event.last.sequence, event.last.hash) == (mine.sequence, mine.hash)
+    return same and event.epoch.node == machine.node and event.epoch > machine.journal_epoch and _whole(machine)
+
+
+def _whole(machine: Machine) -> bool:
+    return machine.state in (State.SYNCING, State.IN_SYNC)
+
+
+def token_taken(machine: Machine, event: events.TokenReceived) -> bool:
+    """The same token again: taking it twice is taking it once."""
+    return event.epoch == machine.memory.taken
+
+
+def token_pending(machine: Machine, event: Event) -> bool:
+    """We gave office away and have not heard that it was taken; sent only once SQLite is closed."""
+    return machine.memory.token != NO_EPOCH and not machine.office_open
+
+
+def token_confirmed(machine: Machine, event: events.TokenTaken) -> bool:
+    """The confirmation is for our token."""
+    return event.epoch == machine.memory.token
+
+
+def token_overtaken(machine: Machine, event: events.PeerHeard) -> bool:
+    """The peer is in the office that we gave away, or in a later one."""
+    token = machine.memory.token
+    return token != NO_EPOCH and event.hello.state in IN_OFFICE and event.hello.epoch >= token
+
+
+def may_grant(machine: Machine, event: events.ClaimReceived) -> bool:
+    """No later office than the claimant's last one is known here, and the number is new to us (invariant 9)."""
+    others = machine.memory.granted if machine.memory.granted.node != event.peer else NO_EPOCH
+    known = max(machine.journal_epoch, others)
+    return (
+        event.office >= known
+        and event.epoch > max(known, machine.memory.office)
+        and not _handed_to_other(machine, event)
+    )
+
+
+def _handed_to_other(machine: Machine, event: events.ClaimReceived) -> bool:
+    return machine.memory.taken > event.office
+
+
+def told_in_sync(machine: Machine, event: events.PeerHeard) -> bool:
+    """The master that we stream from counts on us."""
+    return peer_in_office(machine, event) and machine.node in event.hello.in_sync
+
+
+def told_out_of_sync(machine: Machine, event: events.PeerHeard) -> bool:
+    """The master that we stream from no longer counts on us."""
+    return peer_in_office(machine, event) and machine.node not in event.hello.in_sync
+
+
+def peer_in_office(machine: Machine, event: events.PeerHeard) -> bool:
+    """The peer is master of an office that is not older than our journal, and ours is closed."""
+    fits = event.hello.state in IN_OFFICE and event.hello.epoch >= machine.facts.last.epoch
+    return fits and not machine.office_open
+
+
+def master_known(machine: Machine, event: Event) -> bool:
+    """A connected peer is in office."""
+    return bool(machine.master()) and not machine.office_open
+
+
+def is_enlisted(machine: Machine, event: Event) -> bool:
+    """The last master counted on this node and nothing has diverged since."""
+    return machine.memory.enlisted
+
+
+def master_answers(machine: Machine, event: events.PromoteRequested) -> bool:
+    """A live master is connected: promoting would make two."""
+    return bool(machine.master()) and not event.allow_data_loss
+
+
+def number_too_low(machine: Machine, event: events.WitnessesAnswered) -> bool:
+    """A witness has granted a number at or above ours to another; worth asking again only when forced."""
+    highest = event.verdict.highest
+    higher = highest.node != machine.node and highest.number >= event.claim.epoch.number
+    return higher and machine.pending.allow_data_loss and not event.verdict.has_majority
+
+
+def may_take_over(machine: Machine, event: events.WitnessesAnswered) -> bool:
+    """Proven lossless, or the operator accepted the loss."""
+    return event.claim.epoch == machine.pending.claim and judge(machine, event).may
+
+
+def judge(machine: Machine, event: events.WitnessesAnswered) -> Verdict:
+    """The question of loss, asked of `decide.judge_promotion`."""
+    pending = machine.pending
+    return judge_promotion(
+        machine.memory, machine.facts, machine.node, event.verdict, pending.allow_data_loss, pending.stopped
+    )
+
+
+def came_from_in_sync(machine: Machine, event: Event) -> bool:
+    """The state before PROMOTING was IN_SYNC."""
+    return machine.pending.before is State.IN_SYNC
+
+
+def standby_keeps_up(machine: Machine, event: Event) -> bool:
+    """Every node counted on is connected and keeps up."""
+    return all(machine.connected(node) and node in machine.caught_up_since for node in machine.memory.in_sync)
+
+
+def steady(machine: Machine, event: events.StandbyProgressed) -> bool:
+    """The standby has kept up for `steady_s` (invariant 12)."""
+    since = machine.caught_up_since.get(event.peer)
+    return machine.office_open and since is not None and machine.now - since >= machine.steady_s
+
+
+def target_ready(machine: Machine, event: events.SwapRequested) -> bool:
+    """The target is counted on, connected, and our office is open."""
+    return event.target in machine.memory.in_sync and machine.connected(event.target) and machine.office_open
+
+
+def target_holds_all(machine: Machine, event: events.StandbyProgressed) -> bool:
+    """fsynced = applied = HANDOFF with an equal checksum (Planned swap, step 4)."""
+    pending = machine.pending
+    at = pending.handoff.sequence
+    reached = at > 0 and event.fsynced == at and event.applied == at
+    return event.peer == pending.target and reached and event.checksum == pending.checksum
+
+
+def handoff_late(machine: Machine, event: events.Ticked) -> bool:
+    """The standby did not prove that it holds everything in time."""
+    return machine.now >= machine.pending.deadline
+
+
+def is_target(machine: Machine, event: events.PeerLost) -> bool:
+    """The lost peer is the one that office was to be handed to."""
+    return event.peer == machine.pending.target

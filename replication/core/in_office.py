@@ -1,0 +1,139 @@
+"""Actions of a master: standing down, going alone, counting on a standby, handing over (role table rows 130 to 174)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replication.core import effects, events
+from replication.core.effects import Effect
+from replication.core.events import Event
+from replication.core.moves import ASK_AGAIN_S, begin, refuse_operator
+from replication.core.types import NO_EPOCH, Epoch
+
+if TYPE_CHECKING:
+    from replication.core.machine import Machine
+
+
+def stand_down(machine: Machine, event: Event, now: float) -> list[Effect]:
+    """An old master: its set means nothing any more."""
+    machine.remember(enlisted=False, in_sync=(), token=NO_EPOCH)
+    refused = refuse_operator(machine, "conflict", "Another node is master by a later epoch; this one stands by.")
+    return [*refused, effects.RequireAcks(frozenset())]
+
+
+def stand_down_from_office(machine: Machine, event: events.PeerHeard, now: float) -> list[Effect]:
+    """The same while in office: nothing is acknowledged any more, then office is closed."""
+    machine.remember(seen=max(machine.memory.seen, event.hello.epoch))
+    blocked = effects.RequireAcks(frozenset({event.peer}))
+    result = stand_down(machine, event, now)
+    return [blocked, *result[:-1], effects.CloseOffice()]
+
+
+def reopen(machine: Machine, event: events.PeerHeard, now: float) -> list[Effect]:
+    """A claim alone deposes nobody: open the next epoch by the standby's grant."""
+    machine.remember(seen=max(machine.memory.seen, event.hello.seen))
+    return [effects.CloseOffice()]
+
+
+def refuse_needless_alone(machine: Machine, event: events.GoAloneRequested, now: float) -> list[Effect]:
+    """Going alone gives a guarantee away."""
+    return [effects.Answer(event.request, "conflict", "The standby is in sync, so writes do not wait. Nothing to do.")]
+
+
+def record_alone_in_office(machine: Machine, event: events.GoAloneRequested, now: float) -> list[Effect]:
+    """The standby leaves the set only after the witnesses know."""
+    begin(machine, event.request, "go_alone", event.note)
+    machine.clear_alone = False
+    return record_again(machine, event, now)
+
+
+def record_again(machine: Machine, event: Event, now: float) -> list[Effect]:
+    """Retried until a majority has it."""
+    alone = "" if machine.clear_alone else machine.node
+    machine.pending.ask_again_at = now + ASK_AGAIN_S
+    machine.remember(alone_counter=machine.memory.alone_counter + 1)
+    return [effects.RecordAlone(machine.memory.office, alone, machine.memory.alone_counter)]
+
+
+def go_alone(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
+    """The set is empty on disk before the first write is acknowledged alone (invariant 12)."""
+    machine.remember(in_sync=(), alone_since_utc_us=0)
+    answer = effects.Answer(machine.pending.request, "", "Writes are acknowledged by this node alone from now on.")
+    begin(machine, 0, "", b"")
+    return [effects.RequireAcks(frozenset()), answer]
+
+
+def already_alone(machine: Machine, event: events.GoAloneRequested, now: float) -> list[Effect]:
+    """Saying it twice is saying it once."""
+    return [effects.Answer(event.request, "", "This node writes alone already.")]
+
+
+def refuse_alone_here(machine: Machine, event: events.GoAloneRequested, now: float) -> list[Effect]:
+    """A standby takes over by another command."""
+    text = "This node is not the master. To make it master, type: standby-to-master"
+    return [effects.Answer(event.request, "conflict", text)]
+
+
+def watch_progress(machine: Machine, event: events.StandbyProgressed, now: float) -> list[Effect]:
+    """`caught_up_since` is kept by the machine for every progress; nothing else to do yet."""
+    return []
+
+
+def enlist(machine: Machine, event: events.StandbyProgressed, now: float) -> list[Effect]:
+    """Counted on from now; the witnesses are told afterwards, since the other order could promise too much."""
+    machine.remember(in_sync=(event.peer,), alone_since_utc_us=0)
+    machine.clear_alone = True
+    begin(machine, 0, "", b"")
+    return [effects.RequireAcks(frozenset({event.peer})), *record_again(machine, event, now)]
+
+
+def alone_cleared(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
+    """Stop telling them."""
+    machine.clear_alone = False
+    machine.pending.ask_again_at = 0.0
+    return []
+
+
+def hand_off(machine: Machine, event: events.SwapRequested, now: float) -> list[Effect]:
+    """The number counts as seen before HANDOFF names it (invariant 9)."""
+    epoch = Epoch(machine.highest_number() + 1, event.target)
+    machine.remember(seen=epoch)
+    begin(machine, event.request, "handoff", event.note)
+    machine.pending.target, machine.pending.claim = event.target, epoch
+    machine.pending.deadline = now + event.timeout_s
+    return [effects.HandOff(epoch, event.target, event.note)]
+
+
+def refuse_swap(machine: Machine, event: events.SwapRequested, now: float) -> list[Effect]:
+    """Preflight belongs to the guide; this is the last guard."""
+    text = "Cannot hand over now: the standby is not in sync, or this node is not master. Type: understudy swap --check"
+    return [effects.Answer(event.request, "conflict", text)]
+
+
+def note_handoff(machine: Machine, event: events.HandoffAppended, now: float) -> list[Effect]:
+    """What the standby has to prove."""
+    machine.pending.handoff, machine.pending.checksum = event.last, event.checksum
+    return []
+
+
+def give_office_away(machine: Machine, event: events.StandbyProgressed, now: float) -> list[Effect]:
+    """Point of no return: DEMOTED is durable with the token in it before SQLite closes and before it is sent."""
+    pending = machine.pending
+    machine.remember(token=pending.claim, token_last=pending.handoff, enlisted=True, in_sync=())
+    answer = effects.Answer(pending.request, "", f"Handed over at request {pending.handoff.sequence}.")
+    begin(machine, 0, "", b"")
+    return [answer, effects.CloseOffice()]
+
+
+def abort_handoff(machine: Machine, event: Event, now: float) -> list[Effect]:
+    """Writes resume in the same epoch; the number stays used."""
+    reason = "The standby did not confirm in time." if isinstance(event, events.Ticked) else "Aborted."
+    answers: list[Effect] = refuse_operator(machine, "aborted", reason)
+    if isinstance(event, events.SwapAbortRequested):
+        answers.append(effects.Answer(event.request, "", "Aborted: this node goes on as master."))
+    return [effects.AbortHandOff(reason), *answers]
+
+
+def nothing_to_abort(machine: Machine, event: events.SwapAbortRequested, now: float) -> list[Effect]:
+    """Past the point of no return, or never begun."""
+    return [effects.Answer(event.request, "conflict", "No hand-off can be aborted now.")]

@@ -1,0 +1,193 @@
+"""Frames between two nodes as types (docs/protocol.md, sections 2 to 4). Fields are only ever appended.
+
+Control channel: Hello, Heartbeat, ClaimOffice, Grant, Refuse, Token, Taken. Bulk channel: Follow, Decide, Requests,
+Ack, Hashes, Want, Block, Copied. `Requests` carries encoded requests as they stand in the journal.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from replication.core.types import ORIGIN, Epoch, NodeId, Position, State
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+
+
+class Message(msgspec.Struct, array_like=True, kw_only=True):
+    """A frame's body. The type byte of the frame says which."""
+
+
+class Hello(Message):
+    """Who I am and where I stand; sent by both sides first, and again whenever the state changed.
+
+    `epoch` is the office the sender holds or last knew of in its journal; `seen` the highest number it ever met,
+    claims included. `instance` differs for every process: the same node id twice is a clone. `utc_us` is for skew only.
+    """
+
+    protocol_min: int
+    protocol_max: int
+    cluster: str
+    node: NodeId
+    name: str
+    instance: str
+    state: State
+    epoch: Epoch
+    seen: Epoch
+    last: Position
+    commit: int
+    applied: int
+    checksum: int
+    closed: bool
+    in_sync: list[NodeId]
+    address: str
+    version: str
+    utc_us: int
+
+
+class Heartbeat(Message):
+    """Each second both ways on the control channel. `last` is the sender's last journaled request."""
+
+    state: State
+    epoch: Epoch
+    seen: Epoch
+    last: int
+    last_bytes: int
+    commit: int
+    in_sync: list[NodeId]
+    utc_us: int
+
+
+class ClaimOffice(Message):
+    """May I take office in `epoch`? `office` is the claimant's last office, `last` its last request."""
+
+    epoch: Epoch
+    office: Epoch
+    last: Position
+
+
+class Grant(Message):
+    """Yes: `epoch` is durable here as granted. `last` may be longer than the claimant's: it fetches the tail first."""
+
+    epoch: Epoch
+    last: Position
+
+
+class Refuse(Message):
+    """No. `highest` is the highest epoch known here; `in_office` says that a master of it exists or existed."""
+
+    epoch: Epoch
+    highest: Epoch
+    superseded: bool
+    reason: str
+
+
+class Token(Message):
+    """Office is yours in `epoch`: the last request of the epoch given away is `last`. Repeated until taken."""
+
+    epoch: Epoch
+    last: Position
+
+
+class Taken(Message):
+    """The token was taken: durable here. Sent again for every repeated token of the same epoch."""
+
+    epoch: Epoch
+
+
+class Follow(Message):
+    """First frame on the bulk channel: a node without office asks the master how to go on from `last`.
+
+    `history` is the list of (epoch, first sequence, chain hash before it) of its journal, oldest first. `first` is the
+    first sequence still in its journal; `checkpoint` what its files certainly hold; `copying` an unfinished COMPARE.
+    `tail_only` asks for requests after `last` only, of a node that is not in office (a resuming master does).
+    """
+
+    cluster: str
+    node: NodeId
+    last: Position
+    applied: int
+    checksum: int
+    history: list[tuple[Epoch, int, bytes]]
+    empty: bool
+    copying: bool
+    tail_only: bool = False
+
+
+class Decision(StrEnum):
+    """The master's answer to Follow."""
+
+    STREAM = "stream"
+    CUT = "cut"
+    COMPARE = "compare"
+    REFUSE = "refuse"
+
+
+class Decide(Message):
+    """STREAM from `sequence` + 1; CUT after `sequence`, then follow again; COMPARE pinned at `sequence`; or REFUSE.
+
+    With COMPARE, `position` is the pinned checkpoint, `page_sums` the table of page sums there, `history` the epochs.
+    """
+
+    decision: Decision
+    sequence: int
+    reason: str
+    position: Position = ORIGIN
+    page_sums: bytes = b""
+    history: list[tuple[Epoch, int, bytes]] = []
+    checksum: int = 0
+
+
+class Ack(Message):
+    """Cumulative. `checksum` is the rolling checksum at `applied`. `credit` is how many bytes may be outstanding."""
+
+    received: int
+    fsynced: int
+    applied: int
+    checksum: int
+    disk_free_bytes: int
+    credit: int
+
+
+class Hashes(Message):
+    """Block hashes of one live file of the master: `hashes` are 16 bytes each, from block `first` on."""
+
+    file: str
+    size: int
+    block_bytes: int
+    first: int
+    hashes: bytes
+    last: bool
+
+
+class Want(Message):
+    """Blocks that differ here; the answer is one Block each, then Wanted blocks are forgotten."""
+
+    file: str
+    blocks: list[int]
+
+
+class Block(Message):
+    """One block of a live file as it was when read; `size` is the file's size then."""
+
+    file: str
+    number: int
+    size: int
+    data: bytes
+
+
+class Copied(Message):
+    """All hashes were sent and all wanted blocks answered; `sequence` is the last request when the last was read."""
+
+    sequence: int
+    files: list[str]
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """Encoded requests in order; `commit` is the master's commit sequence. `more` marks a part of one large request."""
+
+    commit: int
+    requests: tuple[bytes, ...]
+    more: bool = False
