@@ -5,6 +5,8 @@ The text of an error is for people: what is wrong and what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class UnderstudyError(Exception):
     """An operation was refused and nothing changed. `code` is stable, `status` is the HTTP status."""
@@ -12,10 +14,14 @@ class UnderstudyError(Exception):
     code = "invalid"
     status = 400
 
-    def __init__(self, text: str, *, field: str = "") -> None:
-        """`field` names the value that is wrong, for forms; "" when no single one is."""
+    def __init__(self, text: str, *, field: str = "", fields: Mapping[str, str] | None = None) -> None:
+        """`field` names the value that is wrong, for forms; "" when no single one is.
+
+        `fields` maps each wrong value's name to what is wrong with it, when there are several.
+        """
         super().__init__(text)
         self.field = field
+        self.fields = dict(fields) if fields else ({field: text} if field else {})
 
 
 class Invalid(UnderstudyError):

@@ -10,7 +10,7 @@ import msgspec
 
 from server.actions.change import Change, Transaction
 from server.core.model import DAY_US, Outcome, Principal
-from server.errors import Forbidden, Invalid
+from server.errors import Forbidden, KeyReused
 from server.storage import outcomes
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ def once(
 ) -> Change[tuple[int, str]]:
     """`change`, unless its key was answered before: then that answer. Gives (status, answer as JSON text).
 
-    `render` makes the answer from the change's value. Raises Forbidden for a key of somebody else, Invalid
+    `render` makes the answer from the change's value. Raises Forbidden for a key of somebody else, KeyReused
     for one that came with another request. A change that raises keeps nothing, so it may be tried again.
     """
 
@@ -68,4 +68,4 @@ def _check_same(kept: Outcome, by: Principal, request_hash: str) -> None:
     if kept.principal != by.name:
         raise Forbidden("This Idempotency-Key was used by somebody else. Make another one.")
     if kept.request_hash != request_hash:
-        raise Invalid("This Idempotency-Key came with another request before. Make another one for this request.")
+        raise KeyReused("This Idempotency-Key came with another request before. Make another one for this request.")

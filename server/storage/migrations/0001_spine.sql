@@ -10,7 +10,8 @@ CREATE TABLE nodes (
 
 CREATE TABLE join_tokens (
     id TEXT PRIMARY KEY, secret_hash TEXT NOT NULL, name TEXT NOT NULL, created_by TEXT NOT NULL,
-    created_at_us INTEGER NOT NULL, expires_at_us INTEGER NOT NULL, used_at_us INTEGER
+    created_at_us INTEGER NOT NULL, expires_at_us INTEGER NOT NULL, used_at_us INTEGER,
+    replaces TEXT NOT NULL DEFAULT ''                -- id of the agent whose jobs the new machine takes over
 ) STRICT;
 
 CREATE TABLE agents (
@@ -33,6 +34,7 @@ CREATE TABLE sessions (
     token_hash TEXT PRIMARY KEY, user_id INTEGER NOT NULL REFERENCES users(id), created_at_us INTEGER NOT NULL,
     expires_at_us INTEGER NOT NULL, address TEXT NOT NULL, user_agent TEXT NOT NULL, ended_at_us INTEGER
 ) STRICT;
+CREATE INDEX sessions_by_expiry ON sessions (expires_at_us);
 
 CREATE TABLE api_tokens (
     id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL REFERENCES users(id), name TEXT NOT NULL,
@@ -50,7 +52,13 @@ CREATE INDEX outcomes_by_age ON outcomes (recorded_at_us);
 -- settings.gate_revision grows by one with every change; agents acknowledge the revision.
 CREATE TABLE gates (
     kind TEXT NOT NULL, agent_id TEXT NOT NULL DEFAULT '', set_by TEXT NOT NULL, set_at_us INTEGER NOT NULL,
-    reason TEXT NOT NULL DEFAULT '', PRIMARY KEY (kind, agent_id)
+    reason TEXT NOT NULL DEFAULT '', revision INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (kind, agent_id)
+) STRICT;
+
+-- Lifted stops whose suppressed instants are not all accounted for yet; the scheduler deletes them when they are.
+CREATE TABLE stops (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, from_us INTEGER NOT NULL, until_us INTEGER NOT NULL,
+    revision INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE jobs (
@@ -60,9 +68,13 @@ CREATE TABLE jobs (
     misfire_policy TEXT NOT NULL DEFAULT 'once',     -- skip | once | all | ask
     misfire_grace_s INTEGER NOT NULL DEFAULT 3600,
     may_run_twice INTEGER NOT NULL DEFAULT 0, skip_if_running INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL DEFAULT 0,
-    description TEXT NOT NULL DEFAULT '', version INTEGER NOT NULL DEFAULT 1,
+    description TEXT NOT NULL DEFAULT '', standard_input TEXT NOT NULL DEFAULT '',
+    version INTEGER NOT NULL DEFAULT 1,
+    planned_version INTEGER NOT NULL DEFAULT 0,      -- the version that the standing orders reflect
     created_at_us INTEGER NOT NULL, updated_at_us INTEGER NOT NULL, deleted_at_us INTEGER
 ) STRICT;
+CREATE INDEX jobs_to_plan ON jobs (id) WHERE version != planned_version;
+CREATE INDEX jobs_by_agent ON jobs (agent_id) WHERE deleted_at_us IS NULL;
 
 CREATE TABLE schedules (
     id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL REFERENCES jobs(id), cron TEXT NOT NULL, zone TEXT NOT NULL,
@@ -77,10 +89,14 @@ CREATE TABLE orders (
     agent_id TEXT NOT NULL REFERENCES agents(id), version INTEGER NOT NULL, state TEXT NOT NULL,
     valid_from_us INTEGER NOT NULL, valid_until_us INTEGER NOT NULL, instants TEXT NOT NULL, specification TEXT NOT NULL,
     acknowledged_version INTEGER NOT NULL DEFAULT 0,
-    accounted_until_us INTEGER NOT NULL              -- every instant before it has a run, a missed row or is open
+    accounted_until_us INTEGER NOT NULL,             -- every instant up to it has a run, a missed row or is open
+    next_instant_us INTEGER NOT NULL,                -- the first instant after it; valid_until_us when there is none
+    suppressed TEXT NOT NULL DEFAULT ''              -- cause by which the master itself suppresses it: 'job held'
 ) STRICT;
 CREATE INDEX orders_by_agent ON orders (agent_id, state);
 CREATE INDEX orders_by_validity ON orders (state, valid_until_us);
+CREATE INDEX orders_by_instant ON orders (state, next_instant_us);
+CREATE INDEX orders_by_schedule ON orders (schedule_id, state);
 
 -- key: j<job>.s<schedule>.<YYYYMMDDTHHMMSSZ>.a<attempt> for an occurrence, j<job>.r<request id>.a<attempt> on request.
 CREATE TABLE runs (
@@ -95,6 +111,8 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_job ON runs (job_id, number);
 CREATE INDEX runs_by_state ON runs (state, number);
 CREATE INDEX runs_by_agent ON runs (agent_id, state);
+CREATE INDEX runs_by_end ON runs (state, ended_at_us);
+CREATE INDEX runs_by_schedule ON runs (schedule_id, scheduled_for_us) WHERE schedule_id IS NOT NULL;
 
 -- The ledger of what was suppressed. resolution '' while open, else run | dismissed | policy.
 CREATE TABLE missed (
@@ -103,6 +121,7 @@ CREATE TABLE missed (
     resolution TEXT NOT NULL DEFAULT '', resolved_by TEXT NOT NULL DEFAULT '', resolved_at_us INTEGER,
     UNIQUE (schedule_id, scheduled_for_us)
 ) STRICT;
+CREATE INDEX missed_open ON missed (id) WHERE resolution = '';
 
 -- SKY-11: completions that no known run matches.
 CREATE TABLE server_history (

@@ -1,0 +1,206 @@
+"""Join tokens and agents. Permission: agents.manage. What agents report is in `actions.reports`."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import sqlite3
+
+import msgspec
+
+from server.actions.change import Change, Transaction, record, require
+from server.core.model import SYSTEM, Agent, JoinToken, Principal
+from server.errors import Conflict, Forbidden, Invalid, NotFound
+from server.storage import agents, gates, jobs, join_tokens, orders, runs
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+
+
+def invite(token: JoinToken, by: Principal, now_us: int) -> Change[JoinToken]:
+    """Keep a join token for `token.name`. The caller made id and secret; only the secret's SHA-256 is stored."""
+    require(by, "agents.manage")
+    check_name(token.name)
+    if token.expires_at_us <= now_us:
+        raise Invalid("The token would be expired already.", field="expires_at")
+
+    def change(transaction: Transaction) -> JoinToken:
+        connection = transaction.connection
+        if agents.by_name(connection, token.name) is not None:
+            raise Conflict(
+                f"There is an agent {token.name} already. Choose another name, or `understudy agent replace`."
+            )
+        join_tokens.insert(connection, token)
+        record(connection, by, now_us, "agents.invite", token.name)
+        return token
+
+    return change
+
+
+def enrol(token_id: str, secret_hash: str, agent_id: str, now_us: int, address: str = "") -> Change[Agent]:
+    """Use a join token, once: the new agent is a member. The first one becomes the witness by itself.
+
+    Raises Forbidden when the token is unknown, wrong, used or expired. Afterwards the caller signs the
+    certificate.
+    """
+    by = Principal("join token", "administrator", address)
+
+    def change(transaction: Transaction) -> Agent:
+        connection = transaction.connection
+        token = use_token(connection, token_id, secret_hash, now_us)
+        first = not agents.witnesses(connection)
+        agents.insert(connection, agent_id, token.name, first, now_us)
+        if token.replaces:
+            jobs.move_agent(connection, token.replaces, agent_id, now_us)
+        agent = agents.get(connection, agent_id)
+        assert agent is not None
+        record(connection, by, now_us, "agents.enrol", token.name, "", {"id": agent_id, "witness": first})
+        return agent
+
+    return change
+
+
+def use_token(connection: sqlite3.Connection, token_id: str, secret_hash: str, now_us: int) -> JoinToken:
+    """Check a join token and mark it used, inside the caller's change. Raises Forbidden saying why."""
+    token = join_tokens.get(connection, token_id)
+    advice = "Make a new one on the master: `understudy agent invite --name NAME`."
+    if token is None or not hmac.compare_digest(token.secret_hash, secret_hash):
+        raise Forbidden(f"The join token is not known here. {advice}")
+    if token.used_at_us is not None:
+        raise Forbidden(f"The join token was used already. {advice}")
+    if token.expires_at_us <= now_us:
+        raise Forbidden(f"The join token has expired. {advice}")
+    join_tokens.mark_used(connection, token_id, now_us)
+    return token
+
+
+def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[None]:
+    """Remove an agent. Conflict while jobs are bound to it or it is a witness.
+
+    Its name becomes free, its runs stay.
+    """
+    require(by, "agents.manage")
+
+    def change(transaction: Transaction) -> None:
+        connection = transaction.connection
+        agent = find(connection, name)
+        bound = jobs.count_of_agent(connection, agent.id)
+        if bound:
+            raise Conflict(f"{bound} jobs run on {name}. Move or delete them first: `understudy job list`.")
+        if agent.witness:
+            raise Conflict(f"{name} is a witness. Make another agent witness first: `understudy witness set`.")
+        agents.update(connection, agent.id, removed_at_us=now_us, name=f"{name} (removed {agent.id[:8]})")
+        gates.remove(connection, "queue_locked", agent.id)
+        orders.release_of_agent(connection, agent.id)
+        record(connection, by, now_us, "agents.remove", name, agent, "", reason)
+
+    return change
+
+
+def accept_restored(name: str, by: Principal, now_us: int, reason: str = "") -> Change[None]:
+    """End the quarantine of an agent that was restored from a snapshot:
+
+    its next connection is taken as it comes.
+
+    The ticket is forgotten on this side; what was given to it before is `unknown` until its inventory is
+    reconciled.
+    """
+    require(by, "agents.manage")
+
+    def change(transaction: Transaction) -> None:
+        connection = transaction.connection
+        agent = find(connection, name)
+        if agent.quarantined_at_us is None:
+            raise Conflict(f"{name} is not quarantined. There is nothing to accept.")
+        agents.update(
+            connection,
+            agent.id,
+            quarantined_at_us=None,
+            quarantine_reason="",
+            ticket=0,
+            ticket_confirmed=0,
+            reconciled_epoch=0,
+        )
+        record(connection, by, now_us, "agents.accept_restored", name, agent.quarantine_reason, "", reason)
+
+    return change
+
+
+def quarantine(agent_id: str, why: str, now_us: int) -> Change[bool]:
+    """Take an agent out of work: a wrong ticket, a second connection. False when it was already.
+
+    For the fleet.
+    """
+
+    def change(transaction: Transaction) -> bool:
+        connection = transaction.connection
+        agent = agents.get(connection, agent_id)
+        if agent is None or agent.quarantined_at_us is not None:
+            return False
+        agents.update(connection, agent_id, quarantined_at_us=now_us, quarantine_reason=why)
+        record(connection, SYSTEM, now_us, "agents.quarantine", agent.name, "", why)
+        return True
+
+    return change
+
+
+def replace(name: str, token: JoinToken, by: Principal, now_us: int, reason: str = "") -> Change[JoinToken]:
+    """Give an agent's name to a new machine: the old identity is removed, a join token for the name is kept.
+
+    This says that the old machine is dead: its future instants are free, its runs become `unknown`, it is no
+    witness. Its jobs go to the machine that uses the token.
+    """
+    require(by, "agents.manage")
+
+    def change(transaction: Transaction) -> JoinToken:
+        connection = transaction.connection
+        agent = find(connection, name)
+        old_name = f"{name} (replaced {agent.id[:8]})"
+        agents.update(connection, agent.id, name=old_name, removed_at_us=now_us, witness=0)
+        gates.remove(connection, "queue_locked", agent.id)
+        orders.release_of_agent(connection, agent.id)
+        runs.lose_agent(connection, agent.id, "agent replaced", now_us)
+        join_tokens.insert(connection, msgspec.structs.replace(token, name=name, replaces=agent.id))
+        record(connection, by, now_us, "agents.replace", name, agent, "", reason)
+        return token
+
+    return change
+
+
+def set_witness(names: list[str], by: Principal, now_us: int) -> Change[list[Agent]]:
+    """Make these agents the witnesses: none, one or three.
+
+    The caller has checked that the standby is in sync.
+    """
+    require(by, "agents.manage")
+    if len(set(names)) not in (0, 1, 3):
+        raise Invalid("There are none, one or three witnesses. Name one or three agents.", field="agents")
+
+    def change(transaction: Transaction) -> list[Agent]:
+        connection = transaction.connection
+        before = agents.witnesses(connection)
+        chosen = [find(connection, name) for name in names]
+        for agent in before:
+            agents.update(connection, agent.id, witness=0)
+        for agent in chosen:
+            agents.update(connection, agent.id, witness=1)
+        old = [agent.name for agent in before]
+        if sorted(old) != sorted(names):
+            record(connection, by, now_us, "agents.set_witness", "witnesses", old, names)
+        return agents.witnesses(connection)
+
+    return change
+
+
+def find(connection: sqlite3.Connection, name: str) -> Agent:
+    """The agent of that name that is not removed; raises NotFound."""
+    agent = agents.by_name(connection, name)
+    if agent is None:
+        raise NotFound(f"There is no agent {name}. See the list of agents.")
+    return agent
+
+
+def check_name(name: str) -> None:
+    """Raise Invalid when `name` cannot be an agent's."""
+    if not _NAME.match(name):
+        wrong = "must begin with a letter or digit and have up to 63 letters, digits, . _ -"
+        raise Invalid(f"The agent's name {wrong}.", field="name")

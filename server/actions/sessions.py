@@ -1,0 +1,99 @@
+"""Sign-in and sign-out. Permissions: sessions.own for one's own, sessions.manage for everybody's.
+
+The password is checked outside (Argon2id in a thread), from `users.by_name`; then `create` writes the
+session.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from server.actions.change import Change, Transaction, record, require
+from server.core.model import HOUR_US, Principal, Session
+from server.errors import Conflict, Forbidden, Unauthenticated
+from server.storage import sessions, settings, swaps, users
+
+
+def create(name: str, password: str, token_hash: str, by: Principal, now_us: int, user_agent: str) -> Change[Session]:
+    """Sign in a user whose password was checked against the PHC string `password`.
+
+    `by` gives the address. `token_hash` is the SHA-256 (hex) of the cookie. Raises Unauthenticated when the
+    account is closed or the password was changed since it was checked; Conflict for a non-administrator while
+    a swap runs.
+    """
+
+    def change(transaction: Transaction) -> Session:
+        connection = transaction.connection
+        user = users.by_name(connection, name)
+        if user is None or user.disabled_at_us is not None or user.password != password:
+            raise Unauthenticated("The name or the password is wrong. Try again.")
+        refuse_while_swapping(connection, user.role)
+        hours = int(settings.get(connection, "session_hours", "12"))
+        session = Session(
+            token_hash=token_hash,
+            user_id=user.id,
+            created_at_us=now_us,
+            expires_at_us=now_us + hours * HOUR_US,
+            address=by.address,
+            user_agent=user_agent[:200],
+        )
+        sessions.insert(connection, session)
+        signed = Principal(user.name, user.role, by.address)
+        record(connection, signed, now_us, "sessions.create", user.name)
+        return session
+
+    return change
+
+
+def refuse_while_swapping(connection: sqlite3.Connection, role: str) -> None:
+    """SKY-13: while a swap runs only administrators sign in. Raises Conflict."""
+    if role != "administrator" and swaps.open_swap(connection) is not None:
+        raise Conflict("A role swap is running; only administrators can sign in. Try again in a few minutes.")
+
+
+def end(token_hash: str, by: Principal, now_us: int) -> Change[bool]:
+    """Sign out: one's own session, or anybody's with sessions.manage. False when it was over already."""
+
+    def change(transaction: Transaction) -> bool:
+        connection = transaction.connection
+        found = sessions.signed_in(connection, token_hash, now_us)
+        if found is None:
+            return False
+        if found.name != by.name:
+            require(by, "sessions.manage")
+        sessions.end(connection, token_hash, now_us)
+        record(connection, by, now_us, "sessions.end", found.name)
+        return True
+
+    return change
+
+
+def end_all(by: Principal, now_us: int, keep: str = "", reason: str = "") -> Change[int]:
+    """Sign out everybody but the session `keep` (the caller's own); returns how many (SKY-13)."""
+    require(by, "sessions.manage")
+
+    def change(transaction: Transaction) -> int:
+        connection = transaction.connection
+        ended = sessions.end_all(connection, now_us, keep)
+        if ended:
+            record(connection, by, now_us, "sessions.end_all", "everybody", ended, 0, reason)
+        return ended
+
+    return change
+
+
+def authenticate(connection: sqlite3.Connection, token_hash: str, now_us: int, address: str) -> Principal | None:
+    """A query: whose browser is this? None when the session is over or unknown."""
+    found = sessions.signed_in(connection, token_hash, now_us)
+    return Principal(found.name, found.role, address) if found else None
+
+
+def prune(by: Principal, now_us: int) -> Change[int]:
+    """Forget sessions that expired 7 days ago, in a small batch; returns how many."""
+    if by.role != "administrator":
+        raise Forbidden("Only the program itself forgets old sessions.")
+
+    def change(transaction: Transaction) -> int:
+        return sessions.prune(transaction.connection, now_us - 7 * 24 * HOUR_US)
+
+    return change

@@ -1,0 +1,4 @@
+"""Pure rules of scheduling: no socket, no file, no clock, no randomness.
+
+Time is an argument, in microseconds UTC.
+"""

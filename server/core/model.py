@@ -1,0 +1,356 @@
+"""The nouns as rows, one struct each.
+
+Times are microseconds since 1970 UTC (`_us`); field names are column names.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import msgspec
+
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+
+Span = tuple[int, int, int]
+"""(first_us, step_us, count): `count` instants from `first_us`, `step_us` apart; step 0 with count 1."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of a table. `JSON` names the columns that hold JSON text and are decoded here."""
+
+    JSON: ClassVar[frozenset[str]] = frozenset()
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who asks: user name, role, and the network address asked from ("" on the local socket)."""
+
+    name: str
+    role: str
+    address: str = ""
+
+
+SYSTEM = Principal("system", "administrator")
+"""The program itself: the scheduler, the fleet, a swap that goes on by itself."""
+
+
+class NodeRow(Row, frozen=True, kw_only=True):
+    id: str
+    name: str
+    address: str
+    web_port: int
+    cluster_port: int
+    enrolled_at_us: int
+    removed_at_us: int | None = None
+
+
+class JoinToken(Row, frozen=True, kw_only=True):
+    id: str
+    secret_hash: str
+    name: str
+    created_by: str
+    created_at_us: int
+    expires_at_us: int
+    used_at_us: int | None = None
+    replaces: str = ""
+
+
+class Agent(Row, frozen=True, kw_only=True):
+    id: str
+    name: str
+    enrolled_at_us: int
+    witness: bool = False
+    ticket: int = 0
+    ticket_confirmed: int = 0
+    quarantined_at_us: int | None = None
+    quarantine_reason: str = ""
+    removed_at_us: int | None = None
+    version: str = ""
+    boot_id: str = ""
+    gates_acknowledged: int = 0
+    reconciled_epoch: int = 0
+
+
+class User(Row, frozen=True, kw_only=True):
+    id: int
+    name: str
+    password: str
+    role: str
+    created_at_us: int
+    disabled_at_us: int | None = None
+
+
+class Session(Row, frozen=True, kw_only=True):
+    token_hash: str
+    user_id: int
+    created_at_us: int
+    expires_at_us: int
+    address: str
+    user_agent: str
+    ended_at_us: int | None = None
+
+
+class ApiToken(Row, frozen=True, kw_only=True):
+    id: int
+    user_id: int
+    name: str
+    token_hash: str
+    created_at_us: int
+    expires_at_us: int | None = None
+    revoked_at_us: int | None = None
+
+
+class Outcome(Row, frozen=True, kw_only=True):
+    key: str
+    principal: str
+    request_hash: str
+    status: int
+    answer: str
+    recorded_at_us: int
+
+
+class Gate(Row, frozen=True, kw_only=True):
+    """kind: scheduler_stopped | queue_locked | swap; `agent_id` "" is host-wide."""
+
+    kind: str
+    agent_id: str = ""
+    set_by: str
+    set_at_us: int
+    reason: str = ""
+    revision: int = 0
+
+
+class Job(Row, frozen=True, kw_only=True):
+    JSON: ClassVar[frozenset[str]] = frozenset({"environment"})
+
+    id: int
+    name: str
+    command: str
+    agent_id: str
+    environment: dict[str, str]
+    working_directory: str
+    run_as: str
+    timeout_s: int
+    output_bytes_max: int
+    misfire_policy: str
+    misfire_grace_s: int
+    may_run_twice: bool
+    skip_if_running: bool
+    held: bool
+    description: str
+    standard_input: str
+    version: int
+    planned_version: int
+    created_at_us: int
+    updated_at_us: int
+    deleted_at_us: int | None = None
+
+
+class Schedule(Row, frozen=True, kw_only=True):
+    id: int
+    job_id: int
+    cron: str
+    zone: str
+    created_at_us: int
+    deleted_at_us: int | None = None
+
+
+class Specification(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent must know to start a run of a job; travels in orders and dispatches.
+
+    Append fields at the end.
+    """
+
+    job_id: int
+    job_name: str
+    command: str
+    environment: dict[str, str] = {}
+    working_directory: str = ""
+    run_as: str = ""
+    timeout_s: int = 0
+    output_bytes_max: int = 10 * 1024 * 1024
+    skip_if_running: bool = False
+    standard_input: str = ""
+    misfire_policy: str = "once"
+    misfire_grace_s: int = 3600
+
+
+class Order(Row, frozen=True, kw_only=True):
+    """A standing order. state: active | releasing | released."""
+
+    JSON: ClassVar[frozenset[str]] = frozenset({"instants", "specification"})
+
+    id: int
+    schedule_id: int
+    job_id: int
+    agent_id: str
+    version: int
+    state: str
+    valid_from_us: int
+    valid_until_us: int
+    instants: list[Span]
+    specification: Specification
+    acknowledged_version: int
+    accounted_until_us: int
+    next_instant_us: int
+    suppressed: str = ""
+
+
+class Run(Row, frozen=True, kw_only=True):
+    number: int
+    key: str
+    job_id: int
+    schedule_id: int | None
+    scheduled_for_us: int | None
+    attempt: int
+    agent_id: str
+    state: str
+    reason: str
+    state_since_us: int
+    command: str
+    requested_by: str
+    dispatched_epoch: int | None
+    submitted_at_us: int
+    started_at_us: int | None
+    ended_at_us: int | None
+    exit_code: int | None
+    signal: int | None
+    output_bytes: int
+    output_cut: bool
+    cancel_requested_by: str
+    cancel_requested_at_us: int | None
+
+
+class Missed(Row, frozen=True, kw_only=True):
+    """An occurrence that did not start. resolution: "" while open, else run | dismissed | policy."""
+
+    id: int
+    job_id: int
+    schedule_id: int
+    scheduled_for_us: int
+    cause: str
+    recorded_at_us: int
+    resolution: str = ""
+    resolved_by: str = ""
+    resolved_at_us: int | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a swap. state:
+
+    waiting | running | done | failed | undone; `proof` is a sentence with figures.
+    """
+
+    name: str
+    state: str = "waiting"
+    started_at_us: int | None = None
+    ended_at_us: int | None = None
+    proof: str = ""
+
+
+class Swap(Row, frozen=True, kw_only=True):
+    """state: running | done | aborted | failed."""
+
+    JSON: ClassVar[frozenset[str]] = frozenset({"prior_gates", "steps", "accepted"})
+
+    id: int
+    requested_by: str
+    requested_at_us: int
+    kind: str
+    from_node: str
+    to_node: str
+    state: str
+    prior_gates: list[Gate]
+    steps: list[Step]
+    accepted: list[str]
+    abort_requested_by: str
+    ended_at_us: int | None
+    report: str
+
+
+class AuditEntry(Row, frozen=True, kw_only=True):
+    id: int
+    at_us: int
+    who: str
+    address: str
+    action: str
+    object: str
+    before: str
+    after: str
+    reason: str
+
+
+class ServerHistoryEntry(Row, frozen=True, kw_only=True):
+    id: int
+    run_key: str
+    agent_id: str
+    job_name: str
+    started_at_us: int | None
+    ended_at_us: int | None
+    exit_code: int | None
+    signal: int | None
+    output: bytes
+    why: str
+    recorded_at_us: int
+    adopted_run: str = ""
+    adopted_by: str = ""
+
+
+class SystemMessage(Row, frozen=True, kw_only=True):
+    id: int
+    at_us: int
+    severity: str
+    text: str
+    acknowledged_by: str = ""
+    acknowledged_at_us: int | None = None
+
+
+def instant_text(at_us: int) -> str:
+    """`YYYYMMDDTHHMMSSZ`, as in a run's key."""
+    return datetime.fromtimestamp(at_us // SECOND_US, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def occurrence_key(job_id: int, schedule_id: int, at_us: int, attempt: int = 1) -> str:
+    """The key of the run of one occurrence: master and agent make the same one."""
+    return f"j{job_id}.s{schedule_id}.{instant_text(at_us)}.a{attempt}"
+
+
+def request_key(job_id: int, request_id: str, attempt: int = 1) -> str:
+    """The key of a run on request; `request_id` is 1 to 64 letters, digits or hyphens."""
+    return f"j{job_id}.r{request_id}.a{attempt}"
+
+
+_KEY = re.compile(r"j(\d+)\.(?:s(\d+)\.(\d{8}T\d{6}Z)|r([0-9A-Za-z-]{1,64}))\.a(\d+)\Z")
+
+
+class RunKey(msgspec.Struct, frozen=True):
+    """A run's key, taken apart. An occurrence has schedule and instant, a request has `request_id`."""
+
+    job_id: int
+    schedule_id: int | None
+    scheduled_for_us: int | None
+    request_id: str
+    attempt: int
+
+
+def parse_key(key: str) -> RunKey:
+    """Take a run's key apart; raises ValueError naming the key when it is none."""
+    match = _KEY.match(key)
+    if match is None:
+        raise ValueError(f"{key!r} is not a run key")
+    job, schedule, instant, request, attempt = match.groups()
+    at_us = None
+    if instant is not None:
+        moment = datetime.strptime(instant, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        at_us = int(moment.timestamp()) * SECOND_US
+    return RunKey(int(job), int(schedule) if schedule else None, at_us, request or "", int(attempt))
+
+
+def next_attempt_key(key: str) -> str:
+    """The key of the next attempt of the same occurrence or request."""
+    stem, _, attempt = key.rpartition(".a")
+    return f"{stem}.a{int(attempt) + 1}"

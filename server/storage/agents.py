@@ -1,0 +1,58 @@
+"""Agents: identity, connection numbers, what they acknowledged. Whether one is connected now is no row."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from server.core.model import Agent
+from server.storage import rows
+
+
+def get(connection: sqlite3.Connection, agent_id: str) -> Agent | None:
+    """The agent, removed ones included."""
+    return rows.first(connection, Agent, "FROM agents WHERE id = ?", (agent_id,))
+
+
+def by_name(connection: sqlite3.Connection, name: str) -> Agent | None:
+    """The agent of that name that is not removed."""
+    return rows.first(connection, Agent, "FROM agents WHERE name = ? AND removed_at_us IS NULL", (name,))
+
+
+def page(connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "") -> list[Agent]:
+    """Agents that are not removed, by name, above `after`; `match` is a part of the name."""
+    tail = "FROM agents WHERE removed_at_us IS NULL AND name > ? AND instr(name, ?) ORDER BY name LIMIT ?"
+    return rows.every(connection, Agent, tail, (after, match, limit))
+
+
+def count(connection: sqlite3.Connection) -> int:
+    """Agents that are not removed."""
+    return rows.number(connection, "SELECT count(*) FROM agents WHERE removed_at_us IS NULL")
+
+
+def witnesses(connection: sqlite3.Connection) -> list[Agent]:
+    """The witness agents, by id: none, one or three."""
+    tail = "FROM agents WHERE witness = 1 AND removed_at_us IS NULL ORDER BY id LIMIT 9"
+    return rows.every(connection, Agent, tail)
+
+
+def unacknowledged(connection: sqlite3.Connection, revision: int) -> int:
+    """How many agents have not persisted gate `revision`."""
+    query = "SELECT count(*) FROM agents WHERE removed_at_us IS NULL AND gates_acknowledged < ?"
+    return rows.number(connection, query, (revision,))
+
+
+def unacknowledged_names(connection: sqlite3.Connection, revision: int, limit: int = 100) -> list[str]:
+    """The names of agents that have not persisted gate `revision`, at most `limit`."""
+    query = "SELECT name FROM agents WHERE removed_at_us IS NULL AND gates_acknowledged < ? ORDER BY name LIMIT ?"
+    return [str(row[0]) for row in connection.execute(query, (revision, limit))]
+
+
+def insert(connection: sqlite3.Connection, agent_id: str, name: str, witness: bool, now_us: int) -> None:
+    """Add an agent that has never connected."""
+    values = {"id": agent_id, "name": name, "enrolled_at_us": now_us, "witness": int(witness)}
+    rows.insert(connection, "agents", values)
+
+
+def update(connection: sqlite3.Connection, agent_id: str, **values: object) -> None:
+    """Set columns of one agent by name, e.g. `ticket=7`; a wrong name is an sqlite3.OperationalError."""
+    rows.update(connection, "agents", values, {"id": agent_id})

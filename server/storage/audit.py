@@ -1,0 +1,41 @@
+"""Who did what: written in the same savepoint as the change itself."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from server.core.model import AuditEntry
+from server.storage import rows
+
+
+def insert(
+    connection: sqlite3.Connection,
+    at_us: int,
+    who: str,
+    address: str,
+    action: str,
+    object_: str,
+    before: str,
+    after: str,
+    reason: str,
+) -> int:
+    """Add an entry and return its id. `before` and `after` are text or JSON of what changed."""
+    values = (at_us, who, address, action, object_, before, after, reason)
+    cursor = connection.execute(
+        "INSERT INTO audit (at_us, who, address, action, object, before, after, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        values,
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def page(
+    connection: sqlite3.Connection, after: int | None = None, limit: int = 100, match: str = ""
+) -> list[AuditEntry]:
+    """The newest entries first, going on below id `after`; `match` is a part of who, action or object."""
+    bound = after if after is not None else 2**62
+    tail = (
+        "FROM audit WHERE id < :bound AND (:match = '' OR instr(who, :match) OR instr(action, :match)"
+        " OR instr(object, :match)) ORDER BY id DESC LIMIT :limit"
+    )
+    return rows.every(connection, AuditEntry, tail, {"bound": bound, "match": match, "limit": limit})

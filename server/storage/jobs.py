@@ -1,0 +1,114 @@
+"""Jobs, their versions and what of them is planned. Deleted jobs stay for the history of their runs."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from server.core.model import Job, Row, Specification
+from server.storage import rows
+
+
+class JobLine(Row, frozen=True, kw_only=True):
+    """A row of the job list: the job, its agent's name, its schedules and its last run."""
+
+    id: int
+    name: str
+    agent: str
+    command: str
+    held: bool
+    description: str
+    schedules: str
+    last_run: int | None
+    last_state: str | None
+    last_ended_at_us: int | None
+
+
+_LINES = """
+SELECT j.id, j.name, a.name, j.command, j.held, j.description,
+    coalesce((SELECT group_concat(s.cron || ' ' || s.zone, '; ') FROM schedules s
+        WHERE s.job_id = j.id AND s.deleted_at_us IS NULL), ''),
+    r.number, r.state, r.ended_at_us
+FROM jobs j JOIN agents a ON a.id = j.agent_id
+LEFT JOIN runs r ON r.number = (SELECT max(number) FROM runs WHERE job_id = j.id)
+WHERE j.deleted_at_us IS NULL AND j.name > ? AND instr(j.name, ?) ORDER BY j.name LIMIT ?
+"""
+
+
+def get(connection: sqlite3.Connection, job_id: int) -> Job | None:
+    """The job, deleted ones included."""
+    return rows.first(connection, Job, "FROM jobs WHERE id = ?", (job_id,))
+
+
+def by_name(connection: sqlite3.Connection, name: str) -> Job | None:
+    """The job of that name that is not deleted."""
+    return rows.first(connection, Job, "FROM jobs WHERE name = ? AND deleted_at_us IS NULL", (name,))
+
+
+def page(connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "") -> list[Job]:
+    """Jobs that are not deleted, by name; `match` is a part of the name."""
+    tail = "FROM jobs WHERE deleted_at_us IS NULL AND name > ? AND instr(name, ?) ORDER BY name LIMIT ?"
+    return rows.every(connection, Job, tail, (after, match, limit))
+
+
+def lines(connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "") -> list[JobLine]:
+    """The job list with agent, schedules and last run, by name."""
+    found = connection.execute(_LINES, (after, match, limit))
+    return [rows.build(JobLine, JobLine.__struct_fields__, tuple(row)) for row in found]
+
+
+def to_plan(connection: sqlite3.Connection, limit: int = 200) -> list[Job]:
+    """Jobs, deleted ones included, whose standing orders do not reflect their version yet."""
+    return rows.every(connection, Job, "FROM jobs WHERE version != planned_version ORDER BY id LIMIT ?", (limit,))
+
+
+def count(connection: sqlite3.Connection) -> int:
+    """Jobs that are not deleted."""
+    return rows.number(connection, "SELECT count(*) FROM jobs WHERE deleted_at_us IS NULL")
+
+
+def count_of_agent(connection: sqlite3.Connection, agent_id: str) -> int:
+    """Jobs bound to an agent."""
+    query = "SELECT count(*) FROM jobs WHERE agent_id = ? AND deleted_at_us IS NULL"
+    return rows.number(connection, query, (agent_id,))
+
+
+def insert(connection: sqlite3.Connection, **values: object) -> int:
+    """Add a job by columns and return its id; what is not given has the table's default."""
+    return rows.insert(connection, "jobs", values)
+
+
+def update(connection: sqlite3.Connection, job_id: int, **values: object) -> None:
+    """Set columns of one job by name."""
+    rows.update(connection, "jobs", values, {"id": job_id})
+
+
+def mark_planned(connection: sqlite3.Connection, job_id: int, version: int) -> None:
+    """The standing orders reflect `version` of the job."""
+    rows.update(connection, "jobs", {"planned_version": version}, {"id": job_id})
+
+
+def mark_unplanned(connection: sqlite3.Connection, job_id: int) -> None:
+    """Plan the job again: an order of it was released, or its agent changed."""
+    rows.update(connection, "jobs", {"planned_version": 0}, {"id": job_id})
+
+
+def move_agent(connection: sqlite3.Connection, old_id: str, new_id: str, now_us: int) -> int:
+    """Bind all jobs of one agent to another, to be planned again; return how many."""
+    query = "UPDATE jobs SET agent_id = ?, version = version + 1, updated_at_us = ? WHERE agent_id = ?"
+    return connection.execute(query, (new_id, now_us, old_id)).rowcount
+
+
+def specification(job: Job) -> Specification:
+    """What an agent must know to start a run of the job."""
+    return Specification(
+        job_id=job.id,
+        job_name=job.name,
+        command=job.command,
+        environment=job.environment,
+        working_directory=job.working_directory,
+        run_as=job.run_as,
+        timeout_s=job.timeout_s,
+        output_bytes_max=job.output_bytes_max,
+        skip_if_running=job.skip_if_running,
+        standard_input=job.standard_input,
+    )

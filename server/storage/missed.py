@@ -1,0 +1,95 @@
+"""The ledger of what did not start: one row per occurrence, for ever."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from server.core.model import Missed, Row
+from server.storage import rows
+
+
+class MissedLine(Row, frozen=True, kw_only=True):
+    """A row of the missed list, with the job's name."""
+
+    id: int
+    job_id: int
+    job: str
+    schedule_id: int
+    scheduled_for_us: int
+    cause: str
+    recorded_at_us: int
+    resolution: str
+    resolved_by: str
+    resolved_at_us: int | None
+
+
+def get(connection: sqlite3.Connection, missed_id: int) -> Missed | None:
+    """One row of the ledger."""
+    return rows.first(connection, Missed, "FROM missed WHERE id = ?", (missed_id,))
+
+
+def record(connection: sqlite3.Connection, job_id: int, schedule_id: int, at_us: int, cause: str, now_us: int) -> bool:
+    """Add an open row; False when that occurrence has a row or a run already, and then nothing changes."""
+    query = (
+        "INSERT INTO missed (job_id, schedule_id, scheduled_for_us, cause, recorded_at_us)"
+        " SELECT :job, :schedule, :at, :cause, :now WHERE NOT EXISTS"
+        " (SELECT 1 FROM runs WHERE schedule_id = :schedule AND scheduled_for_us = :at)"
+        " ON CONFLICT (schedule_id, scheduled_for_us) DO NOTHING"
+    )
+    values = {"job": job_id, "schedule": schedule_id, "at": at_us, "cause": cause, "now": now_us}
+    return connection.execute(query, values).rowcount == 1
+
+
+def resolve(connection: sqlite3.Connection, missed_id: int, resolution: str, by: str, now_us: int) -> bool:
+    """Close an open row as run, dismissed or policy; False when it was closed already."""
+    query = "UPDATE missed SET resolution = ?, resolved_by = ?, resolved_at_us = ? WHERE id = ? AND resolution = ''"
+    return connection.execute(query, (resolution, by, now_us, missed_id)).rowcount == 1
+
+
+def resolve_by_run(connection: sqlite3.Connection, schedule_id: int, at_us: int, by: str, now_us: int) -> bool:
+    """A run of the occurrence turned up: close its open row; False without one."""
+    query = (
+        "UPDATE missed SET resolution = 'run', resolved_by = ?, resolved_at_us = ?"
+        " WHERE schedule_id = ? AND scheduled_for_us = ? AND resolution = ''"
+    )
+    return connection.execute(query, (by, now_us, schedule_id, at_us)).rowcount == 1
+
+
+def dismiss_all(connection: sqlite3.Connection, by: str, now_us: int, up_to: int) -> int:
+    """Dismiss every open row with an id up to `up_to`; return how many."""
+    query = (
+        "UPDATE missed SET resolution = 'dismissed', resolved_by = ?, resolved_at_us = ?"
+        " WHERE resolution = '' AND id <= ?"
+    )
+    return connection.execute(query, (by, now_us, up_to)).rowcount
+
+
+def open_rows(connection: sqlite3.Connection, after: int = 0, limit: int = 200) -> list[Missed]:
+    """Open rows, by id above `after`."""
+    return rows.every(
+        connection, Missed, "FROM missed WHERE resolution = '' AND id > ? ORDER BY id LIMIT ?", (after, limit)
+    )
+
+
+def open_of_schedule(connection: sqlite3.Connection, schedule_id: int, limit: int = 1000) -> list[Missed]:
+    """Open rows of one schedule, the latest occurrence first."""
+    tail = "FROM missed WHERE schedule_id = ? AND resolution = '' ORDER BY scheduled_for_us DESC LIMIT ?"
+    return rows.every(connection, Missed, tail, (schedule_id, limit))
+
+
+def count_open(connection: sqlite3.Connection) -> int:
+    """How many rows wait for a decision."""
+    return rows.number(connection, "SELECT count(*) FROM missed WHERE resolution = ''")
+
+
+def page(
+    connection: sqlite3.Connection, after: int | None = None, limit: int = 100, only_open: bool = True
+) -> list[MissedLine]:
+    """The missed list, newest first, going on below id `after`."""
+    query = (
+        "SELECT m.id, m.job_id, j.name, m.schedule_id, m.scheduled_for_us, m.cause, m.recorded_at_us,"
+        " m.resolution, m.resolved_by, m.resolved_at_us FROM missed m JOIN jobs j ON j.id = m.job_id"
+        " WHERE m.id < ?" + (" AND m.resolution = ''" if only_open else "") + " ORDER BY m.id DESC LIMIT ?"
+    )
+    found = connection.execute(query, (after if after is not None else 2**62, limit))
+    return [rows.build(MissedLine, MissedLine.__struct_fields__, tuple(row)) for row in found]

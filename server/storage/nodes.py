@@ -1,0 +1,45 @@
+"""The pair (and observers): who they are and where they listen."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from server.core.model import NodeRow
+from server.storage import rows
+
+
+def get(connection: sqlite3.Connection, node_id: str) -> NodeRow | None:
+    """The node, removed ones included."""
+    return rows.first(connection, NodeRow, "FROM nodes WHERE id = ?", (node_id,))
+
+
+def page(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> list[NodeRow]:
+    """Nodes that are not removed, by id."""
+    tail = "FROM nodes WHERE removed_at_us IS NULL AND id > ? ORDER BY id LIMIT ?"
+    return rows.every(connection, NodeRow, tail, (after, limit))
+
+
+def insert(connection: sqlite3.Connection, node: NodeRow) -> None:
+    """Add a node."""
+    rows.insert(connection, "nodes", msgspec.structs.asdict(node))
+
+
+def update(
+    connection: sqlite3.Connection, node_id: str, name: str, address: str, web_port: int, cluster_port: int
+) -> None:
+    """Change where a node listens and what it is called; a removed node is a member again."""
+    values = {
+        "name": name,
+        "address": address,
+        "web_port": web_port,
+        "cluster_port": cluster_port,
+        "removed_at_us": None,
+    }
+    rows.update(connection, "nodes", values, {"id": node_id})
+
+
+def remove(connection: sqlite3.Connection, node_id: str, now_us: int) -> None:
+    """Mark a node removed."""
+    rows.update(connection, "nodes", {"removed_at_us": now_us}, {"id": node_id})

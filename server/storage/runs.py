@@ -1,0 +1,188 @@
+"""Runs: one execution of a job each. States are those of core.run_states; the queue's order is the number."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from server.core.model import Row, Run
+from server.core.run_states import ENDED, OPEN
+from server.storage import rows
+
+_OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN))
+
+
+class RunLine(Row, frozen=True, kw_only=True):
+    """A row of the run list: the run with the names of its job and agent."""
+
+    number: int
+    key: str
+    job_id: int
+    job: str
+    agent_id: str
+    agent: str
+    attempt: int
+    state: str
+    reason: str
+    state_since_us: int
+    scheduled_for_us: int | None
+    requested_by: str
+    submitted_at_us: int
+    started_at_us: int | None
+    ended_at_us: int | None
+    exit_code: int | None
+    signal: int | None
+    output_bytes: int
+    output_cut: bool
+    cancel_requested_by: str
+
+
+_LINES = (
+    "SELECT r.number, r.key, r.job_id, j.name, r.agent_id, a.name, r.attempt, r.state, r.reason,"
+    " r.state_since_us, r.scheduled_for_us, r.requested_by, r.submitted_at_us, r.started_at_us, r.ended_at_us,"
+    " r.exit_code, r.signal, r.output_bytes, r.output_cut, r.cancel_requested_by"
+    " FROM runs r JOIN jobs j ON j.id = r.job_id JOIN agents a ON a.id = r.agent_id"
+)
+
+
+def get(connection: sqlite3.Connection, number: int) -> Run | None:
+    """The run with that number."""
+    return rows.first(connection, Run, "FROM runs WHERE number = ?", (number,))
+
+
+def by_key(connection: sqlite3.Connection, key: str) -> Run | None:
+    """The run with that key."""
+    return rows.first(connection, Run, "FROM runs WHERE key = ?", (key,))
+
+
+def line(connection: sqlite3.Connection, number: int) -> RunLine | None:
+    """The run with the names of its job and agent: the run's page."""
+    row = connection.execute(f"{_LINES} WHERE r.number = ?", (number,)).fetchone()
+    return rows.build(RunLine, RunLine.__struct_fields__, tuple(row)) if row else None
+
+
+def attempts(connection: sqlite3.Connection, key: str, limit: int = 100) -> list[RunLine]:
+    """All attempts of the same occurrence or request, the first one first."""
+    stem = key.rpartition(".a")[0]
+    query = f"{_LINES} WHERE r.key >= ? AND r.key < ? ORDER BY r.number LIMIT ?"
+    return _lines(connection, query, (f"{stem}.a", f"{stem}.b", limit))
+
+
+def page(
+    connection: sqlite3.Connection,
+    job_id: int | None = None,
+    state: str = "",
+    after: int | None = None,
+    limit: int = 100,
+    agent_id: str = "",
+) -> list[RunLine]:
+    """The run list, newest first, going on below number `after`; of one job, state or agent when given."""
+    conditions, values = ["r.number < ?"], [after if after is not None else 2**62]
+    filters: list[object] = [*values]
+    for column, value in (("r.job_id", job_id), ("r.state", state or None), ("r.agent_id", agent_id or None)):
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            filters.append(value)
+    query = f"{_LINES} WHERE {' AND '.join(conditions)} ORDER BY r.number DESC LIMIT ?"
+    return _lines(connection, query, (*filters, limit))
+
+
+def waiting(connection: sqlite3.Connection, after: int = 0, limit: int = 200) -> list[Run]:
+    """Waiting runs in order of submission."""
+    tail = "FROM runs WHERE state = 'waiting' AND number > ? ORDER BY number LIMIT ?"
+    return rows.every(connection, Run, tail, (after, limit))
+
+
+def to_dispatch(connection: sqlite3.Connection, agent_id: str, limit: int = 100) -> list[Run]:
+    """Runs on request in `starting` that were not sent in any epoch yet, in order of submission:
+
+    the fleet's work.
+    """
+    tail = "FROM runs WHERE agent_id = ? AND state = 'starting' AND dispatched_epoch IS NULL ORDER BY number LIMIT ?"
+    return rows.every(connection, Run, tail, (agent_id, limit))
+
+
+def open_of_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0, limit: int = 500) -> list[Run]:
+    """Runs of an agent that are neither waiting nor ended, by number: what its inventory is compared with."""
+    tail = (
+        f"FROM runs WHERE agent_id = ? AND state IN ({_OPEN}) AND state != 'waiting' AND number > ?"
+        " ORDER BY number LIMIT ?"
+    )
+    return rows.every(connection, Run, tail, (agent_id, after, limit))
+
+
+def to_cancel(connection: sqlite3.Connection, agent_id: str, limit: int = 100) -> list[Run]:
+    """Open runs of an agent that somebody asked to cancel or kill: the fleet sends it until they end."""
+    tail = (
+        f"FROM runs WHERE agent_id = ? AND state IN ({_OPEN}) AND cancel_requested_at_us IS NOT NULL"
+        " ORDER BY number LIMIT ?"
+    )
+    return rows.every(connection, Run, tail, (agent_id, limit))
+
+
+def is_job_open(connection: sqlite3.Connection, job_id: int) -> bool:
+    """True when a run of the job waits or runs: for skip-if-running."""
+    query = f"SELECT 1 FROM runs WHERE job_id = ? AND state IN ({_OPEN}) LIMIT 1"
+    return connection.execute(query, (job_id,)).fetchone() is not None
+
+
+def newest_instant_us(connection: sqlite3.Connection, schedule_id: int) -> int | None:
+    """The latest occurrence of a schedule that has a run."""
+    query = "SELECT max(scheduled_for_us) FROM runs WHERE schedule_id = ?"
+    row = connection.execute(query, (schedule_id,)).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+def insert(
+    connection: sqlite3.Connection,
+    key: str,
+    job_id: int,
+    agent_id: str,
+    command: str,
+    state: str,
+    now_us: int,
+    **more: object,
+) -> int:
+    """Add a run and return its number. `more` are further columns by name:
+
+    reason, schedule_id, started_at_us...
+    """
+    values: dict[str, object] = {
+        "key": key,
+        "job_id": job_id,
+        "agent_id": agent_id,
+        "command": command,
+        "state": state,
+        "state_since_us": now_us,
+        "submitted_at_us": now_us,
+        **more,
+    }
+    return rows.insert(connection, "runs", values)
+
+
+def update(connection: sqlite3.Connection, number: int, **values: object) -> None:
+    """Set columns of one run by name. For a change of state use `set_state`."""
+    rows.update(connection, "runs", values, {"number": number})
+
+
+def set_state(
+    connection: sqlite3.Connection, number: int, state: str, now_us: int, reason: str = "", **more: object
+) -> None:
+    """Write a state that `core.run_states.step` allowed, since `now_us`; an ended one gets `ended_at_us`."""
+    values: dict[str, object] = {"state": state, "reason": reason, "state_since_us": now_us, **more}
+    if state in ENDED and "ended_at_us" not in values:
+        values["ended_at_us"] = now_us
+    rows.update(connection, "runs", values, {"number": number})
+
+
+def lose_agent(connection: sqlite3.Connection, agent_id: str, reason: str, now_us: int) -> int:
+    """Open runs of an agent that were given to it become `unknown`; return how many."""
+    query = (
+        "UPDATE runs SET state = 'unknown', reason = ?, state_since_us = ?"
+        f" WHERE agent_id = ? AND state IN ({_OPEN}) AND state NOT IN ('waiting', 'unknown')"
+    )
+    return connection.execute(query, (reason, now_us, agent_id)).rowcount
+
+
+def _lines(connection: sqlite3.Connection, query: str, values: Sequence[object]) -> list[RunLine]:
+    return [rows.build(RunLine, RunLine.__struct_fields__, tuple(row)) for row in connection.execute(query, values)]

@@ -1,0 +1,87 @@
+"""Signed-in browsers. Only the hash of the cookie's token is kept."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from server.core.model import Row, Session
+from server.storage import rows
+
+
+class SignedIn(Row, frozen=True, kw_only=True):
+    """A row of the page of signed-in users: the session with its user."""
+
+    token_hash: str
+    user_id: int
+    name: str
+    role: str
+    created_at_us: int
+    expires_at_us: int
+    address: str
+    user_agent: str
+
+
+_SIGNED_IN = (
+    "SELECT s.token_hash, s.user_id, u.name, u.role, s.created_at_us, s.expires_at_us, s.address, s.user_agent"
+    " FROM sessions s JOIN users u ON u.id = s.user_id"
+    " WHERE s.ended_at_us IS NULL AND s.expires_at_us > :now AND u.disabled_at_us IS NULL"
+)
+
+
+def get(connection: sqlite3.Connection, token_hash: str) -> Session | None:
+    """The session, ended and expired ones included."""
+    return rows.first(connection, Session, "FROM sessions WHERE token_hash = ?", (token_hash,))
+
+
+def signed_in(connection: sqlite3.Connection, token_hash: str, now_us: int) -> SignedIn | None:
+    """The live session of this token with its user; None when ended, expired or the user is disabled."""
+    query = _SIGNED_IN + " AND s.token_hash = :hash"
+    row = connection.execute(query, {"now": now_us, "hash": token_hash}).fetchone()
+    return rows.build(SignedIn, SignedIn.__struct_fields__, tuple(row)) if row else None
+
+
+def page(connection: sqlite3.Connection, now_us: int, after: str = "", limit: int = 100) -> list[SignedIn]:
+    """Live sessions with their users, by token hash."""
+    query = _SIGNED_IN + " AND s.token_hash > :after ORDER BY s.token_hash LIMIT :limit"
+    found = connection.execute(query, {"now": now_us, "after": after, "limit": limit})
+    return [rows.build(SignedIn, SignedIn.__struct_fields__, tuple(row)) for row in found]
+
+
+def count(connection: sqlite3.Connection, now_us: int) -> int:
+    """Live sessions."""
+    query = "SELECT count(*) FROM sessions WHERE ended_at_us IS NULL AND expires_at_us > ?"
+    return rows.number(connection, query, (now_us,))
+
+
+def insert(connection: sqlite3.Connection, session: Session) -> None:
+    """Add a session."""
+    rows.insert(connection, "sessions", msgspec.structs.asdict(session))
+
+
+def end(connection: sqlite3.Connection, token_hash: str, now_us: int) -> bool:
+    """End one session; False when there was none to end."""
+    query = "UPDATE sessions SET ended_at_us = ? WHERE token_hash = ? AND ended_at_us IS NULL"
+    return connection.execute(query, (now_us, token_hash)).rowcount == 1
+
+
+def end_of_user(connection: sqlite3.Connection, user_id: int, now_us: int, keep: str = "") -> int:
+    """End all sessions of one user but `keep` (a token hash); return how many."""
+    query = "UPDATE sessions SET ended_at_us = ? WHERE user_id = ? AND ended_at_us IS NULL AND token_hash != ?"
+    return connection.execute(query, (now_us, user_id, keep)).rowcount
+
+
+def end_all(connection: sqlite3.Connection, now_us: int, keep: str = "") -> int:
+    """End every session but `keep` (a token hash); return how many."""
+    query = "UPDATE sessions SET ended_at_us = ? WHERE ended_at_us IS NULL AND token_hash != ?"
+    return connection.execute(query, (now_us, keep)).rowcount
+
+
+def prune(connection: sqlite3.Connection, before_us: int, limit: int = 500) -> int:
+    """Forget sessions that expired before `before_us`, at most `limit`; return how many."""
+    query = (
+        "DELETE FROM sessions WHERE token_hash IN"
+        " (SELECT token_hash FROM sessions WHERE expires_at_us < ? ORDER BY expires_at_us LIMIT ?)"
+    )
+    return connection.execute(query, (before_us, limit)).rowcount

@@ -1,0 +1,40 @@
+"""People who sign in. `password` is an Argon2id PHC string made outside of the writer."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from server.core.model import User
+from server.storage import rows
+
+
+def get(connection: sqlite3.Connection, user_id: int) -> User | None:
+    """The user, disabled ones included."""
+    return rows.first(connection, User, "FROM users WHERE id = ?", (user_id,))
+
+
+def by_name(connection: sqlite3.Connection, name: str) -> User | None:
+    """The user of that name, disabled ones included."""
+    return rows.first(connection, User, "FROM users WHERE name = ?", (name,))
+
+
+def page(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> list[User]:
+    """Users by name."""
+    return rows.every(connection, User, "FROM users WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
+
+
+def active_administrators(connection: sqlite3.Connection) -> int:
+    """How many administrators can sign in."""
+    query = "SELECT count(*) FROM users WHERE role = 'administrator' AND disabled_at_us IS NULL"
+    return rows.number(connection, query)
+
+
+def insert(connection: sqlite3.Connection, name: str, password: str, role: str, now_us: int) -> int:
+    """Add a user and return the id."""
+    values = {"name": name, "password": password, "role": role, "created_at_us": now_us}
+    return rows.insert(connection, "users", values)
+
+
+def update(connection: sqlite3.Connection, user_id: int, **values: object) -> None:
+    """Set columns of one user by name."""
+    rows.update(connection, "users", values, {"id": user_id})
