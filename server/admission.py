@@ -19,7 +19,7 @@ from server.storage import sealed, users
 from server.tls import SEALED_AUTHORITY_KEY, Authority, Peer, secret_hash, unseal
 
 if TYPE_CHECKING:
-    from server.web.site import Site
+    from server.site import Site
 
 FAILURE_PAUSE_S = 1.0
 """A refused password or token is answered this late: guessing over the network is slow."""

@@ -18,9 +18,9 @@ from replication.core.types import NodeId
 from server import errors
 from server.admission import admit
 from server.enrolment import EnrolRequest
+from server.problems import problem, problem_response, translate
+from server.site import SITE, Site, site_of
 from server.tls import peer_of, require_peer
-from server.web.errors import problem, problem_response, translate
-from server.web.site import SITE, Site, site_of
 
 MESSAGE_BYTES_MAX = 9 << 20
 """A frame has at most 8 MiB; the rest is for its header."""

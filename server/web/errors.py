@@ -3,25 +3,19 @@ traceback."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Any, Protocol
 
 import structlog
 from aiohttp import web
 
-from replication import errors as replication
-from replication.core.types import Refused
 from server import errors
 from server.errors import UnderstudyError
-from server.web.site import site_of
+from server.problems import problem, problem_response, translate
+from server.site import SEQUENCE, site_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-PROBLEM_JSON = "application/problem+json"
 SEQUENCE_HEADER = "Understudy-Sequence"
-SEQUENCE = web.RequestKey("sequence", int)
-"""The sequence that this request saw; what is not set is answered with the commit sequence."""
 
 SECURE_HEADERS = {
     "Content-Security-Policy": (
@@ -42,63 +36,10 @@ class ErrorPage(Protocol):
         """The page for a status with one sentence."""
 
 
-class Refusal(errors.Conflict):
-    """What replication refused; `reason` is its stable word, beside the code `conflict`."""
-
-    def __init__(self, refused: Refused) -> None:
-        super().__init__(str(refused))
-        self.reason = refused.code
-
-
 ERROR_PAGE = web.AppKey("error_page", ErrorPage)
 """Set by the pages; without it a browser gets the problem document."""
 
 log = structlog.get_logger()
-
-
-def translate(error: Exception, request: web.Request) -> UnderstudyError | None:
-    """The error of the contract for what replication raised, or None for what nobody expected."""
-    if isinstance(error, UnderstudyError):
-        return error
-    if isinstance(error, replication.Unavailable):
-        return errors.Unavailable(str(error), error.retry_after_s)
-    if isinstance(error, replication.OutcomeUnknown):
-        return errors.UnknownOutcome(request.get(IDEMPOTENCY_KEY, error.key))
-    if isinstance(error, replication.Closed):
-        return errors.NotMaster(site_of(request).master_url())
-    if isinstance(error, (replication.ReadTimeout, replication.DiskFull)):
-        return errors.Unavailable(str(error))
-    if isinstance(error, Refused):
-        return Refusal(error)
-    return None
-
-
-IDEMPOTENCY_KEY = web.RequestKey("idempotency_key", str)
-
-
-def problem(error: UnderstudyError) -> dict[str, Any]:
-    """The problem document of an error, with what its code brings along."""
-    document: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "code": error.code,
-        "detail": str(error),
-    }
-    if isinstance(error, errors.Invalid) and error.fields:
-        document["fields"] = error.fields
-    if isinstance(error, errors.NotMaster):
-        document["master"] = error.master
-    if isinstance(error, errors.UnknownOutcome):
-        document["idempotency_key"] = error.idempotency_key
-    if isinstance(error, Refusal):
-        document["reason"] = error.reason
-    return document
-
-
-def problem_response(document: dict[str, Any]) -> web.Response:
-    """A problem document as a response."""
-    return web.Response(status=document["status"], text=json.dumps(document), content_type=PROBLEM_JSON)
 
 
 @web.middleware

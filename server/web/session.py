@@ -11,8 +11,8 @@ from aiohttp import web
 from server.actions import sessions, users
 from server.core.model import Principal
 from server.errors import Unauthenticated, Unavailable
+from server.site import Site, site_of
 from server.tls import secret_hash
-from server.web.site import Site, site_of
 
 COOKIE = "__Host-understudy"
 TOKEN_PREFIX = "us_"
@@ -64,7 +64,7 @@ def require_principal(request: web.Request) -> Principal:
     """Who asks; raises `Unauthenticated`."""
     found = principal(request)
     if found is None:
-        raise Unauthenticated()
+        raise Unauthenticated("Sign in, or send a token in `Authorization: Bearer`.")
     return found
 
 

@@ -23,6 +23,11 @@ PARTS = {
     "server.tls": "trust",
     "server.enrolment": "trust",
     "server.identity": "trust",
+    "server.site": "edges",
+    "server.problems": "edges",
+    "server.passwords": "edges",
+    "server.admission": "edges",
+    "server.local_socket": "edges",
     "server.core": "core",
     "server.storage": "storage",
     "server.actions": "actions",
@@ -51,15 +56,16 @@ MAY_IMPORT = {
     "fleet": IN_OFFICE,
     "swap": IN_OFFICE,
     "office": IN_OFFICE | {"scheduler", "fleet", "swap", "trust"},
-    "cluster port": IN_OFFICE | {"scheduler", "fleet", "swap", "office", "trust"},
+    "edges": SHELL | {"actions", "trust", "replication"},
+    "cluster port": IN_OFFICE | {"scheduler", "fleet", "swap", "office", "trust", "edges"},
     "agent": {"common", "core", "trust", "replication words"},
-    "web": SHELL | {"actions", "trust", "replication"},
+    "web": SHELL | {"actions", "trust", "replication", "edges"},
     "app": set(PARTS.values()) - {"scripts"},
     "scripts": {"app", "common", "trust", "core", "agent", "replication words"},
 }
 # What a package shows to the others.
 SHOWN = {
-    "replication": {"replication", "replication.node", "replication.store", "replication.ports"},
+    "replication": {"replication", "replication.node", "replication.store", "replication.ports", "replication.errors"},
 }
 PURE_LIBRARIES = {"msgspec", "cronsim", "zoneinfo", "holidays"}
 # fmt: off

@@ -20,10 +20,9 @@ from aiohttp import web
 from server.actions import outcomes
 from server.core.model import Principal
 from server.errors import Invalid
+from server.site import IDEMPOTENCY_KEY, SEQUENCE, Site, site_of
 from server.web.csrf import SAFE_METHODS
-from server.web.errors import IDEMPOTENCY_KEY, SEQUENCE
 from server.web.session import new_token, principal, require_principal
-from server.web.site import Site, site_of
 
 T = TypeVar("T")
 KEY_HEADER = "Idempotency-Key"
@@ -80,7 +79,7 @@ class Call:
         if not text:
             return default
         if not text.isdigit() or not low <= int(text) <= high:
-            raise Invalid(f"{name} must be a whole number from {low} to {high}", {name: "out of range"})
+            raise Invalid(f"{name} must be a whole number from {low} to {high}", field=name)
         return int(text)
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:

@@ -17,14 +17,13 @@ from server.config import Config
 from server.core.model import NodeRow
 from server.errors import NotMaster, Unavailable
 from server.identity import Identity
+from server.passwords import Passwords
 from server.storage import nodes
 
 if TYPE_CHECKING:
     from replication.node import Node
     from replication.store import Store
-    from server.web.live import Live
 
-    from server.web.passwords import Passwords
 
 T = TypeVar("T")
 
@@ -52,7 +51,6 @@ class Site:
     config: Config
     clock: Clock
     passwords: Passwords
-    live: Live
     identity: Identity | None = None
     node: Node | None = None
     office: OfficeView | None = None
@@ -83,7 +81,7 @@ class Site:
         status = self.status()
         if status is not None and status.role is Role.MASTER:
             raise Unavailable("This node is taking office. Try again in a few seconds.")
-        raise NotMaster(self.master_url())
+        raise not_master(self.master_url())
 
     def _store(self) -> Store | None:
         return self.office.store if self.office is not None else None
@@ -128,6 +126,19 @@ class Site:
             return self.roster
         self.roster = {row.id: row for row in found}
         return self.roster
+
+
+SEQUENCE = web.RequestKey("sequence", int)
+"""The sequence that a request saw; what is not set is answered with the commit sequence."""
+
+IDEMPOTENCY_KEY = web.RequestKey("idempotency_key", str)
+"""The key of an unsafe request, made here when the client sent none."""
+
+
+def not_master(url: str) -> NotMaster:
+    """The refusal of a write on a node that is not in office; `url` is the master's, or ""."""
+    where = f"Send it to {url}." if url else "Ask the other node, or try again in a few seconds."
+    return NotMaster(f"This node is not master and takes no changes. {where}", master=url)
 
 
 SITE = web.AppKey("site", Site)
