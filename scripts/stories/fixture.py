@@ -1,0 +1,102 @@
+"""Names, instants and a `Status` that the stories share. No clock: it is always the same night."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from replication.core.types import Backlog, Epoch, Mode, PeerStatus, Position, Role, State, Status
+from server.web.pages.chart import Sample
+from server.web.pages.frame import Frame, GateLine
+from server.web.pages.pair import Flow
+from server.web.render import Page
+
+NOW_US = 1_792_897_384_000_000
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+
+MASTER, STANDBY = "3f2a91c07be84d5f9e61a0c4d7b82e15", "a81c5e0d94f3472bb6d07f19c2e85a33"
+NAMES = {MASTER: "north", STANDBY: "south"}
+WEB = {MASTER: "https://10.20.0.11:8008", STANDBY: "https://10.20.0.12:8008"}
+CHECKSUM = 0x9C41_77E0_52AB_D318
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One page in one state; `name` is its file name."""
+
+    name: str
+    page: Page
+
+
+def frame(title: str, path: str, **more: object) -> Frame:
+    """The frame of an administrator on the master."""
+    base = Frame(title, path, NOW_US, "harbour", "north", "master", "admin", "administrator")
+    return replace(base, **more)  # type: ignore[arg-type]  # field names are checked by dataclasses.replace
+
+
+STOPPED = GateLine("Scheduler stopped", "/scheduler", "circle-stop", "admin", NOW_US - 4 * MINUTE_US, "planned swap")
+LOCKED = GateLine("All job queues locked", "/agents", "lock", "admin", NOW_US - 5 * MINUTE_US, "planned swap")
+
+
+def peer(**more: object) -> PeerStatus:
+    """The standby, in sync, as the master knows it."""
+    base = PeerStatus(
+        node=STANDBY, role=Role.STANDBY, state=State.IN_SYNC, address="10.20.0.12:8009", connected=True,
+        received=184_220, fsynced=184_220, applied=184_220, checksum=CHECKSUM, lag_requests=0, lag_bytes=0,
+        lag_seconds=0.0, last_seen_s=0.4, clock_skew_s=0.02, disk_free_bytes=81_000_000_000,
+    )
+    return replace(base, **more)  # type: ignore[arg-type]  # field names are checked by dataclasses.replace
+
+
+def status(**more: object) -> Status:
+    """A healthy master."""
+    base = Status(
+        cluster="harbour", node=MASTER, name="north", role=Role.MASTER, state=State.MASTER, epoch=Epoch(7, MASTER),
+        position=Position(Epoch(7, MASTER), 184_220, bytes(range(32))), commit_sequence=184_220,
+        applied_sequence=184_220, checksum=CHECKSUM, mode=Mode.AVAILABLE, in_sync=True, alone_since=None,
+        master=MASTER, backlog=Backlog(0, 0, 0.0), backlog_age_s=0.4, backlog_proof="acknowledged at 184,220",
+        peers=(peer(),),
+    )
+    return replace(base, **more)  # type: ignore[arg-type]  # field names are checked by dataclasses.replace
+
+
+def samples(top: int, unknown_last: int = 0) -> tuple[Sample, ...]:
+    """Ten minutes, one sample each 5 s: a small sawtooth that rises to `top` at the end, or ends unknown."""
+    made = []
+    for place in range(120):
+        value = (place * 7) % 5 + (top * max(0, place - 80) // 39 if top > 5 else 0)
+        known = None if place >= 120 - unknown_last else value
+        made.append(Sample(NOW_US - (119 - place) * 5 * SECOND_US, known))
+    return tuple(made)
+
+
+HEALTHY_FLOW = Flow(samples(4), 38.4, True)
+QUIET_FLOW = Flow(samples(0), 0.0, False)
+
+
+def catching_up(requests: int = 1234) -> tuple[Status, Flow]:
+    """A standby that is connected and behind."""
+    found = status(
+        in_sync=False,
+        backlog=Backlog(requests, requests * 9_300, 14.2),
+        backlog_proof="",
+        peers=(peer(state=State.SYNCING, fsynced=184_220 - requests, applied=184_100 - requests),),
+    )
+    return found, Flow(samples(requests), 310.0, True)
+
+
+def lost(alone: bool) -> tuple[Status, Flow]:
+    """A standby that does not answer; the master works alone or waits."""
+    found = status(
+        state=State.ALONE if alone else State.MASTER,
+        in_sync=False,
+        alone_since=NOW_US / 1e6 - 310 if alone else None,
+        backlog=None,
+        backlog_age_s=312.0,
+        backlog_proof="",
+        waiting_for="" if alone else "Writes wait for the standby south, silent since 23:58:12.",
+        peers=(peer(connected=False, last_seen_s=312.0),),
+    )
+    return found, Flow(samples(3, 62), None, False)

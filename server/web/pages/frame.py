@@ -1,0 +1,99 @@
+"""What surrounds every page: where we are, who you are, and what is in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from server.core.access import may
+
+PRODUCT = "Understudy"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An entry of the navigation."""
+
+    href: str
+    word: str
+    icon: str
+
+
+NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
+    (
+        "Work",
+        (
+            Link("/", "Home", "house"),
+            Link("/jobs", "Jobs", "calendar-clock"),
+            Link("/runs", "Runs", "circle-play"),
+            Link("/agents", "Agents", "cpu"),
+        ),
+    ),
+    (
+        "Server",
+        (
+            Link("/scheduler", "Job Scheduler", "timer"),
+            Link("/replication", "Replication", "database"),
+            Link("/swap", "Role Swap", "arrow-left-right"),
+            Link("/messages", "System Messages", "mail-warning"),
+            Link("/server-history", "Server History", "history"),
+            Link("/properties", "Server Properties", "server"),
+            Link("/users", "Users and Sessions", "users"),
+            Link("/audit", "Audit", "scroll-text"),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GateLine:
+    """A gate in force, as the top bar says it: what, since when, by whom, why, and the page that ends it."""
+
+    word: str
+    href: str
+    icon: str
+    set_by: str
+    set_at_us: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One per request. `role` is master, standby or none; `user` is empty before sign-in.
+
+    `confirm` names the dialog that is to be open without JavaScript; `notice` and `problem` are one sentence each.
+    `master_address` is the address of the master when that is another node, else empty.
+    """
+
+    title: str
+    path: str
+    now_us: int
+    cluster: str
+    node: str
+    role: str
+    user: str = ""
+    user_role: str = ""
+    gates: tuple[GateLine, ...] = ()
+    waiting_for: str = ""
+    unconfirmed: bool = False
+    notice: str = ""
+    problem: str = ""
+    confirm: str = ""
+    master_address: str = ""
+
+    @property
+    def signed_in(self) -> bool:
+        """Whether the navigation is shown."""
+        return bool(self.user) and self.role == "master"
+
+    @property
+    def navigation(self) -> tuple[tuple[str, tuple[Link, ...]], ...]:
+        """The pages that exist, by heading."""
+        return NAVIGATION
+
+    def may(self, permission: str) -> bool:
+        """Whether this person has a permission of `core.access`; nobody has one before sign-in."""
+        return bool(self.user) and may(self.user_role, permission)
+
+    def with_title(self, title: str) -> Frame:
+        """The same frame for another title."""
+        return replace(self, title=title)

@@ -1,0 +1,83 @@
+"""Every state that a page shows, as a word, an icon and a tone. Never a colour alone; one place for the wording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OK, WARN, BAD, BUSY, IDLE = "ok", "warn", "bad", "busy", "idle"
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A state as people see it. `tone` is one of ok, warn, bad, busy, idle; `icon` a symbol of the sprite."""
+
+    word: str
+    icon: str
+    tone: str
+
+
+RUNS = {
+    "waiting": Badge("Waiting", "hourglass", WARN),
+    "starting": Badge("Starting", "loader-circle", BUSY),
+    "running": Badge("Running", "circle-play", BUSY),
+    "succeeded": Badge("Succeeded", "circle-check", OK),
+    "failed": Badge("Failed", "circle-x", BAD),
+    "cancelled": Badge("Cancelled", "ban", IDLE),
+    "killed": Badge("Killed", "skull", BAD),
+    "interrupted": Badge("Interrupted", "unplug", BAD),
+    "unknown": Badge("Unknown", "circle-question-mark", WARN),
+    "suspending": Badge("Suspending", "circle-pause", WARN),
+    "suspended": Badge("Suspended", "circle-pause", WARN),
+    "resuming": Badge("Resuming", "loader-circle", BUSY),
+    "missed": Badge("Missed", "skip-forward", WARN),
+    "skipped": Badge("Skipped", "skip-forward", IDLE),
+}
+
+AGENTS = {
+    "active": Badge("Active", "circle-check", OK),
+    "silent": Badge("Unreachable", "wifi-off", BAD),
+    "quarantined": Badge("Quarantined", "shield-alert", BAD),
+    "never": Badge("Never seen", "circle-dashed", IDLE),
+}
+
+QUEUES = {
+    "open": Badge("Open", "lock-open", OK),
+    "locked": Badge("Locked", "lock", WARN),
+    "locking": Badge("Lock not acknowledged", "hourglass", BAD),
+    "unlocking": Badge("Unlock not acknowledged", "hourglass", WARN),
+}
+
+STEPS = {
+    "waiting": Badge("To do", "circle-dashed", IDLE),
+    "running": Badge("Now", "loader-circle", BUSY),
+    "done": Badge("Done", "circle-check", OK),
+    "failed": Badge("Failed", "circle-x", BAD),
+    "undone": Badge("Undone", "rotate-ccw", WARN),
+}
+
+SWAPS = {
+    "running": Badge("In progress", "loader-circle", BUSY),
+    "done": Badge("Done", "circle-check", OK),
+    "aborted": Badge("Aborted", "rotate-ccw", WARN),
+    "failed": Badge("Failed", "circle-x", BAD),
+}
+
+SEVERITIES = {
+    "info": Badge("Information", "info", IDLE),
+    "warning": Badge("Warning", "triangle-alert", WARN),
+    "error": Badge("Error", "circle-x", BAD),
+    "alarm": Badge("Alarm", "shield-alert", BAD),
+}
+
+STANDBY_ACTIVE = Badge("Active", "circle-check", OK)
+STANDBY_CATCHING_UP = Badge("Catching up", "loader-circle", WARN)
+STANDBY_LOST = Badge("Lost", "unplug", BAD)
+STANDBY_NONE = Badge("None yet", "circle-dashed", WARN)
+
+SCHEDULER_RUNNING = Badge("Running", "circle-play", OK)
+SCHEDULER_STOPPED = Badge("Stopped", "circle-stop", BAD)
+
+
+def badge(table: dict[str, Badge], state: str) -> Badge:
+    """The badge of `state`; a word that this version does not know is shown as it is, never hidden."""
+    return table.get(state) or Badge(state.replace("_", " ").capitalize(), "circle-question-mark", WARN)
