@@ -35,9 +35,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 def test_wheel_holds_every_file_of_the_four_packages(names: set[str]) -> None:
     """Each tracked file of the packages is in the wheel: modules, migrations, templates, static files."""
-    listed = subprocess.run(
-        ["git", "ls-files", *SHIPPED], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    listed = subprocess.run(["git", "ls-files", *SHIPPED], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     expected = {name for name in listed.splitlines() if Path(name).suffix and (ROOT / name).is_file()}
     assert expected
     assert expected - names == set()

@@ -1,6 +1,6 @@
 """Says whether a history of a pair kept its promises. Pure: acknowledged, shown by each node, ran.
 
-Clients' lists and the file that jobs append to are outside the product; only `NodeView` is what it says itself.
+Lists of clients and the file of what ran are outside the product; `NodeView` is what the product itself says.
 """
 
 from __future__ import annotations

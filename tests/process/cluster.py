@@ -1,0 +1,203 @@
+"""A real pair on loopback with real agents, made by the commands that an operator types."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.process.api import Api
+from tests.process.programs import BIN, Program, command, end_everything_in, free_port, wait_for
+
+NODES = {"north": "127.0.0.1", "south": "127.0.0.2"}
+AGENTS = ("alpha", "beta")
+T = TypeVar("T")
+
+
+@dataclass
+class Node:
+    """One node: its directory, its process, its address."""
+
+    name: str
+    data: Path
+    host: str
+    port: int
+    cluster_port: int
+    program: Program
+    token: str = ""
+
+    @property
+    def api(self) -> Api:
+        """A fresh client of this node."""
+        return Api(self.host, self.port, self.data / "ca.crt", self.token)
+
+    def status(self) -> dict[str, Any]:
+        """What this node says of itself; {} when it does not answer."""
+        if not (self.data / "ca.crt").exists():
+            return {}
+        api = self.api
+        try:
+            return api.status() or {}
+        finally:
+            api.close()
+
+    def is_master(self) -> bool:
+        """Does it say that it is in office?"""
+        return self.status().get("role") == "master"
+
+
+@dataclass
+class Agent:
+    """One agent and its process."""
+
+    name: str
+    data: Path
+    program: Program
+
+
+@dataclass
+class Pair:
+    """Two nodes and their agents. Made by `running_pair`, which ends all that it started."""
+
+    directory: Path
+    nodes: dict[str, Node] = field(default_factory=dict)
+    agents: dict[str, Agent] = field(default_factory=dict)
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    token: str = ""
+
+    @property
+    def password_file(self) -> Path:
+        return self.directory / "password"
+
+    def node(self, role: str) -> Node:
+        """The node that says it has this role; waits until exactly one does."""
+
+        def only() -> Node | None:
+            found = [node for node in self.nodes.values() if node.status().get("role") == role]
+            return found[0] if len(found) == 1 else None
+
+        return self.wait(f"exactly one {role}", only)
+
+    def wait(self, what: str, question: Callable[[], T | None], deadline_s: float = 60.0) -> T:
+        """`wait_for`, with the ends of all logs when it was in vain."""
+        try:
+            return wait_for(what, question, deadline_s)
+        except AssertionError as error:
+            states = {name: _brief(node.status()) for name, node in self.nodes.items()}
+            raise AssertionError(f"{error}\n{states}\n{self.tails()}") from None
+
+    def wait_healthy(self, deadline_s: float = 60.0) -> tuple[Node, Node]:
+        """Wait for one master with its standby in sync and every agent active; returns (master, standby)."""
+
+        def healthy() -> tuple[Node, Node] | None:
+            said = {name: node.status() for name, node in self.nodes.items()}
+            masters = [name for name, status in said.items() if status.get("role") == "master"]
+            standbys = [name for name, status in said.items() if status.get("role") == "standby"]
+            if len(masters) != 1 or len(standbys) != 1 or not said[masters[0]].get("in_sync"):
+                return None
+            active = said[masters[0]].get("agents") or {}
+            if active.get("active") != len(self.agents):
+                return None
+            return self.nodes[masters[0]], self.nodes[standbys[0]]
+
+        return self.wait("a master, a standby in sync and all agents active", healthy, deadline_s)
+
+    def type(self, node: Node, *words: str, expect: int | None = 0, text: str = "") -> str:
+        """Type a command on a node (its socket is in its directory); returns what it printed."""
+        done = command(*words, "--data", str(node.data), text=text)
+        shown = f"$ {' '.join(words)} -> {done.returncode}\n{done.stdout}{done.stderr}"
+        assert expect is None or done.returncode == expect, f"{shown}\n{self.tails()}"
+        return done.stdout + done.stderr
+
+    def tails(self) -> str:
+        """The last lines of every log."""
+        programs = [node.program for node in self.nodes.values()] + [a.program for a in self.agents.values()]
+        return "\n".join(program.tail() for program in programs)
+
+    def add_node(self, name: str, *flags: str) -> Node:
+        """A node program with free ports of its own; not started."""
+        host = NODES[name]
+        port, cluster_port = free_port(host), free_port(host)
+        data = self.directory / name
+        words = [str(BIN / "understudy"), "serve", "--data", str(data), "--host", host]
+        words += ["--port", str(port), "--cluster-port", str(cluster_port), *flags]
+        program = Program(name, words, self.directory / f"{name}.log")
+        self.nodes[name] = Node(name, data, host, port, cluster_port, program, self.token)
+        return self.nodes[name]
+
+    def add_agent(self, name: str) -> Agent:
+        """Invite an agent at the master, enrol it, and leave its process running."""
+        invited = self.type(self.node("master"), "understudy", "agent", "invite", "--name", name, "--json")
+        data = self.directory / name
+        words = [str(BIN / "understudy"), "agent", "--data", str(data)]
+        first = Program(name, [*words, "--join", json.loads(invited)["token"]], self.directory / f"{name}.log")
+        self.agents[name] = Agent(name, data, first.start())
+        self.wait(f"agent {name} enrolled", lambda: (data / "identity.json").exists())
+        first.words = words
+        return self.agents[name]
+
+    def enrol_standby(self, node: Node, master: Node) -> str:
+        """`master-to-standby` on a node without a role; returns what it printed."""
+        return self.type(
+            node,
+            *("master-to-standby", "--master", master.host, "--port", str(master.port)),
+            *("--fingerprint", self.fingerprint(master), "--password-file", str(self.password_file), "--yes"),
+        )
+
+    def fingerprint(self, master: Node) -> str:
+        """The certificate fingerprint, as Server Properties shows it."""
+        return str(json.loads(self.type(master, "understudy", "status", "--json", expect=None))["fingerprint"])
+
+    def stop(self) -> None:
+        """End everything: paused programs go on first, agents before nodes, keepers last."""
+        agents = [agent.program for agent in self.agents.values()]
+        for program in [*agents, *(node.program for node in self.nodes.values())]:
+            if program.process is not None:
+                program.send(signal.SIGCONT)
+                program.kill()
+        end_everything_in(self.directory)
+
+
+def _brief(status: dict[str, Any]) -> dict[str, Any]:
+    names = ("role", "state", "epoch", "in_sync", "commit_sequence", "backlog", "waiting_for", "agents")
+    return {name: status.get(name) for name in names if name in status}
+
+
+def start_master(pair: Pair, *flags: str) -> Node:
+    """`init` and `serve` on 127.0.0.1, and a token for programs."""
+    north = pair.add_node("north", *flags)
+    pair.password_file.write_text(pair.password)
+    pair.password_file.chmod(0o600)
+    pair.type(north, "understudy", "init", "--name", "north", "--password-file", str(pair.password_file))
+    north.program.start()
+    pair.wait("the first master", north.is_master)
+    made = pair.type(north, "understudy", "user", "token", "create", "--name", "harness", "--json")
+    pair.token = north.token = json.loads(made)["token"]
+    (pair.directory / "token").write_text(pair.token)
+    return north
+
+
+@contextmanager
+def running_pair(directory: Path, witness: str = "alpha", flags: tuple[str, ...] = ()) -> Iterator[Pair]:
+    """A healthy pair with two agents, one of them a witness; everything is ended on the way out."""
+    pair = Pair(directory)
+    try:
+        north = start_master(pair, *flags)
+        south = pair.add_node("south", *flags)
+        south.program.start()
+        pair.wait("the empty node to wait", lambda: (south.data / "understudy.sock").exists())
+        pair.enrol_standby(south, north)
+        for name in AGENTS:
+            pair.add_agent(name)
+        pair.wait_healthy()
+        if witness:
+            pair.type(north, "understudy", "witness", "set", witness)
+            pair.wait_healthy()
+        yield pair
+    finally:
+        pair.stop()

@@ -1,0 +1,224 @@
+"""What is done to a pair under load, as often as asked; each prints its own counts and returns the verdict.
+
+pytest runs each once or twice, `./scripts/soak NAME --count N` as often as wanted: the same functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tests.process.checker import Verdict
+from tests.process.cluster import Node, Pair, running_pair
+from tests.process.workload import Workload
+
+Say = Callable[[str], None]
+Scenario = Callable[[Path, int, Say], Verdict]
+
+
+def swaps(directory: Path, count: int, say: Say) -> Verdict:
+    """Planned swaps in a row under acknowledged writes and running jobs; then both databases hash the same."""
+    with running_pair(directory) as pair:
+        load = Workload(pair).start()
+        for number in range(1, count + 1):
+            master, standby = pair.wait_healthy()
+            began = time.time()
+            pair.type(master, "understudy", "swap", "--yes")
+            now_master, _ = pair.wait_healthy()
+            assert now_master is standby, f"{standby.name} should be master and {now_master.name} is"
+            load.wait_progress(f"load after swap {number}")
+            checksums = _equal_checksums(pair)
+            say(
+                f"swap {number}: {master.name} to {standby.name}, longest pause of clients "
+                f"{load.longest_pause_s(began):.2f} s, checksum {checksums}"
+            )
+        verdict = load.finish()
+        say(f"databases: {_equal_databases(pair)}")
+        return verdict
+
+
+def failovers(directory: Path, count: int, say: Say) -> Verdict:
+    """kill -9 of the master, then `standby-to-master`; the old master comes back and does not act as master.
+
+    Every second time the standby is killed just before, so that the old master has a tail that nobody else has.
+    """
+    tails = 0
+    with running_pair(directory) as pair:
+        load = Workload(pair).start()
+        for number in range(1, count + 1):
+            master, standby = pair.wait_healthy()
+            if number % 2:
+                _kill_with_tail(pair, load, master, standby)
+            else:
+                master.program.kill()
+            began = time.time()
+            pair.type(standby, "standby-to-master", "--yes")
+            pair.wait("the standby to be master", standby.is_master)
+            master.program.start()
+            _never_master_again(pair, master, standby)
+            pair.wait_healthy()
+            load.wait_progress(f"load after failover {number}")
+            forks = int(master.status().get("forks") or 0)
+            tails += bool(number % 2)
+            assert number % 2 == 0 or forks, f"{master.name} had a tail and keeps no fork"
+            say(
+                f"failover {number}: {standby.name} took over, {master.name} keeps {forks} forks, longest pause "
+                f"of clients {load.longest_pause_s(began):.2f} s"
+            )
+        say(f"{count} failovers, {tails} with a tail that only the old master had")
+        return load.finish()
+
+
+def _kill_with_tail(pair: Pair, load: Workload, master: Node, standby: Node) -> None:
+    """Kill the standby, let the master journal what it cannot get acknowledged, kill it, start the standby."""
+    standby.program.kill()
+    pair.wait("unacknowledged requests", lambda: _backlog(master) != 0)
+    master.program.kill()
+    standby.program.start()
+    pair.wait("the standby to answer", lambda: standby.status().get("role") == "standby")
+
+
+def _said(node: Node, name: str) -> str:
+    return str(node.status().get(name) or "")
+
+
+def _backlog(node: Node) -> int | None:
+    backlog = node.status().get("backlog")
+    return None if backlog is None else int(backlog["requests"])
+
+
+def _never_master_again(pair: Pair, old: Node, new: Node) -> None:
+    """Until the old master streams as a standby, no look at it ever finds a master."""
+
+    def streams() -> bool:
+        status = old.status()
+        assert status.get("role") != "master", f"{old.name} acts as master: {status}\n{pair.tails()}"
+        return status.get("role") == "standby" and bool(new.status().get("in_sync"))
+
+    pair.wait(f"{old.name} to stream as a standby", streams)
+
+
+def restarts(directory: Path, count: int, say: Say) -> Verdict:
+    """Stop and start, kill -9 and start of the master, and kill -9 of both, `count` times each; no person acts."""
+    kinds = (_stop_and_start, _kill_and_start, _kill_both_master_first, _kill_both_standby_first)
+    with running_pair(directory) as pair:
+        load = Workload(pair).start()
+        for number in range(1, count + 1):
+            for kind in (*kinds[:2], kinds[2 + number % 2]):
+                master, standby = pair.wait_healthy()
+                kind(master, standby)
+                began = time.monotonic()
+                now = pair.node("master")
+                waited = time.monotonic() - began
+                pair.wait_healthy()
+                load.wait_progress(f"load after {kind.__name__} {number}")
+                say(f"{kind.__name__.strip('_')} {number}: {now.name} is master after {waited:.1f} s")
+        return load.finish()
+
+
+def _stop_and_start(master: Node, standby: Node) -> None:
+    assert master.program.stop() == 0, master.program.tail()
+    master.program.start()
+
+
+def _kill_and_start(master: Node, standby: Node) -> None:
+    master.program.kill()
+    master.program.start()
+
+
+def _kill_both_master_first(master: Node, standby: Node) -> None:
+    master.program.kill()
+    standby.program.kill()
+    master.program.start()
+    standby.program.start()
+
+
+def _kill_both_standby_first(master: Node, standby: Node) -> None:
+    standby.program.kill()
+    master.program.kill()
+    standby.program.start()
+    master.program.start()
+
+
+def kills(directory: Path, count: int, say: Say) -> Verdict:
+    """kill -9 of the standby or of an agent at random moments; all recovers, exit codes and output included."""
+    choice = random.Random(count)
+    victims = {"standby": 0, "alpha": 0, "beta": 0}
+    with running_pair(directory) as pair:
+        load = Workload(pair).start()
+        for _ in range(count):
+            _, standby = pair.wait_healthy()
+            name = min(victims, key=victims.__getitem__) if count < 3 else choice.choice(list(victims))
+            program = standby.program if name == "standby" else pair.agents[name].program
+            time.sleep(choice.uniform(0, 1))  # a random moment, not a wait for something
+            program.kill()
+            time.sleep(choice.uniform(0, 0.5))
+            program.start()
+            victims[name] += 1
+            load.wait_progress(f"load after kill -9 of {name}")
+        say("killed: " + ", ".join(f"{name} {times}" for name, times in victims.items()))
+        return load.finish()
+
+
+def alone(directory: Path, count: int, say: Say) -> Verdict:
+    """With the standby dead a restarted master says what it waits for; `go-alone` lets it write; all rejoins."""
+    with running_pair(directory, witness="", flags=("--mode", "strict")) as pair:
+        load = Workload(pair).start()
+        for number in range(1, count + 1):
+            master, standby = pair.wait_healthy()
+            standby.program.kill()
+            master.program.kill()
+            master.program.start()
+            waiting = pair.wait("the reason for waiting", partial(_said, master, "waiting_for"))
+            assert not master.is_master(), "a master without its standby is in office in strict mode"
+            pair.type(master, "understudy", "go-alone", "--yes")
+            pair.wait("the master to be alone", partial(_said, master, "alone_since"))
+            load.wait_progress("load while alone")
+            standby.program.start()
+            pair.wait_healthy()
+            say(f"alone {number}: it said {waiting!r}")
+        return load.finish()
+
+
+def _equal_checksums(pair: Pair) -> int:
+    """The rolling checksum of both nodes, once both are seen at one position."""
+
+    def equal() -> tuple[int] | None:
+        first, second = (node.status() for node in pair.nodes.values())
+        if not first or first.get("position") != second.get("position"):
+            return None
+        assert first["checksum"] == second["checksum"], f"checksums differ at {first['position']}"
+        return (int(first["checksum"]),)
+
+    return int(pair.wait("both nodes at one position", equal)[0])
+
+
+def _equal_databases(pair: Pair) -> str:
+    """Stop both nodes cleanly, master first, and compare the bytes of their databases."""
+    master, standby = pair.node("master"), pair.node("standby")
+    for agent in pair.agents.values():
+        agent.program.stop()
+    pair.wait("a quiet pair", lambda: _backlog(master) == 0)
+    for node in (master, standby):
+        assert node.program.stop() == 0, node.program.tail()
+    digests = {node.name: _digest(node.data / "scheduler.db") for node in (master, standby)}
+    assert len(set(digests.values())) == 1, f"the databases differ after a clean stop: {digests}"
+    return f"sha256 {digests[master.name][:16]} on both"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+SCENARIOS: dict[str, tuple[Scenario, int]] = {
+    "swaps": (swaps, 20),
+    "failovers": (failovers, 20),
+    "restarts": (restarts, 20),
+    "kills": (kills, 50),
+    "alone": (alone, 5),
+}
+"""Name, function, and the count that the release asks for."""
