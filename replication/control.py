@@ -1,0 +1,138 @@
+"""The control file: what a node must remember of itself, in two slots written alternately.
+
+A save writes the older slot and fsyncs; a torn one fails its CRC and the other still holds the state before. Fields are
+only ever appended to `Control`.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from typing import Any
+
+import msgspec
+
+from replication.core.types import NO_EPOCH, ORIGIN, Epoch, Mode, NodeId, Position, State
+from replication.errors import Corrupt
+from replication.files import Disk
+
+CONTROL_FILE = "control"
+SLOT_BYTES = 256 * 1024
+_HEADER = struct.Struct(">8sQII")
+_MAGIC = b"USCTRL\x00\x01"
+EPOCHS_MAX = 2000
+
+
+class EpochStart(msgspec.Struct, array_like=True, frozen=True):
+    """One epoch of the history: its first request and the chain hash of that request."""
+
+    epoch: Epoch
+    sequence: int
+    hash: bytes
+
+
+class CopyPin(msgspec.Struct, array_like=True, frozen=True):
+    """A COMPARE under way: where redo starts, from whom, and the blocks (file, number) already right."""
+
+    position: Position
+    source: NodeId
+    file: str = ""
+    block: int = 0
+    until: int = 0
+
+
+class Control(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The persisted self of a node. `checkpoint` is where redo starts: the files hold everything up to it.
+
+    `epoch_seen` is the highest epoch met anywhere, `epoch_granted` the highest this node granted to another;
+    neither ever falls. `office_epoch` and `office_last` are the last office held here and its last request.
+    """
+
+    state: State = State.INIT
+    epoch_seen: Epoch = NO_EPOCH
+    epoch_granted: Epoch = NO_EPOCH
+    office_epoch: Epoch = NO_EPOCH
+    office_last: int = 0
+    in_sync: tuple[NodeId, ...] = ()
+    alone: bool = False
+    alone_since_us: int = 0
+    checkpoint: Position = ORIGIN
+    epochs: tuple[EpochStart, ...] = ()
+    mode: Mode = Mode.AVAILABLE
+    copy: CopyPin | None = None
+    peers: dict[NodeId, str] = {}
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Control)
+
+
+class ControlFile:
+    """Loads at construction, then `update` is the only way to change it. Safe in several threads.
+
+    Raises Corrupt when slots were written but none can be read: the node must not guess who it is.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._lock = threading.Lock()
+        fresh = not disk.exists(CONTROL_FILE)
+        self._file = disk.open(CONTROL_FILE, create=True)
+        if fresh:
+            disk.sync_directory()
+        self._counter = 0
+        self.value = Control()
+        slots = [self._read(slot) for slot in (0, 1)]
+        good = [slot for slot in slots if slot is not None]
+        if good:
+            self._counter, self.value = max(good, key=lambda slot: slot[0])
+        elif self._file.size() > SLOT_BYTES:
+            raise Corrupt(CONTROL_FILE, 0, 0, "neither slot can be read; restore the file or join this node afresh")
+
+    def _read(self, slot: int) -> tuple[int, Control] | None:
+        header = self._file.read(_HEADER.size, slot * SLOT_BYTES)
+        if len(header) < _HEADER.size:
+            return None
+        magic, counter, length, crc = _HEADER.unpack(header)
+        if magic != _MAGIC or length > SLOT_BYTES:
+            return None
+        payload = self._file.read(length, slot * SLOT_BYTES + _HEADER.size)
+        if zlib.crc32(payload, counter & 0xFFFFFFFF) != crc:
+            return None
+        return counter, _decoder.decode(payload)
+
+    def update(self, **changes: Any) -> Control:
+        """Replace fields, write the older slot and fsync it. Returns what is now durable.
+
+        `epoch_seen` and `epoch_granted` only grow, whatever is passed.
+        """
+        with self._lock:
+            for name in ("epoch_seen", "epoch_granted"):
+                if name in changes:
+                    changes[name] = max(changes[name], getattr(self.value, name))
+            value = msgspec.structs.replace(self.value, **changes)
+            payload = _encoder.encode(value)
+            if len(payload) > SLOT_BYTES - _HEADER.size:
+                raise ValueError(f"the control file's slot holds {SLOT_BYTES} bytes, not {len(payload)}")
+            counter = self._counter + 1
+            crc = zlib.crc32(payload, counter & 0xFFFFFFFF)
+            at = (counter % 2) * SLOT_BYTES
+            self._file.write(at, _HEADER.pack(_MAGIC, counter, len(payload), crc), payload)
+            self._file.sync()
+            self._counter, self.value = counter, value
+            return value
+
+    def close(self) -> None:
+        """Close the file; everything in it is already durable."""
+        self._file.close()
+
+
+def merge_epochs(known: tuple[EpochStart, ...], found: list[EpochStart]) -> tuple[EpochStart, ...]:
+    """Join the remembered history with what the journal holds; the journal wins from its first entry on.
+
+    Entries of a suffix that was cut away vanish with it. The oldest are dropped beyond EPOCHS_MAX.
+    """
+    first = found[0].sequence if found else None
+    kept = [start for start in known if first is None or start.sequence < first]
+    return tuple([*kept, *found][-EPOCHS_MAX:])
