@@ -1,4 +1,6 @@
-"""What may be refused, in one place. The API answers each as a problem document (RFC 9457) with its stable `code`.
+"""What may be refused, in one place.
+
+The API answers each as a problem document (RFC 9457) with its stable `code`.
 
 The text of an error is for people: what is wrong and what to do next.
 """

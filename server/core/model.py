@@ -223,6 +223,7 @@ class Run(Row, frozen=True, kw_only=True):
     output_cut: bool
     cancel_requested_by: str
     cancel_requested_at_us: int | None
+    cancel_kill: bool = False
 
 
 class Missed(Row, frozen=True, kw_only=True):

@@ -111,4 +111,6 @@ def specification(job: Job) -> Specification:
         output_bytes_max=job.output_bytes_max,
         skip_if_running=job.skip_if_running,
         standard_input=job.standard_input,
+        misfire_policy=job.misfire_policy,
+        misfire_grace_s=job.misfire_grace_s,
     )

@@ -88,9 +88,21 @@ def page(
 
 
 def waiting(connection: sqlite3.Connection, after: int = 0, limit: int = 200) -> list[Run]:
-    """Waiting runs in order of submission."""
-    tail = "FROM runs WHERE state = 'waiting' AND number > ? ORDER BY number LIMIT ?"
+    """Runs that wait at the master, in order of submission.
+
+    A waiting run with `dispatched_epoch` is held at its agent, which begins it when the gate is lifted.
+    """
+    tail = "FROM runs WHERE state = 'waiting' AND dispatched_epoch IS NULL AND number > ? ORDER BY number LIMIT ?"
     return rows.every(connection, Run, tail, (after, limit))
+
+
+def waiting_for_agent(connection: sqlite3.Connection, agent_id: str, reason: str, limit: int = 500) -> list[Run]:
+    """Unsent runs of one agent that wait for `reason`, in order of submission."""
+    tail = (
+        "FROM runs WHERE agent_id = ? AND state = 'waiting' AND reason = ? AND dispatched_epoch IS NULL"
+        " ORDER BY number LIMIT ?"
+    )
+    return rows.every(connection, Run, tail, (agent_id, reason, limit))
 
 
 def to_dispatch(connection: sqlite3.Connection, agent_id: str, limit: int = 100) -> list[Run]:

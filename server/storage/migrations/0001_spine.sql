@@ -103,10 +103,12 @@ CREATE TABLE runs (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, job_id INTEGER NOT NULL REFERENCES jobs(id),
     schedule_id INTEGER, scheduled_for_us INTEGER, attempt INTEGER NOT NULL DEFAULT 1, agent_id TEXT NOT NULL,
     state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', state_since_us INTEGER NOT NULL,
-    command TEXT NOT NULL, requested_by TEXT NOT NULL DEFAULT '', dispatched_epoch INTEGER,
+    command TEXT NOT NULL, requested_by TEXT NOT NULL DEFAULT '',
+    dispatched_epoch INTEGER,                        -- set: it is at the agent, also while it is held there
     submitted_at_us INTEGER NOT NULL, started_at_us INTEGER, ended_at_us INTEGER, exit_code INTEGER, signal INTEGER,
     output_bytes INTEGER NOT NULL DEFAULT 0, output_cut INTEGER NOT NULL DEFAULT 0,
-    cancel_requested_by TEXT NOT NULL DEFAULT '', cancel_requested_at_us INTEGER
+    cancel_requested_by TEXT NOT NULL DEFAULT '', cancel_requested_at_us INTEGER,
+    cancel_kill INTEGER NOT NULL DEFAULT 0           -- the request is to kill at once
 ) STRICT;
 CREATE INDEX runs_by_job ON runs (job_id, number);
 CREATE INDEX runs_by_state ON runs (state, number);

@@ -1,0 +1,267 @@
+"""Jobs and their schedules. Permission: jobs.change.
+
+The scheduler plans standing orders from the rows written here.
+
+Every change raises the job's version, which marks it as not planned. A schedule is never edited: another cron
+or zone is another schedule, because a run's key names the schedule that made it.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from server.actions import agents
+from server.actions.change import Change, Transaction, record, require
+from server.core import crontab
+from server.core.model import Job, Principal
+from server.core.schedule import BadSchedule, check
+from server.errors import Conflict, Invalid, NotFound
+from server.storage import jobs, schedules
+
+SCHEDULES_MAX = 50
+POLICIES = ("skip", "once", "all", "ask")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+
+
+class When(msgspec.Struct, frozen=True):
+    """A schedule to be: 5 or 6 cron fields or a nickname, in a named zone."""
+
+    cron: str
+    zone: str = "UTC"
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What people say about a job. `agent` is a name; `schedules` replace those that the job has."""
+
+    name: str
+    command: str
+    agent: str
+    schedules: list[When] = []
+    environment: dict[str, str] = {}
+    working_directory: str = ""
+    run_as: str = ""
+    timeout_s: int = 0
+    output_bytes_max: int = 10 * 1024 * 1024
+    misfire_policy: str = "once"
+    misfire_grace_s: int = 3600
+    may_run_twice: bool = False
+    skip_if_running: bool = False
+    description: str = ""
+    standard_input: str = ""
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """One line of the report of an import: outcome is job | environment | comment | refused | exists."""
+
+    line: int
+    text: str
+    outcome: str
+    reason: str = ""
+    job: str = ""
+
+
+def create(spec: JobSpec, by: Principal, now_us: int) -> Change[Job]:
+    """Add a job with its schedules.
+
+    Raises Invalid naming the fields, NotFound for the agent, Conflict for the name.
+    """
+    require(by, "jobs.change")
+    validate(spec)
+
+    def change(transaction: Transaction) -> Job:
+        return _create(transaction.connection, spec, by, now_us)
+
+    return change
+
+
+def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | None = None) -> Change[Job]:
+    """Give a job these properties and schedules; schedules that stay the same stay the same rows.
+
+    Conflict when `version` is given and somebody else has changed the job since it was read.
+    """
+    require(by, "jobs.change")
+    validate(spec)
+
+    def change(transaction: Transaction) -> Job:
+        connection = transaction.connection
+        job = find(connection, name)
+        if version is not None and version != job.version:
+            raise Conflict(f"{name} was changed by somebody else meanwhile. Read it again and repeat the change.")
+        if spec.name != name and jobs.by_name(connection, spec.name) is not None:
+            raise Conflict(f"There is a job {spec.name} already. Choose another name.")
+        agent = agents.find(connection, spec.agent)
+        values = _columns(spec, agent.id)
+        jobs.update(connection, job.id, **values, version=job.version + 1, updated_at_us=now_us)
+        _set_schedules(connection, job.id, spec.schedules, now_us)
+        record(connection, by, now_us, "jobs.update", name, job, spec)
+        return find(connection, spec.name)
+
+    return change
+
+
+def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[None]:
+    """Delete a job: its orders are taken back, its runs and the ledger stay. The name becomes free."""
+    require(by, "jobs.change")
+
+    def change(transaction: Transaction) -> None:
+        connection = transaction.connection
+        job = find(connection, name)
+        _set_schedules(connection, job.id, (), now_us)
+        jobs.update(
+            connection,
+            job.id,
+            name=f"{name} (deleted {job.id})",
+            deleted_at_us=now_us,
+            updated_at_us=now_us,
+            version=job.version + 1,
+        )
+        record(connection, by, now_us, "jobs.delete", name, job, "", reason)
+
+    return change
+
+
+def hold(name: str, by: Principal, now_us: int, reason: str = "") -> Change[bool]:
+    """Hold a job: its due times are recorded as missed, runs on request wait. False when it was held already."""
+    return _hold(name, True, by, now_us, reason)
+
+
+def release(name: str, by: Principal, now_us: int, reason: str = "") -> Change[bool]:
+    """Release a held job. False when it was not held."""
+    return _hold(name, False, by, now_us, reason)
+
+
+def import_crontab(
+    text: str, agent: str, zone: str, system_form: bool, by: Principal, now_us: int, prefix: str = "cron"
+) -> Change[list[Imported]]:
+    """Make jobs of a crontab's lines; the report has one entry per line (SKY-21).
+
+    A name is made of `prefix` and the command. A line that is there already (same name and schedule) is
+    reported as `exists`, so that importing twice changes nothing. Nothing is refused as a whole.
+    """
+    require(by, "jobs.change")
+
+    def change(transaction: Transaction) -> list[Imported]:
+        connection = transaction.connection
+        agents.find(connection, agent)
+        report: list[Imported] = []
+        for line in crontab.parse(text, system_form):
+            report.append(_import_line(connection, line, agent, zone, prefix, by, now_us))
+        return report
+
+    return change
+
+
+def find(connection: sqlite3.Connection, name: str) -> Job:
+    """The job of that name that is not deleted; raises NotFound."""
+    job = jobs.by_name(connection, name)
+    if job is None:
+        raise NotFound(f"There is no job {name}. See the list of jobs.")
+    return job
+
+
+def validate(spec: JobSpec) -> None:
+    """Raise Invalid naming every field that is wrong."""
+    wrong: dict[str, str] = {}
+    if not _NAME.match(spec.name):
+        wrong["name"] = "must begin with a letter or digit and have up to 100 letters, digits, . _ -"
+    if not spec.command.strip() or "\0" in spec.command:
+        wrong["command"] = "must not be empty or hold a NUL character"
+    if spec.misfire_policy not in POLICIES:
+        wrong["misfire_policy"] = "must be one of " + ", ".join(POLICIES)
+    for field in ("timeout_s", "output_bytes_max", "misfire_grace_s"):
+        if not 0 <= getattr(spec, field) < 2**53:
+            wrong[field] = "must not be negative"
+    if any("=" in key or not key or "\0" in key + value for key, value in spec.environment.items()):
+        wrong["environment"] = "names must not be empty or hold =, values must not hold NUL"
+    if len(spec.schedules) > SCHEDULES_MAX:
+        wrong["schedules"] = f"at most {SCHEDULES_MAX}"
+    for when in spec.schedules:
+        try:
+            check(when.cron, when.zone)
+        except BadSchedule as error:
+            wrong["schedules"] = str(error)
+    if wrong:
+        said = "; ".join(f"{name} {text}" for name, text in wrong.items())
+        raise Invalid(f"The job is not right: {said}. Correct it and try again.", fields=wrong)
+
+
+def _create(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us: int) -> Job:
+    agent = agents.find(connection, spec.agent)
+    if jobs.by_name(connection, spec.name) is not None:
+        raise Conflict(f"There is a job {spec.name} already. Choose another name.")
+    values = _columns(spec, agent.id)
+    job_id = jobs.insert(connection, **values, created_at_us=now_us, updated_at_us=now_us)
+    _set_schedules(connection, job_id, spec.schedules, now_us)
+    record(connection, by, now_us, "jobs.create", spec.name, "", spec)
+    return find(connection, spec.name)
+
+
+def _columns(spec: JobSpec, agent_id: str) -> dict[str, object]:
+    values = msgspec.structs.asdict(spec)
+    del values["agent"], values["schedules"]
+    return {**values, "agent_id": agent_id}
+
+
+def _set_schedules(connection: sqlite3.Connection, job_id: int, wanted: Sequence[When], now_us: int) -> None:
+    missing = [(when.cron.strip(), when.zone) for when in wanted]
+    for schedule in schedules.of_job(connection, job_id):
+        pair = (schedule.cron, schedule.zone)
+        if pair in missing:
+            missing.remove(pair)
+        else:
+            schedules.delete(connection, schedule.id, now_us)
+    for cron, zone in dict.fromkeys(missing):
+        schedules.insert(connection, job_id, cron, zone, now_us)
+
+
+def _hold(name: str, held: bool, by: Principal, now_us: int, reason: str) -> Change[bool]:
+    require(by, "jobs.change")
+
+    def change(transaction: Transaction) -> bool:
+        connection = transaction.connection
+        job = find(connection, name)
+        if job.held == held:
+            return False
+        jobs.update(connection, job.id, held=int(held), version=job.version + 1, updated_at_us=now_us)
+        action = "jobs.hold" if held else "jobs.release"
+        record(connection, by, now_us, action, name, int(job.held), int(held), reason)
+        return True
+
+    return change
+
+
+def _import_line(
+    connection: sqlite3.Connection,
+    line: crontab.Line,
+    agent: str,
+    zone: str,
+    prefix: str,
+    by: Principal,
+    now_us: int,
+) -> Imported:
+    if line.job is None:
+        return Imported(line.number, line.text, line.kind, line.reason)
+    wanted = line.job
+    name = crontab.job_name(prefix, line)
+    spec = JobSpec(
+        name=name,
+        command=wanted.command,
+        agent=agent,
+        schedules=[When(wanted.cron, wanted.environment.get("CRON_TZ", zone))],
+        environment=wanted.environment,
+        run_as=wanted.user,
+        standard_input=wanted.standard_input,
+        description=f"Imported from a crontab, line {line.number}",
+    )
+    if jobs.by_name(connection, name) is not None:
+        return Imported(line.number, line.text, "exists", f"there is a job {name} already", name)
+    try:
+        validate(spec)
+        _create(connection, spec, by, now_us)
+    except Invalid as error:
+        return Imported(line.number, line.text, "refused", str(error))
+    return Imported(line.number, line.text, "job", line.reason, name)

@@ -1,0 +1,224 @@
+"""Start, cancel, kill and repeat runs. Permissions: runs.start, runs.stop.
+
+What agents report is in `actions.reports`.
+
+A submission looks at the gates in its own change: it is `starting` when nothing stops it, else `waiting` with
+the reason. A run at its agent (`dispatched_epoch` is set) is not ended here: the request is a row that the
+fleet delivers.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+from server.actions.change import Change, Transaction, record, require
+from server.actions.jobs import find as find_job
+from server.core.gates import NO_AGENT, reason
+from server.core.model import Job, Principal, Run, next_attempt_key, occurrence_key, request_key
+from server.core.run_states import ENDED, RunEvent, step
+from server.errors import Conflict, Invalid, NotFound
+from server.storage import gates, jobs, missed, runs
+
+_REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
+
+
+def run_now(job: str, request_id: str, by: Principal, now_us: int) -> Change[Run]:
+    """Submit a run on request. `request_id` (1 to 64 letters, digits, hyphens) makes its key:
+
+    twice is one run.
+    """
+    require(by, "runs.start")
+    if not _REQUEST_ID.match(request_id):
+        raise Invalid("The request id must have 1 to 64 letters, digits or hyphens.", field="request_id")
+
+    def change(transaction: Transaction) -> Run:
+        connection = transaction.connection
+        found = find_job(connection, job)
+        key = request_key(found.id, request_id)
+        known = runs.by_key(connection, key)
+        if known is not None:
+            return known
+        run = submit(connection, found, key, by.name, now_us)
+        record(connection, by, now_us, "runs.run_now", job, "", key)
+        return run
+
+    return change
+
+
+def submit(connection: sqlite3.Connection, job: Job, key: str, requested_by: str, now_us: int, **more: object) -> Run:
+    """Insert a run inside the caller's change: starting, waiting with its reason, or skipped."""
+    why = reason(gates.for_agent(connection, job.agent_id), job.agent_id, job.held)
+    state = "waiting" if why else "starting"
+    if job.skip_if_running and runs.is_job_open(connection, job.id):
+        state, why = "skipped", "another run of the job is open"
+        more = {**more, "ended_at_us": now_us}
+    number = runs.insert(
+        connection,
+        key,
+        job.id,
+        job.agent_id,
+        job.command,
+        state,
+        now_us,
+        reason=why or "",
+        requested_by=requested_by,
+        **more,
+    )
+    return find(connection, number)
+
+
+def submit_occurrence(
+    connection: sqlite3.Connection, job: Job, schedule_id: int, at_us: int, requested_by: str, now_us: int
+) -> Run:
+    """Submit the run of an occurrence that did not start in time; the run that it has already when there is
+    one.
+    """
+    key = occurrence_key(job.id, schedule_id, at_us)
+    known = runs.by_key(connection, key)
+    if known is not None:
+        return known
+    missed.resolve_by_run(connection, schedule_id, at_us, requested_by, now_us)
+    return submit(connection, job, key, requested_by, now_us, schedule_id=schedule_id, scheduled_for_us=at_us)
+
+
+def submit_waiting(now_us: int, after: int = 0, limit: int = 200) -> Change[tuple[int, int | None]]:
+    """Look at waiting runs in order of submission:
+
+    those that no gate stops become `starting`, others say why.
+
+    Returns (how many start, the number to go on after, or None at the end). For the scheduler.
+    """
+
+    def change(transaction: Transaction) -> tuple[int, int | None]:
+        connection = transaction.connection
+        page = runs.waiting(connection, after, limit)
+        in_force = gates.every(connection)
+        held: dict[int, bool] = {}
+        started = 0
+        for run in page:
+            if run.reason == NO_AGENT:
+                continue
+            if run.job_id not in held:
+                job = jobs.get(connection, run.job_id)
+                held[run.job_id] = job is not None and job.held
+            why = reason(in_force, run.agent_id, held[run.job_id])
+            if why is None:
+                state = step(run.state, RunEvent.SUBMITTED)
+                runs.set_state(connection, run.number, state, now_us)
+                started += 1
+            elif why != run.reason:
+                runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why)
+        return started, page[-1].number if len(page) == limit else None
+
+    return change
+
+
+def wait_for_agent(agent_id: str, now_us: int) -> Change[int]:
+    """Unsent runs of an agent that is not connected say so: `waiting`, reason `no agent`. For the fleet."""
+
+    def change(transaction: Transaction) -> int:
+        connection = transaction.connection
+        page = runs.to_dispatch(connection, agent_id)
+        for run in page:
+            state = step(run.state, RunEvent.GATED)
+            runs.set_state(connection, run.number, state, now_us, NO_AGENT)
+        return len(page)
+
+    return change
+
+
+def agent_is_back(agent_id: str, now_us: int) -> Change[int]:
+    """The agent is reconciled: its runs that waited for it are looked at again, in order. For the fleet."""
+
+    def change(transaction: Transaction) -> int:
+        connection = transaction.connection
+        in_force = gates.for_agent(connection, agent_id)
+        page = runs.waiting_for_agent(connection, agent_id, NO_AGENT)
+        for run in page:
+            job = jobs.get(connection, run.job_id)
+            why = reason(in_force, agent_id, job is not None and job.held)
+            event = RunEvent.GATED if why else RunEvent.SUBMITTED
+            runs.set_state(connection, run.number, step(run.state, event), now_us, why or "")
+        return len(page)
+
+    return change
+
+
+def cancel(number: int, by: Principal, now_us: int, reason: str = "") -> Change[Run]:
+    """End a run: at once while it waits here, else by its agent (SIGTERM first). Again is the same."""
+    return _stop(number, False, by, now_us, reason)
+
+
+def kill(number: int, by: Principal, now_us: int, reason: str = "") -> Change[Run]:
+    """Kill a run's processes at once, by its agent."""
+    return _stop(number, True, by, now_us, reason)
+
+
+def rerun(number: int, by: Principal, now_us: int, although_unknown: bool = False, reason: str = "") -> Change[Run]:
+    """Submit the next attempt of an ended run. Conflict while any attempt is open.
+
+    `although_unknown`: the person knows that the machine is dead, so that an unknown run may be repeated.
+    """
+    require(by, "runs.start")
+
+    def change(transaction: Transaction) -> Run:
+        connection = transaction.connection
+        run = find(connection, number)
+        job = jobs.get(connection, run.job_id)
+        if job is None or job.deleted_at_us is not None:
+            raise Conflict(f"The job of run {number} was deleted. Create it again first.")
+        newest = runs.attempts(connection, run.key)[-1]
+        may_repeat = newest.state in ENDED or (newest.state == "unknown" and (although_unknown or job.may_run_twice))
+        if not may_repeat:
+            raise Conflict(
+                f"Run {newest.number} of it is {newest.state}. Wait until it has ended, or cancel it; "
+                "for an unknown one say that the machine is dead."
+            )
+        again = submit(
+            connection,
+            job,
+            next_attempt_key(newest.key),
+            by.name,
+            now_us,
+            attempt=newest.attempt + 1,
+            schedule_id=run.schedule_id,
+            scheduled_for_us=run.scheduled_for_us,
+        )
+        record(connection, by, now_us, "runs.rerun", job.name, newest.key, again.key, reason)
+        return again
+
+    return change
+
+
+def find(connection: sqlite3.Connection, number: int) -> Run:
+    """The run with that number; raises NotFound."""
+    run = runs.get(connection, number)
+    if run is None:
+        raise NotFound(f"There is no run {number}. See the list of runs.")
+    return run
+
+
+def _stop(number: int, kill: bool, by: Principal, now_us: int, why: str) -> Change[Run]:
+    require(by, "runs.stop")
+
+    def change(transaction: Transaction) -> Run:
+        connection = transaction.connection
+        run = find(connection, number)
+        asked = run.cancel_requested_at_us is not None and (run.cancel_kill or not kill)
+        if run.state in ENDED or asked:
+            return run
+        _request_stop(connection, run, kill, by, now_us)
+        record(connection, by, now_us, "runs.kill" if kill else "runs.cancel", run.key, run.state, "", why)
+        return find(connection, number)
+
+    return change
+
+
+def _request_stop(connection: sqlite3.Connection, run: Run, kill: bool, by: Principal, now_us: int) -> None:
+    asked = {"cancel_requested_by": by.name, "cancel_requested_at_us": now_us, "cancel_kill": int(kill)}
+    if run.dispatched_epoch is None and run.state in ("waiting", "starting"):
+        state = step(run.state, RunEvent.CANCELLED)
+        runs.set_state(connection, run.number, state, now_us, f"cancelled by {by.name}", **asked)
+    else:
+        runs.update(connection, run.number, **asked)

@@ -1,0 +1,39 @@
+"""SKY-11: completions that no known run matches, kept with their output until somebody adopts them."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from server.core.model import ServerHistoryEntry
+from server.storage import rows
+
+
+def get(connection: sqlite3.Connection, entry_id: int) -> ServerHistoryEntry | None:
+    """One entry, with its output."""
+    return rows.first(connection, ServerHistoryEntry, "FROM server_history WHERE id = ?", (entry_id,))
+
+
+def by_key(connection: sqlite3.Connection, run_key: str) -> ServerHistoryEntry | None:
+    """The newest entry of a run key."""
+    tail = "FROM server_history WHERE run_key = ? ORDER BY id DESC LIMIT 1"
+    return rows.first(connection, ServerHistoryEntry, tail, (run_key,))
+
+
+def page(connection: sqlite3.Connection, after: int | None = None, limit: int = 50) -> list[ServerHistoryEntry]:
+    """Entries, newest first, going on below id `after`."""
+    tail = "FROM server_history WHERE id < ? ORDER BY id DESC LIMIT ?"
+    return rows.every(connection, ServerHistoryEntry, tail, (after if after is not None else 2**62, limit))
+
+
+def insert(connection: sqlite3.Connection, entry: ServerHistoryEntry) -> int:
+    """Add an entry; its `id` is ignored. Returns the new one."""
+    values = msgspec.structs.asdict(entry)
+    del values["id"]
+    return rows.insert(connection, "server_history", values)
+
+
+def adopt(connection: sqlite3.Connection, entry_id: int, run_key: str, by: str) -> None:
+    """The entry is in Job History now, as `run_key`."""
+    rows.update(connection, "server_history", {"adopted_run": run_key, "adopted_by": by}, {"id": entry_id})
