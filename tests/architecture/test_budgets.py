@@ -50,12 +50,8 @@ def test_functions_are_short() -> None:
         if length_of(function) > FUNCTION_LINES_MAX
     ]
     report(long, f"Name the steps and call them; {FUNCTION_LINES_MAX} lines at most:")
-    middle = median(
-        length_of(function) for source, function in functions if source.relative.split("/")[0] in CODE
-    )
-    assert middle <= FUNCTION_LINES_MEDIAN_MAX, (
-        f"The median function has {middle} lines: split the longest ones."
-    )
+    middle = median(length_of(function) for source, function in functions if source.relative.split("/")[0] in CODE)
+    assert middle <= FUNCTION_LINES_MEDIAN_MAX, f"The median function has {middle} lines: split the longest ones."
 
 
 def test_tests_say_what_they_show() -> None:
@@ -83,10 +79,7 @@ def test_nothing_is_put_off() -> None:
     for source in sources(*ALL_CODE):
         for number, line in enumerate(source.text.splitlines(), 1):
             match = silenced.search(line)
-            bare = (
-                match is not None
-                and len(re.sub(r"[^A-Za-z]", "", re.sub(r"[A-Z]+\d+", "", match["rest"]))) < 8
-            )
+            bare = match is not None and len(re.sub(r"[^A-Za-z]", "", re.sub(r"[A-Z]+\d+", "", match["rest"]))) < 8
             if later.search(line) or bare:
                 found.append(f"{source.relative}:{number}: {line.strip()}")
     report(found, "Do it, file it, or give the reason in the same line:")
@@ -115,9 +108,7 @@ def test_templates_have_no_inline_style_or_script() -> None:
 def test_inline_parts_are_found(page: str) -> None:
     """The rule sees each kind of inline style and script, and lets linked files pass."""
     assert list(inline_parts(page))
-    assert not list(
-        inline_parts('{# <style> #}<link rel="stylesheet" href="a.css"><script src="a.js"></script>')
-    )
+    assert not list(inline_parts('{# <style> #}<link rel="stylesheet" href="a.css"><script src="a.js"></script>'))
 
 
 def test_the_test_lock_holds_the_whole_run_lock() -> None:

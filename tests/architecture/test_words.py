@@ -37,12 +37,7 @@ def committed_files() -> Iterator[tuple[str, str]]:
     ).stdout
     for relative in listed.splitlines():
         path = ROOT / relative
-        if (
-            path.suffix in TEXT
-            and path.is_file()
-            and relative != "LICENSE"
-            and not relative.startswith(VENDORED)
-        ):
+        if path.suffix in TEXT and path.is_file() and relative != "LICENSE" and not relative.startswith(VENDORED):
             yield relative, path.read_text(encoding="utf-8", errors="replace")
 
 
@@ -56,11 +51,7 @@ def forbidden_in(text: str) -> Iterator[tuple[int, str]]:
 
 def test_no_file_names_a_registry_or_a_machine() -> None:
     """The project speaks of itself alone: no registry's host, no path of the machine it was written on."""
-    found = [
-        f"{relative}:{line}: {kind}"
-        for relative, text in committed_files()
-        for line, kind in forbidden_in(text)
-    ]
+    found = [f"{relative}:{line}: {kind}" for relative, text in committed_files() for line, kind in forbidden_in(text)]
     report(found, "Say it without the name:")
 
 
@@ -74,9 +65,7 @@ def enumerations() -> Iterator[tuple[Source, ast.ClassDef, str]]:
     """Every member of every string enumeration of the two packages."""
     for source in sources("server", "replication"):
         for node in ast.walk(source.tree):
-            if isinstance(node, ast.ClassDef) and any(
-                ast.unparse(base).endswith("StrEnum") for base in node.bases
-            ):
+            if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("StrEnum") for base in node.bases):
                 for line in node.body:
                     if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant):
                         yield source, node, str(line.value.value)
