@@ -21,15 +21,11 @@ PARTS = {
     "server.clock": "common",
     "server.config": "common",
     "server.passwords": "trust",
-    "server.admission": "admission",
-    "server.site": "site",
-    "server.problems": "site",
     "server.tls": "trust",
     "server.enrolment": "trust",
     "server.identity": "trust",
     "server.site": "edges",
     "server.problems": "edges",
-    "server.passwords": "edges",
     "server.admission": "edges",
     "server.local_socket": "edges",
     "server.core": "core",
@@ -44,8 +40,6 @@ PARTS = {
     "server.web": "web",
     "server.app": "app",
     "scripts": "scripts",
-    "scripts.storybook": "gallery",
-    "scripts.stories": "gallery",
 }
 SHELL = {"common", "core", "storage", "replication words"}
 IN_OFFICE = SHELL | {"actions", "replication"}
@@ -66,8 +60,7 @@ MAY_IMPORT = {
     "cluster port": IN_OFFICE | {"scheduler", "fleet", "swap", "office", "trust", "edges"},
     "agent": {"common", "core", "trust", "replication words"},
     "web": SHELL | {"actions", "trust", "replication", "edges"},
-    "app": set(PARTS.values()) - {"scripts", "gallery"},
-    "gallery": {"web", "common", "core", "replication words", "replication"},
+    "app": set(PARTS.values()) - {"scripts"},
     "scripts": {"app", "common", "trust", "core", "agent", "replication words"},
 }
 # What a package shows to the others.
@@ -150,8 +143,6 @@ def test_scripts_do_without_aiohttp() -> None:
         for imported in source.imports():
             standard = imported.top in sys.stdlib_module_names or imported.top == "scripts"
             strict = source.module in ("scripts.client", "scripts.bootstrap")
-            if part_of(source.module) == "gallery":
-                continue
             if imported.top == "aiohttp" or (strict and not standard):
                 found.append(f"{source.relative}:{imported.line}: imports {imported.module}")
     report(found, "Speak HTTP through scripts/client.py, which is standard library only:")
