@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.architecture import states
 from tests.architecture.source import ROOT, Source, report, sources
 
 # Written in pieces, so that this file passes its own test.
@@ -80,6 +81,11 @@ def test_documents_explain_every_state() -> None:
         if not re.search(rf"(?<!\w){re.escape(value)}(?!\w)", documents)
     ]
     report(missing, "Explain it in docs/ (glossary, protocol or operations):")
+
+
+def test_page_of_states_is_current() -> None:
+    """docs/states.md says exactly what the tables of roles and runs say."""
+    assert states.PAGE.read_text(encoding="utf-8") == states.page(), "Run: python -m tests.architecture.states"
 
 
 def test_documents_link_to_what_exists() -> None:
