@@ -1,0 +1,238 @@
+"""The agent's loop: events go into the session, its outcome is made durable, then carried out in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from server.agent.link import Link
+from server.agent.outputs import Outputs
+from server.agent.platform import boot_clock_us, boot_id, disk_is_full
+from server.agent.runner import Runner
+from server.agent.spool import Spool
+from server.agent.witness import Witness
+from server.core import agent_wire as wire
+from server.core.agent_ledger import Outcome
+from server.core.agent_session import Session
+from server.core.agent_trust import Moment
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 1.0
+OUTPUT_S = 0.25
+SPOOL_RETRY_S = 1.0
+
+
+class WallClock(Protocol):
+    """The agent's wall clock, microseconds since 1970 UTC."""
+
+    def utc_us(self) -> int:
+        """Now."""
+
+
+class Client:
+    """One agent. `run` returns after `stop`; the jobs go on under their keeper."""
+
+    def __init__(
+        self,
+        data: Path,
+        agent_id: str,
+        peers: dict[str, str],
+        clock: WallClock,
+        tls: Callable[[], ssl.SSLContext | None],
+        version: str,
+    ) -> None:
+        self._data = data
+        self._agent_id = agent_id
+        self._peers = dict(peers)
+        self._clock = clock
+        self._tls = tls
+        self._version = version
+        self._instance = secrets.token_hex(8)
+        self._boot_id = boot_id()
+        self._witness = Witness(data)
+        self._witness_lock = asyncio.Lock()
+        self._pending: list[Outcome] = []
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._links: dict[str, Link] = {}
+        self._dialling: dict[str, tuple[str, asyncio.Task[None]]] = {}
+
+    def stop(self) -> None:
+        """Ask `run` to return: links are closed, running jobs are left alone."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`."""
+        self._spool = await Spool.open(self._data)
+        memory = await self._spool.load()
+        self._memory = memory
+        self._session = Session(memory, self._boot_id, self._now())
+        self._outputs = Outputs(self._data, self._send_output, self._output_done)
+        self._runner = Runner(self._data, self._began, self._ended)
+        for run in list(memory.runs.values()):
+            if run.state == "ended":
+                self._outputs.follow(run.key)
+                self._outputs.ended(run.key, self._runner.output_size(run.key))
+        intents = [run for run in memory.runs.values() if run.state == "intent"]
+        await self._runner.open(intents, self._boot_id)
+        loops = [self._commit_forever, self._tick_forever, self._beat_forever, self._output_forever]
+        tasks = [asyncio.create_task(loop()) for loop in loops]
+        self._dial()
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            await self._close([*tasks, stopping])
+
+    async def _close(self, tasks: list[asyncio.Task[None] | asyncio.Task[bool]]) -> None:
+        dials = [task for _, task in self._dialling.values()]
+        for task in [*tasks, *dials]:
+            task.cancel()
+        await asyncio.gather(*tasks, *dials, return_exceptions=True)
+        await self._runner.close()
+        with contextlib.suppress(Exception):
+            await self._spool.commit(save for outcome in self._pending for save in outcome.saves)
+        await self._spool.close()
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.utc_us(), boot_clock_us())
+
+    def _handle(self, outcome: Outcome) -> None:
+        self._pending.append(outcome)
+        self._wake.set()
+
+    async def _commit_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batch, self._pending = self._pending, []
+            await self._commit(batch)
+            for outcome in batch:
+                self._carry_out(outcome)
+
+    async def _commit(self, batch: list[Outcome]) -> None:
+        """Nothing is sent or started before this returns; a full disk makes the agent wait, not forget."""
+        while True:
+            try:
+                await self._spool.commit([save for outcome in batch for save in outcome.saves])
+                return
+            except Exception as error:  # noqa: BLE001 - whatever the disk says, the batch must not be lost
+                log.error("the spool cannot be written: free disk space", error=str(error), data=str(self._data))
+                await asyncio.sleep(SPOOL_RETRY_S)
+
+    def _carry_out(self, outcome: Outcome) -> None:
+        if outcome.admitted is not None:
+            self._outputs.admitted(outcome.admitted.outputs)
+            self._dial()
+        for node, message in outcome.sends:
+            if node in self._links:
+                self._links[node].send(message)
+        for run in outcome.starts:
+            self._outputs.follow(run.key)
+            self._runner.start(run)
+        for stop in outcome.stops:
+            self._runner.stop(stop)
+        for key in outcome.abandons:
+            self._runner.abandon(key)
+        for key in outcome.forgets:
+            self._outputs.drop(key)
+            self._runner.forget(key)
+
+    async def _tick_forever(self) -> None:
+        while True:
+            self._session.work.disk_full = disk_is_full(self._data)
+            now = self._now()
+            self._handle(self._session.tick(now))
+            deadline = self._session.next_deadline_us(now)
+            wait_s = TICK_S if deadline is None else min(TICK_S, (deadline - now.wall_us) / 1e6)
+            await asyncio.sleep(max(wait_s, 0.001))
+
+    async def _beat_forever(self) -> None:
+        while True:
+            await asyncio.sleep(wire.HEARTBEAT_S)
+            self._handle(self._session.heartbeat(self._now()))
+
+    async def _output_forever(self) -> None:
+        while True:
+            await asyncio.sleep(OUTPUT_S)
+            if self._session.admitted:
+                self._outputs.pump()
+
+    def _began(self, key: str) -> None:
+        self._outputs.follow(key)
+        self._handle(self._session.began(key))
+
+    def _ended(self, key: str, end: wire.Ended) -> None:
+        self._outputs.ended(key, end.output_bytes)
+        self._handle(self._session.ended(key, end, self._now()))
+
+    def _send_output(self, message: wire.Output) -> None:
+        link = self._links.get(self._session.obeyed)
+        if link is not None and self._session.admitted:
+            link.send(message)
+
+    def _output_done(self, key: str) -> None:
+        self._handle(self._session.output_done(key))
+
+    # Links.
+
+    def _dial(self) -> None:
+        """One link for every node of the roster, at the address that was said last."""
+        wanted = self._memory.durable.roster or self._peers
+        for node, (address, task) in list(self._dialling.items()):
+            if wanted.get(node) != address:
+                task.cancel()
+                del self._dialling[node]
+        for node, address in wanted.items():
+            if node not in self._dialling:
+                link = Link(node, address, self._tls, self._opened, self._closed, self._received)
+                self._dialling[node] = (address, asyncio.create_task(link.keep()))
+
+    def _opened(self, link: Link) -> None:
+        self._links[link.node] = link
+        hello = wire.Hello(
+            self._agent_id,
+            wire.PROTOCOL,
+            self._version,
+            self._boot_id,
+            self._instance,
+            self._clock.utc_us(),
+        )
+        link.send(hello)
+        self._handle(self._session.link_opened(link.node))
+
+    def _closed(self, link: Link) -> None:
+        if self._links.pop(link.node, None) is not None:
+            self._handle(self._session.link_closed(link.node))
+
+    async def _received(self, link: Link, message: wire.FromNode) -> None:
+        if isinstance(message, wire.AskGrant | wire.AskAlone):
+            await self._answer(link, message)
+            return
+        if link.node == self._session.obeyed:
+            if isinstance(message, wire.OutputKept):
+                self._outputs.kept(message)
+            elif isinstance(message, wire.NodeHeartbeat):
+                self._outputs.replicated(message.replicated)
+        self._handle(self._session.received(link.node, message, self._now()))
+        if isinstance(message, wire.Office):
+            self._dial()
+
+    async def _answer(self, link: Link, question: wire.AskGrant | wire.AskAlone) -> None:
+        async with self._witness_lock:
+            try:
+                answer = await asyncio.to_thread(self._witness.answer, question)
+            except OSError as error:
+                log.error("the witness record cannot be written: free disk space", error=str(error))
+                return
+        link.send(answer)

@@ -1,0 +1,305 @@
+"""The keeper: one small process per agent that is the parent of its jobs and survives it.
+
+It owns the pipes and exit codes of all runs. Facts are files in `runs/<key>/`, messages over `keeper.sock` only hints:
+
+    pid      JSON {pid, created, at_us}; created exclusively *before* the process, so a key starts at most once
+    output   what the job printed; at the end head, mark of the cut, and tail
+    status   JSON {exit_code, signal, started_at_us, ended_at_us, output_bytes, output_cut, cause}; the last file,
+             renamed into place after it and the output are fsynced
+
+Requests, one JSON object a line: {"op": "start", "key", "argv", "environment", "directory", "user", "timeout_s",
+"output_bytes_max"} and {"op": "stop", "key", "kill", "grace_s"}. Events: {"event": "runs", "keys"} at connect, then
+{"event": "began" | "ended" | "exists", "key"}. It ends when it has no run and no agent for `IDLE_S`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from server.agent.output_file import OutputFile
+from server.agent.platform import created_at, signal_run
+
+SOCKET_FILE = "keeper.sock"
+LOCK_FILE = "keeper.lock"
+RUNS = "runs"
+IDLE_S = 10.0
+DRAIN_S = 2.0
+READ_BYTES = 256 * 1024
+READS_AT_END = 64
+
+
+@dataclass(slots=True)
+class Child:
+    """One run whose end is not yet on disk. `ended` is (exit code, signal) once the process was reaped."""
+
+    key: str
+    process: subprocess.Popen[bytes] | None
+    pipe: int
+    output: OutputFile
+    started_at_us: int
+    directory: Path
+    cause: str = ""
+    ended: tuple[int | None, int | None] | None = None
+    ended_at_us: int = 0
+    deadline: float | None = None
+    kill_at: float | None = None
+    drain_until: float = 0.0
+    stopped: bool = False
+
+
+@dataclass(slots=True)
+class Agent:
+    """A connected agent and what it has sent of a line."""
+
+    socket: socket.socket
+    buffer: bytearray = field(default_factory=bytearray)
+
+
+class Keeper:
+    """The loop. `serve` returns when idle."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._children: dict[str, Child] = {}
+        self._agents: dict[int, Agent] = {}
+        self._selector = selectors.DefaultSelector()
+        self._idle_since = time.monotonic()
+
+    def serve(self, listener: socket.socket, wakeup: int) -> None:
+        """Serve agents and children until nobody is left. `wakeup` becomes readable at SIGCHLD."""
+        self._selector.register(listener, selectors.EVENT_READ, ("listen", listener))
+        self._selector.register(wakeup, selectors.EVENT_READ, ("child", wakeup))
+        while not self._is_idle():
+            for ready, _ in self._selector.select(self._wait_s()):
+                kind, thing = ready.data
+                if kind == "listen":
+                    self._accept(listener)
+                elif kind == "child":
+                    os.read(wakeup, 65536)
+                elif kind == "agent":
+                    self._requests(thing)
+                else:
+                    self._read_output(thing)
+            self._reap()
+            self._keep_time()
+
+    def _is_idle(self) -> bool:
+        if self._children or self._agents:
+            self._idle_since = time.monotonic()
+        return time.monotonic() - self._idle_since > IDLE_S
+
+    def _wait_s(self) -> float:
+        return 0.05 if any(child.ended for child in self._children.values()) else 0.5
+
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        agent = Agent(connection)
+        self._agents[connection.fileno()] = agent
+        self._selector.register(connection, selectors.EVENT_READ, ("agent", agent))
+        self._tell_one(agent, {"event": "runs", "keys": list(self._children)})
+
+    def _requests(self, agent: Agent) -> None:
+        try:
+            data = agent.socket.recv(1 << 20)
+        except OSError:
+            data = b""
+        if not data:
+            self._dismiss(agent)
+            return
+        agent.buffer += data
+        *lines, rest = bytes(agent.buffer).split(b"\n")
+        agent.buffer = bytearray(rest)
+        for line in lines:
+            request = json.loads(line)
+            if request["op"] == "start":
+                self._start(request)
+            elif request["key"] in self._children:
+                self._stop(self._children[request["key"]], request["kill"], request["grace_s"])
+
+    def _dismiss(self, agent: Agent) -> None:
+        if self._agents.pop(agent.socket.fileno(), None) is not None:
+            self._selector.unregister(agent.socket)
+            agent.socket.close()
+
+    def _tell(self, event: str, key: str) -> None:
+        for agent in list(self._agents.values()):
+            self._tell_one(agent, {"event": event, "key": key})
+
+    def _tell_one(self, agent: Agent, message: dict[str, Any]) -> None:
+        try:
+            agent.socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self._dismiss(agent)
+
+    def _start(self, request: dict[str, Any]) -> None:
+        key, directory = request["key"], self._data / RUNS / request["key"]
+        try:
+            pid_file = os.open(directory / "pid", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError:
+            self._tell("exists", key)
+            return
+        now_us = time.time_ns() // 1000
+        output = OutputFile(directory, request["output_bytes_max"])
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(reading, False)
+        child = Child(key, None, reading, output, now_us, directory)
+        try:
+            child.process = _spawn(request, directory, writing)
+        except (OSError, subprocess.SubprocessError, LookupError, ValueError) as error:
+            output.write(f"It could not be started: {error}\n".encode())
+            child.cause, child.ended = "not startable", (127, None)
+        finally:
+            os.close(writing)
+        pid = child.process.pid if child.process else 0
+        note = {"pid": pid, "created": created_at(pid) if pid else None, "at_us": now_us}
+        os.write(pid_file, json.dumps(note).encode())
+        os.close(pid_file)
+        if request["timeout_s"]:
+            child.deadline = time.monotonic() + request["timeout_s"]
+        self._children[key] = child
+        self._selector.register(reading, selectors.EVENT_READ, ("output", child))
+        self._tell("began", key)
+
+    def _stop(self, child: Child, kill: bool, grace_s: float) -> None:
+        leader = child.process.pid if child.process and child.ended is None else None
+        child.stopped = True
+        signal_run(child.key, leader, signal.SIGKILL if kill else signal.SIGTERM)
+        child.kill_at = time.monotonic() + grace_s
+
+    def _read_output(self, child: Child) -> bool:
+        """Take what is there; False when there is nothing now, or nothing more."""
+        if child.pipe < 0:
+            return False
+        try:
+            data = os.read(child.pipe, READ_BYTES)
+        except BlockingIOError:
+            return False
+        if data:
+            child.output.write(data)
+        else:
+            self._close_pipe(child)
+        return bool(data)
+
+    def _close_pipe(self, child: Child) -> None:
+        if child.pipe >= 0:
+            self._selector.unregister(child.pipe)
+            os.close(child.pipe)
+            child.pipe = -1
+
+    def _reap(self) -> None:
+        for child in list(self._children.values()):
+            if child.ended is None and child.process is not None and child.process.poll() is not None:
+                code = child.process.returncode
+                child.ended = (code, None) if code >= 0 else (None, -code)
+                child.ended_at_us = time.time_ns() // 1000
+                child.drain_until = time.monotonic() + DRAIN_S
+                if child.stopped:
+                    signal_run(child.key, None, signal.SIGKILL)
+            if child.ended is not None:
+                self._conclude(child)
+
+    def _conclude(self, child: Child) -> None:
+        """Write the end down once the output is complete, or a left-over process keeps the pipe too long."""
+        for _ in range(READS_AT_END):
+            if not self._read_output(child):
+                break
+        if child.pipe >= 0 and time.monotonic() < child.drain_until:
+            return
+        self._close_pipe(child)
+        try:
+            _write_status(child)
+        except OSError:
+            return  # a full disk: tried again at the next turn
+        del self._children[child.key]
+        self._tell("ended", child.key)
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        for child in self._children.values():
+            if child.deadline is not None and now > child.deadline and child.ended is None:
+                child.deadline, child.cause = None, "timeout"
+                self._stop(child, False, 10.0)
+            if child.kill_at is not None and now > child.kill_at and child.ended is None:
+                self._stop(child, True, 10.0)
+
+
+def _spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:
+    given = directory / "input"
+    with open(given if given.exists() else os.devnull, "rb") as reading:
+        return subprocess.Popen(
+            request["argv"],
+            stdin=reading,
+            stdout=writing,
+            stderr=writing,
+            cwd=request["directory"] or None,
+            env=request["environment"],
+            start_new_session=True,
+            user=request["user"] or None,
+        )
+
+
+def _write_status(child: Child) -> None:
+    size, cut = child.output.finish()
+    exit_code, number = child.ended or (None, None)
+    status = {
+        "exit_code": exit_code,
+        "signal": number,
+        "started_at_us": child.started_at_us,
+        "ended_at_us": child.ended_at_us or child.started_at_us,
+        "output_bytes": size,
+        "output_cut": cut,
+        "cause": child.cause,
+    }
+    beside = child.directory / "status.new"
+    with open(beside, "wb") as file:
+        file.write(json.dumps(status).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, child.directory / "status")
+
+
+def socket_address(data: Path) -> str:
+    """The socket's path, through a descriptor when the directory's name is too long for a socket address."""
+    path = str(data / SOCKET_FILE)
+    if len(os.fsencode(path)) < 100:
+        return path
+    return f"/proc/self/fd/{os.open(data, os.O_RDONLY | os.O_DIRECTORY)}/{SOCKET_FILE}"
+
+
+def main() -> int:
+    """`python -m server.agent.keeper DATA`. Exit 0 also when another keeper serves this directory."""
+    data = Path(sys.argv[1])
+    lock = os.open(data / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 0
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    with contextlib.suppress(FileNotFoundError):
+        (data / SOCKET_FILE).unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(socket_address(data))
+        listener.listen(8)
+        Keeper(data).serve(listener, reading)
+        (data / SOCKET_FILE).unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

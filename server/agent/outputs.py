@@ -1,0 +1,103 @@
+"""Sends what jobs print to the master, in chunks at offsets: a chunk twice changes nothing, a gap is asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.agent.keeper import RUNS
+from server.agent.output_file import OUTPUT_FILE
+from server.core.agent_wire import OUTPUT_CHUNK_BYTES, Output, OutputKept
+
+WINDOW_BYTES = 4 * OUTPUT_CHUNK_BYTES
+
+
+@dataclass(slots=True)
+class _Stream:
+    """`kept` bytes are at the master, `sent` are on their way; `mark` is the request that holds the last of them."""
+
+    kept: int = 0
+    sent: int = 0
+    final: int | None = None
+    mark: int = 0
+
+
+class Outputs:
+    """`send(message)` reaches the obeyed master; `done(key)` is called once all is replicated."""
+
+    def __init__(self, data: Path, send: Callable[[Output], None], done: Callable[[str], None]) -> None:
+        self._runs = data / RUNS
+        self._send = send
+        self._done = done
+        self._streams: dict[str, _Stream] = {}
+
+    def follow(self, key: str) -> None:
+        """A run has begun, or was found again."""
+        self._streams.setdefault(key, _Stream())
+
+    def ended(self, key: str, size: int) -> None:
+        """The output is whole: `size` bytes. What is short goes out at once, ahead of the result."""
+        stream = self._streams.setdefault(key, _Stream())
+        stream.final = size
+        if size - stream.sent <= OUTPUT_CHUNK_BYTES:
+            self._send_more(key, stream)
+
+    def drop(self, key: str) -> None:
+        """Nobody wants it any more."""
+        self._streams.pop(key, None)
+
+    def admitted(self, held: dict[str, int]) -> None:
+        """A master said how much it holds: go on from there, on this connection."""
+        for key, stream in list(self._streams.items()):
+            stream.kept = stream.sent = max(held.get(key, 0), 0)
+            stream.mark = 0
+            if stream.final is not None and stream.kept >= stream.final:
+                self._send(Output(key, stream.kept, b"", stream.kept))
+
+    def kept(self, message: OutputKept) -> None:
+        """The master's answer to a chunk."""
+        stream = self._streams.get(message.key)
+        if stream is None:
+            return
+        if message.size < 0:
+            self._finish(message.key)
+            return
+        if message.size < stream.kept or stream.sent > stream.kept == message.size:
+            stream.sent = message.size
+        stream.kept = message.size
+        stream.mark = 0 if message.in_sync else message.sequence
+        if stream.final is not None and stream.kept >= stream.final and message.in_sync:
+            self._finish(message.key)
+
+    def replicated(self, sequence: int) -> None:
+        """The standby holds everything up to `sequence`."""
+        for key, stream in list(self._streams.items()):
+            whole = stream.final is not None and stream.kept >= stream.final
+            if whole and 0 < stream.mark <= sequence:
+                self._finish(key)
+
+    def pump(self) -> None:
+        """Send what has grown; call a few times a second while admitted."""
+        for key, stream in list(self._streams.items()):
+            self._send_more(key, stream)
+
+    def _finish(self, key: str) -> None:
+        del self._streams[key]
+        self._done(key)
+
+    def _send_more(self, key: str, stream: _Stream) -> None:
+        if stream.final is not None and stream.sent >= stream.final:
+            return
+        try:
+            with open(self._runs / key / OUTPUT_FILE, "rb") as file:
+                file.seek(stream.sent)
+                while stream.sent - stream.kept < WINDOW_BYTES:
+                    data = file.read(OUTPUT_CHUNK_BYTES)
+                    if not data:
+                        break
+                    self._send(Output(key, stream.sent, data, stream.sent + len(data)))
+                    stream.sent += len(data)
+        except OSError:
+            if stream.final is not None:
+                self._finish(key)

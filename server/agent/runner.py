@@ -1,0 +1,273 @@
+"""Starts, watches and stops the processes of runs through the keeper; after any restart it reads the files again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from server.agent.keeper import RUNS, SOCKET_FILE, socket_address
+from server.agent.platform import RUN_VARIABLE, is_same_process, signal_run
+from server.core.agent_memory import RunRecord
+from server.core.agent_wire import Ended, StopRun
+
+log = structlog.get_logger(__name__)
+
+KEEPER_START_S = 10.0
+ORPHAN_POLL_S = 0.5
+
+
+class Runner:
+    """`on_began(key)` and `on_ended(key, end)` are called in the event loop; both may be called more than once."""
+
+    def __init__(self, data: Path, on_began: Callable[[str], None], on_ended: Callable[[str, Ended], None]) -> None:
+        self._data = data
+        self._runs = data / RUNS
+        self._on_began = on_began
+        self._on_ended = on_ended
+        self._writer: asyncio.StreamWriter | None = None
+        self._requested: dict[str, bytes] = {}
+        self._kept: set[str] = set()
+        self._open: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self, intents: list[RunRecord], boot_id: str) -> None:
+        """Find the keeper or start one, and say of every intent what its files say.
+
+        An intent of an earlier boot without a status is interrupted. One of this boot without a pid file stays an
+        intent: `start` or `abandon` it once the master has answered.
+        """
+        self._runs.mkdir(mode=0o700, exist_ok=True)
+        for run in intents:
+            if self._pid(run.key) is not None and run.boot_id == boot_id:
+                self._open.add(run.key)
+                self._on_began(run.key)
+            elif run.boot_id != boot_id and self._status(run.key) is None:
+                self._on_ended(run.key, self._gone(run.key, "interrupted"))
+            elif self._status(run.key) is not None:
+                self._open.add(run.key)
+        self._spawn(self._keep_connected())
+        self._spawn(self._watch_orphans())
+        for key in list(self._open):
+            self._look(key)
+
+    async def close(self) -> None:
+        """Leave: the jobs go on under the keeper."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.close()
+
+    def start(self, run: RunRecord) -> None:
+        """Begin the process of a durable intent. Twice is once: the pid file is created exclusively."""
+        directory = self._runs / run.key
+        directory.mkdir(mode=0o700, exist_ok=True)
+        specification = run.specification
+        if specification.standard_input:
+            (directory / "input").write_text(specification.standard_input, encoding="utf-8")
+        request = {
+            "op": "start",
+            "key": run.key,
+            "argv": ["/bin/sh", "-c", specification.command],
+            "environment": job_environment(run, dict(os.environ)),
+            "directory": specification.working_directory or str(Path.home()),
+            "user": specification.run_as,
+            "timeout_s": specification.timeout_s,
+            "output_bytes_max": specification.output_bytes_max,
+        }
+        line = json.dumps(request).encode() + b"\n"
+        self._open.add(run.key)
+        self._requested[run.key] = line
+        self._ask(line)
+
+    def stop(self, message: StopRun) -> None:
+        """Ask the keeper to signal the whole tree; without a keeper's knowledge of the run, do it here."""
+        if message.key in self._kept or message.key in self._requested:
+            request = {"op": "stop", "key": message.key, "kill": message.kill, "grace_s": message.grace_s}
+            self._ask(json.dumps(request).encode() + b"\n")
+        else:
+            signal_run(message.key, None, signal.SIGKILL if message.kill else signal.SIGTERM)
+
+    def abandon(self, key: str) -> None:
+        """Make sure that an intent never begins: create its pid file here. If there is one, it has begun."""
+        directory = self._runs / key
+        directory.mkdir(mode=0o700, exist_ok=True)
+        try:
+            os.close(os.open(directory / "pid", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            self._open.add(key)
+            self._on_began(key)
+            self._look(key)
+        else:
+            self._on_ended(key, self._gone(key, "never started"))
+
+    def forget(self, key: str) -> None:
+        """Remove the files of a run whose result and output are replicated."""
+        self._open.discard(key)
+        shutil.rmtree(self._runs / key, ignore_errors=True)
+
+    def output_size(self, key: str) -> int:
+        """Bytes of output in the files of a run, 0 for none."""
+        try:
+            return os.stat(self._runs / key / "output").st_size
+        except OSError:
+            return 0
+
+    def _ask(self, line: bytes) -> None:
+        if self._writer is not None:
+            self._writer.write(line)
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep_connected(self) -> None:
+        while True:
+            try:
+                reader = await self._connect()
+            except OSError as error:
+                log.warning("the keeper does not answer; it is started again", error=str(error))
+                await asyncio.sleep(1.0)
+                continue
+            for line in list(self._requested.values()):
+                self._ask(line)
+            with contextlib.suppress(OSError):
+                while line := await reader.readline():
+                    self._event(json.loads(line))
+            self._writer = None
+            self._kept.clear()
+
+    async def _connect(self) -> asyncio.StreamReader:
+        address = socket_address(self._data)
+        deadline = asyncio.get_running_loop().time() + KEEPER_START_S
+        started = False
+        while True:
+            try:
+                reader, self._writer = await asyncio.open_unix_connection(address, limit=1 << 24)
+                return reader
+            except OSError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            if not started:
+                started = True
+                start_keeper(self._data)
+            await asyncio.sleep(0.02)
+
+    def _event(self, event: dict[str, Any]) -> None:
+        match event:
+            case {"event": "runs", "keys": keys}:
+                self._kept = set(keys)
+                for key in list(self._open):
+                    self._look(key)
+            case {"event": "began", "key": key}:
+                self._kept.add(key)
+                self._requested.pop(key, None)
+                self._on_began(key)
+            case {"event": "exists" | "ended", "key": key}:
+                self._requested.pop(key, None)
+                if event["event"] == "ended":
+                    self._kept.discard(key)
+                self._look(key)
+
+    def _look(self, key: str) -> None:
+        """Read what the files of an open run say, and report an end."""
+        status = self._status(key)
+        if status is not None and key in self._open:
+            self._open.discard(key)
+            self._requested.pop(key, None)
+            self._on_ended(key, status)
+        elif status is None and key in self._open and self._pid(key) is not None:
+            self._on_began(key)
+
+    async def _watch_orphans(self) -> None:
+        """Runs that no keeper holds: their exit status is lost; they are interrupted when they are gone."""
+        while True:
+            await asyncio.sleep(ORPHAN_POLL_S)
+            if self._writer is None:
+                continue
+            for key in [k for k in self._open if k not in self._kept and k not in self._requested]:
+                self._look(key)
+                note = self._pid(key)
+                if key not in self._open or note is None:
+                    continue
+                if not note or not is_same_process(note["pid"], note["created"]):
+                    self._open.discard(key)
+                    self._on_ended(key, self._gone(key, "interrupted"))
+
+    def _pid(self, key: str) -> dict[str, Any] | None:
+        """The pid file; {} when it is empty, None when there is none."""
+        try:
+            text = (self._runs / key / "pid").read_bytes()
+        except OSError:
+            return None
+        with contextlib.suppress(ValueError):
+            note: dict[str, Any] = json.loads(text)
+            return note
+        return {}
+
+    def _status(self, key: str) -> Ended | None:
+        try:
+            status = json.loads((self._runs / key / "status").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return Ended(
+            exit_code=status["exit_code"],
+            signal=status["signal"],
+            started_at_us=status["started_at_us"],
+            ended_at_us=status["ended_at_us"],
+            output_bytes=status["output_bytes"],
+            output_cut=status["output_cut"],
+            cause=status["cause"],
+        )
+
+    def _gone(self, key: str, cause: str) -> Ended:
+        """The end of a run whose exit status nobody knows; its output so far is kept."""
+        note = self._pid(key) or {}
+        try:
+            ended_at_us = os.stat(self._runs / key / "output").st_mtime_ns // 1000
+        except OSError:
+            ended_at_us = note.get("at_us", 0)
+        return Ended(None, None, note.get("at_us"), ended_at_us, self.output_size(key), False, cause)
+
+
+def start_keeper(data: Path) -> None:
+    """Start a keeper that outlives this process: its own session, no inherited descriptors, output to a file."""
+    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    with open(data / "keeper.log", "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "server.agent.keeper", str(data)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=environment,
+            cwd=str(Path(__file__).resolve().parents[2]),
+        )
+    log.info("keeper started", pid=process.pid, socket=str(data / SOCKET_FILE))
+
+
+def job_environment(run: RunRecord, base: dict[str, str]) -> dict[str, str]:
+    """The agent's environment without its own settings, then the job's, then the names of the run."""
+    environment = {name: value for name, value in base.items() if not name.startswith("UNDERSTUDY_")}
+    environment.update(run.specification.environment)
+    environment[RUN_VARIABLE] = run.key
+    environment["UNDERSTUDY_JOB"] = run.specification.job_name
+    environment["UNDERSTUDY_ATTEMPT"] = str(run.attempt)
+    environment["UNDERSTUDY_EPOCH"] = str(run.epoch_number)
+    if run.scheduled_for_us is not None:
+        moment = datetime.fromtimestamp(run.scheduled_for_us / 1e6, UTC)
+        environment["UNDERSTUDY_SCHEDULED_FOR"] = moment.isoformat().replace("+00:00", "Z")
+    return environment

@@ -1,0 +1,130 @@
+"""The agent's durable memory: one SQLite file, one fsynced transaction for each batch of saves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import msgspec
+
+from server.core.agent_memory import (
+    DropOrder,
+    DropReports,
+    DropRuns,
+    Durable,
+    KeptOrder,
+    Mark,
+    MarkReports,
+    Memory,
+    PruneSettled,
+    RunRecord,
+    Save,
+    SaveDurable,
+    SaveOrder,
+    SaveReport,
+    SaveRun,
+    SaveSettled,
+)
+from server.core.agent_wire import Report
+
+SPOOL_FILE = "spool.db"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS durable (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS runs (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS settled (
+    schedule_id INTEGER NOT NULL, instant_us INTEGER NOT NULL, began INTEGER NOT NULL,
+    PRIMARY KEY (schedule_id, instant_us)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reports (id INTEGER PRIMARY KEY, body BLOB NOT NULL, mark BLOB) STRICT;
+"""
+_pack = msgspec.msgpack.encode
+Statement = tuple[str, list[tuple[Any, ...]]]
+
+
+class Spool:
+    """Open with `open`; `commit` returns once its saves survive a power loss. One user at a time."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, data: Path) -> Spool:
+        """Open or create `spool.db` in the agent's data directory."""
+        connection = await aiosqlite.connect(data / SPOOL_FILE, isolation_level=None)
+        await connection.execute("PRAGMA journal_mode=WAL")
+        await connection.execute("PRAGMA synchronous=FULL")
+        await connection.executescript(_SCHEMA)
+        return cls(connection)
+
+    async def load(self) -> Memory:
+        """What the last committed batch left."""
+        memory = Memory()
+        async for (body,) in await self._connection.execute("SELECT body FROM durable"):
+            memory.durable = msgspec.msgpack.decode(body, type=Durable)
+        async for (body,) in await self._connection.execute("SELECT body FROM runs"):
+            memory.apply(SaveRun(msgspec.msgpack.decode(body, type=RunRecord)))
+        async for (body,) in await self._connection.execute("SELECT body FROM orders ORDER BY id"):
+            memory.apply(SaveOrder(msgspec.msgpack.decode(body, type=KeptOrder)))
+        async for row in await self._connection.execute("SELECT schedule_id, instant_us, began FROM settled"):
+            memory.apply(SaveSettled(row[0], row[1], bool(row[2])))
+        async for body, mark in await self._connection.execute("SELECT body, mark FROM reports ORDER BY id"):
+            report = msgspec.msgpack.decode(body, type=Report)
+            memory.apply(SaveReport(report))
+            if mark is not None:
+                memory.apply(MarkReports((report.id,), msgspec.msgpack.decode(mark, type=Mark)))
+        return memory
+
+    async def commit(self, saves: Iterable[Save]) -> None:
+        """Store a batch in one transaction. On an error nothing of it is stored and the exception is raised."""
+        statements = [statement(save) for save in _coalesced(saves)]
+        if not statements:
+            return
+        await self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for text, rows in statements:
+                await self._connection.executemany(text, rows)
+            await self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                await self._connection.execute("ROLLBACK")
+            raise
+
+    async def close(self) -> None:
+        """Close the file; what was committed stays."""
+        await self._connection.close()
+
+
+def _coalesced(saves: Iterable[Save]) -> list[Save]:
+    """Of several `SaveDurable` only the last is stored: they are one row."""
+    everything = list(saves)
+    last = max((i for i, save in enumerate(everything) if isinstance(save, SaveDurable)), default=-1)
+    return [save for i, save in enumerate(everything) if i == last or not isinstance(save, SaveDurable)]
+
+
+def statement(save: Save) -> Statement:
+    """The SQL that does to the tables what `Memory.apply` does to the values."""
+    match save:
+        case SaveDurable(durable):
+            return "INSERT OR REPLACE INTO durable (id, body) VALUES (1, ?)", [(_pack(durable),)]
+        case SaveRun(run):
+            return "INSERT OR REPLACE INTO runs (key, body) VALUES (?, ?)", [(run.key, _pack(run))]
+        case DropRuns(keys):
+            return "DELETE FROM runs WHERE key = ?", [(key,) for key in keys]
+        case SaveOrder(kept):
+            return "INSERT OR REPLACE INTO orders (id, body) VALUES (?, ?)", [(kept.order.id, _pack(kept))]
+        case DropOrder(order_id):
+            return "DELETE FROM orders WHERE id = ?", [(order_id,)]
+        case SaveSettled(schedule_id, instant_us, began):
+            return "INSERT OR REPLACE INTO settled VALUES (?, ?, ?)", [(schedule_id, instant_us, int(began))]
+        case PruneSettled(schedule_id, before_us):
+            return "DELETE FROM settled WHERE schedule_id = ? AND instant_us < ?", [(schedule_id, before_us)]
+        case SaveReport(report):
+            return "INSERT OR REPLACE INTO reports (id, body) VALUES (?, ?)", [(report.id, _pack(report))]
+        case MarkReports(ids, mark):
+            packed = _pack(mark)
+            return "UPDATE reports SET mark = ? WHERE id = ?", [(packed, number) for number in ids]
+        case DropReports(ids):
+            return "DELETE FROM reports WHERE id = ?", [(number,) for number in ids]

@@ -1,0 +1,71 @@
+"""The witness at this agent: the pure rule, made durable before it answers (design: Modes and witnesses)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from replication.core.types import Epoch
+from replication.core.witness import Claim, WitnessRecord, decide_alone, decide_claim
+from server.core import agent_wire as wire
+
+WITNESS_FILE = "witness.json"
+
+
+class _Stored(msgspec.Struct):
+    epoch: Epoch
+    alone: str
+    alone_epoch: Epoch
+    counter: int
+
+
+class Witness:
+    """Remembers in `witness.json`. The file is replaced by rename: content fsynced before, directory after."""
+
+    def __init__(self, data: Path) -> None:
+        self._path = data / WITNESS_FILE
+        self._record = self._load()
+
+    @property
+    def record(self) -> WitnessRecord:
+        """What is durable."""
+        return self._record
+
+    def answer(self, question: wire.AskGrant | wire.AskAlone) -> wire.WitnessSays:
+        """Decide and make it durable; raises OSError when it cannot, and then nothing is granted."""
+        before = self._record
+        if isinstance(question, wire.AskGrant):
+            claim = Claim(question.epoch, question.seen, question.last_sequence, question.forced)
+            after, verdict = decide_claim(before, claim)
+            granted = verdict.granted
+        else:
+            after, granted = decide_alone(before, question.epoch, question.alone, question.counter)
+        if after != before:
+            self._store(after)
+        return wire.WitnessSays(
+            question.question, granted, before.epoch, before.alone, before.alone_epoch, before.counter
+        )
+
+    def _load(self) -> WitnessRecord:
+        try:
+            stored = msgspec.json.decode(self._path.read_bytes(), type=_Stored)
+        except FileNotFoundError:
+            return WitnessRecord()
+        return WitnessRecord(stored.epoch, stored.alone, stored.alone_epoch, stored.counter)
+
+    def _store(self, record: WitnessRecord) -> None:
+        body = msgspec.json.encode(_Stored(record.epoch, record.alone, record.alone_epoch, record.counter))
+        beside = self._path.with_suffix(".new")
+        with open(beside, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, self._path)
+        directory = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        self._record = record

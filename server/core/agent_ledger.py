@@ -1,0 +1,151 @@
+"""The agent's reports and what an event leaves to do: one place that changes the memory. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from server.core import agent_wire as wire
+from server.core.agent_memory import (
+    NO_SPECIFICATION,
+    DropReports,
+    Mark,
+    MarkReports,
+    Memory,
+    RunRecord,
+    Save,
+    SaveDurable,
+    SaveReport,
+    SaveRun,
+)
+from server.core.agent_trust import Moment
+from server.core.model import DAY_US
+
+REPORTS_IN_FLIGHT = 500
+MARKED_KEPT_US = 7 * DAY_US
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What follows an event, in this order: saves (one transaction), then sends, starts, stops, abandons, forgets.
+
+    `abandons`: keys whose intent shall not begin; make sure of it (the pid file), then call `ended` or `began`.
+    `forgets`: keys whose files may go. `admitted`: the master's answer to the inventory, for the output streams.
+    """
+
+    saves: list[Save] = field(default_factory=list)
+    sends: list[tuple[str, wire.FromAgent]] = field(default_factory=list)
+    starts: list[RunRecord] = field(default_factory=list)
+    stops: list[wire.StopRun] = field(default_factory=list)
+    abandons: list[str] = field(default_factory=list)
+    forgets: list[str] = field(default_factory=list)
+    admitted: wire.Admitted | None = None
+
+
+class Ledger:
+    """Memory, the outcome in the making, and the reports on their way to the master at `channel` ("" for nowhere)."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.out = Outcome()
+        self.channel = ""
+        self._unsent: deque[int] = deque()
+        self._in_flight: set[int] = set()
+        self._of_key = Counter(report.key for report in memory.reports.values())
+        self._output_done: set[str] = set()
+
+    def take(self) -> Outcome:
+        """The outcome so far; the next one begins empty."""
+        out, self.out = self.out, Outcome()
+        return out
+
+    def save(self, save: Save) -> None:
+        """Change the memory now; it is durable once the caller has stored the outcome's saves."""
+        self.memory.apply(save)
+        self.out.saves.append(save)
+
+    def change(self, **values: Any) -> None:
+        """Change single values of `Durable` by name."""
+        self.save(SaveDurable(msgspec.structs.replace(self.memory.durable, **values)))
+
+    def send(self, node: str, message: wire.FromAgent) -> None:
+        """Send once the saves are durable."""
+        self.out.sends.append((node, message))
+
+    def report(self, key: str, body: wire.Body, now: Moment) -> None:
+        """Spool a report, and send it when the master listens."""
+        number = self.memory.durable.next_report
+        self.change(next_report=number + 1)
+        self.save(SaveReport(wire.Report(number, key, now.wall_us, body)))
+        self._of_key[key] += 1
+        if self.channel:
+            self._unsent.append(number)
+            self._pump()
+
+    def open(self, node: str) -> None:
+        """The master at `node` listens: send again all that it may not have."""
+        self.close()
+        self.channel = node
+        epoch, marks = self.memory.durable.epoch, self.memory.marks
+        self._unsent.extend(n for n in self.memory.reports if n not in marks or marks[n].epoch != epoch)
+        self._pump()
+
+    def close(self) -> None:
+        """Nobody listens: reports stay where they are."""
+        self.channel = ""
+        self._unsent.clear()
+        self._in_flight.clear()
+
+    def kept(self, message: wire.Kept, now: Moment) -> None:
+        """Forget what is replicated, mark what a master has alone."""
+        self._in_flight.difference_update(message.reports)
+        if message.in_sync:
+            self._drop(message.reports)
+        else:
+            mark = Mark(self.memory.durable.epoch, message.sequence, now.wall_us)
+            self.save(MarkReports(message.reports, mark))
+        self._pump()
+
+    def replicated(self, sequence: int) -> None:
+        """The standby holds everything up to `sequence` of this epoch."""
+        epoch = self.memory.durable.epoch
+        self._drop(tuple(n for n, m in self.memory.marks.items() if m.epoch == epoch and m.sequence <= sequence))
+
+    def expire(self, now: Moment) -> None:
+        """Marks do not outlive seven days."""
+        self._drop(tuple(n for n, m in self.memory.marks.items() if now.wall_us - m.at_us > MARKED_KEPT_US))
+
+    def output_done(self, key: str) -> None:
+        """The run's output is replicated, or nobody wants it."""
+        self._output_done.add(key)
+        self._forget(key)
+
+    def _pump(self) -> None:
+        while self._unsent and len(self._in_flight) < REPORTS_IN_FLIGHT:
+            number = self._unsent.popleft()
+            report = self.memory.reports.get(number)
+            if report is not None:
+                self._in_flight.add(number)
+                self.send(self.channel, report)
+
+    def _drop(self, numbers: tuple[int, ...]) -> None:
+        known = tuple(n for n in numbers if n in self.memory.reports)
+        if not known:
+            return
+        keys = {self.memory.reports[n].key: None for n in known}
+        self._of_key.subtract(self.memory.reports[n].key for n in known)
+        self.save(DropReports(known))
+        for key in keys:
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        run = self.memory.runs.get(key)
+        if run is None or run.state != "ended" or key not in self._output_done or self._of_key[key] > 0:
+            return
+        self._output_done.discard(key)
+        del self._of_key[key]
+        self.save(SaveRun(msgspec.structs.replace(run, state="forgotten", specification=NO_SPECIFICATION)))
+        self.out.forgets.append(key)

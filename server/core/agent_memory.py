@@ -1,0 +1,176 @@
+"""What an agent must remember over kill -9, as values, and the changes to it. Pure: the spool makes them durable.
+
+A change is a `Save`. `Memory.apply` is the one place that says what a Save means; the spool stores the same thing, and
+loading it gives an equal Memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from replication.core.types import NO_EPOCH, Epoch
+from server.core.agent_wire import GateSet, Report, StandingOrder
+from server.core.model import Specification
+
+NO_SPECIFICATION = Specification(job_id=0, job_name="", command="")
+
+
+class Durable(msgspec.Struct, frozen=True, array_like=True):
+    """The single values. `highest_us`: the highest wall time seen. `offset_us`: wall minus boot clock at last contact."""
+
+    epoch: Epoch = NO_EPOCH
+    ticket: int = 0
+    gates: GateSet = GateSet()
+    highest_us: int = 0
+    offset_us: int | None = None
+    boot_id: str = ""
+    quarantined: str = ""
+    next_report: int = 1
+    roster: dict[str, str] = {}
+
+
+class RunRecord(msgspec.Struct, frozen=True, array_like=True):
+    """One run here. `state`: held | intent | running | ended | forgotten; `running` is never stored: the pid file says it.
+
+    A forgotten run is its bare key: it keeps a late dispatch from starting it again. `turn` orders what is held.
+    `stop` is the cause that its end will have, once a stop was asked for.
+    """
+
+    key: str
+    specification: Specification
+    state: str
+    turn: int
+    at_us: int
+    boot_id: str
+    schedule_id: int | None = None
+    scheduled_for_us: int | None = None
+    attempt: int = 1
+    stop: str = ""
+    epoch_number: int = 0
+
+
+class KeptOrder(msgspec.Struct, frozen=True, array_like=True):
+    """Every instant up to `cursor_us` is settled: begun, held, or reported as suppressed."""
+
+    order: StandingOrder
+    cursor_us: int
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """Acknowledged by a master that wrote alone: kept until the position is replicated, at most seven days."""
+
+    epoch: Epoch
+    sequence: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveDurable:
+    durable: Durable
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRun:
+    run: RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class DropRuns:
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOrder:
+    kept: KeptOrder
+
+
+@dataclass(frozen=True, slots=True)
+class DropOrder:
+    order_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSettled:
+    """The bit of one instant; `began` tells a start from a suppression."""
+
+    schedule_id: int
+    instant_us: int
+    began: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PruneSettled:
+    schedule_id: int
+    before_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveReport:
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReports:
+    ids: tuple[int, ...]
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class DropReports:
+    ids: tuple[int, ...]
+
+
+Save = (
+    SaveDurable
+    | SaveRun
+    | DropRuns
+    | SaveOrder
+    | DropOrder
+    | SaveSettled
+    | PruneSettled
+    | SaveReport
+    | MarkReports
+    | DropReports
+)
+
+
+@dataclass(slots=True)
+class Memory:
+    """Everything that is durable. `reports` is in order of id; `settled` maps instant to whether it began."""
+
+    durable: Durable = field(default_factory=Durable)
+    runs: dict[str, RunRecord] = field(default_factory=dict)
+    orders: dict[int, KeptOrder] = field(default_factory=dict)
+    settled: dict[int, dict[int, bool]] = field(default_factory=dict)
+    reports: dict[int, Report] = field(default_factory=dict)
+    marks: dict[int, Mark] = field(default_factory=dict)
+
+    def apply(self, save: Save) -> None:
+        """Do one change to the values; the caller makes it durable before it acts on it."""
+        match save:
+            case SaveDurable(durable):
+                self.durable = durable
+            case SaveRun(run):
+                self.runs[run.key] = run
+            case DropRuns(keys):
+                for key in keys:
+                    self.runs.pop(key, None)
+            case SaveOrder(kept):
+                self.orders[kept.order.id] = kept
+            case DropOrder(order_id):
+                self.orders.pop(order_id, None)
+            case SaveSettled(schedule_id, instant_us, began):
+                self.settled.setdefault(schedule_id, {})[instant_us] = began
+            case PruneSettled(schedule_id, before_us):
+                bits = self.settled.get(schedule_id, {})
+                self.settled[schedule_id] = {at: began for at, began in bits.items() if at >= before_us}
+            case SaveReport(report):
+                self.reports[report.id] = report
+            case MarkReports(ids, mark):
+                self.marks.update({number: mark for number in ids if number in self.reports})
+            case DropReports(ids):
+                for number in ids:
+                    self.reports.pop(number, None)
+                    self.marks.pop(number, None)

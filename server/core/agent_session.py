@@ -1,0 +1,225 @@
+"""The session machine of an agent: whom it obeys, what it remembers, and what to start when. Pure.
+
+Every entry returns an `Outcome`. The caller makes its `saves` durable in one transaction, and only then sends, starts
+and stops: so an intent is durable before its process, a result before its report, an epoch before it is obeyed.
+"""
+
+from __future__ import annotations
+
+from replication.core.types import Epoch
+from server.core import agent_wire as wire
+from server.core.agent_ledger import Ledger, Outcome
+from server.core.agent_memory import Memory
+from server.core.agent_trust import HIGHEST_STEP_US, Moment, distrusted_clock, obeys
+from server.core.agent_work import Work
+from server.core.instants import next_instant
+from server.core.model import HOUR_US, SECOND_US
+
+
+class Session:
+    """One start of the agent program. `memory` is what the spool held; `boot_id` names the machine's boot."""
+
+    def __init__(self, memory: Memory, boot_id: str, now: Moment) -> None:
+        self._ledger = Ledger(memory)
+        self._memory = memory
+        self.work = Work(self._ledger, boot_id, now.wall_us)
+        self._boot_id = boot_id
+        self._links: set[str] = set()
+        self._obeyed = ""
+        self._admitted = False
+        self._answered = memory.durable.boot_id in ("", boot_id)
+        self._skew_us = 0
+        self._refused: set[Epoch] = set()
+        self._gates_told: int | None = None
+        self._expiry_us = now.wall_us
+
+    @property
+    def obeyed(self) -> str:
+        """The node whose office is obeyed on an open link, or ""."""
+        return self._obeyed
+
+    @property
+    def admitted(self) -> bool:
+        """True while the obeyed master has recorded this connection and reconciled the inventory."""
+        return self._admitted
+
+    def waiting(self, now: Moment) -> str:
+        """Why nothing is started by the agent itself, as a sentence for people; "" when it goes by its orders."""
+        durable = self._memory.durable
+        if durable.quarantined:
+            return f"Quarantined: {durable.quarantined}"
+        if not self._answered:
+            return "The machine was restarted: nothing begins before the master has answered."
+        return distrusted_clock(now, durable.highest_us, durable.offset_us, self._skew_us)
+
+    def link_opened(self, node: str) -> Outcome:
+        """A link to `node` is open; who it is follows in its `Office`."""
+        self._links.add(node)
+        return self._ledger.take()
+
+    def link_closed(self, node: str) -> Outcome:
+        """The link to `node` is gone: nothing that it said is obeyed any more, standing orders go on."""
+        self._links.discard(node)
+        if self._obeyed == node:
+            self._leave()
+        return self._ledger.take()
+
+    def received(self, node: str, message: wire.FromNode, now: Moment) -> Outcome:
+        """One message of `node`. Commands of a node that is not obeyed are dropped."""
+        if isinstance(message, wire.Office):
+            self._office(node, message, now)
+        elif node == self._obeyed:
+            self._command(node, message, now)
+        return self._ledger.take()
+
+    def tick(self, now: Moment) -> Outcome:
+        """Begin what is due. Call at `next_deadline_us` and at least once a second."""
+        if not self.waiting(now):
+            self.work.begin_due(now, self._admitted)
+            self.work.begin_held(now, self._admitted)
+            if now.wall_us > self._memory.durable.highest_us + HIGHEST_STEP_US:
+                self._ledger.change(highest_us=now.wall_us)
+        if now.wall_us > self._expiry_us:
+            self._expiry_us = now.wall_us + HOUR_US
+            self._ledger.expire(now)
+            self.work.expire(now)
+        return self._ledger.take()
+
+    def next_deadline_us(self, now: Moment) -> int | None:
+        """Wall time of the next instant of any order, or None."""
+        following = (next_instant(kept.order.instants, now.wall_us) for kept in self._memory.orders.values())
+        return min((at for at in following if at is not None), default=None)
+
+    def heartbeat(self, now: Moment) -> Outcome:
+        """What to tell every connected node each second."""
+        beat = wire.AgentHeartbeat(now.wall_us, len(self._memory.reports), self.waiting(now))
+        for node in self._links:
+            self._ledger.send(node, beat)
+        return self._ledger.take()
+
+    def began(self, key: str) -> Outcome:
+        """The process of an intent exists."""
+        self.work.began(key)
+        self._acknowledge_gates()
+        return self._ledger.take()
+
+    def ended(self, key: str, end: wire.Ended, now: Moment) -> Outcome:
+        """The run is over; its exit status and output are durable, or known to be unknowable."""
+        self.work.ended(key, end, now)
+        self._acknowledge_gates()
+        return self._ledger.take()
+
+    def output_done(self, key: str) -> Outcome:
+        """The master holds all output of the run, replicated, or wants none of it."""
+        self._ledger.output_done(key)
+        return self._ledger.take()
+
+    def _office(self, node: str, office: wire.Office, now: Moment) -> None:
+        if office.roster and office.roster != self._memory.durable.roster:
+            self._ledger.change(roster=office.roster)
+        highest = self._memory.durable.epoch
+        if office.role != "master":
+            if self._obeyed == node:
+                self._leave()
+        elif not obeys(highest, office.epoch):
+            self._refuse(office.epoch, highest, now)
+        elif self._obeyed == node and office.epoch == highest:
+            self._contact(office.now_us, now)
+        else:
+            self._leave()
+            if office.epoch != highest:
+                self._ledger.change(epoch=office.epoch)
+            self._obeyed = node
+            self._contact(office.now_us, now)
+            self._present(node)
+
+    def _refuse(self, offered: Epoch, highest: Epoch, now: Moment) -> None:
+        for node in self._links:
+            self._ledger.send(node, wire.EpochRefused(offered, highest))
+        if offered not in self._refused:
+            self._refused.add(offered)
+            text = f"Orders of epoch {offered} were refused: epoch {highest} is obeyed."
+            self._ledger.report("", wire.Trouble(text), now)
+
+    def _present(self, node: str) -> None:
+        self.work.drop_unbegun()
+        memory, durable = self._memory, self._memory.durable
+        orders = tuple((kept.order.id, kept.order.version) for kept in memory.orders.values())
+        oldest = next((report.at_us for report in memory.reports.values()), 0)
+        self._ledger.send(
+            node,
+            wire.Present(
+                durable.epoch,
+                durable.ticket,
+                durable.gates,
+                self.work.notes(),
+                orders,
+                len(memory.reports),
+                oldest,
+            ),
+        )
+
+    def _leave(self) -> None:
+        self._obeyed, self._admitted, self._gates_told = "", False, None
+        self._ledger.close()
+
+    def _contact(self, master_us: int, now: Moment) -> None:
+        self._skew_us = now.wall_us - master_us
+        durable = self._memory.durable
+        if distrusted_clock(now, 0, None, self._skew_us):
+            return
+        moved = durable.offset_us is None or abs(now.offset_us - durable.offset_us) > SECOND_US
+        if moved or now.wall_us < durable.highest_us:
+            self._ledger.change(offset_us=now.offset_us, highest_us=now.wall_us)
+
+    def _command(self, node: str, message: wire.FromNode, now: Moment) -> None:
+        match message:
+            case wire.Admitted():
+                self._admit(node, message, now)
+            case wire.Quarantined(reason):
+                self._ledger.change(quarantined=reason)
+            case wire.NodeHeartbeat(now_us, replicated):
+                self._contact(now_us, now)
+                self._ledger.replicated(replicated)
+            case _ if self._admitted:
+                self._obey(node, message, now)
+            case _:
+                pass
+
+    def _admit(self, node: str, admitted: wire.Admitted, now: Moment) -> None:
+        self._ledger.change(ticket=admitted.ticket, quarantined="", boot_id=self._boot_id)
+        self._admitted = self._answered = True
+        self._ledger.out.admitted = admitted
+        self._ledger.send(node, wire.TicketKept(admitted.ticket))
+        self._ledger.open(node)
+        self.work.resume(now, admitted.restored)
+        for key in admitted.forgotten:
+            self._ledger.output_done(key)
+
+    def _obey(self, node: str, message: wire.FromNode, now: Moment) -> None:
+        match message:
+            case wire.SetGates(gates):
+                self._ledger.change(gates=gates)
+                self._gates_told = None
+                self._acknowledge_gates()
+                self.work.begin_held(now, True)
+            case wire.GiveOrder(order):
+                self.work.take_order(order)
+                self._ledger.send(node, wire.OrderKept(order.id, order.version))
+            case wire.ReleaseOrder(order_id, version):
+                started = self.work.release(order_id)
+                self._ledger.send(node, wire.Released(order_id, version, started))
+            case wire.Dispatch() if not self._memory.durable.quarantined:
+                self.work.dispatch(message, now)
+            case wire.StopRun():
+                self.work.stop(message, now)
+            case wire.Kept():
+                self._ledger.kept(message, now)
+            case _:
+                pass
+
+    def _acknowledge_gates(self) -> None:
+        revision = self._memory.durable.gates.revision
+        if self._admitted and self._gates_told != revision and not self.work.awaiting:
+            self._gates_told = revision
+            self._ledger.send(self._obeyed, wire.GatesKept(revision))

@@ -1,0 +1,370 @@
+"""The messages between a node and an agent: one tagged union for each direction, in MessagePack.
+
+One WebSocket at `/agent`, binary frames of one message each, at most `FRAME_BYTES_MAX`. Fields are only ever added at
+the end, with a default, so that versions N and N-1 understand each other. Times are microseconds since 1970 UTC.
+The link is an ordered stream: what follows an `Office` is said by that office, so commands carry no epoch of their own.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from replication.core.types import NO_EPOCH, Epoch
+from server.core.model import Span, Specification
+
+PROTOCOL = 1
+FRAME_BYTES_MAX = 4 * 1024 * 1024
+OUTPUT_CHUNK_BYTES = 256 * 1024
+HEARTBEAT_S = 1.0
+LINK_SILENT_S = 5.0
+"""A link without any message for this long is dead: both ends close it."""
+
+
+class ProtocolError(Exception):
+    """A frame that is no message of this protocol; the link is closed, nothing else happens."""
+
+
+class _Message(msgspec.Struct, array_like=True, frozen=True):
+    pass
+
+
+class GateSet(msgspec.Struct, array_like=True, frozen=True):
+    """The kinds of gates (`core.gates`) in force for one agent, host-wide or its own, at `revision`."""
+
+    revision: int = 0
+    kinds: tuple[str, ...] = ()
+
+
+class StandingOrder(msgspec.Struct, array_like=True, frozen=True):
+    """A schedule's instants, given in advance: arithmetic series (first_us, step_us, count)."""
+
+    id: int
+    schedule_id: int
+    version: int
+    valid_from_us: int
+    valid_until_us: int
+    instants: tuple[Span, ...]
+    specification: Specification
+
+
+class RunNote(msgspec.Struct, array_like=True, frozen=True):
+    """One run as the agent holds it. `state`: held | intent | running | ended. Sizes of output are in bytes."""
+
+    key: str
+    state: str
+    output_bytes: int = 0
+
+
+# From a node.
+
+
+class Office(_Message, tag="office"):
+    """Who speaks: sent first on every link and again whenever it changes. Epoch is NO_EPOCH from a standby."""
+
+    node: str
+    role: str
+    epoch: Epoch
+    now_us: int
+    roster: dict[str, str] = {}
+
+
+class Admitted(_Message, tag="admitted"):
+    """The connection is recorded under `ticket` and the inventory reconciled: answer `TicketKept` once it is durable.
+
+    `outputs`: how many bytes of output the master holds, by run key. `forgotten`: keys whose output nobody awaits.
+    `restored`: an operator accepted an agent that came back from a snapshot; its past instants are not caught up.
+    """
+
+    ticket: int
+    outputs: dict[str, int] = {}
+    forgotten: tuple[str, ...] = ()
+    restored: bool = False
+
+
+class Quarantined(_Message, tag="quarantined"):
+    """This identity runs twice or came back from a snapshot: it starts nothing until an operator ends that."""
+
+    reason: str
+
+
+class SetGates(_Message, tag="gates"):
+    gates: GateSet
+
+
+class GiveOrder(_Message, tag="order"):
+    order: StandingOrder
+
+
+class ReleaseOrder(_Message, tag="release"):
+    """Give the order back; answered with `Released` also when it was never received."""
+
+    order_id: int
+    version: int
+
+
+class Dispatch(_Message, tag="dispatch"):
+    """Start this one run; a key that the agent already knows changes nothing."""
+
+    key: str
+    specification: Specification
+    scheduled_for_us: int | None = None
+    attempt: int = 1
+
+
+class StopRun(_Message, tag="stop"):
+    """End a run. `kill`: SIGKILL at once; otherwise SIGTERM and, after `grace_s`, SIGKILL."""
+
+    key: str
+    kill: bool = False
+    grace_s: int = 10
+
+
+class Kept(_Message, tag="kept"):
+    """The reports are committed at `sequence`. Only with `in_sync` may the spool forget them."""
+
+    reports: tuple[int, ...]
+    sequence: int
+    in_sync: bool
+
+
+class OutputKept(_Message, tag="output_kept"):
+    """The master holds `size` bytes of this run's output; -1: it wants no more of it."""
+
+    key: str
+    size: int
+    sequence: int
+    in_sync: bool
+
+
+class NodeHeartbeat(_Message, tag="node_heartbeat"):
+    """Every second. `replicated`: the commit sequence while the standby is in sync, else 0."""
+
+    now_us: int
+    replicated: int = 0
+
+
+class AskGrant(_Message, tag="ask_grant"):
+    """A question to a witness, see `replication.core.witness.Claim`."""
+
+    question: int
+    epoch: Epoch
+    seen: Epoch
+    last_sequence: int
+    forced: bool = False
+
+
+class AskAlone(_Message, tag="ask_alone"):
+    """Record who writes alone in `epoch` ("" for nobody)."""
+
+    question: int
+    epoch: Epoch
+    alone: str
+    counter: int
+
+
+# From an agent.
+
+
+class Hello(_Message, tag="hello"):
+    """The first message of a link. `instance` is random for each start of the program."""
+
+    agent_id: str
+    protocol: int
+    version: str
+    boot_id: str
+    instance: str
+    now_us: int
+
+
+class Present(_Message, tag="present"):
+    """To the master whose epoch is now durable here: the last ticket, and everything this agent still holds."""
+
+    epoch: Epoch
+    ticket: int
+    gates: GateSet
+    runs: tuple[RunNote, ...]
+    orders: tuple[tuple[int, int], ...]
+    reports: int = 0
+    oldest_report_us: int = 0
+
+
+class EpochRefused(_Message, tag="epoch_refused"):
+    """BEY-4: the office that spoke is stale; `highest` is what this agent obeys."""
+
+    offered: Epoch
+    highest: Epoch
+
+
+class TicketKept(_Message, tag="ticket_kept"):
+    ticket: int
+
+
+class GatesKept(_Message, tag="gates_kept"):
+    """These gates are durable here and no intent awaits its process."""
+
+    revision: int
+
+
+class OrderKept(_Message, tag="order_kept"):
+    order_id: int
+    version: int
+
+
+class Released(_Message, tag="released"):
+    """The order is given back; `started` are its instants that began here."""
+
+    order_id: int
+    version: int
+    started: tuple[int, ...]
+
+
+class Report(_Message, tag="report"):
+    """Something that happened, kept in the spool under `id` until it is replicated. `body` is one of `Body`."""
+
+    id: int
+    key: str
+    at_us: int
+    body: Held | Begun | Ended | Suppressed | Trouble
+
+
+class Output(_Message, tag="output"):
+    """Bytes of a run's output from `offset` on; `size` is what it has so far."""
+
+    key: str
+    offset: int
+    data: bytes
+    size: int
+
+
+class AgentHeartbeat(_Message, tag="agent_heartbeat"):
+    """Every second. `waiting`: a sentence while the agent starts nothing by itself, else ""."""
+
+    now_us: int
+    reports: int = 0
+    waiting: str = ""
+
+
+class WitnessSays(_Message, tag="witness_says"):
+    """The answer to `question`; the record is the one held before it, durable when `granted`."""
+
+    question: int
+    granted: bool
+    epoch: Epoch = NO_EPOCH
+    alone: str = ""
+    alone_epoch: Epoch = NO_EPOCH
+    counter: int = 0
+
+
+# Bodies of reports.
+
+
+class Held(_Message, tag="held"):
+    """A run is due and waits at the agent: `reason` is the gate."""
+
+    specification: Specification
+    scheduled_for_us: int | None
+    attempt: int
+    reason: str
+
+
+class Begun(_Message, tag="begun"):
+    """The intent is durable; the process follows at once."""
+
+    specification: Specification
+    scheduled_for_us: int | None
+    attempt: int
+
+
+class Ended(_Message, tag="ended"):
+    """`cause`: "" (ran to its end) | timeout | cancelled | killed | interrupted | never started | not startable.
+
+    `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
+    """
+
+    exit_code: int | None
+    signal: int | None
+    started_at_us: int | None
+    ended_at_us: int
+    output_bytes: int
+    output_cut: bool
+    cause: str = ""
+    job_name: str = ""
+
+
+class Suppressed(_Message, tag="suppressed"):
+    """An instant that did not start, with its cause; `settled`: the misfire policy has already decided it."""
+
+    job_id: int
+    schedule_id: int
+    instant_us: int
+    cause: str
+    settled: bool = False
+
+
+class Trouble(_Message, tag="trouble"):
+    """Something that people must know: becomes a system message."""
+
+    text: str
+
+
+Body = Held | Begun | Ended | Suppressed | Trouble
+
+FromNode = (
+    Office
+    | Admitted
+    | Quarantined
+    | SetGates
+    | GiveOrder
+    | ReleaseOrder
+    | Dispatch
+    | StopRun
+    | Kept
+    | OutputKept
+    | NodeHeartbeat
+    | AskGrant
+    | AskAlone
+)
+FromAgent = (
+    Hello
+    | Present
+    | EpochRefused
+    | TicketKept
+    | GatesKept
+    | OrderKept
+    | Released
+    | Report
+    | Output
+    | AgentHeartbeat
+    | WitnessSays
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_from_node: msgspec.msgpack.Decoder[FromNode] = msgspec.msgpack.Decoder(FromNode)
+_from_agent: msgspec.msgpack.Decoder[FromAgent] = msgspec.msgpack.Decoder(FromAgent)
+T = TypeVar("T")
+
+
+def encode(message: FromNode | FromAgent) -> bytes:
+    """One frame. The sender keeps `Output.data` within `OUTPUT_CHUNK_BYTES`."""
+    return _encoder.encode(message)
+
+
+def decode_from_node(frame: bytes) -> FromNode:
+    """Raises ProtocolError for anything that is not one message of a node."""
+    return _decode(_from_node, frame)
+
+
+def decode_from_agent(frame: bytes) -> FromAgent:
+    """Raises ProtocolError for anything that is not one message of an agent."""
+    return _decode(_from_agent, frame)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
+    if len(frame) > FRAME_BYTES_MAX:
+        raise ProtocolError(f"A frame of {len(frame)} bytes is above the limit of {FRAME_BYTES_MAX}.")
+    try:
+        return decoder.decode(frame)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ProtocolError(f"The peer sent what this version does not understand: {error}.") from error

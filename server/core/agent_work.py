@@ -1,0 +1,242 @@
+"""What an agent begins, holds, suppresses and ends: standing orders, dispatches and gates over its ledger. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from server.core import agent_wire as wire
+from server.core.agent_ledger import Ledger
+from server.core.agent_memory import (
+    NO_SPECIFICATION,
+    DropOrder,
+    DropRuns,
+    KeptOrder,
+    PruneSettled,
+    RunRecord,
+    SaveOrder,
+    SaveRun,
+    SaveSettled,
+)
+from server.core.agent_trust import Moment
+from server.core.gates import SCHEDULER_STOPPED, Verdict, on_occurrence
+from server.core.instants import LATE_US, instants_between, judge_past
+from server.core.model import DAY_US, SECOND_US, Specification, occurrence_key, parse_key
+
+RESUME_US = 60 * SECOND_US
+"""An intent without a process is begun after a restart of the agent while it is younger than this."""
+TOMBSTONE_US = 8 * DAY_US
+
+
+class Work:
+    """Runs and orders of one agent. `floor_us`: instants at or before it are past, whatever the clock says now."""
+
+    def __init__(self, ledger: Ledger, boot_id: str, floor_us: int) -> None:
+        self._ledger = ledger
+        self._memory = ledger.memory
+        self._boot_id = boot_id
+        self._floor_us = floor_us
+        runs = self._memory.runs.values()
+        self._turn = max((run.turn for run in runs), default=0)
+        self._held = {run.key for run in runs if run.state == "held"}
+        self.awaiting = {run.key for run in runs if run.state == "intent"}
+        self.running: set[str] = set()
+        self.disk_full = False
+
+    def notes(self) -> tuple[wire.RunNote, ...]:
+        """The inventory: every run that is not forgotten."""
+        runs = self._memory.runs.values()
+        return tuple(wire.RunNote(r.key, self._state(r)) for r in runs if r.state != "forgotten")
+
+    def began(self, key: str) -> None:
+        """The process of an intent exists."""
+        self.awaiting.discard(key)
+        self.running.add(key)
+
+    def ended(self, key: str, end: wire.Ended, now: Moment) -> None:
+        """The run is over; a second end of the same run changes nothing."""
+        run = self._memory.runs.get(key)
+        if run is not None and run.state == "intent":
+            self._end(run, end, now)
+
+    def begin_due(self, now: Moment, answered: bool) -> None:
+        """Begin the instants that are due; past ones by their misfire policy, once the master has `answered`."""
+        due: list[tuple[int, KeptOrder]] = []
+        for kept in list(self._memory.orders.values()):
+            order = kept.order
+            until = min(now.wall_us, order.valid_until_us)
+            bits = self._memory.settled.get(order.schedule_id, {})
+            after = max(kept.cursor_us, order.valid_from_us - 1)
+            open_ones = [at for at in instants_between(order.instants, after, until) if at not in bits]
+            past = [at for at in open_ones if at <= self._floor_us or at < now.wall_us - LATE_US]
+            due.extend((at, kept) for at in open_ones if at not in set(past))
+            if past and answered:
+                due.extend(self._judge(past, kept, now))
+            if open_ones and (answered or not past):
+                self._ledger.save(SaveOrder(KeptOrder(order, until)))
+        for at, kept in sorted(due, key=lambda pair: (pair[0], pair[1].order.id)):
+            self._occur(at, kept.order, now)
+
+    def begin_held(self, now: Moment, admitted: bool) -> None:
+        """Begin what was held, in the order in which it was held, when nothing holds it any more."""
+        if not self._held or self._hold_reason():
+            return
+        for run in sorted((self._memory.runs[key] for key in self._held), key=lambda run: run.turn):
+            if admitted or run.schedule_id is not None:
+                self._held.discard(run.key)
+                self._begin(run, now)
+
+    def drop_unbegun(self) -> None:
+        """Forget dispatches of an earlier connection that never began: the master gives them again."""
+        keys = tuple(key for key in self._held if self._memory.runs[key].schedule_id is None)
+        if keys:
+            self._held.difference_update(keys)
+            self._ledger.save(DropRuns(keys))
+
+    def resume(self, now: Moment, restored: bool) -> None:
+        """After admission: begin young intents of this boot that have no process, abandon all others."""
+        for key in sorted(self.awaiting, key=lambda key: self._memory.runs[key].turn):
+            run = self._memory.runs[key]
+            young = abs(now.wall_us - run.at_us) < RESUME_US
+            if run.boot_id == self._boot_id and young and not restored and not run.stop:
+                self._ledger.out.starts.append(run)
+            else:
+                self._ledger.out.abandons.append(key)
+        if restored:
+            for kept in list(self._memory.orders.values()):
+                self._ledger.save(SaveOrder(KeptOrder(kept.order, now.wall_us)))
+
+    def take_order(self, order: wire.StandingOrder) -> None:
+        """Hold an order in place of an older one of its schedule; what was settled stays settled."""
+        cursor = order.valid_from_us - 1
+        for kept in list(self._memory.orders.values()):
+            if kept.order.schedule_id != order.schedule_id:
+                continue
+            if (kept.order.id, kept.order.version) > (order.id, order.version):
+                return
+            cursor = max(cursor, kept.cursor_us)
+            self._ledger.save(DropOrder(kept.order.id))
+        self._ledger.save(SaveOrder(KeptOrder(order, cursor)))
+        self._ledger.save(PruneSettled(order.schedule_id, order.valid_from_us - DAY_US))
+
+    def release(self, order_id: int) -> tuple[int, ...]:
+        """Give an order back; return its instants that began here. An unknown order has none."""
+        kept = self._memory.orders.get(order_id)
+        if kept is None:
+            return ()
+        self._ledger.save(DropOrder(order_id))
+        bits = self._memory.settled.get(kept.order.schedule_id, {})
+        return tuple(sorted(at for at, began in bits.items() if began and at >= kept.order.valid_from_us))
+
+    def dispatch(self, message: wire.Dispatch, now: Moment) -> None:
+        """Begin or hold one run; a known key changes nothing."""
+        if message.key not in self._memory.runs:
+            schedule = parse_key(message.key).schedule_id if message.scheduled_for_us is not None else None
+            run = self._record(message.key, message.specification, now)
+            values = {"schedule_id": None, "scheduled_for_us": message.scheduled_for_us, "attempt": message.attempt}
+            if schedule is not None and message.scheduled_for_us is not None:
+                self._ledger.save(SaveSettled(schedule, message.scheduled_for_us, True))
+            self._submit(msgspec.structs.replace(run, **values), now)
+
+    def stop(self, message: wire.StopRun, now: Moment) -> None:
+        """Stop a run; one that never came here is reported as such and will not begin."""
+        cause = "killed" if message.kill else "cancelled"
+        run = self._memory.runs.get(message.key)
+        if run is None:
+            run = msgspec.structs.replace(self._record(message.key, NO_SPECIFICATION, now), stop=cause)
+            self._end(run, never(now, "never started"), now)
+            self._ledger.output_done(run.key)
+        elif run.state == "held":
+            self._held.discard(run.key)
+            self._end(run, never(now, cause), now)
+        elif run.state == "intent":
+            self._ledger.save(SaveRun(msgspec.structs.replace(run, stop=cause)))
+            self._ledger.out.stops.append(message)
+
+    def expire(self, now: Moment) -> None:
+        """Bare keys of forgotten runs go after eight days."""
+        gone = tuple(
+            run.key
+            for run in self._memory.runs.values()
+            if run.state == "forgotten" and now.wall_us - run.at_us > TOMBSTONE_US
+        )
+        if gone:
+            self._ledger.save(DropRuns(gone))
+
+    def _state(self, run: RunRecord) -> str:
+        return "running" if run.key in self.running and run.state == "intent" else run.state
+
+    def _hold_reason(self) -> str:
+        kinds = set(self._memory.durable.gates.kinds) - {SCHEDULER_STOPPED}
+        verdict, reason = on_occurrence(kinds)
+        if verdict is Verdict.WAIT:
+            return reason
+        return "agent disk full" if self.disk_full else ""
+
+    def _judge(self, past: list[int], kept: KeptOrder, now: Moment) -> list[tuple[int, KeptOrder]]:
+        chosen = []
+        for verdict in judge_past(past, kept.order.specification, now.wall_us):
+            if verdict.runs:
+                chosen.append((verdict.instant_us, kept))
+            else:
+                self._suppress(verdict.instant_us, kept.order, "agent was not running", verdict.settled, now)
+        return chosen
+
+    def _occur(self, at: int, order: wire.StandingOrder, now: Moment) -> None:
+        specification = order.specification
+        verdict, reason = on_occurrence(self._memory.durable.gates.kinds)
+        if verdict is Verdict.MISS:
+            self._suppress(at, order, reason, False, now)
+        elif specification.skip_if_running and self._is_active(specification.job_id):
+            self._suppress(at, order, "still running", True, now)
+        else:
+            self._ledger.save(SaveSettled(order.schedule_id, at, True))
+            key = occurrence_key(specification.job_id, order.schedule_id, at)
+            if key not in self._memory.runs:
+                run = self._record(key, specification, now)
+                values = {"schedule_id": order.schedule_id, "scheduled_for_us": at}
+                self._submit(msgspec.structs.replace(run, **values), now)
+
+    def _is_active(self, job_id: int) -> bool:
+        keys = self.running | self.awaiting | self._held
+        return any(self._memory.runs[key].specification.job_id == job_id for key in keys)
+
+    def _suppress(self, at: int, order: wire.StandingOrder, cause: str, settled: bool, now: Moment) -> None:
+        self._ledger.save(SaveSettled(order.schedule_id, at, False))
+        job_id = order.specification.job_id
+        self._ledger.report("", wire.Suppressed(job_id, order.schedule_id, at, cause, settled), now)
+
+    def _record(self, key: str, specification: Specification, now: Moment) -> RunRecord:
+        self._turn += 1
+        epoch = self._memory.durable.epoch.number
+        return RunRecord(key, specification, "held", self._turn, now.wall_us, self._boot_id, epoch_number=epoch)
+
+    def _submit(self, run: RunRecord, now: Moment) -> None:
+        reason = self._hold_reason()
+        if not reason:
+            self._begin(run, now)
+            return
+        self._held.add(run.key)
+        self._ledger.save(SaveRun(run))
+        held = wire.Held(run.specification, run.scheduled_for_us, run.attempt, reason)
+        self._ledger.report(run.key, held, now)
+
+    def _begin(self, run: RunRecord, now: Moment) -> None:
+        intent = msgspec.structs.replace(run, state="intent", at_us=now.wall_us, boot_id=self._boot_id)
+        self.awaiting.add(run.key)
+        self._ledger.save(SaveRun(intent))
+        self._ledger.report(run.key, wire.Begun(run.specification, run.scheduled_for_us, run.attempt), now)
+        self._ledger.out.starts.append(intent)
+
+    def _end(self, run: RunRecord, end: wire.Ended, now: Moment) -> None:
+        self.awaiting.discard(run.key)
+        self.running.discard(run.key)
+        named = msgspec.structs.replace(end, cause=run.stop or end.cause, job_name=run.specification.job_name)
+        self._ledger.save(SaveRun(msgspec.structs.replace(run, state="ended")))
+        self._ledger.report(run.key, named, now)
+        if end.output_bytes == 0:
+            self._ledger.output_done(run.key)
+
+
+def never(now: Moment, cause: str) -> wire.Ended:
+    """The end of a run that had no process."""
+    return wire.Ended(None, None, None, now.wall_us, 0, False, cause)
