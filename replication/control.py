@@ -62,6 +62,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     mode: Mode = Mode.AVAILABLE
     copy: CopyPin | None = None
     peers: dict[NodeId, str] = {}
+    memory: bytes = b""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -20,10 +20,10 @@ class Gate:
     `apply` is called with the new commit sequence before anybody is let through (objects are written then).
     """
 
-    def __init__(self, sequence: int, apply: Callable[[int], None] = lambda sequence: None) -> None:
+    def __init__(self, sequence: int) -> None:
+        self.apply: Callable[[int], None] = lambda sequence: None
         self.sequence = sequence
         self.captured = sequence
-        self._apply = apply
         self._moved_at = 0.0
         self._order = itertools.count()
         self._waiting: list[tuple[int, int, Callable[[], None]]] = []
@@ -43,7 +43,7 @@ class Gate:
         """
         if sequence <= self.sequence:
             return
-        self._apply(sequence)
+        self.apply(sequence)
         with self._changed:
             self.sequence = sequence
             self._changed.notify_all()

@@ -1,8 +1,8 @@
 """The journal: the only truth on a node. Ordered, hash-chained, fsynced requests in preallocated segments.
 
-Threads: one thread appends (and cuts, forgets, restarts); `sync`, `prepare` and `read` may run in others meanwhile. A failed
-write or fsync of the journal leaves the disk's content unknown: every later call raises JournalFailed and the process
-must end; the next start redoes from what can be read.
+Threads: one thread appends (and cuts, forgets, restarts); `mark_commit`, `sync`, `prepare` and `read` may run in others
+meanwhile. A failed write or fsync of the journal leaves the disk's content unknown: every later call raises
+JournalFailed and the process must end; the next start redoes from what can be read.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Journal:
         self._segments: list[Segment] = []
         self._epochs: list[EpochStart] = []
         self._lock = threading.Lock()
+        self._append_lock = threading.RLock()
         self._sync_lock = threading.RLock()
         self._prepare_lock = threading.Lock()
         self._prepared: File | None = None
@@ -151,6 +152,10 @@ class Journal:
 
     def append(self, encoded: bytes) -> Position:
         """Append the next request; not durable before a `sync` that starts later. Raises NotNext, JournalFailed."""
+        with self._append_lock:
+            return self._append(encoded)
+
+    def _append(self, encoded: bytes) -> Position:
         header = peek(encoded)
         if not continues(header, self.last):
             raise NotNext(f"request {header.sequence} does not follow {self.last.sequence} here")
@@ -168,13 +173,14 @@ class Journal:
 
     def mark_commit(self, sequence: int) -> None:
         """Record a commit sequence without moving the sequence. Durable after the next `sync`."""
-        sequence = min(sequence, self.last.sequence)
-        if sequence <= self.recorded_commit:
-            return
-        segment, _ = self._put(COMMIT_MARK, MARK.pack(sequence))
-        with self._lock:
-            self.recorded_commit = sequence
-            self._dirty.add(segment.name)
+        with self._append_lock:
+            sequence = min(sequence, self.last.sequence)
+            if sequence <= self.recorded_commit:
+                return
+            segment, _ = self._put(COMMIT_MARK, MARK.pack(sequence))
+            with self._lock:
+                self.recorded_commit = sequence
+                self._dirty.add(segment.name)
 
     def sync(self) -> int:
         """Make durable everything appended before this call; returns the highest durable sequence.
@@ -209,7 +215,7 @@ class Journal:
     def reserve(self, needed: int) -> None:
         """Make sure that `needed` bytes of requests can be appended. Raises DiskFull *before* a group commits.
 
-        A group beyond what was asked for is still written if the disk has room; if not, the process ends (JournalFailed).
+        A group beyond what was asked for is still written if the disk has room; if not, JournalFailed.
         """
         self._check()
         segment = self._segments[-1]

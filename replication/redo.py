@@ -9,11 +9,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from replication.control import ControlFile, merge_epochs
-from replication.core.request import DATABASE_FILE, FileChange, Request, decode
+from replication.core.request import DATABASE_FILE, FileChange, Request, decode, peek
 from replication.core.types import Position, State
 from replication.errors import ChecksumMismatch, Forgotten, NotNext, Unavailable
 from replication.files import OBJECT_DIRECTORY, SHM_FILE, WAL_FILE, Disk, checked_name
@@ -51,7 +51,7 @@ class Applier:
     """
 
     def __init__(self, disk: Disk, journal: Journal, control: ControlFile) -> None:
-        self._disk = disk
+        self.disk = disk
         self.journal = journal
         self.control = control
         self._hold = threading.Lock()
@@ -71,12 +71,12 @@ class Applier:
         self.copying = control.value.state == State.COPYING
         self._take_sums(checkpoint)
         if not self.copying:
-            self.apply(max(checkpoint.sequence, journal.recorded_commit))
+            self.apply(None, max(checkpoint.sequence, journal.recorded_commit))
 
     def _take_sums(self, checkpoint: Position) -> None:
         """Use the saved table, or read the file: then pages may already be newer than the checkpoint, and only the
         end of redo can be checked."""
-        sums = PageSums.load(self._disk, checkpoint.sequence) if checkpoint.sequence else PageSums()
+        sums = PageSums.load(self.disk, checkpoint.sequence) if checkpoint.sequence else PageSums()
         self._exact = sums is not None
         self.sums = sums or PageSums()
         if sums is None:
@@ -96,12 +96,12 @@ class Applier:
         """The rolling checksum of the database as applied."""
         return self.sums.sum
 
-    def apply(self, upto: int, encoded: Iterable[bytes] | None = None) -> int:
+    def apply(self, encoded: Sequence[bytes] | None, upto: int) -> int:
         """Apply every request up to `upto` (a commit sequence) that the journal holds; returns `applied`.
 
-        `encoded` spares reading the journal when the caller still has exactly those requests (others are skipped). The
-        commit is made durable before a page is written. Raises ChecksumMismatch: then this node applies no more until
-        a COMPARE; OSError when the disk fails.
+        `encoded` spares reading the journal when the caller still has the requests that come next, without a gap; None
+        or others: they are read. The commit is made durable before a page is written. Raises ChecksumMismatch: then
+        this node applies no more until a COMPARE; OSError when the disk fails.
         """
         upto = min(upto, self.journal.last.sequence)
         if self.copying or upto <= self.applied:
@@ -109,7 +109,8 @@ class Applier:
         if self.journal.synced_commit < upto:
             self.journal.mark_commit(upto)
             self.journal.sync()
-        for each in self.journal.read(self.applied + 1) if encoded is None else encoded:
+        fits = encoded and peek(encoded[0]).sequence <= self.applied + 1 and peek(encoded[-1]).sequence >= upto
+        for each in encoded if encoded and fits else self.journal.read(self.applied + 1):
             request = decode(each)
             if request.sequence <= self.applied:
                 continue
@@ -126,13 +127,13 @@ class Applier:
         Then `Store.open` on these files, with `sums`; this object must not be used again.
         """
         self.journal.sync()
-        self.apply(self.journal.last.sequence)
+        self.apply(None, self.journal.last.sequence)
         self._sync_objects()
         return self.applied
 
     def _sync_objects(self) -> None:
         dirty, self._dirty = self._dirty, set()
-        sync_objects(self._disk, dirty)
+        sync_objects(self.disk, dirty)
 
     def _apply_one(self, request: Request, is_last: bool) -> None:
         if request.sequence != self.applied + 1:
@@ -151,7 +152,7 @@ class Applier:
                 if file.name == DATABASE_FILE:
                     self._write_database(file)
                 else:
-                    write_file(self._disk, file)
+                    write_file(self.disk, file)
                     self._dirty.add(file.name)
             self.applied = request.sequence
 
@@ -189,7 +190,7 @@ class Applier:
             return
         self._database.sync()
         self._sync_objects()
-        self.sums.save(self._disk, self.applied)
+        self.sums.save(self.disk, self.applied)
         epochs = merge_epochs(self.control.value.epochs, self.journal.epochs())
         self.control.update(checkpoint=self.position, epochs=epochs)
         keep = self.applied + 1 if self.keep_from is None else min(self.applied + 1, self.keep_from)
@@ -204,7 +205,7 @@ class Applier:
         self.copying = False
         self._exact = False
         self.sums.scan(self._database)
-        return self.apply(until)
+        return self.apply(None, until)
 
     def bad_pages(self) -> list[int]:
         """Read the whole file and return the pages that are not what was applied. Nothing may be applied meanwhile."""
@@ -214,15 +215,16 @@ class Applier:
         """Close the files; nothing is made durable by it. The data directory stays open."""
         self.journal.close()
         self.control.close()
-        self._disk.release_kept()
+        self.disk.release_kept()
 
 
-def read_copy(applier: Applier, disk: Disk, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int]:
+def read_copy(applier: Applier, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int]:
     """Run a query on a standby's copy while apply is held at a request border, at most 100 ms. Blocks: use a thread.
 
     Returns the value and the sequence in the copy. Leaves no files. Raises Unavailable while there is no copy, or when
     the query takes longer.
     """
+    disk = applier.disk
     if applier.copying or disk.size_of(DATABASE_FILE) == 0:
         raise Unavailable("this node holds no copy yet; ask the master")
     if not applier._hold.acquire(timeout=1.0):

@@ -8,63 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import sqlite3
-import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from replication.control import ControlFile
 from replication.core.request import DATABASE_FILE, Kind
 from replication.core.types import Epoch, Position
-from replication.errors import Closed, DiskFull, JournalFailed, OutcomeUnknown, Unavailable
+from replication.errors import Closed, OutcomeUnknown, Unavailable
 from replication.files import Disk, object_file
 from replication.gate import Gate
 from replication.journal import Journal
 from replication.page_sums import PageSums
 from replication.process import end_process
 from replication.readers import READ_S, Readers
-from replication.writer import Change, Group, Outcome, Transaction, Writer
+from replication.store_threads import Answers, StoreThreads, Task, Write
+from replication.writer import Change, Group, Transaction, Writer
 
 __all__ = ["Store", "Transaction"]
 
 T = TypeVar("T")
-GROUP_MAX = 256
 OUTCOME_S = 5.0
 CONFIRM_S = 1.0
-CHECKPOINT_WAL_BYTES = 8 * 1024 * 1024
-TRUNCATE_WAL_BYTES = 64 * 1024 * 1024
-CHECKPOINT_WAIT_S = 1.0
-HURRY_S = 0.25
-
-
-@dataclass(slots=True, eq=False)
-class _Write:
-    change: Change[Any]
-    future: asyncio.Future[tuple[Any, int]]
-    gated: bool
-    key: str
-    expires_at: float
-    sequence: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Task:
-    """Something else to do in the writer thread, in order with the groups."""
-
-    run: Callable[[], Any]
-    future: asyncio.Future[Any]
-
-
-class _Stop:
-    """The last item of the queue."""
-
-
-_Item = _Write | _Task | _Stop
 
 
 class Store:
@@ -75,33 +42,32 @@ class Store:
     when the journal or SQLite's log cannot be trusted any more; it must end the process.
     """
 
-    def __init__(self, disk: Disk, journal: Journal, control: ControlFile, epoch: Epoch, commit: int) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        journal: Journal,
+        writer: Writer,
+        gate: Gate,
+        on_request: Callable[[int, bytes, float], None],
+        on_fsynced: Callable[[int], None],
+        fatal: Callable[[BaseException], None],
+    ) -> None:
         self._disk = disk
         self._journal = journal
-        self._control = control
-        self.epoch = epoch
+        self._writer = writer
+        self.epoch = writer.epoch
+        self.gate = gate
+        self.on_request = on_request
+        self.on_fsynced = on_fsynced
         self._loop = asyncio.get_running_loop()
-        self._writer: Writer | None = None
-        self.gate = Gate(commit, self._apply_objects)
-        self.gate.note_captured(journal.last.sequence, self._loop.time())
-        self.on_request: Callable[[int, bytes, float], None] = lambda sequence, encoded, at: None
-        self.on_fsynced: Callable[[int], None] = lambda sequence: None
-        self.fatal: Callable[[BaseException], None] = end_process
-        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-        self._sync_wanted = threading.Event()
-        self._stopping = False
+        self._readers = Readers(str(disk.path(DATABASE_FILE)))
+        self._threads = StoreThreads(writer, journal, gate, self._readers, self._journaled, self._synced, fatal)
         self._frozen = ""
         self._closed = False
         self._fsynced = journal.synced
-        self._ungated: deque[tuple[int, list[tuple[_Write, Outcome]]]] = deque()
-        self._open_writes: deque[_Write] = deque()
+        self._ungated: deque[tuple[int, Answers]] = deque()
+        self._open_writes: deque[Write] = deque()
         self._ticker: asyncio.TimerHandle | None = None
-        self._next_checkpoint_bytes = CHECKPOINT_WAL_BYTES
-        self._readers = Readers(str(disk.path(DATABASE_FILE)))
-        self._threads = [
-            threading.Thread(target=self._write_loop, name="store-writer", daemon=True),
-            threading.Thread(target=self._sync_loop, name="store-sync", daemon=True),
-        ]
 
     @classmethod
     async def open(
@@ -113,23 +79,20 @@ class Store:
         epoch: Epoch,
         *,
         commit: int,
-        on_request: Callable[[int, bytes, float], None] | None = None,
-        on_fsynced: Callable[[int], None] | None = None,
-        fatal: Callable[[BaseException], None] | None = None,
+        on_request: Callable[[int, bytes, float], None] = lambda sequence, encoded, at: None,
+        on_fsynced: Callable[[int], None] = lambda sequence: None,
+        fatal: Callable[[BaseException], None] = end_process,
     ) -> Store:
         """Open SQLite on files that an Applier has just redone to the end of the journal, with its page sums.
 
         `commit` is the commit sequence so far. The first thing the caller writes is EPOCH, by `append_control_request`.
         """
-        store = cls(disk, journal, control, epoch, commit)
-        store.on_request = on_request or store.on_request
-        store.on_fsynced = on_fsynced or store.on_fsynced
-        store.fatal = fatal or store.fatal
-        store._writer = await asyncio.to_thread(
-            lambda: Writer(disk, journal, control, sums, epoch, lambda: store.gate.sequence)
-        )
-        for thread in store._threads:
-            thread.start()
+        gate = Gate(commit)
+        writer = await asyncio.to_thread(Writer, disk, journal, control, sums, epoch, lambda: gate.sequence)
+        gate.apply = writer.objects.apply
+        store = cls(disk, journal, writer, gate, on_request, on_fsynced, fatal)
+        gate.note_captured(journal.last.sequence, store._loop.time())
+        store._threads.start()
         return store
 
     # what an application calls
@@ -188,7 +151,6 @@ class Store:
     @property
     def checksum(self) -> int:
         """The rolling checksum after the last request journaled."""
-        assert self._writer is not None
         return self._writer.checksum
 
     @property
@@ -203,7 +165,6 @@ class Store:
 
     def set_keep_from(self, sequence: int | None) -> None:
         """Keep requests from `sequence` on in the journal whatever the checkpoint says: the lowest slot."""
-        assert self._writer is not None
         self._writer.keep_from = sequence
 
     async def append_control_request(self, kind: Kind, note: bytes) -> Position:
@@ -215,9 +176,8 @@ class Store:
             await self.freeze("this node hands over office" if kind == Kind.HANDOFF else "this node is stopping")
 
         def append() -> Position:
-            assert self._writer is not None
             position, encoded = self._writer.append_control(kind, note)
-            self._announce(Group(position.sequence, encoded), [])
+            self._threads.announce(Group(position.sequence, encoded), [])
             return position
 
         return await self._in_writer(append)
@@ -233,16 +193,12 @@ class Store:
 
     async def checkpoint(self) -> bool:
         """Checkpoint now; False when the commit did not catch up within a second or a reader held SQLite back."""
-        return await self._in_writer(self._checkpoint)
+        return await self._in_writer(self._threads.checkpoint)
 
     async def run_in_writer(self, function: Callable[[Writer], T]) -> T:
         """Run something between two groups, in the writer thread: pinning a copy, for one."""
 
-        def run() -> T:
-            assert self._writer is not None
-            return function(self._writer)
-
-        return await self._in_writer(run)
+        return await self._in_writer(lambda: function(self._writer))
 
     async def close(self) -> None:
         """Finish the queue, close readers first and the writer last, without a checkpoint. Idempotent.
@@ -252,11 +208,8 @@ class Store:
         if self._closed:
             return
         self._closed = True
-        self._queue.put(_Stop())
-        await asyncio.to_thread(self._threads[0].join)
-        self._stopping = True
-        self._sync_wanted.set()
-        await asyncio.to_thread(self._threads[1].join)
+        await asyncio.to_thread(self._threads.stop_writer)
+        await asyncio.to_thread(self._threads.stop_sync)
         await asyncio.to_thread(self._readers.close)
         await asyncio.sleep(0)
         self.gate.close(Closed("this node left office; ask the master"))
@@ -266,8 +219,7 @@ class Store:
         self._open_writes.clear()
         if self._ticker is not None:
             self._ticker.cancel()
-        if self._writer is not None:
-            await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._writer.close)
 
     # in the loop
 
@@ -277,11 +229,11 @@ class Store:
         if self._frozen:
             raise Unavailable(f"{self._frozen}; nothing was changed, try again")
         now = self._loop.time()
-        write = _Write(change, self._loop.create_future(), gated, key, now + OUTCOME_S)
+        write = Write(change, self._loop.create_future(), gated, key, now + OUTCOME_S)
         self._open_writes.append(write)
         if self._ticker is None:
             self._ticker = self._loop.call_later(OUTCOME_S, self._expire)
-        self._queue.put(write)
+        self._threads.queue.put(write)
         return await write.future
 
     def _expire(self) -> None:
@@ -296,12 +248,12 @@ class Store:
     async def _in_writer(self, run: Callable[[], T]) -> T:
         if self._closed:
             raise Closed("this node is not in office; ask the master")
-        task = _Task(run, self._loop.create_future())
-        self._queue.put(task)
+        task = Task(run, self._loop.create_future())
+        self._threads.queue.put(task)
         result: T = await task.future
         return result
 
-    def _journaled(self, group: Group, answers: list[tuple[_Write, Outcome]], at: float) -> None:
+    def _journaled(self, group: Group, answers: Answers, at: float) -> None:
         sequence = group.sequence
         if group.encoded is not None:
             self.gate.note_captured(sequence, self._loop.time())
@@ -316,7 +268,7 @@ class Store:
             self._ungated.append((sequence, ungated))
             self._release_ungated()
 
-    def _answer(self, sequence: int, answers: list[tuple[_Write, Outcome]]) -> None:
+    def _answer(self, sequence: int, answers: Answers) -> None:
         if sequence > self.gate.sequence and answers[0][0].gated:
             return
         for write, outcome in answers:
@@ -338,103 +290,3 @@ class Store:
         self._fsynced = sequence
         self._release_ungated()
         self.on_fsynced(sequence)
-
-    def _apply_objects(self, commit: int) -> None:
-        if self._writer is not None:
-            self._writer.objects.apply(commit)
-
-    # in the writer thread
-
-    def _write_loop(self) -> None:
-        try:
-            item = self._queue.get()
-            while not isinstance(item, _Stop):
-                if isinstance(item, _Task):
-                    self._run_task(item)
-                    item = self._queue.get()
-                else:
-                    item = self._run_writes(item)
-        except BaseException as error:
-            self.fatal(error)
-
-    def _run_writes(self, first: _Write) -> _Item:
-        """Run the writes that wait, as one group; returns the next item of the queue."""
-        writes = [first]
-        following: _Item | None = None
-        while len(writes) < GROUP_MAX and following is None:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if isinstance(item, _Write):
-                writes.append(item)
-            else:
-                following = item
-        assert self._writer is not None
-        try:
-            group = self._writer.run_group([write.change for write in writes])
-        except DiskFull as error:
-            group = self._refused(writes, error)
-        except sqlite3.Error as error:
-            group = self._refused(writes, Unavailable(f"SQLite refused the group ({error}); nothing was changed"))
-        self._announce(group, list(zip(writes, group.outcomes, strict=True)))
-        if self._writer.wal_bytes > self._next_checkpoint_bytes:
-            self._checkpoint()
-        return following if following is not None else self._queue.get()
-
-    def _refused(self, writes: list[_Write], error: Exception) -> Group:
-        return Group(self._journal.last.sequence, None, [Outcome(None, error) for _ in writes])
-
-    def _announce(self, group: Group, answers: list[tuple[_Write, Outcome]]) -> None:
-        if group.encoded is not None:
-            self._sync_wanted.set()
-        self._loop.call_soon_threadsafe(self._journaled, group, answers, time.monotonic())
-
-    def _run_task(self, task: _Task) -> None:
-        try:
-            result = task.run()
-        except JournalFailed:
-            raise
-        except Exception as error:
-            self._loop.call_soon_threadsafe(_set_error, task.future, error)
-        else:
-            self._loop.call_soon_threadsafe(_set_result, task.future, result)
-
-    def _checkpoint(self) -> bool:
-        """Pause for the commit, then checkpoint. When readers hold it back and the log grows too long, they go."""
-        assert self._writer is not None
-        done = False
-        if self.gate.wait_in_thread(self._journal.last.sequence, CHECKPOINT_WAIT_S):
-            done = self._writer.checkpoint()
-            if not done and self._writer.wal_bytes > TRUNCATE_WAL_BYTES:
-                try:
-                    self._readers.pause(HURRY_S, CHECKPOINT_WAIT_S)
-                    done = self._writer.checkpoint(truncate=True)
-                finally:
-                    self._readers.resume()
-        grown = 0 if done else self._writer.wal_bytes
-        self._next_checkpoint_bytes = grown + CHECKPOINT_WAL_BYTES
-        return done
-
-    # in the sync thread
-
-    def _sync_loop(self) -> None:
-        try:
-            while not self._stopping:
-                self._sync_wanted.wait()
-                self._sync_wanted.clear()
-                self._loop.call_soon_threadsafe(self._synced, self._journal.sync())
-                with contextlib.suppress(DiskFull):
-                    self._journal.prepare()
-        except BaseException as error:
-            self.fatal(error)
-
-
-def _set_result(future: asyncio.Future[Any], result: Any) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _set_error(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
