@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 TIMEOUT_S = 10.0
+PAGE = 1000
 
 
 class NoAnswer(Exception):
@@ -77,16 +78,12 @@ class Api:
         assert 200 <= answer.status < 300, f"POST {path} at {self.host}: {answer.status} {answer.value}"
         return answer.value
 
-    def pages(self, path: str, **query: Any) -> Iterator[Any]:
-        """All rows of a list, page by page."""
-        after = None
-        while True:
-            page = self.get(path, limit=1000, **query, **({} if after is None else {"after": after}))
-            rows = page["items"] if isinstance(page, dict) else page
+    def pages(self, path: str, key: str, **query: Any) -> Iterator[Any]:
+        """All rows of a list, page by page; `key` is the field that the next page continues from."""
+        after: dict[str, Any] = {}
+        while rows := self.get(path, limit=PAGE, **query, **after):
             yield from rows
-            after = page.get("next") if isinstance(page, dict) else None
-            if not rows or after is None:
-                return
+            after = {"after": rows[-1][key]}
 
     def status(self) -> dict[str, Any] | None:
         """GET /api/v1/status, or None when nobody answers."""

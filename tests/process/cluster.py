@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import signal
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -150,8 +152,9 @@ class Pair:
         )
 
     def fingerprint(self, master: Node) -> str:
-        """The certificate fingerprint, as Server Properties shows it."""
-        return str(json.loads(self.type(master, "understudy", "status", "--json", expect=None))["fingerprint"])
+        """SHA-256 of the authority's certificate, as Server Properties shows it."""
+        certificate = ssl.PEM_cert_to_DER_cert((master.data / "ca.crt").read_text())
+        return hashlib.sha256(certificate).hexdigest()
 
     def stop(self) -> None:
         """End everything: paused programs go on first, agents before nodes, keepers last."""

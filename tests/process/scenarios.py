@@ -184,17 +184,17 @@ def alone(directory: Path, count: int, say: Say) -> Verdict:
         return load.finish()
 
 
-def _equal_checksums(pair: Pair) -> int:
+def _equal_checksums(pair: Pair) -> str:
     """The rolling checksum of both nodes, once both are seen at one position."""
 
-    def equal() -> tuple[int] | None:
+    def equal() -> str | None:
         first, second = (node.status() for node in pair.nodes.values())
         if not first or first.get("position") != second.get("position"):
             return None
         assert first["checksum"] == second["checksum"], f"checksums differ at {first['position']}"
-        return (int(first["checksum"]),)
+        return str(first["checksum"])
 
-    return int(pair.wait("both nodes at one position", equal)[0])
+    return pair.wait("both nodes at one position", equal)
 
 
 def _equal_databases(pair: Pair) -> str:

@@ -61,6 +61,7 @@ class Workload:
         for agent in AGENTS:
             for number in range(self.jobs_per_agent):
                 self._make_job(api, f"tick-{agent}-{number}", agent, str(script))
+        self.schedules = [schedule["id"] for schedule in api.pages("/api/v1/schedules", "id")]
         api.close()
         for number in range(WRITERS):
             self.writers.append(self._writer(f"w{number}").start())
@@ -75,8 +76,7 @@ class Workload:
             "misfire_policy": "skip",
             "schedules": [{"cron": EVERY_SECOND, "zone": "UTC"}],
         }
-        made = api.post("/api/v1/jobs", job, key=f"make-{name}")
-        self.schedules += [schedule["id"] for schedule in made["schedules"]]
+        api.post("/api/v1/jobs", job, key=f"make-{name}")
 
     def _writer(self, name: str) -> Program:
         words = [sys.executable, "-m", "tests.process.writer", "--name", name, "--agent", AGENTS[0]]
@@ -140,7 +140,7 @@ class Workload:
         api = master.api
 
         def all_ended() -> bool:
-            return not [run for run in api.pages("/api/v1/runs") if run["state"] not in ENDED]
+            return not [run for run in api.pages("/api/v1/runs", "number") if run["state"] not in ENDED]
 
         self.pair.wait("every run to end", all_ended)
         api.close()
@@ -152,13 +152,14 @@ class Workload:
 
     def _view(self, node: Node) -> NodeView:
         api = node.api
-        names = [job["name"] for job in api.pages("/api/v1/jobs")]
+        names = [job["name"] for job in api.pages("/api/v1/jobs", "name")]
         runs = tuple(
             RunRow(run["key"], run["state"], run["exit_code"], self._output(api, run))
-            for run in api.pages("/api/v1/runs")
+            for run in api.pages("/api/v1/runs", "number")
         )
         missed = {
-            (row["schedule_id"], row["scheduled_for_us"]): row["resolution"] for row in api.pages("/api/v1/missed")
+            (row["schedule_id"], row["scheduled_for_us"]): row["resolution"]
+            for row in api.pages("/api/v1/missed", "id")
         }
         api.close()
         written = tuple(name for name in names if name.startswith("w"))
