@@ -1,0 +1,206 @@
+"""Operators' mistakes and broken machines, one by one: the error names the command to type next, and typing it helps.
+
+Each trouble is put on a healthy pair under load, or on a master that has no standby yet, and the pair is whole again
+at the end. `typed` is what the test read in the error and typed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from tests.process.cluster import Agent, Node, Pair
+from tests.process.programs import BIN, Program, command
+
+COMMAND = re.compile(r"\b((?:understudy|master-to-standby|standby-to-master) [^`\n]*[^`\n.,;:)])")
+Trouble = Callable[[Pair], str]
+
+
+def named_command(text: str) -> list[str]:
+    """The last command that an error names, as words; an assertion error when it names none."""
+    found = COMMAND.findall(text)
+    assert found, f"the error names no command to type next:\n{text}"
+    return shlex.split(found[-1])
+
+
+def refused(pair: Pair, node: Node, *words: str) -> str:
+    """Type a command that must fail, without a traceback; returns what it printed."""
+    done = command(*words, "--data", str(node.data))
+    shown = done.stdout + done.stderr
+    assert done.returncode != 0, f"{words} should have failed:\n{shown}"
+    assert "Traceback" not in shown, shown
+    return shown
+
+
+def enrol_words(pair: Pair, master: Node, **changes: str) -> list[str]:
+    """`master-to-standby` with everything right but the changes."""
+    flags = {
+        "master": master.host,
+        "port": str(master.port),
+        "fingerprint": pair.fingerprint(master),
+        "password-file": str(pair.password_file),
+    } | changes
+    return ["master-to-standby", "--yes", *(word for flag, value in flags.items() for word in (f"--{flag}", value))]
+
+
+def wrong_password(pair: Pair, master: Node, new: Node) -> str:
+    """A wrong password is refused, nothing is changed, and the error names the flag for the right one."""
+    wrong = pair.directory / "wrong"
+    wrong.write_text("not the password")
+    shown = refused(pair, new, *enrol_words(pair, master, **{"password-file": str(wrong)}))
+    assert "password" in shown.lower(), shown
+    assert not (new.data / "node.crt").exists()
+    return shown
+
+
+def wrong_port(pair: Pair, master: Node, new: Node) -> str:
+    """The cluster port instead of the web port is noticed and named."""
+    shown = refused(pair, new, *enrol_words(pair, master, port=str(master.cluster_port)))
+    assert "--port" in shown or "web port" in shown, shown
+    return shown
+
+
+def wrong_fingerprint(pair: Pair, master: Node, new: Node) -> str:
+    """A wrong fingerprint stops before the password is sent, and the error says where the right one is shown."""
+    shown = refused(pair, new, *enrol_words(pair, master, fingerprint="ab" * 32))
+    assert "--fingerprint" in shown, shown
+    return shown
+
+
+def nobody_there(pair: Pair, master: Node, new: Node) -> str:
+    """A port on which nobody listens is an error that says so."""
+    shown = refused(pair, new, *enrol_words(pair, master, port="1"))
+    assert "does not answer" in shown, shown
+    return shown
+
+
+ENROLMENT = (wrong_password, wrong_port, wrong_fingerprint, nobody_there)
+"""Tried at an empty node before it is enrolled; each leaves it as it was."""
+
+
+def second_serve(pair: Pair) -> str:
+    """A second `serve` on a directory in use is refused; the first goes on."""
+    master = pair.node("master")
+    shown = refused(pair, master, "understudy", "serve", "--host", master.host)
+    assert master.is_master()
+    return shown
+
+
+def another_cluster(pair: Pair) -> str:
+    """A node of another cluster is refused and its directory left as it is."""
+    master = pair.node("master")
+    stranger = pair.directory / "stranger"
+    made = command("understudy", "init", "--data", str(stranger), "--password-file", str(pair.password_file))
+    assert made.returncode == 0, made.stderr
+    before = sorted((path, path.stat().st_mtime_ns) for path in stranger.glob("*.crt"))
+    done = command(*enrol_words(pair, master), "--data", str(stranger))
+    shown = done.stdout + done.stderr
+    assert done.returncode != 0, shown
+    assert "another cluster" in shown, shown
+    assert sorted((path, path.stat().st_mtime_ns) for path in stranger.glob("*.crt")) == before
+    return shown
+
+
+def flipped_byte(pair: Pair) -> str:
+    """A byte flipped in the middle of the standby's journal is found at its start; what is missing comes again."""
+    _, standby = pair.wait_healthy()
+    standby.program.kill()
+    segment = max((standby.data / "journal").iterdir(), key=lambda path: path.stat().st_mtime)
+    _flip(segment)
+    standby.program.start()
+    pair.wait_healthy()
+    return standby.program.tail(60)
+
+
+def _flip(segment: Path) -> None:
+    """Turn over one byte in the middle of what is written of a segment (it is allocated in advance)."""
+    content = bytearray(segment.read_bytes())
+    written = len(bytes(content).rstrip(b"\0"))
+    content[written // 2] ^= 0xFF
+    segment.write_bytes(bytes(content))
+
+
+def standby_clock(pair: Pair) -> str:
+    """With the standby's clock an hour off, the check of a swap says so; it goes on when the clock is right."""
+    master, standby = pair.wait_healthy()
+    standby.program.stop()
+    standby.program.extra["UNDERSTUDY_TEST_CLOCK_OFFSET_S"] = "3600"
+    standby.program.start()
+    pair.wait_healthy()
+    shown = pair.type(master, "understudy", "swap", "--check", expect=1)
+    assert "clock" in shown.lower(), shown
+    standby.program.stop()
+    del standby.program.extra["UNDERSTUDY_TEST_CLOCK_OFFSET_S"]
+    standby.program.start()
+    pair.wait_healthy()
+    pair.type(master, "understudy", "swap", "--check", expect=0)
+    return shown
+
+
+def cloned_agent(pair: Pair) -> str:
+    """A copy of an agent's directory that runs beside it is quarantined; the command of its alarm ends that."""
+    agent = pair.agents["beta"]
+    clone_data = pair.directory / "clone"
+    agent.program.stop()
+    shutil.copytree(agent.data, clone_data, ignore=shutil.ignore_patterns("*.sock", "lock"))
+    agent.program.start()
+    pair.wait_healthy()
+    words = [str(BIN / "understudy"), "agent", "--data", str(clone_data)]
+    clone = Agent("clone", clone_data, Program("clone", words, pair.directory / "clone.log").start())
+    try:
+        shown = pair.wait("the quarantine", lambda: _quarantine(pair, "beta"))
+    finally:
+        clone.program.kill()
+    typed = named_command(shown)
+    pair.type(pair.node("master"), *typed, "--yes")
+    pair.wait_healthy()
+    return shown
+
+
+def _quarantine(pair: Pair, name: str) -> str:
+    api = pair.node("master").api
+    try:
+        agent = api.get(f"/api/v1/agents/{name}")
+    finally:
+        api.close()
+    return str(agent["quarantine_reason"])
+
+
+def full_disk(pair: Pair) -> str:
+    """A standby whose disk is full says so on the master; with space again it goes on. Needs root (a tmpfs)."""
+    _, standby = pair.wait_healthy()
+    ballast = standby.data / "ballast"
+    with suppress(OSError), ballast.open("wb") as file:
+        while True:
+            file.write(bytes(1 << 20))
+            file.flush()
+    shown = pair.wait("the master to say that the standby's disk is full", lambda: _complaint(pair, "disk"))
+    ballast.unlink()
+    if not standby.program.running:
+        standby.program.start()
+    pair.wait_healthy(120)
+    return shown
+
+
+def _complaint(pair: Pair, word: str) -> str:
+    for node in pair.nodes.values():
+        text = str(node.status().get("waiting_for") or "") + node.program.tail(40)
+        if word in text.lower():
+            return text
+    return ""
+
+
+def mounted_tmpfs(path: Path, mebibytes: int) -> bool:
+    """Mount a small tmpfs on `path`; False where that is not allowed."""
+    path.mkdir(parents=True, exist_ok=True)
+    words = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(path)]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+UNDER_LOAD: tuple[Trouble, ...] = (second_serve, another_cluster, flipped_byte, standby_clock, cloned_agent)
+"""Put on a healthy pair under load."""
