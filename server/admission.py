@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server import identity as files
 from server.actions import agents, nodes
 from server.core.access import may
 from server.core.model import NodeRow, Principal
@@ -88,7 +87,7 @@ async def _answer(
     certificate = authority.issue(asked.request.encode(), peer, addresses, moment)
     roster = await site.refresh_roster()
     assert site.identity is not None
-    seal_key = (site.config.data / files.SEAL_FILE).read_bytes().hex() if asked.kind == "node" else ""
+    seal_key = site.seal_key.hex() if asked.kind == "node" else ""
     return EnrolAnswer(
         cluster=site.identity.cluster,
         name=name,
@@ -114,7 +113,7 @@ async def load_authority(site: Site) -> Authority:
     """The cluster's authority, its key unsealed from the replicated row: either node can sign after a
     swap."""
     nonce, ciphertext = await site.read_now(_sealed_key)
-    key = unseal((site.config.data / files.SEAL_FILE).read_bytes(), SEALED_AUTHORITY_KEY, nonce, ciphertext)
+    key = unseal(site.seal_key, SEALED_AUTHORITY_KEY, nonce, ciphertext)
     return Authority.load(site.authority_pem, key)
 
 

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from replication.core.types import NodeId
+from replication.ports import Connection, Dialler
 from server import errors
 from server.admission import admit
 from server.enrolment import EnrolRequest
@@ -93,10 +94,10 @@ async def dial(peer: NodeId, address: str, channel: str, context: ssl.SSLContext
     return WebSocketConnection(peer, socket, session)
 
 
-def dialler(context: ssl.SSLContext) -> Callable[[NodeId, str, str], Awaitable[WebSocketConnection]]:
-    """The `replication.ports.Dialler` of this node: `context` carries its certificate."""
+def dialler(context: ssl.SSLContext) -> Dialler:
+    """How this node dials: `context` carries its certificate."""
 
-    async def call(peer: NodeId, address: str, channel: str) -> WebSocketConnection:
+    async def call(peer: NodeId, address: str, channel: str) -> Connection:
         return await dial(peer, address, channel, context)
 
     return call

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from server import identity as files
@@ -203,7 +202,7 @@ def enrol_node(
         _check_same_cluster(data, expected)
     found, authority = inspect_node(host, port, expected)
     cluster_port = int(found["cluster_port"])
-    key = _old_key(data) if known is not None else tls.new_key()
+    key = tls.load_key((data / files.KEY_FILE).read_bytes()) if known is not None else tls.new_key()
     asked = EnrolRequest(
         "node",
         known.id if known is not None else files.new_id(),
@@ -260,12 +259,6 @@ def _keep(data: Path, kind: str, identifier: str, answer: EnrolAnswer, key: ec.E
 
 def _request(key: ec.EllipticCurvePrivateKey) -> str:
     return tls.certificate_request(key).decode()
-
-
-def _old_key(data: Path) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key((data / files.KEY_FILE).read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return key
 
 
 def _compare(expected: str, authority: str, address: str) -> None:

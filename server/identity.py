@@ -13,7 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from server.config import ConfigError
+from server.core.role_requests import Wish
 
 IDENTITY_FILE = "identity.json"
 KEY_FILE = "node.key"
@@ -141,23 +144,20 @@ def _held_by(data: Path) -> str:
     )
 
 
-def save_wish(data: Path, wish: dict[str, Any]) -> None:
-    """Record what a role script asked of a stopped node; the next `serve` carries it out with all its
-    checks."""
-    write_private(data / WISH_FILE, json.dumps(wish).encode())
+def save_wish(data: Path, wish: Wish) -> None:
+    """Record what a role script asked of a stopped node; the next `serve` carries it out with all its checks."""
+    write_private(data / WISH_FILE, msgspec.json.encode(wish))
 
 
-def load_wish(data: Path) -> dict[str, Any] | None:
+def load_wish(data: Path) -> Wish | None:
     """The recorded wish, or None."""
+    path = data / WISH_FILE
     try:
-        wish = json.loads((data / WISH_FILE).read_bytes())
+        return msgspec.json.decode(path.read_bytes(), type=Wish)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{data / WISH_FILE}: cannot be read ({error}); remove it and type the command again"
-        ) from error
-    return dict(wish)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); remove it and type the command again") from error
 
 
 def forget_wish(data: Path) -> None:

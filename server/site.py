@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiohttp import web
@@ -15,6 +18,7 @@ from server import __version__
 from server.clock import Clock
 from server.config import Config
 from server.core.model import NodeRow
+from server.core.role_requests import BecomeMaster, BecomeStandby
 from server.errors import NotMaster, Unavailable
 from server.identity import Identity
 from server.passwords import Passwords
@@ -39,6 +43,10 @@ class OfficeView(Protocol):
     def fleet(self) -> Any:
         """The agents' links, or None."""
 
+    @property
+    def guide(self) -> Any:
+        """Drives planned swaps, or None."""
+
 
 @dataclass
 class Site:
@@ -55,11 +63,12 @@ class Site:
     node: Node | None = None
     office: OfficeView | None = None
     authority_pem: bytes = b""
+    seal_key: bytes = b""
     version: str = __version__
     loop_seen_s: float = 0.0
     ready: bool = False
-    become_standby: Callable[[Any], Awaitable[dict[str, Any]]] | None = None
-    become_master: Callable[[Any], Awaitable[dict[str, Any]]] | None = None
+    become_standby: Callable[[BecomeStandby], Awaitable[dict[str, Any]]] | None = None
+    become_master: Callable[[BecomeMaster], Awaitable[dict[str, Any]]] | None = None
     roster: dict[str, NodeRow] = field(default_factory=dict)
 
     def status(self) -> Status | None:
@@ -95,19 +104,56 @@ class Site:
         host = f"[{row.address}]" if ":" in row.address else row.address
         return f"https://{host}:{row.web_port}"
 
-    async def read(self, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int]:
-        """Run a query on rows that are committed: in office by the store, else on the held copy."""
+    def derive_secret(self, purpose: str, who: str, key: str) -> str:
+        """A secret that only this cluster can make:
+
+        the same for the same request, so that a repetition gets it again.
+
+        256 bits, URL-safe. `key` is the request's Idempotency-Key; nothing of the secret is stored.
+        """
+        message = "\0".join((purpose, who, key)).encode()
+        digest = hmac.digest(self.seal_key, message, "sha256")
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+    def agents_active(self) -> int:
+        """How many agents are connected and obey this node; 0 outside of office."""
+        fleet = self.office.fleet if self.office is not None else None
+        return len(fleet.connected()) if fleet is not None else 0
+
+    def guide(self) -> Any:
+        """The guide of planned swaps; raises `NotMaster` or `Unavailable` outside of office."""
+        self.store()
+        assert self.office is not None
+        return self.office.guide
+
+    def output_path(self, number: int) -> Path | None:
+        """Where the output of a run is kept on this node, or None when this node has no copy."""
+        if self.node is None:
+            return None
+        return self.config.data / "objects" / f"output-{number}"
+
+    def agent_connected(self, agent_id: str) -> bool | None:
+        """Whether an agent is connected and obeys this node; None outside of office."""
+        fleet = self.office.fleet if self.office is not None else None
+        return agent_id in fleet.connected() if fleet is not None else None
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int, bool]:
+        """Run a query: its value, its sequence, and whether that is committed.
+
+        Waits up to a second for the standby's confirmation, then answers with False: show it so, never act on
+        it. On a standby the held copy is read, which only ever holds what is committed.
+        """
         store = self._store()
         if store is not None:
-            return await store.read(query)
-        return await self._read_copy(query)
+            return await store.read_unconfirmed(query)
+        value, sequence = await self._read_copy(query)
+        return value, sequence, True
 
     async def read_now(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a query without waiting for the standby: for sign-in and status alone, which must never
-        wait."""
+        """Run a query without waiting for the standby: for sign-in and status alone, which must never wait."""
         store = self._store()
         if store is not None:
-            return (await store.read_unconfirmed(query))[0]
+            return (await store.read_unconfirmed(query, 0.0))[0]
         return (await self._read_copy(query))[0]
 
     async def _read_copy(self, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int]:
@@ -130,6 +176,9 @@ class Site:
 
 SEQUENCE = web.RequestKey("sequence", int)
 """The sequence that a request saw; what is not set is answered with the commit sequence."""
+
+CONFIRMED = web.RequestKey("confirmed", bool)
+"""False when what a request read was not yet confirmed by the standby."""
 
 IDEMPOTENCY_KEY = web.RequestKey("idempotency_key", str)
 """The key of an unsafe request, made here when the client sent none."""

@@ -76,9 +76,7 @@ class Authority:
     @classmethod
     def load(cls, certificate_pem: bytes, key_pem: bytes) -> Authority:
         """Put together a stored certificate and the unsealed key."""
-        key = serialization.load_pem_private_key(key_pem, None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return cls(x509.load_pem_x509_certificate(certificate_pem), key)
+        return cls(x509.load_pem_x509_certificate(certificate_pem), load_key(key_pem))
 
     def certificate_pem(self) -> bytes:
         """The authority's certificate: what `ca.crt` holds."""
@@ -156,6 +154,13 @@ def new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def load_key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
+    """A private key of `private_pem`."""
+    key = serialization.load_pem_private_key(key_pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
 def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """A private key in the clear, for a file of mode 0600 or for `seal`."""
     return key.private_bytes(
@@ -191,6 +196,14 @@ def normal_fingerprint(text: str) -> str:
             "and so does `understudy status` there"
         )
     return plain
+
+
+def addresses_of(certificate_pem: bytes) -> list[str]:
+    """The IP addresses and names that a leaf carries besides its identity."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    return addresses + names.get_values_for_type(x509.DNSName)
 
 
 def valid_until(certificate_pem: bytes) -> datetime:

@@ -12,10 +12,12 @@ from aiohttp import web
 from server import errors
 from server.errors import UnderstudyError
 from server.problems import problem, problem_response, translate
-from server.site import SEQUENCE, site_of
+from server.site import CONFIRMED, SEQUENCE, site_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SEQUENCE_HEADER = "Understudy-Sequence"
+COMMITTED_HEADER = "Understudy-Committed"
+"""`false` on an answer read from rows that the standby has not confirmed yet."""
 
 SECURE_HEADERS = {
     "Content-Security-Policy": (
@@ -59,6 +61,8 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
             response.headers.setdefault(name, value)
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers[SEQUENCE_HEADER] = str(_sequence(request))
+        if not request.get(CONFIRMED, True):
+            response.headers[COMMITTED_HEADER] = "false"
     return response
 
 

@@ -20,7 +20,7 @@ from aiohttp import web
 from server.actions import outcomes
 from server.core.model import Principal
 from server.errors import Invalid
-from server.site import IDEMPOTENCY_KEY, SEQUENCE, Site, site_of
+from server.site import CONFIRMED, IDEMPOTENCY_KEY, SEQUENCE, Site, site_of
 from server.web.csrf import SAFE_METHODS
 from server.web.session import new_token, principal, require_principal
 
@@ -84,8 +84,8 @@ class Call:
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query on committed rows and remember the sequence for the answer's header."""
-        value, sequence = await self.site.read(query)
-        self.request[SEQUENCE] = sequence
+        value, sequence, confirmed = await self.site.read(query)
+        self.request[SEQUENCE], self.request[CONFIRMED] = sequence, confirmed
         return value
 
     async def write(
@@ -102,7 +102,7 @@ class Call:
         gets the same.
         """
         once = outcomes.once(self.key, self.by, self.request_hash(), status, change, render, self.now_us)
-        (kept_status, kept), sequence = await self.site.store().write(once)
+        (kept_status, kept), sequence = await self.site.store().write(once, self.key)
         self.request[SEQUENCE] = sequence
         value = msgspec.json.decode(kept)
         if secret is not None and isinstance(value, dict):

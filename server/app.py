@@ -1,0 +1,267 @@
+"""The only file that wires.
+
+`serve` opens the parts in order and closes them in reverse; `initialise` founds a cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from replication.core.types import Epoch, Mode, NodeId, State
+from replication.core.witness import Claim, WitnessVerdict
+from replication.node import Node, NodeSettings
+from replication.ports import Connection
+from server import __version__
+from server import identity as files
+from server.certificates import Certificates
+from server.clock import SystemClock
+from server.cluster_port import dialler
+from server.cluster_port import make_app as make_cluster_app
+from server.config import Config
+from server.core.model import NodeRow
+from server.founding import check_empty, found_cluster
+from server.identity import directory_lock, load_identity, save_identity, save_peers
+from server.listeners import bind_local, bind_port, own_address, port_of
+from server.office import Office
+from server.passwords import Passwords, hash_password
+from server.roles import Roles
+from server.site import Site
+from server.web.live import LIVE
+from server.web.routes import make_app
+
+ROSTER_S = 2.0
+SHUTDOWN_S = 1.0
+FOUNDING_S = 30.0
+log = structlog.get_logger()
+
+
+class Server:
+    """One node's process.
+
+    Open with `start`, end with `stop`; between them it may become a member of a cluster.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._web_socket = bind_port(config.host, config.port, "--port")
+        self._cluster_socket = bind_port(config.host, config.cluster_port, "--cluster-port")
+        self._local_socket = bind_local(config.data / files.SOCKET_FILE)
+        config = replace(
+            config,
+            port=port_of(self._web_socket),
+            cluster_port=port_of(self._cluster_socket),
+            address=config.address or own_address(config.host),
+        )
+        self.site = Site(config, SystemClock(), Passwords())
+        self._certificates = Certificates(config.data)
+        self._stack = contextlib.AsyncExitStack()
+        self._roles = Roles(self.site, self.open_member)
+        self.site.become_standby = self._roles.become_standby
+        self.site.become_master = self._roles.become_master
+
+    async def start(self) -> None:
+        """Serve. A directory without identity gets its web port and local socket only, and waits."""
+        config = self.site.config
+        self._run(self._turn())
+        if load_identity(config.data) is None:
+            self._certificates.load_waiting()
+            log.warning("this node has no role yet", then=f"master-to-standby --data {config.data} --master HOST")
+        else:
+            await self.open_member()
+        app = make_app(self.site)
+        runner = await self._runner(app)
+        await web.SockSite(runner, self._local_socket).start()
+        context = None if config.behind_proxy else self._certificates.web
+        await web.SockSite(runner, self._web_socket, ssl_context=context).start()
+        app[LIVE].start()
+        self._stack.push_async_callback(app[LIVE].stop)
+        self._run(self._roles.fulfil_wish())
+        scheme = "http" if config.behind_proxy else "https"
+        log.info("serving", web=f"{scheme}://{config.address}:{config.port}", cluster_port=config.cluster_port)
+
+    async def open_member(self) -> None:
+        """Open the node of this directory's identity, and its cluster port."""
+        site = self.site
+        identity = load_identity(site.config.data)
+        assert identity is not None
+        site.identity = identity
+        site.authority_pem = (site.config.data / files.AUTHORITY_FILE).read_bytes()
+        site.seal_key = (site.config.data / files.SEAL_FILE).read_bytes()
+        self._certificates.load()
+        assert self._certificates.client is not None
+        site.office = office = Office(site.clock, lambda: own_row(site))
+        runner = await self._runner(make_cluster_app(site, no_agents))
+        site.node = await Node.open(
+            site.config.data,
+            node_settings(site),
+            office,
+            NoWitnesses(),
+            dialler(self._certificates.client),
+            log_node,
+        )
+        self._stack.push_async_callback(site.node.close)
+        await web.SockSite(runner, self._cluster_socket, ssl_context=self._certificates.cluster).start()
+        if site.node.status().state is State.INIT:
+            await site.node.join(identity.peers)
+        else:
+            site.node.set_peers(identity.peers)
+        self._run(self._follow_roster())
+        self._run(self._certificates.keep_fresh(site))
+        site.ready = True
+
+    async def stop(self) -> None:
+        """Close everything in reverse; the node says CLOSED while its links still stand."""
+        self.site.ready = False
+        await self._stack.aclose()
+        for listener in (self._web_socket, self._cluster_socket, self._local_socket):
+            listener.close()
+
+    async def _runner(self, app: web.Application) -> web.AppRunner:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        return runner
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something until `stop`."""
+        task = asyncio.create_task(work)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._stack.push_async_callback(end)
+
+    async def _turn(self) -> None:
+        while True:
+            self.site.loop_seen_s = self.site.clock.monotonic()
+            await asyncio.sleep(1.0)
+
+    async def _follow_roster(self) -> None:
+        """Keep replication and `identity.json` at the table of nodes, as far as this node can read it."""
+        site = self.site
+        assert site.node is not None
+        assert site.identity is not None
+        known: dict[str, str] = dict(site.identity.peers)
+        while True:
+            roster = await site.refresh_roster()
+            peers = {row.id: f"{row.address}:{row.cluster_port}" for row in roster.values()}
+            peers.pop(site.identity.id, None)
+            if peers and peers != known:
+                known = peers
+                site.node.set_peers(peers)
+                site.identity = save_peers(site.config.data, site.identity, peers)
+            await asyncio.sleep(ROSTER_S)
+
+
+def own_row(site: Site) -> NodeRow:
+    """This node as the roster has it."""
+    assert site.identity is not None
+    return NodeRow(
+        id=site.identity.id,
+        name=site.identity.name,
+        address=site.config.address,
+        web_port=site.config.port,
+        cluster_port=site.config.cluster_port,
+        enrolled_at_us=site.clock.utc_us(),
+    )
+
+
+def node_settings(site: Site) -> NodeSettings:
+    """Who this node is, as replication wants it."""
+    assert site.identity is not None
+    return NodeSettings(
+        cluster=site.identity.cluster,
+        node=site.identity.id,
+        name=site.identity.name,
+        address=f"{site.config.address}:{site.config.cluster_port}",
+        version=__version__,
+        mode=Mode(site.config.mode),
+    )
+
+
+def log_node(text: str, facts: dict[str, Any]) -> None:
+    """A sentence of replication, with its facts."""
+    log.info(text, **facts)
+
+
+async def no_agents(request: web.Request) -> web.StreamResponse:
+    """The agents' link while nobody accepts it."""
+    raise web.HTTPServiceUnavailable
+
+
+class NoWitnesses:
+    """A cluster without witness agents."""
+
+    async def grant(self, claim: Claim) -> WitnessVerdict:
+        """Nobody was asked."""
+        return WitnessVerdict(0, 0, 0)
+
+    async def record_alone(self, epoch: Epoch, alone: NodeId | None, counter: int) -> bool:
+        """Nobody recorded it."""
+        return False
+
+
+async def dial_nobody(peer: NodeId, address: str, channel: str) -> Connection:
+    """There is no peer while a cluster is founded."""
+    raise ConnectionError("there is no peer yet")
+
+
+async def run(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; the second one ends the process at once."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(1)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    server = Server(config)
+    try:
+        await server.start()
+        await stopping.wait()
+        log.info("stopping")
+    finally:
+        await server.stop()
+    return 0
+
+
+def serve(config: Config) -> int:
+    """`understudy serve`: hold the data directory and serve; the exit code. Raises `ConfigError` (exit 78)."""
+    with directory_lock(config.data, "understudy serve"):
+        return asyncio.run(run(config))
+
+
+def initialise(config: Config, name: str, password: str) -> None:
+    """`understudy init`: a new cluster whose first rows are written by the path of every later start.
+
+    Raises `ConfigError`; then nothing but an unfinished directory is left, which says so.
+    """
+    check_empty(config.data)
+    with directory_lock(config.data, "understudy init"):
+        asyncio.run(_found(config, name, hash_password(password)))
+
+
+async def _found(config: Config, name: str, password_phc: str) -> None:
+    identity, first_rows = found_cluster(config.data, name, password_phc)
+    address = config.address or own_address(config.host)
+    site = Site(replace(config, address=address), SystemClock(), Passwords(), identity)
+    office = Office(site.clock, lambda: own_row(site), first_rows)
+    node = await Node.open(config.data, node_settings(site), office, NoWitnesses(), dial_nobody, log_node)
+    try:
+        async with asyncio.timeout(FOUNDING_S):
+            await node.found()
+    finally:
+        await node.close()
+    save_identity(config.data, identity)

@@ -1,0 +1,63 @@
+"""What exists only while this node is master: migrations, the scheduler, the fleet and the swap guide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from replication.ports import Opening
+from server.actions import audit, gates, nodes
+from server.actions.change import Change, Transaction
+from server.clock import Clock
+from server.core.model import SYSTEM, NodeRow, Principal
+from server.core.role_requests import PromotionNote
+from server.storage import migrate
+
+if TYPE_CHECKING:
+    from replication.store import Store
+
+log = structlog.get_logger()
+
+
+class Office:
+    """The application that replication opens and closes (`replication.ports.Application`).
+
+    `own` gives this node's row of the roster; `founding` writes the first rows of a new cluster and is None
+    otherwise.
+    """
+
+    def __init__(self, clock: Clock, own: Callable[[], NodeRow], founding: Change[None] | None = None) -> None:
+        self._clock = clock
+        self._own = own
+        self._founding = founding
+        self.store: Store | None = None
+        self.fleet: Any = None
+        self.guide: Any = None
+
+    async def opened(self, store: Store, opening: Opening) -> None:
+        """Migrate, write what the opening asks for in the same change, then start the loops."""
+        (before, after), _ = await store.write(lambda transaction: self._first_change(transaction, opening))
+        log.info("office opened", epoch=str(opening.epoch), how=opening.kind, schema_before=before, schema=after)
+        self.store = store
+
+    async def closing(self) -> None:
+        """Stop every loop and forget the store."""
+        self.store = None
+        log.info("office closed")
+
+    def _first_change(self, transaction: Transaction, opening: Opening) -> tuple[int, int]:
+        versions = migrate.migrate(transaction.connection)
+        now_us = self._clock.utc_us()
+        if opening.kind == "init" and self._founding is not None:
+            self._founding(transaction)
+        nodes.put(self._own(), SYSTEM, now_us)(transaction)
+        if opening.kind == "promotion":
+            note = PromotionNote.decode(opening.note)
+            by = Principal(note.by, "administrator")
+            if note.hold:
+                gates.stop_scheduler(by, now_us, "standby-to-master --hold")(transaction)
+                gates.lock_all(by, now_us, "standby-to-master --hold")(transaction)
+                audit.note("node.promote", self._own().name, by, now_us, note.encode().decode())(transaction)
+        return versions

@@ -1,0 +1,133 @@
+"""What the two role scripts ask of a running node, and the wish that they left for one that was stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from replication.core.types import IN_OFFICE, Refused, State
+from server import identity as files
+from server.core.role_requests import BecomeMaster, BecomeStandby, PromotionNote, Wish
+from server.enrolment import EnrolmentError, Joiner, enrol_node
+from server.errors import Conflict, Forbidden, Invalid, Unauthenticated, Unavailable, UnderstudyError
+from server.site import Site
+
+OFFICE_WAIT_S = 30.0
+FOLLOWING = frozenset({State.COPYING, State.SYNCING, State.IN_SYNC})
+log = structlog.get_logger()
+
+
+class Roles:
+    """`open_member` opens the node once the directory has an identity."""
+
+    def __init__(self, site: Site, open_member: Callable[[], Awaitable[None]]) -> None:
+        self._site = site
+        self._open_member = open_member
+        self._turn = asyncio.Lock()
+
+    async def become_standby(self, asked: BecomeStandby) -> dict[str, Any]:
+        """Follow the master at `asked.master:asked.port`; enrols with its password where the certificate does
+        not do.
+
+        Raises `Conflict` on a node in office, and the errors of the enrolment; then nothing changed.
+        """
+        async with self._turn:
+            status = self._site.status()
+            if status is not None and status.state in IN_OFFICE:
+                raise Conflict(
+                    "This node is master. To exchange the roles type `understudy swap`; to give its office away for "
+                    "good, stop it and type `standby-to-master` on the other node first."
+                )
+            if status is not None and status.state in FOLLOWING and any(peer.connected for peer in status.peers):
+                return {"already": True, "text": "This node is a standby and streams from its master already."}
+            identity = await asyncio.to_thread(self._enrol, asked)
+            if self._site.node is None:
+                await self._open_member()
+            else:
+                self._site.identity = identity
+                await self._site.node.join(identity.peers)
+            return {"already": False, "text": f"Enrolled as {identity.name}. The copy begins."}
+
+    def _enrol(self, asked: BecomeStandby) -> files.Identity:
+        config = self._site.config
+        known = files.load_identity(config.data)
+        joiner = Joiner(
+            known.name if known is not None else asked.name or default_name(),
+            config.address,
+            config.port,
+            config.cluster_port,
+        )
+        try:
+            return enrol_node(
+                config.data, asked.master, asked.port, asked.fingerprint, asked.user, asked.password, joiner
+            )
+        except EnrolmentError as error:
+            raise as_answer(error) from error
+
+    async def become_master(self, asked: BecomeMaster) -> dict[str, Any]:
+        """Take office without the master's help.
+
+        Raises `Refused` with what to type next; then nothing changed.
+        """
+        async with self._turn:
+            node, status = self._site.node, self._site.status()
+            if node is None or status is None:
+                raise Unavailable("This node holds no copy. Make it a standby first: master-to-standby.")
+            if status.state in IN_OFFICE:
+                return {"already": True, "text": "This node is master already."}
+            note = PromotionNote("local", asked.hold, asked.allow_data_loss)
+            text = await node.promote(asked.allow_data_loss, asked.yes, note.encode())
+            async with asyncio.timeout(OFFICE_WAIT_S):
+                while not self._site.in_office:
+                    await node.wait_status()
+            return {"already": False, "text": text}
+
+    async def fulfil_wish(self) -> None:
+        """Carry out what a role script recorded while this node was stopped; a refusal is logged and forgets
+        it.
+        """
+        wish = files.load_wish(self._site.config.data)
+        if wish is None:
+            return
+        try:
+            text = await self._fulfil(wish)
+            log.info("carried out what was asked while this node was stopped", text=text)
+        except (Refused, UnderstudyError, TimeoutError) as error:
+            log.error("refused what was asked while this node was stopped; nothing changed", why=str(error))
+        files.forget_wish(self._site.config.data)
+
+    async def _fulfil(self, wish: Wish) -> str:
+        node, identity = self._site.node, self._site.identity
+        if node is None or identity is None:
+            return "there is no node to do it"
+        if wish.master is not None:
+            return str((await self.become_master(wish.master))["text"])
+        await node.join(identity.peers)
+        return "it follows the master"
+
+
+def default_name() -> str:
+    """What a node is called when nobody says: the machine's short name."""
+    return socket.gethostname().partition(".")[0] or "node"
+
+
+def as_answer(error: EnrolmentError) -> UnderstudyError:
+    """An error of the enrolment as the API's: the script shows its text and exits by its code."""
+    kinds: dict[str, type[UnderstudyError]] = {
+        "unauthenticated": Unauthenticated,
+        "forbidden": Forbidden,
+        "unreachable": Unreachable,
+        "not_master": Conflict,
+    }
+    return kinds.get(error.code, Invalid)(str(error))
+
+
+class Unreachable(UnderstudyError):
+    """The master does not answer."""
+
+    code = "unreachable"
+    status = 502

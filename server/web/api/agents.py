@@ -1,0 +1,173 @@
+"""Agents: the list, invitations, what may be done to one, and the witnesses. The standby is not among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from server.actions import agents
+from server.actions.change import require
+from server.core.model import HOUR_US, Agent, JoinToken
+from server.enrolment import JoinTokenText
+from server.errors import Conflict
+from server.storage import agents as rows
+from server.storage import gates, settings
+from server.tls import fingerprint, secret_hash
+from server.web.api.endpoint import Answer, Call, Endpoint
+
+
+class AgentLine(msgspec.Struct, frozen=True):
+    """An agent with what is known of it now. `connected` is None outside of office."""
+
+    id: str
+    name: str
+    connected: bool | None
+    state: str
+    queue: str
+    witness: bool
+    version: str
+    enrolled_at_us: int
+    quarantine_reason: str
+
+
+class Invite(msgspec.Struct, frozen=True):
+    """The name that the agent will have."""
+
+    name: str
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why, for the audit history."""
+
+    reason: str = ""
+
+
+class Witnesses(msgspec.Struct, frozen=True):
+    """The names of the witness agents: none, one or three."""
+
+    agents: list[str]
+
+
+async def list_agents(call: Call) -> list[AgentLine]:
+    """Agents by name, above `after`."""
+    after, match, limit = call.query("after"), call.query("match"), call.limit()
+
+    def query(connection: Any) -> list[AgentLine]:
+        revision = settings.gate_revision(connection)
+        locked = {gate.agent_id for gate in gates.every(connection) if gate.kind == "queue_locked"}
+        return [_line(call, agent, locked, revision) for agent in rows.page(connection, after, limit, match)]
+
+    return await call.read(query)
+
+
+async def show_agent(call: Call) -> AgentLine:
+    """One agent."""
+    name = call.path("name")
+
+    def query(connection: Any) -> AgentLine:
+        agent = agents.find(connection, name)
+        locked = {gate.agent_id for gate in gates.for_agent(connection, agent.id) if gate.kind == "queue_locked"}
+        return _line(call, agent, locked, settings.gate_revision(connection))
+
+    return await call.read(query)
+
+
+def _line(call: Call, agent: Agent, locked: set[str], revision: int) -> AgentLine:
+    connected = call.site.agent_connected(agent.id)
+    state = "quarantined" if agent.quarantined_at_us is not None else "active" if connected else "unreachable"
+    wanted = "" in locked or agent.id in locked
+    acknowledged = agent.gates_acknowledged >= revision
+    queue = ("locked" if wanted else "open") if acknowledged else "not acknowledged"
+    return AgentLine(
+        id=agent.id,
+        name=agent.name,
+        connected=connected,
+        state=state if connected is not None else "unknown",
+        queue=queue,
+        witness=agent.witness,
+        version=agent.version,
+        enrolled_at_us=agent.enrolled_at_us,
+        quarantine_reason=agent.quarantine_reason,
+    )
+
+
+async def invite(call: Call) -> Answer:
+    """Make a join token for one agent; it is in this answer and nowhere else."""
+    row, token = await new_join_token(call, call.body.name)
+    change = agents.invite(row, call.by, call.now_us)
+    return await call.write(change, _invited, 201, secret={"token": token})
+
+
+async def replace(call: Call) -> Answer:
+    """Give an agent's name to a new machine; answers its join token."""
+    name = call.path("name")
+    row, token = await new_join_token(call, name)
+    change = agents.replace(name, row, call.by, call.now_us, call.body.reason)
+    return await call.write(change, _invited, 201, secret={"token": token})
+
+
+async def new_join_token(call: Call, name: str) -> tuple[JoinToken, str]:
+    """The row and the text of a join token for `name`; the same ones again for the same Idempotency-Key."""
+    site = call.site
+    hours = int(await call.read(lambda connection: settings.get(connection, "join_token_hours", "24")))
+    secret = site.derive_secret("join", call.by.name, call.key)
+    token_id = secret_hash(f"join id {secret}")[:16]
+    expires_at_us = call.now_us + hours * HOUR_US
+    row = JoinToken(
+        id=token_id,
+        secret_hash=secret_hash(secret),
+        name=name,
+        created_by=call.by.name,
+        created_at_us=call.now_us,
+        expires_at_us=expires_at_us,
+    )
+    roster = await site.refresh_roster()
+    addresses = [f"{node.address}:{node.cluster_port}" for node in roster.values()]
+    mark = fingerprint(site.authority_pem)
+    return row, JoinTokenText(addresses, mark, f"{token_id}.{secret}", expires_at_us // 1_000_000).encode()
+
+
+def _invited(token: JoinToken) -> dict[str, Any]:
+    return {"name": token.name, "expires_at_us": token.expires_at_us}
+
+
+async def remove(call: Call) -> Answer:
+    """Remove an agent."""
+    name = call.path("name")
+    change = agents.remove(name, call.by, call.now_us, call.query("reason"))
+    return await call.write(change, lambda _: {"name": name, "removed": True})
+
+
+async def accept_restored(call: Call) -> Answer:
+    """End the quarantine of an agent that was restored from a snapshot."""
+    name = call.path("name")
+    change = agents.accept_restored(name, call.by, call.now_us, call.body.reason)
+    return await call.write(change, lambda _: {"name": name, "accepted": True})
+
+
+async def list_witnesses(call: Call) -> list[str]:
+    """The names of the witness agents."""
+    return await call.read(lambda connection: [agent.name for agent in rows.witnesses(connection)])
+
+
+async def set_witnesses(call: Call) -> Answer:
+    """Choose the witness agents; only while the standby is in sync, or before there is one."""
+    require(call.by, "agents.manage")
+    status = call.site.status()
+    if status is not None and status.peers and not status.in_sync:
+        raise Conflict("The standby is not in sync, so witnesses cannot change now. Try again when it is.")
+    change = agents.set_witness(call.body.agents, call.by, call.now_us)
+    return await call.write(change, lambda chosen: [agent.name for agent in chosen])
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/api/v1/agents", list_agents, "Agents", answer=list[AgentLine], query=("after", "limit", "match")),
+    Endpoint("POST", "/api/v1/agents", invite, "Invite an agent: a join token", body=Invite, status=201),
+    Endpoint("GET", "/api/v1/agents/{name}", show_agent, "One agent", answer=AgentLine),
+    Endpoint("DELETE", "/api/v1/agents/{name}", remove, "Remove an agent", query=("reason",)),
+    Endpoint("POST", "/api/v1/agents/{name}/replace", replace, "Replace a machine", body=Reason, status=201),
+    Endpoint("POST", "/api/v1/agents/{name}/accept-restored", accept_restored, "End a quarantine", body=Reason),
+    Endpoint("GET", "/api/v1/witnesses", list_witnesses, "Witness agents", answer=list[str]),
+    Endpoint("PUT", "/api/v1/witnesses", set_witnesses, "Choose witness agents", body=Witnesses),
+)

@@ -1,0 +1,147 @@
+"""Jobs with their schedules, and the import of crontabs."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from server.actions import jobs
+from server.actions.jobs import Imported, JobSpec, When
+from server.core.model import Job
+from server.storage import agents, schedules
+from server.storage import jobs as rows
+from server.storage.jobs import JobLine
+from server.web.api.endpoint import Answer, Call, Endpoint
+
+
+class JobView(msgspec.Struct, frozen=True):
+    """A job as it is: what people said about it, and what the program knows."""
+
+    id: int
+    spec: JobSpec
+    held: bool
+    version: int
+    created_at_us: int
+    updated_at_us: int
+
+
+class JobUpdate(msgspec.Struct, frozen=True):
+    """New properties of a job; with `version` it is refused when somebody else changed the job meanwhile."""
+
+    spec: JobSpec
+    version: int | None = None
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Whether a job is held, and why."""
+
+    held: bool
+    reason: str = ""
+
+
+class CrontabImport(msgspec.Struct, frozen=True):
+    """A crontab's text. `system` when its lines have a user field, as /etc/crontab has."""
+
+    text: str
+    agent: str
+    zone: str = "UTC"
+    system: bool = False
+    prefix: str = "cron"
+
+
+async def list_jobs(call: Call) -> list[JobLine]:
+    """Jobs by name, above `after`; `match` is a part of the name."""
+    after, match, limit = call.query("after"), call.query("match"), call.limit()
+    return await call.read(lambda connection: rows.lines(connection, after, limit, match))
+
+
+async def show_job(call: Call) -> JobView:
+    """One job."""
+    name = call.path("name")
+    return await call.read(lambda connection: _view(connection, jobs.find(connection, name)))
+
+
+async def create_job(call: Call) -> Answer:
+    """Add a job."""
+    return await call.write(jobs.create(call.body, call.by, call.now_us), _made, 201)
+
+
+async def update_job(call: Call) -> Answer:
+    """Give a job other properties."""
+    change = jobs.update(call.path("name"), call.body.spec, call.by, call.now_us, call.body.version)
+    return await call.write(change, _made)
+
+
+async def delete_job(call: Call) -> Answer:
+    """Delete a job; its runs stay."""
+    name = call.path("name")
+    change = jobs.delete(name, call.by, call.now_us, call.query("reason"))
+    return await call.write(change, lambda _: {"name": name, "deleted": True})
+
+
+async def hold_job(call: Call) -> Answer:
+    """Hold or release a job."""
+    name, body = call.path("name"), call.body
+    make = jobs.hold if body.held else jobs.release
+    change = make(name, call.by, call.now_us, body.reason)
+    return await call.write(change, lambda changed: {"name": name, "held": body.held, "changed": changed})
+
+
+async def import_crontab(call: Call) -> Answer:
+    """Make jobs of a crontab; answers a report, line by line."""
+    body = call.body
+    change = jobs.import_crontab(body.text, body.agent, body.zone, body.system, call.by, call.now_us, body.prefix)
+    return await call.write(change)
+
+
+async def list_schedules(call: Call) -> Any:
+    """Schedules of all jobs, by id."""
+    after, limit = call.query_number("after", 0, 0, 2**53), call.limit()
+    return await call.read(lambda connection: schedules.page(connection, after, limit))
+
+
+def _made(job: Job) -> dict[str, Any]:
+    return {"id": job.id, "name": job.name, "version": job.version}
+
+
+def _view(connection: sqlite3.Connection, job: Job) -> JobView:
+    agent = agents.get(connection, job.agent_id)
+    spec = JobSpec(
+        name=job.name,
+        command=job.command,
+        agent=agent.name if agent is not None else job.agent_id,
+        schedules=[When(schedule.cron, schedule.zone) for schedule in schedules.of_job(connection, job.id)],
+        environment=job.environment,
+        working_directory=job.working_directory,
+        run_as=job.run_as,
+        timeout_s=job.timeout_s,
+        output_bytes_max=job.output_bytes_max,
+        misfire_policy=job.misfire_policy,
+        misfire_grace_s=job.misfire_grace_s,
+        may_run_twice=job.may_run_twice,
+        skip_if_running=job.skip_if_running,
+        description=job.description,
+        standard_input=job.standard_input,
+    )
+    return JobView(job.id, spec, job.held, job.version, job.created_at_us, job.updated_at_us)
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/api/v1/jobs", list_jobs, "Jobs by name", answer=list[JobLine], query=("after", "limit", "match")),
+    Endpoint("POST", "/api/v1/jobs", create_job, "Add a job", body=JobSpec, status=201),
+    Endpoint("GET", "/api/v1/jobs/{name}", show_job, "One job", answer=JobView),
+    Endpoint("PUT", "/api/v1/jobs/{name}", update_job, "Change a job", body=JobUpdate),
+    Endpoint("DELETE", "/api/v1/jobs/{name}", delete_job, "Delete a job", query=("reason",)),
+    Endpoint("PUT", "/api/v1/jobs/{name}/hold", hold_job, "Hold or release a job", body=Hold),
+    Endpoint("GET", "/api/v1/schedules", list_schedules, "All schedules", query=("after", "limit")),
+    Endpoint(
+        "POST",
+        "/api/v1/import/crontab",
+        import_crontab,
+        "Make jobs of a crontab",
+        body=CrontabImport,
+        answer=list[Imported],
+    ),
+)

@@ -1,0 +1,137 @@
+"""This node: its properties, its authority, what the role scripts ask, go-alone, forks, nodes and outcomes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from server.actions.change import require
+from server.core.model import NodeRow, Outcome
+from server.core.role_requests import BecomeMaster, BecomeStandby
+from server.errors import Forbidden, NotFound, Unavailable
+from server.storage import nodes, outcomes
+from server.tls import fingerprint, valid_until
+from server.web.api.endpoint import Call, Endpoint
+from server.web.api.status import public_status
+
+
+async def show_authority(call: Call) -> dict[str, Any]:
+    """The authority's certificate and where the cluster port is:
+
+    for joiners, who compare the fingerprint first.
+    """
+    site = call.site
+    if site.identity is None:
+        raise Unavailable("This node is not a member of a cluster yet.")
+    return {
+        "certificate": site.authority_pem.decode(),
+        "fingerprint": fingerprint(site.authority_pem),
+        "cluster": site.identity.cluster,
+        "cluster_port": site.config.cluster_port,
+        "version": site.version,
+    }
+
+
+async def show_properties(call: Call) -> dict[str, Any]:
+    """SKY-7:
+
+    network address, ports, node and cluster id, epoch, fingerprint, in the words that the script asks for.
+    """
+    site, status = call.site, call.site.status()
+    if site.identity is None:
+        return public_status(site, status)
+    certificate = (site.config.data / "node.crt").read_bytes()
+    return {
+        "address": site.config.address,
+        "port": site.config.port,
+        "cluster_port": site.config.cluster_port,
+        "node": site.identity.id,
+        "name": site.identity.name,
+        "cluster": site.identity.cluster,
+        "epoch": str(status.epoch) if status is not None else "",
+        "fingerprint": fingerprint(site.authority_pem),
+        "certificate_valid_until": valid_until(certificate).isoformat(),
+        "version": site.version,
+        "data": str(site.config.data),
+    }
+
+
+async def become_standby(call: Call) -> dict[str, Any]:
+    """`master-to-standby` on a running node. By the local socket alone: it gives this node to another master."""
+    _require_local(call)
+    assert call.site.become_standby is not None
+    return await call.site.become_standby(call.body)
+
+
+async def become_master(call: Call) -> dict[str, Any]:
+    """`standby-to-master` on a running node. By the local socket alone."""
+    _require_local(call)
+    assert call.site.become_master is not None
+    return await call.site.become_master(call.body)
+
+
+async def go_alone(call: Call) -> dict[str, Any]:
+    """The operator's leave for this node to write without its standby. Never waits for the standby."""
+    require(call.by, "nodes.manage")
+    if call.site.node is None:
+        raise Unavailable("This node has no role yet.")
+    text = await call.site.node.go_alone(call.by.name.encode())
+    return {"text": text} | public_status(call.site, call.site.status())
+
+
+async def list_forks(call: Call) -> list[dict[str, Any]]:
+    """The forks kept on this node: what an old master had that the new one never did."""
+    require(call.by, "audit.read")
+    return list_fork_folders(call)
+
+
+def list_fork_folders(call: Call) -> list[dict[str, Any]]:
+    """One entry for each folder in `forks/`, with its own description where there is one."""
+    found = []
+    folder = call.site.config.data / "forks"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        entry: dict[str, Any] = {"name": path.name, "bytes": size, "path": str(path)}
+        description = next(iter(sorted(path.glob("*.json"))), None)
+        if description is not None:
+            entry["description"] = json.loads(description.read_bytes())
+        found.append(entry)
+    return found
+
+
+async def list_nodes(call: Call) -> list[NodeRow]:
+    """The nodes of this cluster."""
+    return await call.read(lambda connection: nodes.page(connection))
+
+
+async def show_outcome(call: Call) -> dict[str, Any]:
+    """What became of the request with this Idempotency-Key."""
+    key = call.path("key")
+    found: Outcome | None = await call.read(lambda connection: outcomes.get(connection, key))
+    if found is None or (found.principal != call.by.name and call.by.role != "administrator"):
+        raise NotFound(f"No answer is kept for the key {key}: the request was never done, or it is older than 7 days.")
+    return {
+        "key": found.key,
+        "status": found.status,
+        "answer": msgspec.json.decode(found.answer),
+        "recorded_at_us": found.recorded_at_us,
+    }
+
+
+def _require_local(call: Call) -> None:
+    if call.by.name != "local":
+        raise Forbidden("Roles are given on the node itself: run the script there, it uses the local socket.")
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/api/v1/ca", show_authority, "The cluster's authority", public=True),
+    Endpoint("GET", "/api/v1/properties", show_properties, "Server Properties"),
+    Endpoint("GET", "/api/v1/nodes", list_nodes, "Nodes of the cluster", answer=list[NodeRow]),
+    Endpoint("POST", "/api/v1/node/standby", become_standby, "Make this node a standby", body=BecomeStandby),
+    Endpoint("POST", "/api/v1/node/master", become_master, "Make this node master", body=BecomeMaster),
+    Endpoint("POST", "/api/v1/go-alone", go_alone, "Let the master write without a standby"),
+    Endpoint("GET", "/api/v1/forks", list_forks, "Forks kept on this node"),
+    Endpoint("GET", "/api/v1/outcomes/{key}", show_outcome, "What became of a request"),
+)

@@ -1,0 +1,291 @@
+"""Sign in and out, users, sessions and API tokens. Secrets are shown once and never stored."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+from aiohttp import web
+
+from server.actions import sessions, users
+from server.actions.change import require
+from server.admission import check_password
+from server.core.model import DAY_US, Principal, User
+from server.errors import Forbidden, Invalid, NotFound
+from server.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN
+from server.site import SEQUENCE, Site
+from server.storage import api_tokens
+from server.storage import sessions as session_rows
+from server.storage import users as user_rows
+from server.tls import secret_hash
+from server.web.api.endpoint import Answer, Call, Endpoint, respond
+from server.web.session import SESSION_HASH, TOKEN_PREFIX, drop_cookie, new_token, remote_address, set_cookie
+
+
+class Login(msgspec.Struct, frozen=True):
+    """Name and password."""
+
+    user: str
+    password: str
+
+
+class NewUser(msgspec.Struct, frozen=True):
+    """A user to add."""
+
+    name: str
+    password: str
+    role: str = "user"
+
+
+class UserChange(msgspec.Struct, frozen=True):
+    """What is to change of a user; None stays. `old_password` is needed for one's own password."""
+
+    role: str | None = None
+    password: str | None = None
+    old_password: str | None = None
+    disabled: bool | None = None
+
+
+class UserLine(msgspec.Struct, frozen=True):
+    """A user, without the password."""
+
+    name: str
+    role: str
+    created_at_us: int
+    disabled_at_us: int | None
+
+
+class SessionLine(msgspec.Struct, frozen=True):
+    """Somebody who is signed in. `id` is the start of the token's hash; `own` marks the asker's."""
+
+    id: str
+    user: str
+    role: str
+    created_at_us: int
+    expires_at_us: int
+    address: str
+    user_agent: str
+    own: bool
+
+
+class NewToken(msgspec.Struct, frozen=True):
+    """An API token to make. Without `user` it is one's own; `days` None never expires."""
+
+    name: str
+    user: str = ""
+    days: int | None = 365
+
+
+class TokenLine(msgspec.Struct, frozen=True):
+    """An API token, without its secret."""
+
+    id: int
+    user: str
+    name: str
+    created_at_us: int
+    expires_at_us: int | None
+    revoked_at_us: int | None
+
+
+async def sign_in(site: Site, request: web.Request, name: str, password: str) -> tuple[str, Principal, int]:
+    """Check the password and write the session; (token for the cookie, who, sequence).
+
+    It waits for this node alone.
+
+    Raises `Unauthenticated` a second late, `Conflict` for a non-administrator during a swap, `NotMaster` on a
+    standby.
+    """
+    store = site.store()
+    address = remote_address(request)
+    by = await check_password(site, name, password, address)
+    stored = await site.read_now(lambda connection: user_rows.by_name(connection, name))
+    token, agent = new_token(), request.headers.get("User-Agent", "")
+    phc = stored.password if stored is not None else ""
+    change = sessions.create(name, phc, secret_hash(token), by, site.clock.utc_us(), agent)
+    _, sequence = await store.write_ungated(change)
+    return token, by, sequence
+
+
+async def sign_out(site: Site, request: web.Request, by: Principal) -> None:
+    """End the session of this request, if it has one. It waits for this node alone."""
+    hashed = request.get(SESSION_HASH)
+    if hashed is not None:
+        _, sequence = await site.store().write_ungated(sessions.end(hashed, by, site.clock.utc_us()))
+        request[SEQUENCE] = sequence
+
+
+async def login(call: Call) -> web.StreamResponse:
+    """Sign a browser in: the answer sets the cookie."""
+    token, by, sequence = await sign_in(call.site, call.request, call.body.user, call.body.password)
+    call.request[SEQUENCE] = sequence
+    response = respond({"user": by.name, "role": by.role}, 200)
+    set_cookie(response, token)
+    return response
+
+
+async def logout(call: Call) -> web.StreamResponse:
+    """Sign this browser out."""
+    await sign_out(call.site, call.request, call.by)
+    response = respond({"signed_out": True}, 200)
+    drop_cookie(response)
+    return response
+
+
+def check_new_password(password: str) -> None:
+    """Raise `Invalid` for a password that is too short or too long."""
+    if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
+        raise Invalid(f"A password has {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters.", field="password")
+
+
+async def list_users(call: Call) -> list[UserLine]:
+    """All users."""
+    require(call.by, "users.manage")
+    found = await call.read(lambda rows: user_rows.page(rows, call.query("after"), call.limit()))
+    return [_user_line(user) for user in found]
+
+
+def _user_line(user: User) -> UserLine:
+    return UserLine(user.name, user.role, user.created_at_us, user.disabled_at_us)
+
+
+async def create_user(call: Call) -> Answer:
+    """Add a user."""
+    require(call.by, "users.manage")
+    check_new_password(call.body.password)
+    phc = await call.site.passwords.hash(call.body.password)
+    change = users.create(call.body.name, phc, call.body.role, call.by, call.now_us)
+    return await call.write(change, lambda _: {"name": call.body.name, "role": call.body.role}, 201)
+
+
+async def update_user(call: Call) -> Answer:
+    """Change role, password or whether the account is open; one thing at a time."""
+    name, body = call.path("name"), call.body
+    wanted = [value for value in (body.role, body.password, body.disabled) if value is not None]
+    if len(wanted) != 1:
+        raise Invalid("Give one of role, password or disabled.")
+    answer = {"name": name, "changed": True}
+    if body.role is not None:
+        return await call.write(users.update_role(name, body.role, call.by, call.now_us), lambda _: answer)
+    if body.disabled is not None:
+        make = users.disable if body.disabled else users.enable
+        return await call.write(make(name, call.by, call.now_us), lambda _: answer)
+    return await change_password(call, name)
+
+
+async def change_password(call: Call, name: str) -> Answer:
+    """Set a password; one's own needs the old one. Ends the user's other sessions."""
+    body = call.body
+    check_new_password(body.password)
+    if name == call.by.name:
+        await check_password(call.site, name, body.old_password or "", call.by.address)
+    phc = await call.site.passwords.hash(body.password)
+    keep = call.request.get(SESSION_HASH, "")
+    change = users.change_password(name, phc, call.by, call.now_us, keep)
+    return await call.write(change, lambda ended: {"name": name, "changed": True, "sessions_ended": ended})
+
+
+async def list_sessions(call: Call) -> list[SessionLine]:
+    """Who is signed in: everybody for administrators, else one's own."""
+    everybody = call.by.role == "administrator"
+    found = await call.read(lambda rows: session_rows.page(rows, call.now_us, call.query("after"), call.limit()))
+    own = call.request.get(SESSION_HASH, "")
+    return [
+        SessionLine(
+            id=row.token_hash[:16],
+            user=row.name,
+            role=row.role,
+            created_at_us=row.created_at_us,
+            expires_at_us=row.expires_at_us,
+            address=row.address,
+            user_agent=row.user_agent,
+            own=row.token_hash == own,
+        )
+        for row in found
+        if everybody or row.name == call.by.name
+    ]
+
+
+async def end_session(call: Call) -> Answer:
+    """Sign one browser out, by the id of the list."""
+    start = call.path("id")
+    found = await call.read(lambda rows: _session_by_start(rows, start, call.now_us))
+    if found is None:
+        raise NotFound(f"There is no session {start}. GET /api/v1/sessions lists those that are signed in.")
+    return await call.write(sessions.end(found, call.by, call.now_us), lambda ended: {"ended": ended})
+
+
+def _session_by_start(connection: sqlite3.Connection, start: str, now_us: int) -> str | None:
+    found = [row.token_hash for row in session_rows.page(connection, now_us, start, 2)]
+    return found[0] if found and len(start) == 16 and found[0].startswith(start) else None
+
+
+async def end_all_sessions(call: Call) -> Answer:
+    """Sign everybody out but the asker."""
+    keep = call.request.get(SESSION_HASH, "")
+    change = sessions.end_all(call.by, call.now_us, keep, call.query("reason"))
+    return await call.write(change, lambda ended: {"ended": ended})
+
+
+async def list_tokens(call: Call) -> list[TokenLine]:
+    """API tokens: everybody's for administrators, else one's own."""
+    everybody = call.by.role == "administrator"
+    after, limit = call.query_number("after", 0, 0, 2**53), call.limit()
+    found = await call.read(lambda rows: _token_lines(rows, after, limit))
+    return [line for line in found if everybody or line.user == call.by.name]
+
+
+def _token_lines(connection: sqlite3.Connection, after: int, limit: int) -> list[TokenLine]:
+    names = {}
+    lines = []
+    for token in api_tokens.page(connection, None, after, limit):
+        if token.user_id not in names:
+            owner = user_rows.get(connection, token.user_id)
+            names[token.user_id] = owner.name if owner is not None else ""
+        lines.append(
+            TokenLine(
+                token.id,
+                names[token.user_id],
+                token.name,
+                token.created_at_us,
+                token.expires_at_us,
+                token.revoked_at_us,
+            )
+        )
+    return lines
+
+
+async def create_token(call: Call) -> Answer:
+    """Make an API token; its secret is in this answer and nowhere else."""
+    body = call.body
+    user = body.user or call.by.name
+    if user == "local":
+        raise Forbidden("The local socket has no tokens of its own. Name a user.")
+    secret = TOKEN_PREFIX + call.site.derive_secret("token", call.by.name, call.key)
+    expires = call.now_us + body.days * DAY_US if body.days is not None else None
+    change = users.create_token(user, body.name, secret_hash(secret), expires, call.by, call.now_us)
+    return await call.write(
+        change, lambda number: {"id": number, "user": user, "name": body.name}, 201, secret={"token": secret}
+    )
+
+
+async def revoke_token(call: Call) -> Answer:
+    """Revoke an API token."""
+    number = call.number("id")
+    return await call.write(users.revoke_token(number, call.by, call.now_us), lambda _: {"id": number, "revoked": True})
+
+
+ENDPOINTS = (
+    Endpoint("POST", "/api/v1/login", login, "Sign in", body=Login, public=True),
+    Endpoint("POST", "/api/v1/logout", logout, "Sign out"),
+    Endpoint("GET", "/api/v1/users", list_users, "All users", answer=list[UserLine], query=("after", "limit")),
+    Endpoint("POST", "/api/v1/users", create_user, "Add a user", body=NewUser, status=201),
+    Endpoint("PUT", "/api/v1/users/{name}", update_user, "Change a user", body=UserChange),
+    Endpoint(
+        "GET", "/api/v1/sessions", list_sessions, "Who is signed in", answer=list[SessionLine], query=("after", "limit")
+    ),
+    Endpoint("DELETE", "/api/v1/sessions", end_all_sessions, "Sign everybody else out", query=("reason",)),
+    Endpoint("DELETE", "/api/v1/sessions/{id}", end_session, "Sign one browser out"),
+    Endpoint("GET", "/api/v1/tokens", list_tokens, "API tokens", answer=list[TokenLine], query=("after", "limit")),
+    Endpoint("POST", "/api/v1/tokens", create_token, "Make an API token", body=NewToken, status=201),
+    Endpoint("DELETE", "/api/v1/tokens/{id}", revoke_token, "Revoke an API token"),
+)

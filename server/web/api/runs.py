@@ -1,0 +1,172 @@
+"""Runs: start one, look at them, read the output, cancel, kill, repeat; and the missed ones."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from server.actions import jobs, missed, runs
+from server.actions.change import require
+from server.actions.missed import Resolved
+from server.core.model import Run
+from server.errors import NotFound
+from server.storage import missed as missed_rows
+from server.storage import runs as rows
+from server.storage.missed import MissedLine
+from server.storage.runs import RunLine
+from server.web.api.endpoint import Answer, Call, Endpoint
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A run that was submitted. `run` is its number; `reason` says why it waits."""
+
+    run: int
+    key: str
+    state: str
+    reason: str
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why, for the audit history."""
+
+    reason: str = ""
+
+
+class Again(msgspec.Struct, frozen=True):
+    """`although_unknown`: the person knows that the machine of an unknown run is dead."""
+
+    although_unknown: bool = False
+    reason: str = ""
+
+
+async def run_now(call: Call) -> Answer:
+    """Submit a run of a job. Its key comes from the Idempotency-Key: twice is one run."""
+    request_id = hashlib.sha256(f"{call.by.name}\n{call.key}".encode()).hexdigest()[:32]
+    return await call.write(runs.run_now(call.path("name"), request_id, call.by, call.now_us), _started, 202)
+
+
+async def list_runs(call: Call) -> list[RunLine]:
+    """Runs, newest first, below number `after`; of one job, agent or state."""
+    after = call.query_number("after", 0, 1, 2**62) or None
+    state, agent_id, limit, job = call.query("state"), call.query("agent"), call.limit(), call.query("job")
+
+    def query(connection: sqlite3.Connection) -> list[RunLine]:
+        job_id = jobs.find(connection, job).id if job else None
+        return rows.page(connection, job_id, state, after, limit, agent_id)
+
+    return await call.read(query)
+
+
+async def show_run(call: Call) -> RunLine:
+    """One run."""
+    return await find_line(call)
+
+
+async def find_line(call: Call) -> RunLine:
+    """The run of the path; raises `NotFound`."""
+    number = call.number("number")
+    line = await call.read(lambda connection: rows.line(connection, number))
+    if line is None:
+        raise NotFound(f"There is no run {number}. GET /api/v1/runs lists them.")
+    return line
+
+
+async def show_output(call: Call) -> web.StreamResponse:
+    """What a run printed, as bytes; a Range header is honoured. Empty while nothing arrived."""
+    require(call.by, "read")
+    line = await find_line(call)
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Understudy-Output-Cut": str(line.output_cut).lower()}
+    path = call.site.output_path(line.number)
+    if path is None or not path.exists():
+        return web.Response(body=b"", headers=headers)
+    response = web.FileResponse(path)
+    response.headers.update(headers)
+    return response
+
+
+async def cancel(call: Call) -> Answer:
+    """End a run: SIGTERM first."""
+    return await call.write(runs.cancel(call.number("number"), call.by, call.now_us, call.body.reason), _started)
+
+
+async def kill(call: Call) -> Answer:
+    """Kill a run's processes at once."""
+    return await call.write(runs.kill(call.number("number"), call.by, call.now_us, call.body.reason), _started)
+
+
+async def rerun(call: Call) -> Answer:
+    """Submit the next attempt of an ended run."""
+    body = call.body
+    change = runs.rerun(call.number("number"), call.by, call.now_us, body.although_unknown, body.reason)
+    return await call.write(change, _started, 202)
+
+
+def _started(run: Run) -> Started:
+    return Started(run.number, run.key, run.state, run.reason)
+
+
+async def list_missed(call: Call) -> list[MissedLine]:
+    """The ledger of what did not start, newest first; `all=1` with what is resolved."""
+    after, limit = call.query_number("after", 0, 1, 2**62) or None, call.limit()
+    only_open = call.query("all") != "1"
+    return await call.read(lambda connection: missed_rows.page(connection, after, limit, only_open))
+
+
+async def run_missed(call: Call) -> Answer:
+    """Run a missed occurrence now."""
+    return await call.write(missed.run(call.number("id"), call.by, call.now_us), _started, 202)
+
+
+async def dismiss_missed(call: Call) -> Answer:
+    """Close a missed occurrence without a run."""
+    number = call.number("id")
+    change = missed.dismiss(number, call.by, call.now_us, call.body.reason)
+    return await call.write(change, lambda _: {"id": number, "dismissed": True})
+
+
+async def run_all_missed(call: Call) -> Answer:
+    """Run all missed occurrences, a batch at a time."""
+    return await call.write(missed.run_all(call.by, call.now_us))
+
+
+async def dismiss_all_missed(call: Call) -> Answer:
+    """Dismiss all missed occurrences, a batch at a time."""
+    return await call.write(missed.dismiss_all(call.by, call.now_us, call.body.reason))
+
+
+def _post(path: str, handle: Any, summary: str, body: Any = Reason, answer: Any = Started) -> Endpoint:
+    return Endpoint("POST", path, handle, summary, body=body, answer=answer)
+
+
+ENDPOINTS = (
+    Endpoint("POST", "/api/v1/jobs/{name}/run", run_now, "Run a job now", answer=Started, status=202),
+    Endpoint(
+        "GET",
+        "/api/v1/runs",
+        list_runs,
+        "Runs, newest first",
+        answer=list[RunLine],
+        query=("job", "state", "agent", "after", "limit"),
+    ),
+    Endpoint("GET", "/api/v1/runs/{number}", show_run, "One run", answer=RunLine),
+    Endpoint("GET", "/api/v1/runs/{number}/output", show_output, "What a run printed"),
+    _post("/api/v1/runs/{number}/cancel", cancel, "End a run"),
+    _post("/api/v1/runs/{number}/kill", kill, "Kill a run"),
+    _post("/api/v1/runs/{number}/rerun", rerun, "Repeat a run", Again),
+    Endpoint(
+        "GET",
+        "/api/v1/missed",
+        list_missed,
+        "What did not start",
+        answer=list[MissedLine],
+        query=("after", "limit", "all"),
+    ),
+    _post("/api/v1/missed/run", run_all_missed, "Run all missed occurrences", None, Resolved),
+    _post("/api/v1/missed/dismiss", dismiss_all_missed, "Dismiss all missed occurrences", Reason, Resolved),
+    _post("/api/v1/missed/{id}/run", run_missed, "Run a missed occurrence", None),
+    _post("/api/v1/missed/{id}/dismiss", dismiss_missed, "Dismiss a missed occurrence", Reason, dict),
+)

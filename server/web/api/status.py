@@ -1,0 +1,138 @@
+"""`GET /api/v1/status`: one consistent look at this node, and a part of it for everybody near."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from replication.core.types import PeerStatus, Status
+from server.core.model import Gate
+from server.errors import UnderstudyError
+from server.site import Site
+from server.storage import agents, gates, settings, swaps
+from server.web.api.endpoint import NOBODY, Call, Endpoint
+from server.web.session import is_loopback, require_principal
+
+
+async def show(call: Call) -> dict[str, Any]:
+    """Everything for who is signed in; role, state, sync, backlog and master for a standby's and this
+    machine's visitors.
+    """
+    status = call.site.status()
+    if call.by is NOBODY:
+        if call.site.in_office and not is_loopback(call.request):
+            require_principal(call.request)
+        return public_status(call.site, status)
+    return await full_status(call.site, status)
+
+
+def public_status(site: Site, status: Status | None) -> dict[str, Any]:
+    """What needs no sign-in: SKY-9's line."""
+    if status is None:
+        return {
+            "role": "none",
+            "state": "INIT",
+            "in_sync": False,
+            "backlog": None,
+            "master": "",
+            "waiting_for": "Nobody made this node a member of a cluster yet. Type: "
+            f"master-to-standby --data {site.config.data} --master HOST --port PORT",
+        }
+    return {
+        "role": status.role.value,
+        "state": status.state.value,
+        "in_sync": status.in_sync,
+        "backlog": backlog_of(status),
+        "master": site.master_url(),
+        "waiting_for": status.waiting_for,
+    }
+
+
+async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
+    """The whole answer of the contract; counts of rows come from what this node holds, without waiting."""
+    public = public_status(site, status)
+    if status is None:
+        return public | {"version": site.version, "node": None, "cluster": None, "peers": []}
+    answer = public | {
+        "cluster": status.cluster,
+        "node": status.node,
+        "name": status.name,
+        "version": site.version,
+        "epoch": status.epoch.number,
+        "epoch_node": status.epoch.node,
+        "position": {
+            "epoch": status.position.epoch.number,
+            "sequence": status.position.sequence,
+            "hash": status.position.hash.hex(),
+        },
+        "commit_sequence": status.commit_sequence,
+        "applied_sequence": status.applied_sequence,
+        "checksum": f"{status.checksum:016x}",
+        "alone_since": status.alone_since,
+        "master_node": status.master,
+        "mode": status.mode.value,
+        "backlog_age_s": status.backlog_age_s,
+        "backlog_proof": status.backlog_proof,
+        "copy": status.copy,
+        "forks": status.forks,
+        "peers": [_peer(peer) for peer in status.peers],
+        "maintenance": {"phase": "none"},
+    }
+    try:
+        return answer | await site.read_now(lambda connection: _rows(connection, site))
+    except (UnderstudyError, sqlite3.Error):
+        return answer | {"scheduler": None, "queues": None, "agents": None, "swap": None, "gates": []}
+
+
+def backlog_of(status: Status | None) -> dict[str, Any] | None:
+    """File Replication Requests, or None while the number is unknown."""
+    if status is None or status.backlog is None:
+        return None
+    backlog = status.backlog
+    return {"requests": backlog.requests, "bytes": backlog.bytes, "oldest_seconds": backlog.oldest_seconds}
+
+
+def _peer(peer: PeerStatus) -> dict[str, Any]:
+    return {
+        "node": peer.node,
+        "role": peer.role.value,
+        "state": peer.state.value,
+        "address": peer.address,
+        "connected": peer.connected,
+        "received": peer.received,
+        "fsynced": peer.fsynced,
+        "applied": peer.applied,
+        "checksum": f"{peer.checksum:016x}" if peer.checksum is not None else None,
+        "lag_requests": peer.lag_requests,
+        "lag_bytes": peer.lag_bytes,
+        "lag_seconds": peer.lag_seconds,
+        "last_seen": peer.last_seen_s,
+        "clock_skew_s": peer.clock_skew_s,
+        "disk_free_bytes": peer.disk_free_bytes,
+    }
+
+
+def _rows(connection: sqlite3.Connection, site: Site) -> dict[str, Any]:
+    """Counts that the status carries, from one snapshot."""
+    in_force = gates.every(connection)
+    everywhere = {gate.kind for gate in in_force if not gate.agent_id}
+    total = agents.count(connection)
+    behind = agents.unacknowledged(connection, settings.gate_revision(connection))
+    locked = total - behind if "queue_locked" in everywhere else gates.locked_agents(connection)
+    running = swaps.open_swap(connection)
+    return {
+        "scheduler": {"running": "scheduler_stopped" not in everywhere},
+        "queues": {"locked": locked, "total": total, "unacknowledged": behind, "all": "queue_locked" in everywhere},
+        "agents": {"active": site.agents_active(), "total": total},
+        "gates": [_gate(gate) for gate in in_force if not gate.agent_id],
+        "swap": {"id": running.id, "state": running.state, "to": running.to_node} if running else None,
+    }
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    return {"kind": gate.kind, "set_by": gate.set_by, "set_at_us": gate.set_at_us, "reason": gate.reason}
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/api/v1/status", show, "Role, epoch, position, peers, backlog, gates", answer=dict, public=True),
+)

@@ -1,0 +1,71 @@
+"""Every route of the web port on one screen, and the application that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from server.site import SITE, Site
+from server.web import live, pages
+from server.web.api import (
+    agents,
+    health,
+    history,
+    jobs,
+    node,
+    openapi,
+    people,
+    runs,
+    scheduler,
+    settings,
+    status,
+    swap,
+)
+from server.web.api.endpoint import Endpoint
+from server.web.csrf import SAFE_METHODS, check_origin
+from server.web.errors import errors_as_answers
+from server.web.live import LIVE, Live
+from server.web.session import identify, is_local
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+BODY_BYTES_MAX = 4 << 20
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *health.ENDPOINTS,
+    *status.ENDPOINTS,
+    *swap.ENDPOINTS,
+    *scheduler.ENDPOINTS,
+    *agents.ENDPOINTS,
+    *jobs.ENDPOINTS,
+    *runs.ENDPOINTS,
+    *history.ENDPOINTS,
+    *people.ENDPOINTS,
+    *settings.ENDPOINTS,
+    *node.ENDPOINTS,
+)
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Who asks, and whether another site made the browser ask.
+
+    Unsafe requests with a token or by the socket may pass.
+    """
+    await identify(request)
+    if request.method not in SAFE_METHODS and "Authorization" not in request.headers and not is_local(request):
+        check_origin(request)
+    return await handler(request)
+
+
+def make_app(site: Site) -> web.Application:
+    """The application of the web port and of the local socket: API, events and pages."""
+    app = web.Application(middlewares=[errors_as_answers, guard], client_max_size=BODY_BYTES_MAX)
+    app[SITE] = site
+    app[LIVE] = Live(site)
+    for endpoint in ENDPOINTS:
+        app.router.add_route(endpoint.method, endpoint.path, endpoint.handler())
+    app.router.add_get("/api/v1/openapi.json", openapi.handler(ENDPOINTS))
+    app.router.add_get("/api/v1/events", live.events)
+    pages.add_routes(app)
+    return app
