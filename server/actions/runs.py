@@ -18,7 +18,7 @@ from server.core.gates import NO_AGENT, reason
 from server.core.model import Job, Principal, Run, next_attempt_key, occurrence_key, request_key
 from server.core.run_states import ENDED, RunEvent, step
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import gates, jobs, missed, runs
+from server.storage import gates, jobs, runs
 
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
@@ -78,7 +78,6 @@ def submit_occurrence(
     known = runs.by_key(connection, key)
     if known is not None:
         return known
-    missed.resolve_by_run(connection, schedule_id, at_us, requested_by, now_us)
     return submit(connection, job, key, requested_by, now_us, schedule_id=schedule_id, scheduled_for_us=at_us)
 
 

@@ -196,6 +196,7 @@ class Order(Row, frozen=True, kw_only=True):
     specification: Specification
     acknowledged_version: int
     accounted_until_us: int
+    renew_at_us: int
     next_instant_us: int
     suppressed: str = ""
 

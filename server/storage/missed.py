@@ -28,6 +28,12 @@ def get(connection: sqlite3.Connection, missed_id: int) -> Missed | None:
     return rows.first(connection, Missed, "FROM missed WHERE id = ?", (missed_id,))
 
 
+def of_occurrence(connection: sqlite3.Connection, schedule_id: int, at_us: int) -> Missed | None:
+    """The row of one occurrence."""
+    tail = "FROM missed WHERE schedule_id = ? AND scheduled_for_us = ?"
+    return rows.first(connection, Missed, tail, (schedule_id, at_us))
+
+
 def record(connection: sqlite3.Connection, job_id: int, schedule_id: int, at_us: int, cause: str, now_us: int) -> bool:
     """Add an open row; False when that occurrence has a row or a run already, and then nothing changes."""
     query = (
@@ -38,6 +44,17 @@ def record(connection: sqlite3.Connection, job_id: int, schedule_id: int, at_us:
     )
     values = {"job": job_id, "schedule": schedule_id, "at": at_us, "cause": cause, "now": now_us}
     return connection.execute(query, values).rowcount == 1
+
+
+def known_instants(connection: sqlite3.Connection, schedule_id: int, from_us: int, until_us: int) -> set[int]:
+    """The occurrences in [from_us, until_us] that have a run or a row."""
+    query = (
+        "SELECT scheduled_for_us FROM runs WHERE schedule_id = :id AND scheduled_for_us BETWEEN :low AND :high"
+        " UNION SELECT scheduled_for_us FROM missed"
+        " WHERE schedule_id = :id AND scheduled_for_us BETWEEN :low AND :high"
+    )
+    found = connection.execute(query, {"id": schedule_id, "low": from_us, "high": until_us})
+    return {int(row[0]) for row in found}
 
 
 def resolve(connection: sqlite3.Connection, missed_id: int, resolution: str, by: str, now_us: int) -> bool:
@@ -75,6 +92,20 @@ def open_of_schedule(connection: sqlite3.Connection, schedule_id: int, limit: in
     """Open rows of one schedule, the latest occurrence first."""
     tail = "FROM missed WHERE schedule_id = ? AND resolution = '' ORDER BY scheduled_for_us DESC LIMIT ?"
     return rows.every(connection, Missed, tail, (schedule_id, limit))
+
+
+def next_open_schedule(connection: sqlite3.Connection, after: int, since_id: int = 0) -> int | None:
+    """The lowest schedule above `after` with an open row; of the rows with an id above `since_id` when given."""
+    query = "SELECT min(schedule_id) FROM missed WHERE resolution = '' AND schedule_id > ?"
+    if since_id:
+        query += " AND id > ?"
+    row = connection.execute(query, (after, since_id) if since_id else (after,)).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+def newest_id(connection: sqlite3.Connection) -> int:
+    """The id of the newest row, 0 without any."""
+    return rows.number(connection, "SELECT max(id) FROM missed")
 
 
 def count_open(connection: sqlite3.Connection) -> int:

@@ -6,9 +6,8 @@ Instants are spans (first, step, count); see core.schedule.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 
-from server.core.model import Order, Span, Specification
+from server.core.model import Order
 from server.storage import jobs, rows
 
 
@@ -41,68 +40,64 @@ def of_job(connection: sqlite3.Connection, job_id: int) -> list[Order]:
     return rows.every(connection, Order, tail, (job_id,))
 
 
-def to_renew(connection: sqlite3.Connection, before_us: int, limit: int = 200) -> list[Order]:
-    """Active orders that are valid until before `before_us`, the shortest first."""
-    tail = "FROM orders WHERE state = 'active' AND valid_until_us < ? ORDER BY valid_until_us LIMIT ?"
+def to_renew(connection: sqlite3.Connection, now_us: int, limit: int = 50) -> list[Order]:
+    """Active orders that are to be renewed by `now_us`, the most urgent first."""
+    tail = "FROM orders WHERE state = 'active' AND renew_at_us <= ? ORDER BY renew_at_us LIMIT ?"
+    return rows.every(connection, Order, tail, (now_us, limit))
+
+
+def next_renewal_us(connection: sqlite3.Connection) -> int | None:
+    """When the next order is to be renewed, or None without any."""
+    row = connection.execute("SELECT min(renew_at_us) FROM orders WHERE state = 'active'").fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+def due_before(connection: sqlite3.Connection, before_us: int, limit: int = 200) -> list[Order]:
+    """Active orders that may have an instant before `before_us`: for looking ahead, at most `limit` orders."""
+    tail = "FROM orders WHERE state = 'active' AND next_instant_us < ? ORDER BY next_instant_us LIMIT ?"
     return rows.every(connection, Order, tail, (before_us, limit))
 
 
-def first_validity_us(connection: sqlite3.Connection) -> int | None:
-    """When the first active order ends, or None without any."""
-    row = connection.execute("SELECT min(valid_until_us) FROM orders WHERE state = 'active'").fetchone()
-    return None if row[0] is None else int(row[0])
+_DUE = (
+    " WHERE o.state = 'active' AND o.suppressed = '' AND o.next_instant_us < ? AND EXISTS"
+    " (SELECT 1 FROM agents a WHERE a.id = o.agent_id AND a.gates_acknowledged >= ?)"
+    " ORDER BY o.next_instant_us LIMIT ?"
+)
 
 
-def due_before(
-    connection: sqlite3.Connection, before_us: int, after: tuple[int, int] = (0, 0), limit: int = 200
-) -> list[Order]:
-    """Active orders with an unaccounted instant before `before_us`, by (next_instant_us, id) above `after`."""
+def due(connection: sqlite3.Connection, before_us: int, revision: int, limit: int = 200) -> list[Order]:
+    """Active orders with an unaccounted instant before `before_us`, of agents that have acknowledged
+    `revision`.
+    """
+    return rows.every(connection, Order, f"FROM orders o{_DUE}", (before_us, revision, limit))
+
+
+def first_due_us(connection: sqlite3.Connection, revision: int) -> int | None:
+    """The first unaccounted instant of the orders of agents that have acknowledged gate `revision`."""
+    query = f"SELECT o.next_instant_us FROM orders o{_DUE}"
+    row = connection.execute(query, (2**62, revision, 1)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def suppressed_before(connection: sqlite3.Connection, before_us: int, limit: int = 200) -> list[Order]:
+    """Active orders that the master itself suppresses, with an unaccounted instant up to `before_us`."""
     tail = (
-        "FROM orders WHERE state = 'active' AND next_instant_us < ? AND (next_instant_us, id) > (?, ?)"
-        " ORDER BY next_instant_us, id LIMIT ?"
+        "FROM orders WHERE suppressed != '' AND state = 'active' AND next_instant_us <= ?"
+        " ORDER BY next_instant_us LIMIT ?"
     )
-    return rows.every(connection, Order, tail, (before_us, *after, limit))
+    return rows.every(connection, Order, tail, (before_us, limit))
 
 
-def next_instant_us(connection: sqlite3.Connection) -> int | None:
-    """The first unaccounted instant of all active orders."""
-    row = connection.execute("SELECT min(next_instant_us) FROM orders WHERE state = 'active'").fetchone()
+def next_suppressed_us(connection: sqlite3.Connection) -> int | None:
+    """The first unaccounted instant of the orders that the master itself suppresses."""
+    query = "SELECT min(next_instant_us) FROM orders WHERE suppressed != '' AND state = 'active'"
+    row = connection.execute(query).fetchone()
     return None if row[0] is None else int(row[0])
 
 
-def suppressed(connection: sqlite3.Connection, after: int = 0, limit: int = 200) -> list[Order]:
-    """Active orders that the master itself suppresses, by id."""
-    tail = "FROM orders WHERE state = 'active' AND suppressed != '' AND id > ? ORDER BY id LIMIT ?"
-    return rows.every(connection, Order, tail, (after, limit))
-
-
-def insert(
-    connection: sqlite3.Connection,
-    schedule_id: int,
-    job_id: int,
-    agent_id: str,
-    valid_from_us: int,
-    valid_until_us: int,
-    instants: Sequence[Span],
-    specification: Specification,
-    next_instant: int,
-    suppressed_by: str,
-) -> int:
-    """Add an active order, version 1, accounted until `valid_from_us`; return its id."""
-    values: dict[str, object] = {
-        "schedule_id": schedule_id,
-        "job_id": job_id,
-        "agent_id": agent_id,
-        "version": 1,
-        "state": "active",
-        "valid_from_us": valid_from_us,
-        "valid_until_us": valid_until_us,
-        "instants": list(instants),
-        "specification": specification,
-        "accounted_until_us": valid_from_us,
-        "next_instant_us": next_instant,
-        "suppressed": suppressed_by,
-    }
+def insert(connection: sqlite3.Connection, order: Order) -> int:
+    """Add an order; its `id` is ignored. Returns the new one."""
+    values = {name: getattr(order, name) for name in order.__struct_fields__ if name != "id"}
     return rows.insert(connection, "orders", values)
 
 
@@ -118,8 +113,11 @@ def acknowledge(connection: sqlite3.Connection, order_id: int, version: int) -> 
 
 
 def begin_release(connection: sqlite3.Connection, order: Order) -> None:
-    """Take an order back: a new version without instants. It is released when the agent has answered."""
-    update(connection, order.id, state="releasing", version=order.version + 1, instants=[])
+    """Take an order back, by a new version. It is released when the agent has answered what it started of it.
+
+    The instants stay in the row: those that were not started stay open (`actions.orders.released`).
+    """
+    update(connection, order.id, state="releasing", version=order.version + 1)
 
 
 def finish_release(connection: sqlite3.Connection, order: Order) -> None:

@@ -18,6 +18,12 @@ def insert(connection: sqlite3.Connection, outcome: Outcome) -> None:
     rows.insert(connection, "outcomes", {name: getattr(outcome, name) for name in outcome.__struct_fields__})
 
 
+def oldest_us(connection: sqlite3.Connection) -> int:
+    """When the oldest answer was recorded; far in the future without any."""
+    row = connection.execute("SELECT min(recorded_at_us) FROM outcomes").fetchone()
+    return 2**62 if row[0] is None else int(row[0])
+
+
 def prune(connection: sqlite3.Connection, before_us: int, limit: int = 500) -> int:
     """Forget answers recorded before `before_us`, at most `limit`; return how many."""
     query = (

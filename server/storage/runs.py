@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from server.core.model import Row, Run
 from server.core.run_states import ENDED, OPEN
-from server.storage import rows
+from server.storage import missed, rows
 
 _OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN))
 
@@ -158,6 +158,8 @@ def insert(
     """Add a run and return its number. `more` are further columns by name:
 
     reason, schedule_id, started_at_us...
+
+    The open row of the same occurrence in the ledger of missed ones is closed: here is its run.
     """
     values: dict[str, object] = {
         "key": key,
@@ -169,6 +171,10 @@ def insert(
         "submitted_at_us": now_us,
         **more,
     }
+    schedule_id, at_us = more.get("schedule_id"), more.get("scheduled_for_us")
+    if isinstance(schedule_id, int) and isinstance(at_us, int):
+        by = str(more.get("requested_by") or "agent")
+        missed.resolve_by_run(connection, schedule_id, at_us, by, now_us)
     return rows.insert(connection, "runs", values)
 
 

@@ -22,9 +22,12 @@ def by_key(connection: sqlite3.Connection, run_key: str) -> ServerHistoryEntry |
 
 
 def page(connection: sqlite3.Connection, after: int | None = None, limit: int = 50) -> list[ServerHistoryEntry]:
-    """Entries, newest first, going on below id `after`."""
-    tail = "FROM server_history WHERE id < ? ORDER BY id DESC LIMIT ?"
-    return rows.every(connection, ServerHistoryEntry, tail, (after if after is not None else 2**62, limit))
+    """Entries, newest first, going on below id `after`; of each output only the first 4 KiB."""
+    names = ServerHistoryEntry.__struct_fields__
+    wanted = ", ".join("substr(output, 1, 4096)" if name == "output" else name for name in names)
+    query = f"SELECT {wanted} FROM server_history WHERE id < ? ORDER BY id DESC LIMIT ?"
+    found = connection.execute(query, (after if after is not None else 2**62, limit))
+    return [rows.build(ServerHistoryEntry, names, tuple(row)) for row in found]
 
 
 def insert(connection: sqlite3.Connection, entry: ServerHistoryEntry) -> int:

@@ -78,6 +78,12 @@ def end_all(connection: sqlite3.Connection, now_us: int, keep: str = "") -> int:
     return connection.execute(query, (now_us, keep)).rowcount
 
 
+def oldest_expiry_us(connection: sqlite3.Connection) -> int:
+    """The earliest end of all sessions that are kept; far in the future without any."""
+    row = connection.execute("SELECT min(expires_at_us) FROM sessions").fetchone()
+    return 2**62 if row[0] is None else int(row[0])
+
+
 def prune(connection: sqlite3.Connection, before_us: int, limit: int = 500) -> int:
     """Forget sessions that expired before `before_us`, at most `limit`; return how many."""
     query = (

@@ -90,13 +90,17 @@ CREATE TABLE orders (
     valid_from_us INTEGER NOT NULL, valid_until_us INTEGER NOT NULL, instants TEXT NOT NULL, specification TEXT NOT NULL,
     acknowledged_version INTEGER NOT NULL DEFAULT 0,
     accounted_until_us INTEGER NOT NULL,             -- every instant up to it has a run, a missed row or is open
+    renew_at_us INTEGER NOT NULL,
     next_instant_us INTEGER NOT NULL,                -- the first instant after it; valid_until_us when there is none
     suppressed TEXT NOT NULL DEFAULT ''              -- cause by which the master itself suppresses it: 'job held'
 ) STRICT;
 CREATE INDEX orders_by_agent ON orders (agent_id, state);
-CREATE INDEX orders_by_validity ON orders (state, valid_until_us);
+CREATE INDEX orders_by_validity ON orders (agent_id, valid_until_us) WHERE state = 'active';
+CREATE INDEX orders_by_renewal ON orders (renew_at_us) WHERE state = 'active';
 CREATE INDEX orders_by_instant ON orders (state, next_instant_us);
 CREATE INDEX orders_by_schedule ON orders (schedule_id, state);
+CREATE INDEX orders_to_give ON orders (agent_id) WHERE acknowledged_version < version AND state != 'released';
+CREATE INDEX orders_suppressed ON orders (next_instant_us) WHERE suppressed != '';
 
 -- key: j<job>.s<schedule>.<YYYYMMDDTHHMMSSZ>.a<attempt> for an occurrence, j<job>.r<request id>.a<attempt> on request.
 CREATE TABLE runs (
@@ -113,6 +117,8 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_job ON runs (job_id, number);
 CREATE INDEX runs_by_state ON runs (state, number);
 CREATE INDEX runs_by_agent ON runs (agent_id, state);
+CREATE INDEX runs_to_dispatch ON runs (agent_id) WHERE state = 'starting' AND dispatched_epoch IS NULL;
+CREATE INDEX runs_to_stop ON runs (agent_id) WHERE cancel_requested_at_us IS NOT NULL AND ended_at_us IS NULL;
 CREATE INDEX runs_by_end ON runs (state, ended_at_us);
 CREATE INDEX runs_by_schedule ON runs (schedule_id, scheduled_for_us) WHERE schedule_id IS NOT NULL;
 
@@ -124,6 +130,7 @@ CREATE TABLE missed (
     UNIQUE (schedule_id, scheduled_for_us)
 ) STRICT;
 CREATE INDEX missed_open ON missed (id) WHERE resolution = '';
+CREATE INDEX missed_open_by_schedule ON missed (schedule_id, scheduled_for_us) WHERE resolution = '';
 
 -- SKY-11: completions that no known run matches.
 CREATE TABLE server_history (
@@ -131,6 +138,7 @@ CREATE TABLE server_history (
     ended_at_us INTEGER, exit_code INTEGER, signal INTEGER, output BLOB NOT NULL, why TEXT NOT NULL,
     recorded_at_us INTEGER NOT NULL, adopted_run TEXT NOT NULL DEFAULT '', adopted_by TEXT NOT NULL DEFAULT ''
 ) STRICT;
+CREATE INDEX server_history_by_key ON server_history (run_key);
 
 -- A planned swap is a row that whichever node is master finishes. steps: JSON [{name, state, started_at_us, ended_at_us, proof}].
 CREATE TABLE swaps (
@@ -149,6 +157,7 @@ CREATE TABLE system_messages (
     id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, severity TEXT NOT NULL, text TEXT NOT NULL,
     acknowledged_by TEXT NOT NULL DEFAULT '', acknowledged_at_us INTEGER
 ) STRICT;
+CREATE INDEX system_messages_open ON system_messages (text) WHERE acknowledged_at_us IS NULL;
 
 -- CA key, TOTP secrets and the like, sealed with the cluster's seal key (AEAD).
 CREATE TABLE sealed (name TEXT PRIMARY KEY, nonce BLOB NOT NULL, ciphertext BLOB NOT NULL) STRICT;

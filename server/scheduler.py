@@ -1,0 +1,197 @@
+"""The scheduler of a node in office:
+
+plans standing orders, accounts for what did not start, submits what waits.
+
+It decides from rows that are committed, and what it does is rows: the fleet sends them. It sleeps until the
+commit sequence moves or its next deadline. Nothing it does grows with history, and an idle scheduler writes
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+import structlog
+
+from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
+from server.actions import orders as order_actions
+from server.actions import outcomes as outcome_actions
+from server.actions import runs as run_actions
+from server.actions import sessions as session_actions
+from server.actions.change import Change
+from server.clock import Clock
+from server.core.gates import SCHEDULER_STOPPED
+from server.core.model import DAY_US, HOUR_US, SECOND_US, SYSTEM
+from server.storage import gates, jobs, missed, orders, outcomes, runs, sessions, settings
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+SLEEP_S_MAX = 60.0
+"""The wall clock may be set meanwhile: a deadline is looked at again at least this often."""
+RETRY_S = 1.0
+
+
+class Rows(Protocol):
+    """The part of replication's Store that the scheduler uses."""
+
+    async def write(self, change: Change[T]) -> tuple[T, int]:
+        """Run a change; returns when committed."""
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int]:
+        """Run a query on committed rows; returns the sequence it saw."""
+
+    async def wait_past(self, sequence: int) -> int:
+        """Return when the commit sequence is above `sequence`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one query saw: enough to know what there is to do.
+
+    `deadline_us` is the next one, by the wall clock.
+    """
+
+    revision: int
+    stopped: bool
+    has_changed_jobs: bool
+    has_renewals: bool
+    has_stops: bool
+    has_suppressed: bool
+    has_waiting: bool
+    has_old: bool
+    newest_missed: int
+    deadline_us: int
+
+
+def look(connection: sqlite3.Connection, now_us: int) -> Look:
+    """A query of a fixed number of look-ups in indexes."""
+    renewal = orders.next_renewal_us(connection)
+    suppressed = orders.next_suppressed_us(connection)
+    waiting = runs.waiting(connection, 0, 1)
+    week_ago_us = now_us - 7 * DAY_US
+    deadlines = [renewal, suppressed, _stop_deadline_us(connection)]
+    return Look(
+        revision=settings.gate_revision(connection),
+        stopped=gates.get(connection, SCHEDULER_STOPPED) is not None,
+        has_changed_jobs=bool(jobs.to_plan(connection, 1)),
+        has_renewals=renewal is not None and renewal <= now_us,
+        has_stops=order_actions.has_stops(connection, now_us),
+        has_suppressed=suppressed is not None and suppressed <= now_us,
+        has_waiting=bool(waiting),
+        has_old=outcomes.oldest_us(connection) < week_ago_us or sessions.oldest_expiry_us(connection) < week_ago_us,
+        newest_missed=missed.newest_id(connection),
+        deadline_us=min((at for at in deadlines if at is not None), default=now_us + HOUR_US),
+    )
+
+
+def _stop_deadline_us(connection: sqlite3.Connection) -> int | None:
+    """When the next instant of a stop is to be accounted for, or a lifted stop is over."""
+    moments = [stop.until_us for stop in gates.stops(connection, 1)]
+    standing = gates.get(connection, SCHEDULER_STOPPED)
+    if standing is not None:
+        first_us = orders.first_due_us(connection, standing.revision)
+        moments += [] if first_us is None else [first_us]
+    return min(moments) + order_actions.GRACE_US if moments else None
+
+
+class Scheduler:
+    """Lives while the node is in office. `run` ends when the store is closed or it is cancelled."""
+
+    def __init__(self, store: Rows, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._submitted_for = -1
+        self._resolved_for = -1
+        self._resolved_above = 0
+
+    async def run(self) -> None:
+        """Work until the store closes. What cannot be written now is tried again; nothing is lost by that."""
+        while True:
+            try:
+                sequence, deadline_us = await self.turn()
+                await self._sleep(sequence, deadline_us)
+            except Closed:
+                return
+            except (Unavailable, OutcomeUnknown, ReadTimeout, DiskFull) as error:
+                log.warning("scheduler waits", why=str(error))
+                await asyncio.sleep(RETRY_S)
+
+    async def turn(self) -> tuple[int, int]:
+        """Do all there is to do now; returns (the sequence that was seen with nothing to do, next deadline)."""
+        while True:
+            now_us = self._clock.utc_us()
+            seen, sequence = await self._store.read(partial(look, now_us=now_us))
+            if not await self._work(seen, now_us):
+                return sequence, seen.deadline_us
+
+    async def _sleep(self, sequence: int, deadline_us: int) -> None:
+        """Until the commit sequence moves or the deadline comes."""
+        delay_s = (deadline_us - self._clock.utc_us()) / SECOND_US
+        try:
+            async with asyncio.timeout(min(max(delay_s, 0.05), SLEEP_S_MAX)):
+                await self._store.wait_past(sequence)
+        except TimeoutError:
+            return
+
+    async def _work(self, seen: Look, now_us: int) -> bool:
+        """Do the first kind of work that there is; False when there is none."""
+        if seen.has_changed_jobs:
+            await self._plan(now_us)
+            return True
+        if seen.has_renewals:
+            await self._renew(now_us)
+            return True
+        if seen.has_suppressed:
+            await self._store.write(order_actions.account_held(now_us))
+            return True
+        if seen.has_stops:
+            self._resolved_for = -1
+            await self._store.write(order_actions.account_stops(now_us))
+            return True
+        if seen.has_waiting and self._submitted_for != seen.revision:
+            await self._submit(now_us)
+            self._submitted_for = seen.revision
+            return True
+        if await self._resolve(seen, now_us):
+            return True
+        if seen.has_old:
+            await self._store.write(outcome_actions.prune(now_us))
+            await self._store.write(session_actions.prune(SYSTEM, now_us))
+            return True
+        return False
+
+    async def _plan(self, now_us: int) -> None:
+        """Plan changed jobs in a thread; a hold or release may also let waiting runs go."""
+        subjects, _ = await self._store.read(order_actions.read_changed)
+        plans = await asyncio.to_thread(order_actions.plan_all, subjects, now_us)
+        await self._store.write(order_actions.put_plans(plans, now_us))
+        self._submitted_for = -1
+
+    async def _renew(self, now_us: int) -> None:
+        ending, _ = await self._store.read(partial(order_actions.read_ending, now_us=now_us))
+        renewals = await asyncio.to_thread(order_actions.renew_all, ending, now_us)
+        await self._store.write(order_actions.put_renewals(renewals, now_us))
+
+    async def _submit(self, now_us: int) -> None:
+        """Let waiting runs go, in order of submission."""
+        after: int | None = 0
+        while after is not None:
+            (_, after), _ = await self._store.write(run_actions.submit_waiting(now_us, after))
+
+    async def _resolve(self, seen: Look, now_us: int) -> bool:
+        """Let misfire policies decide: all open rows after a change of gates, else the new ones."""
+        is_new = seen.newest_missed > self._resolved_above
+        if seen.stopped or (self._resolved_for == seen.revision and not is_new):
+            return False
+        since = self._resolved_above if self._resolved_for == seen.revision else 0
+        after: int | None = 0
+        while after is not None:
+            after, _ = await self._store.write(order_actions.resolve_missed(now_us, after, since))
+        self._resolved_for, self._resolved_above = seen.revision, seen.newest_missed
+        return True

@@ -1,0 +1,47 @@
+"""What the fleet has to bring to agents: runs, orders and stops. Each query is answered by a partial index."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from server.core.model import Run
+from server.storage import rows
+
+_TO_DISPATCH = "SELECT DISTINCT agent_id FROM runs WHERE state = 'starting' AND dispatched_epoch IS NULL"
+_TO_GIVE = "SELECT DISTINCT agent_id FROM orders WHERE acknowledged_version < version AND state != 'released'"
+_TO_STOP = (
+    "SELECT DISTINCT agent_id FROM runs"
+    " WHERE cancel_requested_at_us IS NOT NULL AND ended_at_us IS NULL AND dispatched_epoch IS NOT NULL"
+)
+
+
+def agents(connection: sqlite3.Connection) -> set[str]:
+    """Ids of the agents for which something is to be brought."""
+    return {row[0] for row in connection.execute(f"{_TO_DISPATCH} UNION {_TO_GIVE} UNION {_TO_STOP}")}
+
+
+def holders(connection: sqlite3.Connection) -> list[str]:
+    """Ids of the agents that have runs which are not known to have ended."""
+    states = "('starting', 'running', 'suspending', 'suspended', 'resuming')"
+    return [row[0] for row in connection.execute(f"SELECT DISTINCT agent_id FROM runs WHERE state IN {states}")]
+
+
+def quarantined(connection: sqlite3.Connection) -> set[str]:
+    """Ids of the agents in quarantine, and of removed ones: neither is given anything."""
+    query = "SELECT id FROM agents WHERE quarantined_at_us IS NOT NULL OR removed_at_us IS NOT NULL"
+    return {row[0] for row in connection.execute(query)}
+
+
+def at_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0, limit: int = 500) -> list[Run]:
+    """Runs that were sent to an agent, or began there, and have not ended, by number."""
+    tail = (
+        "FROM runs WHERE agent_id = ? AND state IN ('waiting', 'starting', 'running', 'suspending', 'resuming',"
+        " 'unknown') AND dispatched_epoch IS NOT NULL AND number > ? ORDER BY number LIMIT ?"
+    )
+    return rows.every(connection, Run, tail, (agent_id, after, limit))
+
+
+def starting_since_before(connection: sqlite3.Connection, epoch: int, limit: int = 10000) -> list[Run]:
+    """Runs that an earlier office sent and of which no agent has said anything, by number."""
+    tail = "FROM runs WHERE state = 'starting' AND dispatched_epoch < ? ORDER BY number LIMIT ?"
+    return rows.every(connection, Run, tail, (epoch, limit))
