@@ -78,10 +78,7 @@ class ControlFile:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._lock = threading.Lock()
-        fresh = not disk.exists(CONTROL_FILE)
         self._file = disk.open(CONTROL_FILE, create=True)
-        if fresh:
-            disk.sync_directory()
         self._counter = 0
         self.value = Control()
         slots = [self._read(slot) for slot in (0, 1)]
@@ -90,6 +87,9 @@ class ControlFile:
             self._counter, self.value = max(good, key=lambda slot: slot[0])
         elif self._file.size() > SLOT_BYTES:
             raise Corrupt(CONTROL_FILE, 0, 0, "neither slot can be read; restore the file or join this node afresh")
+        else:
+            self._write(0, self.value)
+            disk.sync_directory()
 
     def _read(self, slot: int) -> tuple[int, Control] | None:
         header = self._file.read(_HEADER.size, slot * SLOT_BYTES)
@@ -113,16 +113,18 @@ class ControlFile:
                 if name in changes:
                     changes[name] = max(changes[name], getattr(self.value, name))
             value = msgspec.structs.replace(self.value, **changes)
-            payload = _encoder.encode(value)
-            if len(payload) > SLOT_BYTES - _HEADER.size:
-                raise ValueError(f"the control file's slot holds {SLOT_BYTES} bytes, not {len(payload)}")
-            counter = self._counter + 1
-            crc = zlib.crc32(payload, counter & 0xFFFFFFFF)
-            at = (counter % 2) * SLOT_BYTES
-            self._file.write(at, _HEADER.pack(_MAGIC, counter, len(payload), crc), payload)
-            self._file.sync()
-            self._counter, self.value = counter, value
+            self._write(self._counter + 1, value)
+            self._counter, self.value = self._counter + 1, value
             return value
+
+    def _write(self, counter: int, value: Control) -> None:
+        payload = _encoder.encode(value)
+        if len(payload) > SLOT_BYTES - _HEADER.size:
+            raise ValueError(f"the control file's slot holds {SLOT_BYTES} bytes, not {len(payload)}")
+        crc = zlib.crc32(payload, counter & 0xFFFFFFFF)
+        at = (counter % 2) * SLOT_BYTES
+        self._file.write(at, _HEADER.pack(_MAGIC, counter, len(payload), crc), payload)
+        self._file.sync()
 
     def close(self) -> None:
         """Close the file; everything in it is already durable."""

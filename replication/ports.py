@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from replication.core.types import Epoch, NodeId
@@ -11,10 +12,22 @@ if TYPE_CHECKING:
     from replication.store import Store
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How an office began. `kind` is init, restart, handoff, promotion or go_alone.
+
+    `note` is what the one who asked attached: for a hand-off what the old master's HANDOFF carried.
+    """
+
+    epoch: Epoch
+    kind: str
+    note: bytes
+
+
 class Application(Protocol):
     """Lives only while this node is in office."""
 
-    async def opened(self, store: Store, epoch: Epoch) -> None:
+    async def opened(self, store: Store, opening: Opening) -> None:
         """Begin: EPOCH is committed and `store` takes writes. First migrate, then start loops.
 
         An exception ends the process (a broken invariant stops the node).

@@ -106,7 +106,7 @@ def common_sequence(theirs: History, their_last: int, mine: History, my_last: in
     An epoch is written by one node only, so two journals that hold the same epoch from the same start agree in it up
     to the shorter end.
     """
-    starts = {(epoch, first, before): index for index, (epoch, first, before) in enumerate(mine)}
+    starts = {entry: index for index, entry in enumerate(mine)}
     for index in range(len(theirs) - 1, -1, -1):
         at = starts.get(theirs[index])
         if at is None:

@@ -39,10 +39,14 @@ class JoinRequested(Event):
 
 @dataclass(frozen=True, slots=True)
 class PeerHeard(Event):
-    """A HELLO or HEARTBEAT on the control channel; `hello` is the newest whole picture of the peer."""
+    """A HELLO or HEARTBEAT on the control channel; `hello` is the newest whole picture of the peer.
+
+    `skew_s` is its wall clock minus ours when it arrived.
+    """
 
     peer: NodeId
     hello: Hello
+    skew_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

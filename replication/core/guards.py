@@ -34,9 +34,9 @@ def peer_out_of_office(machine: Machine, event: events.PeerHeard) -> bool:
 
 
 def peer_claims_higher(machine: Machine, event: events.PeerHeard) -> bool:
-    """A higher number is out that is not ours and is no office: agents or witnesses may know it already."""
+    """A higher number is out that neither we gave nor know: agents or witnesses may know it already."""
     seen = event.hello.seen
-    return machine.office_open and seen.node != machine.node and seen > machine.memory.office
+    return machine.office_open and seen.node != machine.node and seen > max(machine.memory.office, machine.memory.seen)
 
 
 def tail_missing(machine: Machine, event: events.GrantReceived) -> bool:

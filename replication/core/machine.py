@@ -30,6 +30,7 @@ class Peer:
     hello: Hello
     heard_at: float
     connected: bool = True
+    skew_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -133,7 +134,7 @@ class Machine:
 
     def _note(self, event: Event, now: float) -> None:
         if isinstance(event, events.PeerHeard):
-            self.peers[event.peer] = Peer(event.hello, now)
+            self.peers[event.peer] = Peer(event.hello, now, True, event.skew_s)
             if event.hello.seen > self.memory.seen and self.state not in IN_OFFICE | {State.RESUMING}:
                 self.remember(seen=event.hello.seen)
         elif isinstance(event, events.PeerLost) and event.peer in self.peers:

@@ -100,9 +100,9 @@ class Taken(Message):
 class Follow(Message):
     """First frame on the bulk channel: a node without office asks the master how to go on from `last`.
 
-    `history` is the list of (epoch, first sequence, chain hash before it) of its journal, oldest first. `first` is the
-    first sequence still in its journal; `checkpoint` what its files certainly hold; `copying` an unfinished COMPARE.
-    `tail_only` asks for requests after `last` only, of a node that is not in office (a resuming master does).
+    `history` is the list of (epoch, its first sequence, that request's chain hash), oldest first. `applied` is what its
+    files hold; `copying` an unfinished COMPARE. `tail_only` asks for requests after `last` only, of a node that is not
+    in office: a resuming master does.
     """
 
     cluster: str
@@ -126,18 +126,18 @@ class Decision(StrEnum):
 
 
 class Decide(Message):
-    """STREAM from `sequence` + 1; CUT after `sequence`, then follow again; COMPARE pinned at `sequence`; or REFUSE.
+    """STREAM from `sequence` + 1; CUT after `sequence`, then follow again; COMPARE; or REFUSE.
 
-    With COMPARE, `position` is the pinned checkpoint, `page_sums` the table of page sums there, `history` the epochs.
+    For COMPARE `sequence` is the last request in common.
+
+    With COMPARE, `position` is the pinned checkpoint, where redo will start, and `history` the epochs up to it.
     """
 
     decision: Decision
     sequence: int
     reason: str
     position: Position = ORIGIN
-    page_sums: bytes = b""
     history: list[tuple[Epoch, int, bytes]] = []
-    checksum: int = 0
 
 
 class Ack(Message):

@@ -1,0 +1,218 @@
+"""The standby's side of the bulk channel: dial the master, do what it decides, stream until told otherwise.
+
+Runs as one task while the role machine wants a master followed. Nothing that the master never had is cut or overwritten
+before it is kept as a fork.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from replication.control import EpochStart
+from replication.copier import CopyTarget
+from replication.core import codec, events
+from replication.core.codec import FrameError
+from replication.core.events import Event
+from replication.core.messages import Copied, Decide, Decision, Follow, Requests
+from replication.core.types import NodeId
+from replication.errors import ChecksumMismatch, DiskFull, NotNext, ReplicationError
+from replication.files import Disk
+from replication.fork import BlockKeeper, Fork, keep_suffix
+from replication.journal import Journal
+from replication.links import BULK
+from replication.ports import Connection, Dialler
+from replication.receiver import Receiver
+from replication.redo import Applier
+from replication.serving import expect, history_of
+
+RETRY_S = (0.1, 2.0)
+REFUSED_S = 5.0
+
+
+class Home(Protocol):
+    """What following needs of its node."""
+
+    disk: Disk
+    applier: Applier
+    cluster: str
+    node: NodeId
+
+    def post(self, event: Event) -> None:
+        """Give an event to the role machine."""
+
+    async def settled(self, event: Event) -> None:
+        """Give an event and return once its effects are carried out: the new state is durable."""
+
+    def log(self, text: str, peer: NodeId) -> None:
+        """A sentence for people."""
+
+    def utc_us(self) -> int:
+        """Wall clock, for display."""
+
+    def reopen(self) -> Applier:
+        """A new applier on the directory as it is now. Blocks: call it in a thread."""
+
+
+class Following:
+    """Follows one master. `problem` is a sentence for people while it cannot, else ""."""
+
+    def __init__(self, home: Home, peer: NodeId, address: Callable[[], str], dial: Dialler) -> None:
+        self._home = home
+        self.peer = peer
+        self._address = address
+        self._dial = dial
+        self._until = 0
+        self._fork: Fork | None = None
+        self.problem = ""
+        self.receiver: Receiver | None = None
+        self.copy: CopyTarget | None = None
+
+    async def run(self) -> None:
+        """Dial, follow, and begin again until cancelled."""
+        delay = RETRY_S[0]
+        while True:
+            try:
+                connection = await self._dial(self.peer, self._address(), BULK)
+                try:
+                    self.problem = ""
+                    delay = RETRY_S[0]
+                    await self._follow(connection)
+                finally:
+                    await connection.close()
+            except (ConnectionError, TimeoutError, OSError) as error:
+                self.problem = f"no stream from the master: {error}"
+            except ChecksumMismatch as error:
+                await self._distrust_copy(str(error))
+            except DiskFull as error:
+                self.problem = f"{error} Replication goes on by itself then."
+                delay = RETRY_S[1]
+            except (FrameError, NotNext, ReplicationError) as error:
+                self.problem = str(error)
+                self._home.log(f"Begins again: {error}", self.peer)
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, RETRY_S[1])
+
+    async def _distrust_copy(self, why: str) -> None:
+        """A mismatch stops the standby, never the master: its files are compared with the master's anew."""
+        self._home.log(f"The copy differs from the master: {why}. Compares it anew.", self.peer)
+        await self._home.settled(events.CopyStarted())
+        self._home.applier = await asyncio.to_thread(self._home.reopen)
+
+    async def _follow(self, connection: Connection) -> None:
+        while True:
+            await connection.send(codec.encode(self._question()))
+            decide = await expect(connection, Decide)
+            self._home.log(f"The master decided {decide.decision.value}: {decide.reason}", self.peer)
+            if decide.decision is Decision.STREAM:
+                await self._stream(connection)
+                return
+            if decide.decision is Decision.REFUSE:
+                self.problem = f"the master refused: {decide.reason}"
+                await asyncio.sleep(REFUSED_S)
+                return
+            if decide.decision is Decision.CUT:
+                await self._cut(decide)
+            else:
+                await self._compare(connection, decide)
+
+    def _question(self, tail_only: bool = False) -> Follow:
+        applier = self._home.applier
+        last = applier.journal.last
+        return Follow(
+            cluster=self._home.cluster,
+            node=self._home.node,
+            last=last,
+            applied=applier.applied,
+            checksum=applier.checksum,
+            history=history_of(applier.control, applier.journal),
+            empty=last.sequence == 0,
+            copying=applier.copying and not self._until,
+            tail_only=tail_only,
+        )
+
+    async def _stream(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._home.applier.copying:
+            self._home.post(events.StreamStarted())
+        self.receiver = Receiver(
+            connection,
+            self._home.disk,
+            self._home.applier,
+            until=self._until,
+            on_progress=lambda: None,
+            on_copied=lambda: asyncio.run_coroutine_threadsafe(self._copied(), loop).result(),
+        )
+        try:
+            await self.receiver.run()
+        finally:
+            self.receiver = None
+
+    async def _copied(self) -> None:
+        """The copy is whole and equal: durable as such before it is trusted."""
+        await self._home.settled(events.StreamStarted())
+        await asyncio.to_thread(self._home.applier.checkpoint)
+        self._until = 0
+
+    async def _cut(self, decide: Decide) -> None:
+        applier = self._home.applier
+        await self._home.settled(events.ForkFound())
+        await asyncio.to_thread(self._keep, decide.sequence, "An unapplied tail that the master never had.")
+        await asyncio.to_thread(applier.journal.cut, decide.sequence)
+
+    def _keep(self, after: int, why: str) -> None:
+        self._fork = keep_suffix(self._home.disk, self._home.applier.journal, after, why, self._home.utc_us())
+        if self._fork is not None:
+            self._home.log(
+                f"Kept requests {self._fork.first} to {self._fork.last} as fork {self._fork.name}.", self.peer
+            )
+
+    async def _compare(self, connection: Connection, decide: Decide) -> None:
+        """Make the files those of the master; what diverged is kept first, block by block."""
+        home = self._home
+        if not home.applier.copying:
+            await home.settled(events.ForkFound())
+            await asyncio.to_thread(self._keep, decide.sequence, "A history that went another way.")
+            await home.settled(events.CopyStarted())
+            home.applier = await asyncio.to_thread(home.reopen)
+        keeper = BlockKeeper(home.disk, self._fork) if self._fork is not None else None
+        self.copy = CopyTarget(connection, home.disk, keeper)
+        try:
+            self._until = await self.copy.run()
+        finally:
+            self.copy = None
+            if keeper is not None:
+                keeper.close()
+        await asyncio.to_thread(self._begin_at, decide)
+
+    def _begin_at(self, decide: Decide) -> None:
+        """The journal starts at the pin; the control file says so first (state COPYING protects both steps)."""
+        applier = self._home.applier
+        epochs = tuple(EpochStart(*entry) for entry in decide.history)
+        applier.control.update(checkpoint=decide.position, epochs=epochs)
+        applier.journal.restart_at(decide.position)
+        self._home.applier = self._home.reopen()
+
+    async def fetch_tail(self) -> None:
+        """A resuming master: append the peer's longer tail of our last epoch and fsync it. Raises ConnectionError."""
+        journal = self._home.applier.journal
+        connection = await self._dial(self.peer, self._address(), BULK)
+        try:
+            await connection.send(codec.encode(self._question(tail_only=True)))
+            while True:
+                message = codec.decode(await connection.receive())
+                if isinstance(message, Copied):
+                    return
+                if not isinstance(message, Requests):
+                    raise FrameError("something else than requests in a tail")
+                await asyncio.to_thread(append_all, journal, message)
+        finally:
+            await connection.close()
+
+
+def append_all(journal: Journal, message: Requests) -> None:
+    """Append and fsync the requests of one frame. Blocks."""
+    for encoded in message.requests:
+        journal.append(encoded)
+    journal.sync()

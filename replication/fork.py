@@ -1,0 +1,141 @@
+"""Forks: what an old master had and the new master never will, kept before anything of it is changed.
+
+`forks/<first>-<last>-<hash>/` holds `requests` (length-prefixed encoded requests behind the fork point), `blocks` (this
+node's own versions of what COMPARE replaced) and `fork.json`. Written to a temporary folder, every file fsynced, the
+folder fsynced, renamed, `forks/` fsynced: a fork is either whole or not there. Deleted only by an operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from replication.core.request import Header, chain_hash, peek
+from replication.files import Disk, File
+from replication.journal import Journal
+
+FORKS = "forks"
+
+
+class Fork(msgspec.Struct, frozen=True):
+    """What one fork holds: requests `first` to `last` of `epoch`, kept at `kept_at_us` (wall clock, display only)."""
+
+    name: str
+    epoch: int
+    node: str
+    first: int
+    last: int
+    requests: int
+    bytes: int
+    kept_at_us: int
+    why: str
+
+
+def keep_suffix(disk: Disk, journal: Journal, after: int, why: str, now_us: int) -> Fork | None:
+    """Save every request behind `after`; None when there is none. Durable when it returns; safe to repeat.
+
+    Blocks: call it in a thread. The caller cuts the journal only afterwards.
+    """
+    last = journal.last
+    if last.sequence <= after:
+        return None
+    first = max(after + 1, journal.first_sequence)
+    name = f"{first}-{last.sequence}-{last.hash.hex()[:12]}"
+    if disk.exists(f"{FORKS}/{name}/fork.json"):
+        return read_fork(disk, name)
+    folder = f"{FORKS}/{name}"
+    disk.make_directory(FORKS)
+    disk.make_directory(folder)
+    count, size = _write_requests(disk.open(f"{folder}/requests", create=True), journal.read(first))
+    fork = Fork(name, last.epoch.number, last.epoch.node, first, last.sequence, count, size, now_us, why)
+    _write_whole(disk, f"{folder}/fork.json", msgspec.json.encode(fork))
+    disk.sync_directory(folder)
+    disk.sync_directory(FORKS)
+    return fork
+
+
+def _write_requests(file: File, requests: Iterable[bytes]) -> tuple[int, int]:
+    file.truncate(0)
+    at = count = 0
+    for encoded in requests:
+        file.write(at, len(encoded).to_bytes(4, "big"), encoded)
+        at += 4 + len(encoded)
+        count += 1
+    file.sync()
+    file.close()
+    return count, at
+
+
+def _write_whole(disk: Disk, name: str, data: bytes) -> None:
+    """fork.json is the mark of a whole fork: written last, under a temporary name, fsynced, then renamed."""
+    file = disk.open(f"{name}.new", create=True)
+    file.truncate(0)
+    file.write(0, data)
+    file.sync()
+    file.close()
+    disk.rename(f"{name}.new", name)
+
+
+class BlockKeeper:
+    """Keeps this node's own version of each block that COMPARE is about to replace. Durable after `sync`."""
+
+    def __init__(self, disk: Disk, fork: Fork) -> None:
+        self._file = disk.open(f"{FORKS}/{fork.name}/blocks", create=True)
+        self._at = self._file.size()
+
+    def keep(self, file: str, number: int, data: bytes) -> None:
+        """Append one block with its name; the caller calls `sync` before it overwrites."""
+        head = msgspec.msgpack.encode([file, number, len(data)])
+        self._file.write(self._at, len(head).to_bytes(4, "big"), head, data)
+        self._at += 4 + len(head) + len(data)
+
+    def sync(self) -> None:
+        """Make the kept blocks durable."""
+        self._file.sync()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_fork(disk: Disk, name: str) -> Fork:
+    """The description of one fork."""
+    file = disk.open(f"{FORKS}/{name}/fork.json")
+    try:
+        return msgspec.json.decode(file.read(file.size(), 0), type=Fork)
+    finally:
+        file.close()
+
+
+def list_forks(disk: Disk) -> list[Fork]:
+    """Every whole fork kept on this node, oldest first."""
+    names = [name for name in disk.names(FORKS) if disk.exists(f"{FORKS}/{name}/fork.json")]
+    return sorted((read_fork(disk, name) for name in names), key=lambda fork: (fork.kept_at_us, fork.name))
+
+
+def read_requests(disk: Disk, name: str) -> list[dict[str, Any]]:
+    """What each request of a fork is, for people: sequence, epoch, kind, bytes, time, chain hash."""
+    file = disk.open(f"{FORKS}/{name}/requests")
+    try:
+        found, at, size = [], 0, file.size()
+        while at < size:
+            length = int.from_bytes(file.read(4, at), "big")
+            encoded = file.read(length, at + 4)
+            found.append(_described(peek(encoded), encoded))
+            at += 4 + length
+        return found
+    finally:
+        file.close()
+
+
+def _described(header: Header, encoded: bytes) -> dict[str, Any]:
+    return {
+        "sequence": header.sequence,
+        "epoch": header.epoch.number,
+        "kind": header.kind.name,
+        "bytes": len(encoded),
+        "at_us": header.at_us,
+        "hash": chain_hash(encoded).hex(),
+    }

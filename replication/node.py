@@ -1,0 +1,407 @@
+"""A node of the pair: drives the role machine with one inbox and one timer, and carries out its effects in order.
+
+The machine decides; `Links`, `Following`, `Serving` and `Office` do. All of it runs in one event loop; what blocks runs
+in threads. Slow effects (opening and closing office, handing over) run one after the other in `_operate`, so that
+the inbox never waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from replication.control import ControlFile
+from replication.core import effects, events, memory
+from replication.core.commit import CommitRule
+from replication.core.effects import Effect
+from replication.core.events import Event, Facts
+from replication.core.machine import Machine
+from replication.core.messages import Ack
+from replication.core.request import Kind, decode, peek
+from replication.core.types import Mode, NodeId, Refused, State, Status
+from replication.files import Disk
+from replication.following import Following
+from replication.links import Links
+from replication.office import Office
+from replication.picture import Picture
+from replication.ports import Application, Connection, Dialler, Opening, Witnesses
+from replication.process import end_process
+from replication.redo import Applier, open_node, read_copy
+from replication.serving import Serving
+
+T = TypeVar("T")
+PROGRESS_S = 0.2
+CLOSE_WAIT_S = 5.0
+ANSWER_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Who this node is, and how patient. `address` is what the roster says of it, "host:port" of the cluster port."""
+
+    cluster: str
+    node: NodeId
+    name: str
+    address: str
+    version: str
+    mode: Mode = Mode.STRICT
+    steady_s: float = 30.0
+
+
+class Node:
+    """Open with `Node.open`. Both roles; the application exists only while this node is in office."""
+
+    def __init__(
+        self, disk: Disk, applier: Applier, settings: NodeSettings, application: Application, witnesses: Witnesses,
+        dial: Dialler, log: Callable[[str, dict[str, Any]], None],
+    ) -> None:  # fmt: skip
+        self.disk = disk
+        self.applier = applier
+        self.journal = applier.journal
+        self.control: ControlFile = applier.control
+        self.settings = settings
+        self.cluster, self.node = settings.cluster, settings.node
+        self.instance = secrets.token_hex(8)
+        self.machine = Machine(settings.node, memory.decode(self.control.value.memory), settings.steady_s)
+        self.rule = CommitRule()
+        self.rule.required = frozenset(self.machine.memory.in_sync)
+        self.office: Office | None = None
+        self.following: Following | None = None
+        self.picture = Picture(self)
+        self.links = Links(self.picture, dial, self.post, self.log)
+        self.serving = Serving(
+            disk, self.journal, self.control, self.cluster, lambda: self.office, self._on_ack, self.log
+        )
+        self._application, self._witnesses, self._dial, self._log = application, witnesses, dial, log
+        self._inbox: asyncio.Queue[tuple[Event, asyncio.Future[None] | None]] = asyncio.Queue()
+        self._operations: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._following_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._answers: dict[int, asyncio.Future[effects.Answer]] = {}
+        self._requests = itertools.count(1)
+        self._progress_at: dict[NodeId, float] = {}
+        self._changed = asyncio.Event()
+
+    @classmethod
+    async def open(
+        cls, directory: Path, settings: NodeSettings, application: Application, witnesses: Witnesses, dial: Dialler,
+        log: Callable[[str, dict[str, Any]], None] = lambda text, facts: None,
+    ) -> Node:  # fmt: skip
+        """Redo the directory and begin in the state that its control file and the table say. Raises Corrupt."""
+        disk = Disk(directory)
+        applier = await asyncio.to_thread(open_node, disk)
+        node = cls(disk, applier, settings, application, witnesses, dial, log)
+        for job in (node._run(), node._operate()):
+            node._spawn(job)
+        node.post(events.Started())
+        return node
+
+    # what the application calls
+
+    def status(self) -> Status:
+        """One consistent look."""
+        return self.picture.status()
+
+    async def wait_status(self) -> Status:
+        """The next status that differs in role, state or numbers; at most a second old."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), 1.0)
+        return self.status()
+
+    async def read_copy(self, query: Callable[[Any], T]) -> tuple[T, int]:
+        """A bounded look into the database in any role: the store in office, else the standby's held copy."""
+        if self.office is not None and self.office.store is not None:
+            value, sequence, _ = await self.office.store.read_unconfirmed(query, 0.0)
+            return value, sequence
+        return await asyncio.to_thread(read_copy, self.applier, query)
+
+    async def attach(self, connection: Connection, channel: str) -> None:
+        """Run an accepted link until it ends; `channel` is control or bulk."""
+        await (self.links if channel == "control" else self.serving).attach(connection)
+
+    def set_peers(self, peers: Mapping[NodeId, str]) -> None:
+        """The roster without this node: whom to dial, at "host:port"; kept for starts before the database is read."""
+        others = {node: address for node, address in peers.items() if node != self.node}
+        if others != self.control.value.peers:
+            self.control.update(peers=others)
+        self.links.set_roster(others)
+        self.post(events.PeersChanged(tuple(others)))
+
+    async def found(self) -> None:
+        """`init`: be the master of a new cluster. Returns when office is open."""
+        self.post(events.InitRequested())
+        await self._until(lambda: self.office is not None and self.office.ready)
+
+    async def join(self, peers: Mapping[NodeId, str]) -> None:
+        """`master-to-standby`: follow the master among `peers`."""
+        self.set_peers(peers)
+        await self.settled(events.JoinRequested())
+
+    async def swap(self, target: NodeId, note: bytes, timeout_s: float) -> str:
+        """Hand office over. Returns at the point of no return; raises Refused when refused or aborted."""
+        return await self._ask(lambda n: events.SwapRequested(n, target, timeout_s, note), timeout_s + ANSWER_S)
+
+    async def abort_swap(self) -> str:
+        """Abort a hand-off before the point of no return. Raises Refused when there is nothing to abort."""
+        return await self._ask(events.SwapAbortRequested)
+
+    async def promote(self, allow_data_loss: bool, stopped: bool, note: bytes) -> str:
+        """Take office without the master. Returns what is known of loss; raises Refused with what to type next."""
+        return await self._ask(lambda n: events.PromoteRequested(n, allow_data_loss, stopped, note))
+
+    async def go_alone(self, note: bytes) -> str:
+        """Write without a standby, by the operator's leave. Raises Refused; waits for the witnesses up to 30 s."""
+        return await self._ask(lambda n: events.GoAloneRequested(n, note))
+
+    async def close(self) -> None:
+        """Clean stop: CLOSED is journaled and, within 5 s, acknowledged by the standby. Idempotent."""
+        if self.office is not None and self.office.store is not None:
+            await self._say_closed(self.office)
+        await self._stop_following()
+        await self.links.close()
+        for connection in self.serving.disconnect_all():
+            await connection.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self.applier.close)
+        self.disk.close()
+
+    async def _say_closed(self, office: Office) -> None:
+        store = office.store
+        assert store is not None
+        await office.close_application()
+        position = await store.append_control_request(Kind.CLOSED, b"")
+        try:
+            await asyncio.wait_for(store.committed(position.sequence), CLOSE_WAIT_S)
+        except TimeoutError:
+            self.log("Stopped before the standby acknowledged the last request.", "")
+        await office.close()
+
+    # events
+
+    def post(self, event: Event) -> None:
+        """Give an event to the role machine. Event loop only."""
+        self._inbox.put_nowait((event, None))
+
+    async def settled(self, event: Event) -> None:
+        """Give an event; returns once its effects are carried out or queued, and what it persisted is durable."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._inbox.put_nowait((event, done))
+        await done
+
+    def log(self, text: str, peer: NodeId) -> None:
+        """A sentence for people, about a peer or, with "", about this node."""
+        self._log(text, {"peer": peer[:8]} if peer else {})
+
+    def utc_us(self) -> int:
+        """Wall clock, for display only."""
+        return time.time_ns() // 1000
+
+    def reopen(self) -> Applier:
+        """A new applier on the directory as it is. Blocks."""
+        self.disk.release_kept()
+        return Applier(self.disk, self.journal, self.control)
+
+    async def _ask(self, make: Callable[[int], Event], timeout_s: float = ANSWER_S) -> str:
+        number = next(self._requests)
+        future: asyncio.Future[effects.Answer] = asyncio.get_running_loop().create_future()
+        self._answers[number] = future
+        self.post(make(number))
+        try:
+            answer = await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            raise Refused("timed_out", f"{self.machine.pending.text} Not done yet; it is still being tried.") from None
+        finally:
+            self._answers.pop(number, None)
+        if answer.code:
+            raise Refused(answer.code, answer.text)
+        return answer.text
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self.wait_status()
+
+    async def _run(self) -> None:
+        while True:
+            wait_s = self.machine.next_deadline(time.monotonic()) - time.monotonic()
+            try:
+                async with asyncio.timeout(wait_s):
+                    event, done = await self._inbox.get()
+            except TimeoutError:
+                event, done = events.Ticked(), None
+            for effect in self.machine.step(event, self._facts(), time.monotonic()):
+                await self._carry_out(effect)
+            if done is not None:
+                done.set_result(None)
+            if not isinstance(event, events.Ticked | events.PeerHeard):
+                self.notify()
+
+    def notify(self) -> None:
+        """Something that the status shows has changed."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _facts(self) -> Facts:
+        return Facts(self.journal.last, self.last_is_closed())
+
+    def last_is_closed(self) -> bool:
+        """The last request is CLOSED: the master stopped cleanly behind it."""
+        return self.picture.last_kind() is Kind.CLOSED
+
+    # effects
+
+    async def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case effects.Persist():
+                encoded = effect.memory.encode()
+                await asyncio.to_thread(lambda: self.control.update(memory=encoded, state=effect.memory.state))
+            case effects.Send():
+                self.links.send(effect.peer, effect.message)
+            case effects.RequireAcks():
+                self.rule.require(effect.nodes)
+                if self.office is not None:
+                    self.office.require(effect.nodes)
+            case effects.Answer():
+                future = self._answers.get(effect.request)
+                if future is not None and not future.done():
+                    future.set_result(effect)
+            case effects.Announce():
+                self._log(effect.sentence, {"row": effect.row, "state": self.machine.state.value})
+                self.links.announce()
+                self.notify()
+            case effects.AskWitnesses():
+                self._spawn(self._ask_witnesses(effect))
+            case effects.RecordAlone():
+                self._spawn(self._record_alone(effect))
+            case _:
+                self._operations.put_nowait(lambda: self._do(effect))
+
+    async def _operate(self) -> None:
+        while True:
+            operation = await self._operations.get()
+            await operation()
+            self.links.announce()
+            self.notify()
+
+    async def _do(self, effect: Effect) -> None:
+        """The slow effects, strictly one after the other."""
+        match effect:
+            case effects.FollowPeer():
+                await self._follow(effect.peer)
+            case effects.Unfollow():
+                await self._stop_following()
+            case effects.OpenOffice():
+                await self._open_office(effect)
+            case effects.CloseOffice():
+                await self._close_office()
+            case effects.HandOff():
+                await self._hand_off(effect)
+            case effects.AbortHandOff():
+                await self._abort_hand_off(effect)
+            case effects.FetchTail():
+                await self._fetch_tail(effect.peer)
+
+    async def _follow(self, peer: NodeId) -> None:
+        if self.office is not None or (self.following is not None and self.following.peer == peer):
+            return
+        await self._stop_following()
+        self.following = Following(self, peer, lambda: self.links.address(peer), self._dial)
+        self._following_task = self._spawn(self.following.run())
+
+    async def _stop_following(self) -> None:
+        task, self._following_task, self.following = self._following_task, None, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _open_office(self, effect: effects.OpenOffice) -> None:
+        await self._stop_following()
+        await self._close_store()
+        note = self._note_of_handoff() if effect.kind == "handoff" else effect.note
+        await asyncio.to_thread(self.applier.apply_all)
+        self.office = Office(self.disk, self.journal, self.control, self.rule, self._fatal)
+        reason = msgspec.msgpack.encode({"kind": effect.kind, "node": self.node})
+        position = await self.office.open(effect.epoch, reason, self.applier.sums)
+        self.office.start(self._application, Opening(effect.epoch, effect.kind, note), position.sequence)
+        self.post(events.OfficeOpened())
+
+    def _note_of_handoff(self) -> bytes:
+        last = self.journal.last.sequence
+        encoded = next(self.journal.read(last), None)
+        return decode(encoded).note if encoded is not None and peek(encoded).kind is Kind.HANDOFF else b""
+
+    async def _close_office(self) -> None:
+        await self._close_store()
+        self.post(events.OfficeClosed())
+
+    async def _close_store(self) -> None:
+        office, self.office = self.office, None
+        if office is None:
+            return
+        for connection in self.serving.disconnect_all():
+            await connection.close()
+        await office.close()
+        self.applier = await asyncio.to_thread(self.reopen)
+
+    async def _hand_off(self, effect: effects.HandOff) -> None:
+        if self.office is None or self.office.store is None:
+            return
+        position = await self.office.store.append_control_request(Kind.HANDOFF, effect.note)
+        self.post(events.HandoffAppended(position, self.office.store.checksum))
+
+    async def _abort_hand_off(self, effect: effects.AbortHandOff) -> None:
+        if self.office is not None and self.office.store is not None:
+            await self.office.store.append_control_request(Kind.ABORT, effect.reason.encode())
+            self.office.store.thaw()
+
+    async def _fetch_tail(self, peer: NodeId) -> None:
+        following = Following(self, peer, lambda: self.links.address(peer), self._dial)
+        try:
+            await following.fetch_tail()
+        except (ConnectionError, TimeoutError, OSError) as error:
+            self.log(f"Could not fetch the standby's longer tail: {error}", peer)
+        else:
+            self.post(events.TailFetched())
+
+    async def _ask_witnesses(self, effect: effects.AskWitnesses) -> None:
+        self.post(events.WitnessesAnswered(effect.claim, await self._witnesses.grant(effect.claim)))
+
+    async def _record_alone(self, effect: effects.RecordAlone) -> None:
+        done = await self._witnesses.record_alone(effect.epoch, effect.alone, effect.counter)
+        self.post(events.AloneRecorded(effect.epoch, done))
+
+    def _on_ack(self, peer: NodeId, ack: Ack) -> None:
+        if self.office is None:
+            return
+        self.office.acknowledged(peer, ack)
+        now = time.monotonic()
+        if self.machine.state is State.HANDING_OFF or now - self._progress_at.get(peer, 0.0) >= PROGRESS_S:
+            self._progress_at[peer] = now
+            meter = self.office.meters.get(peer)
+            lag_s = meter.lag_s(asyncio.get_running_loop().time()) if meter else 0.0
+            self.post(events.StandbyProgressed(peer, ack.fsynced, ack.applied, ack.checksum, lag_s))
+
+    def _fatal(self, error: BaseException) -> None:
+        self._log(f"This process ends: {error}. The next start redoes what was journaled.", {})
+        end_process(error)
+
+    def _spawn(self, job: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.ensure_future(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fatal(error)

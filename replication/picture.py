@@ -1,0 +1,201 @@
+"""What a node says of itself: to its peer (HELLO, HEARTBEAT) and to people (Status). Reads, never changes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from replication.core.messages import PROTOCOL_MAX, PROTOCOL_MIN, Heartbeat, Hello
+from replication.core.request import Kind, peek
+from replication.core.types import IN_OFFICE, Backlog, NodeId, PeerStatus, Role, State, Status
+from replication.errors import Forgotten
+from replication.fork import list_forks
+
+if TYPE_CHECKING:
+    from replication.core.machine import Peer
+    from replication.node import Node
+
+_PROOFS = {Kind.CLOSED: "CLOSED", Kind.HANDOFF: "HANDOFF"}
+
+
+class Picture:
+    """One per node; see `Node.status`."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._kind_at = (-1, Kind.DATABASE)
+        self._forks: tuple[str, int] = ("", 0)
+
+    def last_kind(self) -> Kind:
+        """What the last journaled request is; read from the journal once for each sequence out of office."""
+        journal = self._node.journal
+        last = journal.last.sequence
+        if self._node.office is not None or last == 0:
+            return Kind.DATABASE
+        if self._kind_at[0] != last:
+            try:
+                encoded = next(journal.read(last), None)
+            except Forgotten:
+                encoded = None
+            self._kind_at = (last, peek(encoded).kind if encoded is not None else Kind.DATABASE)
+        return self._kind_at[1]
+
+    def hello(self) -> Hello:
+        """The whole picture, for a peer."""
+        node, machine = self._node, self._node.machine
+        in_office = machine.state in IN_OFFICE
+        return Hello(
+            protocol_min=PROTOCOL_MIN,
+            protocol_max=PROTOCOL_MAX,
+            cluster=node.cluster,
+            node=node.node,
+            name=node.settings.name,
+            instance=node.instance,
+            state=machine.state,
+            epoch=machine.memory.office if in_office else machine.journal_epoch,
+            seen=max(machine.memory.seen, machine.memory.granted),
+            last=node.journal.last,
+            commit=self._commit(),
+            applied=self._applied(),
+            checksum=self._checksum(),
+            closed=self.last_kind() is Kind.CLOSED,
+            in_sync=list(machine.memory.in_sync),
+            address=node.settings.address,
+            version=node.settings.version,
+            utc_us=node.utc_us(),
+        )
+
+    def heartbeat(self) -> Heartbeat:
+        """The short form, each second."""
+        hello = self.hello()
+        return Heartbeat(
+            state=hello.state,
+            epoch=hello.epoch,
+            seen=hello.seen,
+            last=hello.last.sequence,
+            last_bytes=0,
+            commit=hello.commit,
+            in_sync=hello.in_sync,
+            utc_us=hello.utc_us,
+        )
+
+    def utc_us(self) -> int:
+        """The wall clock of this node."""
+        return self._node.utc_us()
+
+    def status(self) -> Status:
+        """One consistent look, for people and programs."""
+        node, machine = self._node, self._node.machine
+        backlog, age, proof = self._backlog()
+        copy = node.following.copy if node.following is not None else None
+        return Status(
+            cluster=node.cluster,
+            node=node.node,
+            name=node.settings.name,
+            role=machine.role,
+            state=machine.state,
+            epoch=machine.memory.office if machine.state in IN_OFFICE else machine.journal_epoch,
+            position=node.journal.last,
+            commit_sequence=self._commit(),
+            applied_sequence=self._applied(),
+            checksum=self._checksum(),
+            mode=node.settings.mode,
+            in_sync=self._in_sync(),
+            alone_since=machine.memory.alone_since_utc_us / 1e6 if machine.state is State.ALONE else None,
+            master=machine.master() or None,
+            backlog=backlog,
+            backlog_age_s=age,
+            backlog_proof=proof,
+            peers=tuple(self._peer(peer) for peer in sorted(node.machine.peers)),
+            waiting_for=self._waiting_for(),
+            copy=copy.progress if copy is not None else None,
+            forks=len(list_forks(node.disk)),
+        )
+
+    def _waiting_for(self) -> str:
+        node = self._node
+        if node.following is not None and node.following.problem:
+            return f"This standby has {node.following.problem}"
+        if node.machine.pending.request and node.machine.pending.text:
+            return node.machine.pending.text
+        stalled = node.office is not None and not node.office.ready
+        if stalled and not all(map(node.machine.connected, node.machine.memory.in_sync)):
+            return "Waiting for the standby. If it is gone, type: understudy go-alone"
+        return node.machine.waiting_for()
+
+    def _in_sync(self) -> bool:
+        machine = self._node.machine
+        if machine.state in IN_OFFICE:
+            members = machine.memory.in_sync
+            return bool(members) and all(machine.connected(node) for node in members)
+        following = machine.state is State.IN_SYNC and bool(machine.master())
+        return following and self._node.following is not None and self._node.following.receiver is not None
+
+    def _commit(self) -> int:
+        node = self._node
+        if node.office is not None:
+            return node.rule.sequence
+        receiver = node.following.receiver if node.following is not None else None
+        return max(node.journal.recorded_commit, receiver.commit if receiver is not None else 0)
+
+    def _applied(self) -> int:
+        node = self._node
+        return node.journal.last.sequence if node.office is not None else node.applier.applied
+
+    def _checksum(self) -> int:
+        store = self._node.office.store if self._node.office is not None else None
+        return store.checksum if store is not None else self._node.applier.checksum
+
+    def _backlog(self) -> tuple[Backlog | None, float | None, str]:
+        """The number, its age in seconds, and what proves a 0 without a link (SKY-4)."""
+        node, machine = self._node, self._node.machine
+        now = time.monotonic()
+        if machine.state in IN_OFFICE:
+            return self._backlog_in_office(), 0.0, ""
+        proof = _PROOFS.get(self.last_kind(), "")
+        master = machine.peers.get(machine.master())
+        if master is None:
+            return (Backlog(0, 0, 0.0), None, proof) if proof else (None, None, "")
+        behind = max(master.hello.last.sequence - node.journal.synced, 0)
+        return Backlog(behind, 0, 0.0), now - master.heard_at, proof
+
+    def _backlog_in_office(self) -> Backlog | None:
+        node = self._node
+        office = node.office
+        if office is None or not node.machine.memory.standby:
+            return None
+        peer = next(iter(node.machine.memory.in_sync), node.machine.memory.standby)
+        meter = office.meters.get(peer)
+        return meter.reading(asyncio.get_running_loop().time()) if meter is not None else None
+
+    def _peer(self, name: NodeId) -> PeerStatus:
+        node = self._node
+        peer = node.machine.peers[name]
+        hello = peer.hello
+        follower = node.serving.followers.get(name)
+        meter = node.office.meters.get(name) if node.office is not None else None
+        reading = meter.reading(asyncio.get_running_loop().time()) if meter is not None else None
+        return PeerStatus(
+            node=name,
+            role=_role(peer),
+            state=hello.state,
+            address=hello.address,
+            connected=peer.connected,
+            received=follower.ack.received if follower else hello.last.sequence,
+            fsynced=follower.ack.fsynced if follower else hello.last.sequence,
+            applied=follower.ack.applied if follower else hello.applied,
+            checksum=follower.ack.checksum if follower else None,
+            lag_requests=reading.requests if reading else None,
+            lag_bytes=reading.bytes if reading else None,
+            lag_seconds=reading.oldest_seconds if reading else None,
+            last_seen_s=time.monotonic() - peer.heard_at,
+            clock_skew_s=peer.skew_s,
+            disk_free_bytes=follower.ack.disk_free_bytes if follower else None,
+        )
+
+
+def _role(peer: Peer) -> Role:
+    if peer.hello.state in IN_OFFICE or peer.hello.state is State.RESUMING:
+        return Role.MASTER
+    return Role.NONE if peer.hello.state is State.INIT else Role.STANDBY

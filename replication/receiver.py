@@ -1,0 +1,166 @@
+"""The standby's half of a stream: append, fsync, acknowledge, then apply up to the commit sequence.
+
+Takes a connection on which the master decided STREAM. Threads: one for journal appends and fsyncs, one for applying;
+the event loop only moves frames. Nothing reaches a file before the commit sequence that allows it is durable here
+(invariant 7), and nothing is acknowledged before its fsync (invariant 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from replication.core import codec
+from replication.core.codec import FrameError
+from replication.core.messages import Ack, Requests
+from replication.core.request import peek
+from replication.files import Disk
+from replication.ports import Connection
+from replication.redo import Applier
+
+ACK_INTERVAL_S = 1.0
+CREDIT_BYTES = 32 * 1024 * 1024
+CHECKPOINT_BYTES = 16 * 1024 * 1024
+
+
+class Receiver:
+    """Runs until the connection ends. `on_progress` is called in the event loop after every fsync and every apply.
+
+    `until` matters only while the applier is copying: when the journal durably holds it, redo runs from the pin and
+    `on_copied` is called, in the apply thread.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        disk: Disk,
+        applier: Applier,
+        *,
+        until: int,
+        on_progress: Callable[[], None],
+        on_copied: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._disk = disk
+        self._journal = applier.journal
+        self._applier = applier
+        self._until = until
+        self._on_progress = on_progress
+        self._on_copied = on_copied
+        self._since_checkpoint = 0
+        self._inbox: list[bytes] = []
+        self._parts: list[bytes] = []
+        self._arrived = asyncio.Event()
+        self._to_apply: list[bytes] = []
+        self._appliable = asyncio.Event()
+        self._journal_thread = ThreadPoolExecutor(1, "journal")
+        self._apply_thread = ThreadPoolExecutor(1, "apply")
+        self._received = self._journal.last.sequence
+        self.commit = 0
+        self.bytes_received = 0
+
+    async def run(self) -> None:
+        """Receive until cancelled, or raise ConnectionError, ReplicationError or FrameError."""
+        jobs = [self._read_frames(), self._write_journal(), self._apply(), self._keep_acknowledging()]
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(self._stop_threads)
+
+    def _stop_threads(self) -> None:
+        self._journal_thread.shutdown()
+        self._apply_thread.shutdown()
+
+    async def _read_frames(self) -> None:
+        while True:
+            message = codec.decode(await self._connection.receive())
+            if not isinstance(message, Requests):
+                raise FrameError(f"a {type(message).__name__} frame in a stream of requests")
+            self._take(message)
+
+    def _take(self, message: Requests) -> None:
+        self.commit = max(self.commit, message.commit)
+        self.bytes_received += sum(map(len, message.requests))
+        if message.more:
+            self._parts += message.requests
+        elif self._parts:
+            self._inbox.append(b"".join([*self._parts, *message.requests]))
+            self._parts.clear()
+        else:
+            self._inbox += message.requests
+        if self._inbox:
+            self._received = peek(self._inbox[-1]).sequence
+        self._arrived.set()
+
+    async def _write_journal(self) -> None:
+        """Append what has arrived and fsync once for all of it; a lone new commit sequence is recorded likewise."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            batch, self._inbox = self._inbox, []
+            commit = self.commit
+            await loop.run_in_executor(self._journal_thread, self._append, batch, commit)
+            self._to_apply += batch
+            if batch:
+                await self._acknowledge()
+            self._appliable.set()
+
+    def _append(self, batch: list[bytes], commit: int) -> None:
+        for encoded in batch:
+            self._journal.append(encoded)
+        if not batch:
+            self._journal.mark_commit(commit)
+        self._journal.sync()
+
+    async def _apply(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._appliable.wait()
+            self._appliable.clear()
+            upto = min(self._journal.synced_commit, self._journal.synced)
+            ready = [encoded for encoded in self._to_apply if peek(encoded).sequence <= upto]
+            self._to_apply = self._to_apply[len(ready) :]
+            if ready or self._applier.copying:
+                await loop.run_in_executor(self._apply_thread, self._apply_now, upto, ready)
+                await self._acknowledge()
+            if self._to_apply and not self._inbox and peek(self._to_apply[0]).sequence <= self.commit:
+                self._arrived.set()
+
+    def _apply_now(self, upto: int, ready: list[bytes]) -> None:
+        """In the apply thread. A finished copy first redoes from its pin; the state is persisted by `on_copied`."""
+        if self._applier.copying:
+            if upto < self._until:
+                return
+            self._applier.finish_copy(self._until)
+            self._on_copied()
+        held = ready and peek(ready[0]).sequence == self._applier.applied + 1
+        self._applier.apply(ready if held else None, upto)
+        self._since_checkpoint += sum(map(len, ready))
+        if self._since_checkpoint >= CHECKPOINT_BYTES:
+            self._since_checkpoint = 0
+            self._applier.checkpoint()
+
+    async def _keep_acknowledging(self) -> None:
+        while True:
+            await self._acknowledge()
+            await asyncio.sleep(ACK_INTERVAL_S)
+
+    async def _acknowledge(self) -> None:
+        ack = Ack(
+            received=self._received,
+            fsynced=self._journal.synced,
+            applied=self._applier.applied,
+            checksum=self._applier.checksum,
+            disk_free_bytes=self._disk.free_bytes(),
+            credit=CREDIT_BYTES,
+        )
+        await self._connection.send(codec.encode(ack))
+        self._on_progress()

@@ -1,0 +1,204 @@
+"""The master's side of the bulk channel: answer FOLLOW, then stream, let cut, or serve a copy.
+
+One follower per node id. The decision is `core.decide`; this reads the journal for it and does what it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from replication.control import ControlFile, merge_epochs
+from replication.copier import CopySource
+from replication.core import codec
+from replication.core.codec import FrameError
+from replication.core.decide import History, WayOn, decide_follow
+from replication.core.messages import Ack, Copied, Decide, Decision, Follow
+from replication.core.types import NodeId, Position
+from replication.errors import Forgotten, ReplicationError
+from replication.files import Disk
+from replication.journal import Journal
+from replication.office import Office
+from replication.ports import Connection
+from replication.sender import Sender, read_batch
+
+T = TypeVar("T")
+OFFICE_WAIT_S = 5.0
+
+
+@dataclass(slots=True)
+class Follower:
+    """One node that streams from this master."""
+
+    sender: Sender
+    connection: Connection
+    ack: Ack
+    acked_at: float
+
+
+def history_of(control: ControlFile, journal: Journal) -> History:
+    """Every epoch that this node's journal went through: its first request and that request's chain hash."""
+    merged = merge_epochs(control.value.epochs, journal.epochs())
+    return [(start.epoch, start.sequence, start.hash) for start in merged]
+
+
+class Serving:
+    """Serves followers while `office()` is one. `on_ack` is called in the event loop for every ACK."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        journal: Journal,
+        control: ControlFile,
+        cluster: str,
+        office: Callable[[], Office | None],
+        on_ack: Callable[[NodeId, Ack], None],
+        log: Callable[[str, NodeId], None],
+    ) -> None:
+        self._disk = disk
+        self._journal = journal
+        self._control = control
+        self._cluster = cluster
+        self._office = office
+        self._on_ack = on_ack
+        self._log = log
+        self.followers: dict[NodeId, Follower] = {}
+        self.copies: dict[NodeId, CopySource] = {}
+
+    async def attach(self, connection: Connection) -> None:
+        """Serve one bulk link until it ends; what a peer does wrong ends the link, nothing else."""
+        try:
+            await self._serve(connection)
+        except (ConnectionError, TimeoutError):
+            pass
+        except (FrameError, ReplicationError) as error:
+            self._log(f"Ended its bulk link: {error}", connection.peer)
+        finally:
+            self.copies.pop(connection.peer, None)
+            self._keep_for_followers()
+            await connection.close()
+
+    def disconnect_all(self) -> list[Connection]:
+        """The connections of all followers, for the caller to close: this node leaves office."""
+        return [follower.connection for follower in self.followers.values()]
+
+    async def _serve(self, connection: Connection) -> None:
+        while True:
+            follow = await expect(connection, Follow)
+            if follow.node != connection.peer:
+                raise FrameError("a FOLLOW of another node than its certificate names")
+            if follow.tail_only:
+                await self._send_tail(connection, follow)
+                return
+            office = await self._wait_for_office()
+            way = await asyncio.to_thread(self._decide, follow)
+            self._log(f"{way.decision.value.upper()}: {way.reason}", connection.peer)
+            if way.decision is Decision.COMPARE:
+                await self._copy(connection, office, way)
+                continue
+            await connection.send(codec.encode(Decide(decision=way.decision, sequence=way.sequence, reason=way.reason)))
+            if way.decision is Decision.STREAM:
+                await self._stream(connection, office, follow)
+            if way.decision is not Decision.CUT:
+                return
+
+    async def _wait_for_office(self) -> Office:
+        for _ in range(int(OFFICE_WAIT_S / 0.02)):
+            office = self._office()
+            if office is not None and office.store is not None:
+                return office
+            await asyncio.sleep(0.02)
+        raise ConnectionError("this node is not in office")
+
+    def _decide(self, follow: Follow) -> WayOn:
+        journal = self._journal
+        return decide_follow(
+            follow,
+            self._cluster,
+            history_of(self._control, journal),
+            journal.last,
+            journal.first_sequence,
+            self._position,
+        )
+
+    def _position(self, sequence: int) -> Position | None:
+        try:
+            return self._journal.position(sequence)
+        except Forgotten:
+            return None
+
+    async def _stream(self, connection: Connection, office: Office, follow: Follow) -> None:
+        peer = connection.peer
+        commit = lambda: office.rule.sequence  # noqa: E731  read anew for every frame
+        sender = Sender(connection, self._journal, office.window, follow.last.sequence + 1, commit)
+        first = Ack(received=0, fsynced=0, applied=0, checksum=0, disk_free_bytes=0, credit=codec.FRAME_BYTES_MAX)
+        if peer in self.followers:
+            await self.followers[peer].connection.close()
+        follower = Follower(sender, connection, first, asyncio.get_running_loop().time())
+        self.followers[peer] = follower
+        office.measure(peer, follow.last.sequence)
+        tasks = [asyncio.ensure_future(sender.run()), asyncio.ensure_future(self._read_acks(connection, follower))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self.followers.get(peer) is follower:
+                del self.followers[peer]
+                office.meters.pop(peer, None)
+
+    async def _read_acks(self, connection: Connection, follower: Follower) -> None:
+        while True:
+            ack = await expect(connection, Ack)
+            follower.ack, follower.acked_at = ack, asyncio.get_running_loop().time()
+            follower.sender.acknowledged(ack)
+            self._on_ack(connection.peer, ack)
+            self._keep_for_followers()
+
+    def _keep_for_followers(self) -> None:
+        """The journal keeps what a connected follower or a running copy still needs."""
+        office = self._office()
+        if office is None or office.store is None or not office.ready:
+            return
+        needs = [follower.ack.fsynced + 1 for follower in self.followers.values() if follower.ack.fsynced]
+        needs += [copy.pin + 1 for copy in self.copies.values()]
+        office.store.set_keep_from(min(needs) if needs else None)
+
+    async def _send_tail(self, connection: Connection, follow: Follow) -> None:
+        """A resuming master fetches what it lost: requests behind its last one, in the same chain."""
+        if self._office() is not None or self._position(follow.last.sequence) != follow.last:
+            raise FrameError("a FOLLOW for a tail that does not continue the asker's journal")
+        sequence = follow.last.sequence + 1
+        while batch := await asyncio.to_thread(read_batch, self._journal, sequence):
+            for frame in codec.encode_requests(0, batch):
+                await connection.send(frame)
+            sequence += len(batch)
+        await connection.send(codec.encode(Copied(sequence=sequence - 1, files=[])))
+
+    async def _copy(self, connection: Connection, office: Office, way: WayOn) -> None:
+        source = CopySource(connection, self._disk, self._control, office)
+        await source.pin_now()
+        self.copies[connection.peer] = source
+        self._keep_for_followers()
+        pinned = Decide(
+            decision=Decision.COMPARE,
+            sequence=way.sequence,
+            reason=way.reason,
+            position=source.position,
+            history=[entry for entry in history_of(self._control, self._journal) if entry[1] <= source.pin],
+        )
+        await connection.send(codec.encode(pinned))
+        await source.run()
+
+
+async def expect(connection: Connection, kind: type[T]) -> T:
+    """The next frame, which has to be of this kind. Raises FrameError, ConnectionError."""
+    message = codec.decode(await connection.receive())
+    if not isinstance(message, kind):
+        raise FrameError(f"a {type(message).__name__} frame where {kind.__name__} was due")
+    return message
