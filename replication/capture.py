@@ -47,6 +47,11 @@ class Capture:
         """The length of the part of the log that is in use."""
         return WAL_HEADER_BYTES + self.frames * self._frame_bytes if self.frames else 0
 
+    def check_empty(self) -> None:
+        """Raise CaptureBroken when opening SQLite wrote something that no request carries."""
+        if self._index()[0]:
+            raise CaptureBroken("SQLite's log is not empty right after opening: frames would reach the file uncaptured")
+
     def allow_restart(self) -> None:
         """Every frame is in the database file: the next write may begin the log anew, with new salts."""
         self._restart_allowed = True

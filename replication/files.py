@@ -212,6 +212,19 @@ class Disk:
         status = os.fstatvfs(self._directory)
         return status.f_bavail * status.f_frsize
 
+    def sqlite_is_closed(self) -> bool:
+        """Whether no descriptor of scheduler.db is open in this process but the kept one.
+
+        A cursor that somebody still holds keeps a closed connection's descriptors and shared memory alive; opening
+        SQLite again beside it would mix two states of its log. Linux: /proc.
+        """
+        mine = str(self.path(DATABASE_FILE).resolve())
+        held = 0
+        for descriptor in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                held += os.readlink(f"/proc/self/fd/{descriptor}") == mine
+        return held <= (DATABASE_FILE in self._kept)
+
     @contextlib.contextmanager
     def sqlite_writing(self) -> Iterator[None]:
         """Bracket SQLite's own writing of scheduler.db: only a checkpoint, only in the writer thread."""

@@ -17,11 +17,12 @@ STALL_S = 1.0
 class Gate:
     """Holds back who waits for a sequence until `advance` has passed it.
 
-    `apply` is called with the new commit sequence before anybody is let through (objects are written then).
+    `admit` is called with the new commit sequence before anybody is let through: it writes the objects and returns how
+    far the commit may go now.
     """
 
     def __init__(self, sequence: int) -> None:
-        self.apply: Callable[[int], None] = lambda sequence: None
+        self.admit: Callable[[int], int] = lambda sequence: sequence
         self.sequence = sequence
         self.captured = sequence
         self._moved_at = 0.0
@@ -43,7 +44,9 @@ class Gate:
         """
         if sequence <= self.sequence:
             return
-        self.apply(sequence)
+        sequence = self.admit(sequence)
+        if sequence <= self.sequence:
+            return
         with self._changed:
             self.sequence = sequence
             self._changed.notify_all()
@@ -76,8 +79,15 @@ class Gate:
                     else:
                         future.set_result(None)
 
-            self.when(sequence, release)
-            await future
+            entry = (sequence, next(self._order), release)
+            heapq.heappush(self._waiting, entry)
+            try:
+                await future
+            except asyncio.CancelledError:
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
+                    heapq.heapify(self._waiting)
+                raise
         return self.sequence
 
     def wait_in_thread(self, sequence: int, timeout_s: float) -> bool:

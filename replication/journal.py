@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 
 from replication.control import EpochStart
-from replication.core.request import Header, chain_hash, continues, peek
+from replication.core.request import chain_hash, continues, peek, position_of
 from replication.core.types import ORIGIN, Position
 from replication.errors import Corrupt, DiskFull, Forgotten, JournalFailed, NotNext
 from replication.files import Disk, File
@@ -83,7 +83,7 @@ class Journal:
                 raise
             journal._segments = [Segment(f"{DIRECTORY}/{n}", ORIGIN, 0) for n in disk.names(DIRECTORY)]
             journal.restart_at(checkpoint)
-        journal._dirty.update(segment.name for segment in journal._segments[-2:])
+        journal._dirty.update(segment.name for segment in journal._segments)
         journal._dirty_directory = True
         journal.sync()
         if disk.exists(CUT_FILE):
@@ -206,10 +206,17 @@ class Journal:
                 self.synced_commit = max(self.synced_commit, commit)
                 return self.synced
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the next segment is ready."""
+        return self._prepared is not None
+
     def prepare(self) -> None:
         """Have the next segment ready, written with zeros. Raises DiskFull; nothing is lost by it."""
         with self._prepare_lock:
             if self._prepared is None:
+                if self._disk.free_bytes() < 2 * self._segment_bytes:
+                    raise DiskFull("the disk has no room for the journal's next segment: free some, then try again")
                 self._prepared = create_zeroed(self._disk, PREPARED, self._segment_bytes)
 
     def reserve(self, needed: int) -> None:
@@ -275,10 +282,7 @@ class Journal:
                 if segment.before.sequence == sequence:
                     return segment.before
         encoded = next(self.read(sequence), None) if sequence >= self.first_sequence else None
-        if encoded is None:
-            return None
-        header: Header = peek(encoded)
-        return Position(header.epoch, header.sequence, chain_hash(encoded))
+        return None if encoded is None else position_of(encoded)
 
     def epochs(self) -> list[EpochStart]:
         """Return the epochs that begin in the segments held, in order. Older ones are in the control file."""
@@ -332,9 +336,7 @@ class Journal:
             return segment.before
         assert segment.file is not None
         index = sequence - segment.first
-        encoded = segment.file.read(segment.lengths[index], segment.offsets[index])
-        header = peek(encoded)
-        return Position(header.epoch, header.sequence, chain_hash(encoded))
+        return position_of(segment.file.read(segment.lengths[index], segment.offsets[index]))
 
     def _unlink_segment(self, index: int) -> None:
         with self._sync_lock:

@@ -60,6 +60,18 @@ class Objects:
             with self._lock:
                 self._pending.extend(changes)
 
+    def allowed(self, commit: int, recorded: int) -> int:
+        """Return how far the commit sequence may be advanced: not onto an object whose commit is not durable yet.
+
+        `recorded` is the journal's synced commit. A later cut must find no byte of an object that the journal does not
+        know to be committed (invariant 7).
+        """
+        with self._lock:
+            for sequence, _ in self._pending:
+                if recorded < sequence <= commit:
+                    return sequence - 1
+        return commit
+
     def apply(self, commit: int) -> None:
         """Write everything at or below the commit sequence. Called before anybody is told of it. Raises OSError."""
         with self._lock:

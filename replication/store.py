@@ -65,6 +65,7 @@ class Store:
         self._frozen = ""
         self._closed = False
         self._fsynced = journal.synced
+        self._commit_wanted = 0
         self._ungated: deque[tuple[int, Answers]] = deque()
         self._open_writes: deque[Write] = deque()
         self._ticker: asyncio.TimerHandle | None = None
@@ -89,8 +90,8 @@ class Store:
         """
         gate = Gate(commit)
         writer = await asyncio.to_thread(Writer, disk, journal, control, sums, epoch, lambda: gate.sequence)
-        gate.apply = writer.objects.apply
         store = cls(disk, journal, writer, gate, on_request, on_fsynced, fatal)
+        gate.admit = store._admit
         gate.note_captured(journal.last.sequence, store._loop.time())
         store._threads.start()
         return store
@@ -290,3 +291,13 @@ class Store:
         self._fsynced = sequence
         self._release_ungated()
         self.on_fsynced(sequence)
+        self.gate.advance(self._commit_wanted)
+
+    def _admit(self, commit: int) -> int:
+        """Write the objects up to a new commit sequence; those whose commit is not durable yet wait for a mark."""
+        allowed = self._writer.objects.allowed(commit, self._journal.synced_commit)
+        if allowed < commit:
+            self._commit_wanted = commit
+            self._threads.mark_commit(commit)
+        self._writer.objects.apply(allowed)
+        return allowed

@@ -84,6 +84,8 @@ class StoreThreads:
         self.queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._sync_wanted = threading.Event()
         self._stopping = False
+        self._mark = 0
+        self._preparing: threading.Thread | None = None
         self._next_checkpoint_bytes = CHECKPOINT_WAL_BYTES
         self._writing = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._syncing = threading.Thread(target=self._sync_loop, name="store-sync", daemon=True)
@@ -92,6 +94,11 @@ class StoreThreads:
         """Begin to take items from the queue."""
         self._writing.start()
         self._syncing.start()
+
+    def mark_commit(self, sequence: int) -> None:
+        """Have a commit sequence recorded and fsynced; `synced` is called then."""
+        self._mark = sequence
+        self._sync_wanted.set()
 
     def stop_writer(self) -> None:
         """Finish the queue."""
@@ -103,6 +110,8 @@ class StoreThreads:
         self._stopping = True
         self._sync_wanted.set()
         self._syncing.join()
+        if self._preparing is not None:
+            self._preparing.join()
 
     def _write_loop(self) -> None:
         try:
@@ -178,11 +187,18 @@ class StoreThreads:
             while not self._stopping:
                 self._sync_wanted.wait()
                 self._sync_wanted.clear()
+                self._journal.mark_commit(self._mark)
                 self._loop.call_soon_threadsafe(self._synced, self._journal.sync())
-                with contextlib.suppress(DiskFull):
-                    self._journal.prepare()
+                if not self._journal.is_prepared and (self._preparing is None or not self._preparing.is_alive()):
+                    self._preparing = threading.Thread(target=self._prepare, name="store-prepare", daemon=True)
+                    self._preparing.start()
         except BaseException as error:
             self._fatal(error)
+
+    def _prepare(self) -> None:
+        """Have the next segment ready before it is needed; a full disk is answered where it matters, at a write."""
+        with contextlib.suppress(DiskFull, OSError):
+            self._journal.prepare()
 
 
 def _set_result(future: asyncio.Future[Any], result: Any) -> None:

@@ -6,8 +6,10 @@ the wall clock that stamps requests for people.
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -17,7 +19,7 @@ from replication.control import ControlFile, merge_epochs
 from replication.core import request as requests
 from replication.core.request import DATABASE_FILE, FileChange, Kind, Request
 from replication.core.types import Epoch, Position
-from replication.errors import ReplicationError
+from replication.errors import CaptureBroken, ReplicationError
 from replication.files import SHM_FILE, WAL_FILE, Disk, object_file
 from replication.journal import Journal
 from replication.objects import Objects
@@ -45,6 +47,16 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.objects: list[tuple[str, int, bytes | None]] = []
+
+    def execute_script(self, script: str) -> None:
+        """Run several statements, as a migration has them, inside this transaction. sqlite3's own executescript would
+        commit first."""
+        statement = ""
+        for part in script.split(";"):
+            statement += part + ";"
+            if sqlite3.complete_statement(statement):
+                self.connection.execute(statement)
+                statement = ""
 
     def write_object(self, name: str, offset: int, data: bytes) -> None:
         """Write bytes of an object (made when absent) once this is committed. At most OBJECT_BYTES_MAX per change."""
@@ -93,6 +105,13 @@ def connect(path: str, *, read_only: bool) -> sqlite3.Connection:
     return connection
 
 
+def _without_frames(error: Exception) -> Exception:
+    """Let go of what the change's frames hold: a cursor in a traceback would keep SQLite open after `close`."""
+    inner = error.__traceback__.tb_next if error.__traceback__ else None
+    traceback.clear_frames(inner)
+    return error.with_traceback(inner)
+
+
 class Writer:
     """Owns the write connection from construction to `close`. The files must be redone, `-wal` and `-shm` gone.
 
@@ -118,9 +137,9 @@ class Writer:
         self.keep_from: int | None = None
         self._database = disk.keep(DATABASE_FILE)
         self.connection = connect(str(disk.path(DATABASE_FILE)), read_only=False)
+        created = (f"page_size = {PAGE_SIZE}", "auto_vacuum = INCREMENTAL") if not self._database.size() else ()
         for pragma in (
-            f"page_size = {PAGE_SIZE}",
-            "auto_vacuum = INCREMENTAL",
+            *created,  # on a database with tables the second would write a page
             "journal_mode = WAL",
             "synchronous = NORMAL",
             "wal_autocheckpoint = 0",
@@ -136,6 +155,7 @@ class Writer:
         disk.keep(SHM_FILE)
         disk.keep(WAL_FILE)
         self._capture = Capture(disk, self._database, PAGE_SIZE)
+        self._capture.check_empty()
 
     @property
     def checksum(self) -> int:
@@ -192,8 +212,10 @@ class Writer:
         except Exception as error:
             self.connection.execute("ROLLBACK TO change")
             self.connection.execute("RELEASE change")
-            outcomes.append(Outcome(None, error))
+            outcomes.append(Outcome(None, _without_frames(error)))
             return 0
+        if not self.connection.in_transaction:
+            raise CaptureBroken("a change ended the group's transaction (executescript does): use execute_script")
         self.connection.execute("RELEASE change")
         outcomes.append(Outcome(value, None))
         objects.extend(transaction.objects)
@@ -242,7 +264,7 @@ class Writer:
         checkpoint sequence stays). Afterwards segments that nothing needs are gone. Raises OSError when a disk fails.
         """
         last = self._journal.last
-        if self._commit() < last.sequence:
+        if self._commit() < last.sequence or not self._sums.pages:
             return False
         self._journal.mark_commit(last.sequence)
         self._journal.sync()
@@ -275,4 +297,8 @@ class Writer:
             raise ReplicationError("the writer is closed inside a transaction")
         self.connection.close()
         self._guard.close()
+        if not self._disk.sqlite_is_closed():
+            gc.collect()
+            if not self._disk.sqlite_is_closed():
+                raise ReplicationError("a cursor of scheduler.db is still held somewhere: this process must end")
         self._disk.release_kept()
