@@ -148,11 +148,10 @@ class Pair:
 
     async def lines(self, name: str) -> list[str]:
         """Every line on one node, whichever role it has."""
+
         def query(connection: sqlite3.Connection) -> list[str]:
             return [row[0] for row in connection.execute("SELECT text FROM lines ORDER BY id")]
 
-            r[0] for r in c.execute("SELECT text FROM lines ORDER BY id")
-        ]
         return (await self.nodes[name].read_copy(query))[0]
 
     async def settle(self) -> None:
