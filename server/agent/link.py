@@ -16,7 +16,6 @@ log = structlog.get_logger(__name__)
 
 RETRY_FIRST_S = 0.2
 RETRY_MAX_S = 5.0
-PATH = "/agent"
 
 
 class Link:
@@ -56,7 +55,7 @@ class Link:
 
     async def _serve(self) -> None:
         context = self._tls()
-        url = f"{'ws' if context is None else 'wss'}://{self._address}{PATH}"
+        url = f"{'ws' if context is None else 'wss'}://{self._address}{wire.PATH}"
         async with (
             aiohttp.ClientSession() as client,
             client.ws_connect(

@@ -1,6 +1,6 @@
 """The messages between a node and an agent: one tagged union for each direction, in MessagePack.
 
-One WebSocket at `/agent`, binary frames of one message each, at most `FRAME_BYTES_MAX`. Fields are only ever added at
+One WebSocket at `PATH`, binary frames of one message each, at most `FRAME_BYTES_MAX`. Fields are only ever added at
 the end, with a default, so that versions N and N-1 understand each other. Times are microseconds since 1970 UTC.
 The link is an ordered stream: what follows an `Office` is said by that office, so commands carry no epoch of their own.
 """
@@ -15,6 +15,7 @@ from replication.core.types import NO_EPOCH, Epoch
 from server.core.model import Span, Specification
 
 PROTOCOL = 1
+PATH = "/agents/link"
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 OUTPUT_CHUNK_BYTES = 256 * 1024
 HEARTBEAT_S = 1.0

@@ -45,7 +45,7 @@ class AgentMaster:
 
     async def start(self) -> None:
         app = web.Application()
-        app.router.add_get("/agent", self._serve)
+        app.router.add_get(wire.PATH, self._serve)
         self._app = web.AppRunner(app, shutdown_timeout=0.1)
         await self._app.setup()
         site = web.TCPSite(self._app, "127.0.0.1", self.port)
@@ -147,8 +147,14 @@ class AgentProcess:
         )
         log = (self.data / "agent.log").open("ab")
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, str(self.data), cwd=ROOT, env={**os.environ, **environment},
-            stdout=log, stderr=log,
+            sys.executable,
+            "-c",
+            code,
+            str(self.data),
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
         )
         log.close()
 

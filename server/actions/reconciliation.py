@@ -1,0 +1,239 @@
+"""The agents' way into an epoch: tickets, inventory, what is given to them, and silence. For the fleet."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from server.actions import gates as gate_actions
+from server.actions import reports
+from server.actions.change import Change, Transaction, record
+from server.core import agent_wire as wire
+from server.core.agent_trust import ticket_fits
+from server.core.gates import NO_AGENT, QUEUE_LOCKED, SCHEDULER_STOPPED, reason
+from server.core.model import SYSTEM, Agent, Run
+from server.core.run_states import RunEvent, step
+from server.storage import agents, deliveries, gates, jobs, orders, runs, server_history, settings, system_messages
+
+GIVEN_MAX = 500
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """What became of an agent that presented itself: `admitted`, or the reason of its quarantine.
+
+    `strays`: orders that it holds and nobody here knows as live; the fleet takes them back.
+    """
+
+    admitted: wire.Admitted | None
+    refusal: str = ""
+    strays: tuple[tuple[int, int], ...] = ()
+
+
+def open_epoch(epoch: int, now_us: int) -> Change[int]:
+    """A new office begins:
+
+    what an earlier one sent and nobody has reported is `unknown` until its agent speaks.
+    """
+
+    def change(transaction: Transaction) -> int:
+        found = deliveries.starting_since_before(transaction.connection, epoch)
+        for run in found:
+            state = step(run.state, RunEvent.LOST)
+            why = "sent by an earlier office; its agent has not answered yet"
+            runs.set_state(transaction.connection, run.number, state, now_us, why)
+        return len(found)
+
+    return change
+
+
+def present(agent_id: str, hello: wire.Hello, shown: wire.Present, epoch: int, now_us: int) -> Change[Admission]:
+    """Check the ticket, reconcile the inventory, give the next ticket.
+
+    A wrong ticket is a quarantine and an alarm.
+    """
+
+    def change(transaction: Transaction) -> Admission:
+        connection = transaction.connection
+        agent = agents.get(connection, agent_id)
+        if agent is None or agent.removed_at_us is not None:
+            return Admission(None, "this agent was removed: enrol the machine again with a new join token")
+        if agent.quarantined_at_us is not None:
+            return Admission(None, agent.quarantine_reason)
+        if not ticket_fits(agent.ticket, agent.ticket_confirmed, shown.ticket):
+            why = (
+                f"it shows connection {shown.ticket} where {agent.ticket} is due: it runs twice, or was restored from "
+                f"a snapshot. `understudy agent accept-restored {agent.name}`, or `understudy agent replace {agent.name}`"
+            )
+            set_aside(connection, agent, why, now_us)
+            return Admission(None, why)
+        return _admit(connection, agent, hello, shown, epoch, now_us)
+
+    return change
+
+
+def quarantine_double(agent_id: str, now_us: int) -> Change[str]:
+    """The identity is connected and somebody else says that he is it: nobody knows who is right.
+
+    Returns the reason.
+    """
+
+    def change(transaction: Transaction) -> str:
+        agent = agents.get(transaction.connection, agent_id)
+        if agent is None:
+            return "this agent is not known"
+        why = (
+            "it is connected twice: a copy of its directory runs somewhere. Stop the copy, then "
+            f"`understudy agent accept-restored {agent.name}`, or `understudy agent replace {agent.name}`"
+        )
+        if agent.quarantined_at_us is None:
+            set_aside(transaction.connection, agent, why, now_us)
+        return why
+
+    return change
+
+
+def set_aside(connection: sqlite3.Connection, agent: Agent, why: str, now_us: int) -> None:
+    """Quarantine inside the caller's change: row, audit entry and alarm."""
+    agents.update(connection, agent.id, quarantined_at_us=now_us, quarantine_reason=why)
+    record(connection, SYSTEM, now_us, "agents.quarantine", agent.name, "", why)
+    system_messages.insert(connection, "alarm", f"Agent {agent.name} is quarantined: {why}.", now_us)
+
+
+def _admit(
+    connection: sqlite3.Connection,
+    agent: Agent,
+    hello: wire.Hello,
+    shown: wire.Present,
+    epoch: int,
+    now_us: int,
+) -> Admission:
+    restored = agent.ticket == 0 and shown.ticket > 0
+    ticket = max(agent.ticket, shown.ticket) + 1
+    agents.update(
+        connection,
+        agent.id,
+        ticket=ticket,
+        ticket_confirmed=shown.ticket,
+        version=hello.version,
+        boot_id=hello.boot_id,
+        reconciled_epoch=epoch,
+    )
+    _adopt_gates(connection, agent, shown.gates, now_us)
+    notes = {note.key: note.state for note in shown.runs}
+    _reconcile(connection, agent.id, notes, restored, now_us)
+    strays = _compare_orders(connection, agent.id, dict(shown.orders))
+    outputs = {key: _held_output(connection, key) for key in notes}
+    return Admission(wire.Admitted(ticket, outputs, (), restored), "", strays)
+
+
+def _reconcile(
+    connection: sqlite3.Connection, agent_id: str, notes: dict[str, str], restored: bool, now_us: int
+) -> None:
+    """Answer every open run of the agent from its inventory. Results follow as reports."""
+    after = 0
+    while page := deliveries.at_agent(connection, agent_id, after):
+        after = page[-1].number
+        for run in page:
+            note = notes.get(run.key)
+            if note in ("intent", "running"):
+                reports.begin(connection, run, now_us)
+            elif note is None:
+                _not_there(connection, run, restored, now_us)
+
+
+def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us: int) -> None:
+    """The agent does not know the run: it never began there, unless it came back from a snapshot.
+
+    It waits for its agent again; `actions.runs.agent_is_back`, once the agent has kept its ticket, lets it go.
+    """
+    if restored:
+        if run.state in ("starting", "running"):
+            why = "its agent came back from a snapshot"
+            runs.set_state(connection, run.number, step(run.state, RunEvent.LOST), now_us, why)
+    elif run.state in ("starting", "unknown", "waiting") and run.started_at_us is None:
+        event = RunEvent.GATED if run.state == "waiting" else RunEvent.NEVER_STARTED
+        runs.set_state(connection, run.number, step(run.state, event), now_us, NO_AGENT, dispatched_epoch=None)
+    elif run.state != "waiting":
+        why = "its agent does not know it any more"
+        runs.set_state(connection, run.number, step(run.state, RunEvent.INTERRUPTED), now_us, why)
+
+
+def _adopt_gates(connection: sqlite3.Connection, agent: Agent, held: wire.GateSet, now_us: int) -> None:
+    """A gate that the agent obeys and this office never heard of was set by one that lost its last writes."""
+    if held.revision <= settings.gate_revision(connection):
+        return
+    why = "adopted from an agent: the office that set it lost its last writes"
+    for kind, agent_id in ((SCHEDULER_STOPPED, ""), (QUEUE_LOCKED, agent.id)):
+        if kind in held.kinds:
+            gate_actions.put(connection, kind, agent_id, SYSTEM.name, now_us, why)
+    settings.put(connection, settings.GATE_REVISION, str(held.revision + 1))
+
+
+def _compare_orders(connection: sqlite3.Connection, agent_id: str, held: dict[int, int]) -> tuple[tuple[int, int], ...]:
+    """Orders that the agent lacks are given again; returns those that it has and should not."""
+    after, live = 0, set()
+    while page := orders.of_agent(connection, agent_id, after):
+        after = page[-1].id
+        for order in page:
+            live.add(order.id)
+            if order.state == "active" and order.acknowledged_version > held.get(order.id, 0):
+                orders.update(connection, order.id, acknowledged_version=held.get(order.id, 0))
+    return tuple((order_id, version) for order_id, version in held.items() if order_id not in live)
+
+
+def _held_output(connection: sqlite3.Connection, key: str) -> int:
+    run = runs.by_key(connection, key)
+    if run is not None:
+        return run.output_bytes
+    entry = server_history.by_key(connection, key)
+    return len(entry.output) if entry is not None else 0
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A run that is marked as sent: send it once this is committed."""
+
+    number: int
+    dispatch: wire.Dispatch
+
+
+def dispatch(agent_id: str, epoch: int, now_us: int) -> Change[list[Given]]:
+    """Mark the agent's starting runs as sent in this epoch, in order; those that a gate stops wait again."""
+
+    def change(transaction: Transaction) -> list[Given]:
+        connection = transaction.connection
+        in_force = gates.for_agent(connection, agent_id)
+        given = []
+        for run in runs.to_dispatch(connection, agent_id, GIVEN_MAX):
+            job = jobs.get(connection, run.job_id)
+            why = reason(in_force, agent_id, job is not None and job.held)
+            if job is None or why is not None:
+                runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why or NO_AGENT)
+                continue
+            runs.update(connection, run.number, dispatched_epoch=epoch)
+            specification = msgspec.structs.replace(jobs.specification(job), command=run.command)
+            message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt)
+            given.append(Given(run.number, message))
+        return given
+
+    return change
+
+
+def fall_silent(agent_id: str, now_us: int) -> Change[int]:
+    """The agent has not answered for a while: what it has is `unknown`, what was not sent waits for it."""
+
+    def change(transaction: Transaction) -> int:
+        connection = transaction.connection
+        changed = 0
+        for run in runs.open_of_agent(connection, agent_id, 0, 10000):
+            if run.dispatched_epoch is None and run.state == "starting":
+                runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, NO_AGENT)
+            elif run.state in ("starting", "running", "suspending"):
+                state = step(run.state, RunEvent.LOST)
+                runs.set_state(connection, run.number, state, now_us, "its agent is silent")
+            else:
+                continue
+            changed += 1
+        return changed
+
+    return change

@@ -1,0 +1,266 @@
+"""What agents report, written into rows. Everything here may be told twice: the second time changes nothing.
+
+A run is found by its key. One that no job here explains goes to Server History (SKY-11), with its output.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Protocol
+
+from server.actions.change import Change, Transaction
+from server.actions.orders import released
+from server.core import agent_wire as wire
+from server.core.model import Job, Run, RunKey, ServerHistoryEntry, parse_key
+from server.core.run_states import ENDED, RunEvent, result_event, step
+from server.storage import agents, jobs, missed, orders, rows, runs, server_history, system_messages
+
+OUTPUT_BYTES_MAX = 1 << 30
+HISTORY_OUTPUT_BYTES_MAX = 1 << 20
+UNKNOWN_RUN = "no job here has this run"
+OTHER_AGENT = "the run belongs to another agent now"
+
+Recordable = (
+    wire.Report | wire.Output | wire.TicketKept | wire.GatesKept | wire.OrderKept | wire.Released | wire.EpochRefused
+)
+
+
+class ObjectTransaction(Transaction, Protocol):
+    """A transaction that also writes replicated objects."""
+
+    def write_object(self, name: str, offset: int, data: bytes) -> None:
+        """See `replication.store.Transaction`."""
+
+
+def output_object(number: int) -> str:
+    """The object that holds a run's output."""
+    return f"run-{number}"
+
+
+def record(agent_id: str, messages: Sequence[Recordable], epoch: int, now_us: int) -> Change[dict[str, int]]:
+    """Write a batch of one agent's messages, in order. Returns bytes of output held, by key of those that sent some.
+
+    The fleet answers `Kept` and `OutputKept` once this is committed. At most 8 MiB of output in one batch.
+    """
+
+    def change(transaction: Transaction) -> dict[str, int]:
+        held: dict[str, int] = {}
+        for message in messages:
+            if isinstance(message, wire.Report):
+                _report(transaction.connection, agent_id, message, epoch, now_us)
+            elif isinstance(message, wire.Output):
+                held[message.key] = _output(transaction, agent_id, message)
+            else:
+                _acknowledgement(transaction.connection, agent_id, message, now_us)
+        return held
+
+    return change
+
+
+def _acknowledgement(connection: sqlite3.Connection, agent_id: str, message: Recordable, now_us: int) -> None:
+    match message:
+        case wire.TicketKept(ticket):
+            agents.update(connection, agent_id, ticket_confirmed=ticket)
+        case wire.GatesKept(revision):
+            agent = agents.get(connection, agent_id)
+            if agent is not None and agent.gates_acknowledged < revision:
+                agents.update(connection, agent_id, gates_acknowledged=revision)
+        case wire.OrderKept(order_id, version):
+            orders.acknowledge(connection, order_id, version)
+        case wire.Released(order_id, version, started):
+            order = orders.get(connection, order_id)
+            if order is not None and order.state == "releasing" and order.version == version:
+                released(connection, order, started, now_us)
+        case wire.EpochRefused(offered, highest):
+            text = f"{_name(connection, agent_id)} refused epoch {offered}: it obeys {highest} (BEY-4)."
+            system_messages.insert(connection, "alarm", text, now_us)
+        case _:
+            pass
+
+
+def _report(connection: sqlite3.Connection, agent_id: str, report: wire.Report, epoch: int, now_us: int) -> None:
+    match report.body:
+        case wire.Suppressed():
+            _suppressed(connection, report.body, now_us)
+        case wire.Trouble(text):
+            system_messages.insert(connection, "alarm", f"{_name(connection, agent_id)}: {text}", now_us)
+        case wire.Held():
+            run = _find(connection, agent_id, report, epoch)
+            if run is not None:
+                _hold(connection, run, report.body.reason, epoch, now_us)
+        case wire.Begun():
+            run = _find(connection, agent_id, report, epoch)
+            if run is not None:
+                begin(connection, run, report.at_us)
+        case wire.Ended():
+            run = _find(connection, agent_id, report, epoch)
+            if run is not None:
+                _end(connection, run, report.body)
+
+
+def _suppressed(connection: sqlite3.Connection, body: wire.Suppressed, now_us: int) -> None:
+    if jobs.get(connection, body.job_id) is None:
+        return
+    missed.record(connection, body.job_id, body.schedule_id, body.instant_us, body.cause, now_us)
+    if body.settled:
+        row = missed.of_occurrence(connection, body.schedule_id, body.instant_us)
+        if row is not None:
+            missed.resolve(connection, row.id, "policy", "agent", now_us)
+
+
+def _find(connection: sqlite3.Connection, agent_id: str, report: wire.Report, epoch: int) -> Run | None:
+    """The report's run, made when its job is known here; else the report goes to Server History."""
+    run = runs.by_key(connection, report.key)
+    if run is not None and run.agent_id == agent_id:
+        return run
+    named, job = _explain(connection, report.key)
+    if run is not None or named is None or job is None:
+        _keep_unknown(connection, agent_id, report, OTHER_AGENT if run is not None else UNKNOWN_RUN)
+        return None
+    body = report.body
+    begun = isinstance(body, wire.Held | wire.Begun)
+    runs.insert(
+        connection,
+        report.key,
+        job.id,
+        agent_id,
+        body.specification.command if isinstance(body, wire.Held | wire.Begun) else job.command,
+        "starting",
+        report.at_us,
+        schedule_id=named.schedule_id,
+        scheduled_for_us=named.scheduled_for_us,
+        attempt=body.attempt if begun and isinstance(body, wire.Held | wire.Begun) else named.attempt,
+        requested_by="schedule" if named.schedule_id is not None else "",
+        dispatched_epoch=epoch,
+    )
+    if named.schedule_id is not None and named.scheduled_for_us is not None:
+        at_us = named.scheduled_for_us
+        missed.resolve_by_run(connection, named.schedule_id, at_us, "agent", report.at_us)
+    return runs.by_key(connection, report.key)
+
+
+def _explain(connection: sqlite3.Connection, key: str) -> tuple[RunKey | None, Job | None]:
+    try:
+        named = parse_key(key)
+    except ValueError:
+        return None, None
+    return named, jobs.get(connection, named.job_id)
+
+
+def _hold(connection: sqlite3.Connection, run: Run, reason: str, epoch: int, now_us: int) -> None:
+    events = {"starting": RunEvent.GATED, "waiting": RunEvent.GATED, "unknown": RunEvent.NEVER_STARTED}
+    if run.state in events:
+        state = step(run.state, events[run.state])
+        runs.set_state(connection, run.number, state, now_us, reason, dispatched_epoch=epoch)
+
+
+def begin(connection: sqlite3.Connection, run: Run, at_us: int) -> None:
+    """The agent has it: `running` since `at_us`, whatever it was before, unless it has ended."""
+    state = run.state
+    if state == "waiting":
+        state = step(state, RunEvent.SUBMITTED)
+    if state in ("starting", "unknown", "resuming"):
+        state = step(state, RunEvent.STARTED)
+        started = run.started_at_us if run.started_at_us is not None else at_us
+        runs.set_state(connection, run.number, state, at_us, started_at_us=started)
+
+
+def _end(connection: sqlite3.Connection, run: Run, body: wire.Ended) -> None:
+    if run.state in ENDED:
+        return
+    state = step(run.state, RunEvent.SUBMITTED) if run.state == "waiting" else run.state
+    event, reason = _judge(run, body)
+    runs.set_state(
+        connection,
+        run.number,
+        step(state, event),
+        body.ended_at_us,
+        reason,
+        exit_code=body.exit_code,
+        signal=body.signal,
+        started_at_us=body.started_at_us,
+        ended_at_us=body.ended_at_us,
+        output_cut=int(body.output_cut),
+    )
+
+
+def _judge(run: Run, body: wire.Ended) -> tuple[RunEvent, str]:
+    """How it ended, and the sentence for people."""
+    by = f" by {run.cancel_requested_by}" if run.cancel_requested_by else ""
+    if body.cause in ("cancelled", "killed"):
+        had_process = body.started_at_us is not None
+        return (RunEvent.KILLED if had_process else RunEvent.CANCELLED), f"{body.cause}{by}"
+    if body.cause == "timeout":
+        return RunEvent.KILLED, "it ran longer than its timeout"
+    event = result_event(body.exit_code, body.signal, killed=False)
+    reasons = {"interrupted": "its process is gone without an exit status", "never started": "it never began"}
+    return event, reasons.get(body.cause, body.cause)
+
+
+def _keep_unknown(connection: sqlite3.Connection, agent_id: str, report: wire.Report, why: str) -> None:
+    entry = server_history.by_key(connection, report.key)
+    if entry is None or entry.agent_id != agent_id:
+        body = report.body
+        name = body.specification.job_name if isinstance(body, wire.Held | wire.Begun) else ""
+        entry = ServerHistoryEntry(
+            id=0,
+            run_key=report.key,
+            agent_id=agent_id,
+            job_name=name,
+            started_at_us=report.at_us if isinstance(body, wire.Begun) else None,
+            ended_at_us=None,
+            exit_code=None,
+            signal=None,
+            output=b"",
+            why=why,
+            recorded_at_us=report.at_us,
+        )
+        entry_id = server_history.insert(connection, entry)
+    else:
+        entry_id = entry.id
+    if isinstance(report.body, wire.Ended):
+        end = report.body
+        values = {"ended_at_us": end.ended_at_us, "exit_code": end.exit_code, "signal": end.signal}
+        if end.started_at_us is not None:
+            values["started_at_us"] = end.started_at_us
+        if end.job_name:
+            rows.update(connection, "server_history", {"job_name": end.job_name}, {"id": entry_id})
+        rows.update(connection, "server_history", values, {"id": entry_id})
+
+
+def _output(transaction: Transaction, agent_id: str, message: wire.Output) -> int:
+    """Append what is new of a chunk; returns the bytes held, -1 when nobody wants more."""
+    connection = transaction.connection
+    run = runs.by_key(connection, message.key)
+    if run is None or run.agent_id != agent_id:
+        return _unknown_output(connection, agent_id, message)
+    fresh = _fresh(message, run.output_bytes)
+    if run.output_bytes + len(fresh) > OUTPUT_BYTES_MAX:
+        return -1
+    if fresh:
+        writer: ObjectTransaction = transaction  # type: ignore[assignment]  # the store's transaction has objects
+        writer.write_object(output_object(run.number), run.output_bytes, fresh)
+        runs.update(connection, run.number, output_bytes=run.output_bytes + len(fresh))
+    return run.output_bytes + len(fresh)
+
+
+def _unknown_output(connection: sqlite3.Connection, agent_id: str, message: wire.Output) -> int:
+    entry = server_history.by_key(connection, message.key)
+    if entry is None or entry.agent_id != agent_id:
+        return -1
+    fresh = _fresh(message, len(entry.output))
+    if len(entry.output) + len(fresh) > HISTORY_OUTPUT_BYTES_MAX:
+        return -1
+    rows.update(connection, "server_history", {"output": entry.output + fresh}, {"id": entry.id})
+    return len(entry.output) + len(fresh)
+
+
+def _fresh(message: wire.Output, held: int) -> bytes:
+    """The part of a chunk that is not held yet; nothing while a part before it is missing."""
+    return message.data[held - message.offset :] if message.offset <= held else b""
+
+
+def _name(connection: sqlite3.Connection, agent_id: str) -> str:
+    agent = agents.get(connection, agent_id)
+    return agent.name if agent is not None else f"agent {agent_id[:8]}"

@@ -1,0 +1,293 @@
+"""The accepted links of agents, on a node of either role:
+
+who is connected, heartbeats, and questions to witnesses.
+
+In office a `Desk` (the fleet) takes what agents say; outside of office only heartbeats and witness answers
+count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from replication.core.types import NO_EPOCH, Epoch, NodeId
+from replication.core.witness import Claim, WitnessAnswer, WitnessRecord, WitnessVerdict, combine
+from server.core import agent_wire as wire
+
+log = structlog.get_logger(__name__)
+
+WITNESS_S = 3.0
+PROBE_S = 2.5
+OUTGOING_MAX = 100_000
+
+
+class AgentLink:
+    """One accepted link. What is queued when it ends is gone: agents ask again by presenting themselves."""
+
+    def __init__(self, agent_id: str, hello: wire.Hello, socket: web.WebSocketResponse, at_s: float) -> None:
+        self.agent_id = agent_id
+        self.hello = hello
+        self.heard_s = at_s
+        self.skew_us = 0
+        self.reports = 0
+        self.waiting = ""
+        self._socket = socket
+        self._outgoing: asyncio.Queue[wire.FromNode] = asyncio.Queue(OUTGOING_MAX)
+        self._heard = asyncio.Event()
+
+    def send(self, message: wire.FromNode) -> None:
+        """Queue a message. An agent that reads nothing for so long that the queue is full is cut off."""
+        try:
+            self._outgoing.put_nowait(message)
+        except asyncio.QueueFull:
+            asyncio.get_running_loop().create_task(self.close())
+
+    def note_heard(self, at_s: float) -> None:
+        """Something arrived."""
+        self.heard_s = at_s
+        self._heard.set()
+
+    async def is_alive(self, within_s: float) -> bool:
+        """True once the agent says anything more within the time; heartbeats come every second."""
+        self._heard.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._heard.wait(), within_s)
+        return self._heard.is_set()
+
+    async def write(self) -> None:
+        """Send what is queued until the link ends."""
+        with contextlib.suppress(ConnectionError, aiohttp.ClientError, RuntimeError):
+            while True:
+                await self._socket.send_bytes(wire.encode(await self._outgoing.get()))
+
+    async def close(self) -> None:
+        """Close; idempotent, at most a second for the good-bye."""
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self._socket.close(), 1.0)
+
+
+class Desk(Protocol):
+    """Takes what agents say while this node is in office."""
+
+    def joined(self, link: AgentLink) -> None:
+        """A link is open and was told of this office."""
+
+    def left(self, link: AgentLink) -> None:
+        """It has ended."""
+
+    def said(self, link: AgentLink, message: wire.FromAgent) -> None:
+        """One message, in order. Must not block."""
+
+    def doubled(self, link: AgentLink, other: AgentLink) -> None:
+        """`other` claims an identity whose `link` is alive: quarantine it, and close `other`."""
+
+
+class Links:
+    """All accepted agent links of this node, one per agent; also `replication.ports.Witnesses`.
+
+    `witness_ids` returns the ids of the configured witnesses from rows: the store's in office, else the
+    copy's. `utc_us` and `monotonic` are the node's clocks. `replicated` returns the commit sequence while a
+    standby is in sync, else 0.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        utc_us: Callable[[], int],
+        monotonic: Callable[[], float],
+        witness_ids: Callable[[], Awaitable[list[str]]],
+        replicated: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._node = node
+        self._utc_us = utc_us
+        self._monotonic = monotonic
+        self._witness_ids = witness_ids
+        self.replicated = replicated
+        self._epoch = NO_EPOCH
+        self._desk: Desk | None = None
+        self._roster: dict[str, str] = {}
+        self._links: dict[str, AgentLink] = {}
+        self._question = 0
+        self._answers: dict[tuple[str, int], asyncio.Future[wire.WitnessSays]] = {}
+        self._changed = asyncio.Event()
+        self._majority_s: float | None = None
+
+    def get(self, agent_id: str) -> AgentLink | None:
+        """The agent's link, or None while it is not connected."""
+        return self._links.get(agent_id)
+
+    def connected(self) -> dict[str, AgentLink]:
+        """All links by agent id."""
+        return dict(self._links)
+
+    def set_roster(self, roster: Mapping[NodeId, str]) -> None:
+        """Addresses of both nodes, `host:cluster_port`; agents are told, and dial them from now on."""
+        if dict(roster) != self._roster:
+            self._roster = dict(roster)
+            self._announce()
+
+    def take_office(self, epoch: Epoch, desk: Desk) -> None:
+        """This node is master in `epoch`, and the epoch is committed: all agents are told."""
+        self._epoch, self._desk = epoch, desk
+        self._announce()
+        for link in self._links.values():
+            desk.joined(link)
+
+    def leave_office(self) -> None:
+        """This node is not master any more: agents are told; links stay open."""
+        desk, self._desk, self._epoch = self._desk, None, NO_EPOCH
+        self._announce()
+        for link in self._links.values():
+            if desk is not None:
+                desk.left(link)
+
+    async def close(self) -> None:
+        """Close every link."""
+        await asyncio.gather(*(link.close() for link in list(self._links.values())))
+
+    async def serve(self, socket: web.WebSocketResponse, agent_id: str) -> None:
+        """Serve a prepared WebSocket of the authenticated agent `agent_id` until it ends.
+
+        Prepare it with `max_msg_size=agent_wire.FRAME_BYTES_MAX` and without compression.
+        """
+        try:
+            first = wire.decode_from_agent(await socket.receive_bytes(timeout=wire.LINK_SILENT_S))
+            if not isinstance(first, wire.Hello) or first.agent_id != agent_id:
+                raise wire.ProtocolError("a link begins with the hello of the certificate's own agent")
+            link = AgentLink(agent_id, first, socket, self._monotonic())
+            if await self._is_single(link):
+                await self._serve(link, socket)
+        except (wire.ProtocolError, TypeError, TimeoutError, ConnectionError) as error:
+            log.warning("agent link refused", agent=agent_id, why=str(error) or repr(error))
+        finally:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(socket.close(), 1.0)
+
+    async def _is_single(self, link: AgentLink) -> bool:
+        """Make room for a returning agent. False for a second process of an identity that is alive here."""
+        known = self._links.get(link.agent_id)
+        if known is None:
+            return True
+        if known.hello.instance != link.hello.instance and await known.is_alive(PROBE_S):
+            if self._desk is not None:
+                self._desk.doubled(known, link)
+            return False
+        await known.close()
+        self._drop(known)
+        return True
+
+    async def _serve(self, link: AgentLink, socket: web.WebSocketResponse) -> None:
+        self._links[link.agent_id] = link
+        link.send(self._office())
+        self._changed.set()
+        if self._desk is not None:
+            self._desk.joined(link)
+        tasks = [asyncio.create_task(link.write()), asyncio.create_task(self._beat(link))]
+        try:
+            while True:
+                frame = await socket.receive(timeout=wire.LINK_SILENT_S)
+                if frame.type is not aiohttp.WSMsgType.BINARY:
+                    break
+                link.note_heard(self._monotonic())
+                self._take(link, wire.decode_from_agent(frame.data))
+        except TimeoutError:
+            log.warning("agent silent", agent=link.agent_id)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._drop(link)
+
+    def _drop(self, link: AgentLink) -> None:
+        if self._links.get(link.agent_id) is link:
+            del self._links[link.agent_id]
+            if self._desk is not None:
+                self._desk.left(link)
+
+    def _take(self, link: AgentLink, message: wire.FromAgent) -> None:
+        match message:
+            case wire.AgentHeartbeat(now_us, reports, waiting):
+                link.skew_us = now_us - self._utc_us()
+                link.reports, link.waiting = reports, waiting
+            case wire.WitnessSays(question):
+                answer = self._answers.get((link.agent_id, question))
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+            case _ if self._desk is not None:
+                self._desk.said(link, message)
+            case _:
+                pass
+
+    def _office(self) -> wire.Office:
+        role = "master" if self._desk is not None else "standby"
+        return wire.Office(self._node, role, self._epoch, self._utc_us(), self._roster)
+
+    def _announce(self) -> None:
+        for link in self._links.values():
+            link.send(self._office())
+
+    async def _beat(self, link: AgentLink) -> None:
+        while True:
+            await asyncio.sleep(wire.HEARTBEAT_S)
+            link.send(wire.NodeHeartbeat(self._utc_us(), self.replicated() if self._desk is not None else 0))
+
+    # Witnesses.
+
+    async def grant(self, claim: Claim) -> WitnessVerdict:
+        """Ask every witness for `claim.epoch`; bounded by 3 s, silent witnesses count as asked."""
+
+        def question(number: int) -> wire.FromNode:
+            return wire.AskGrant(number, claim.epoch, claim.seen, claim.last_sequence, claim.forced)
+
+        asked, said = await self._ask(question)
+        answers = [WitnessAnswer(s.granted, WitnessRecord(s.epoch, s.alone, s.alone_epoch, s.counter)) for s in said]
+        return combine(answers, asked, self._unknown_since_s(asked, len(said)))
+
+    async def record_alone(self, epoch: Epoch, alone: NodeId | None, counter: int) -> bool:
+        """Record who writes alone; True once a majority of the witnesses has it durably."""
+
+        def question(number: int) -> wire.FromNode:
+            return wire.AskAlone(number, epoch, alone or "", counter)
+
+        asked, said = await self._ask(question)
+        return sum(s.granted for s in said) * 2 > asked
+
+    async def _ask(self, question: Callable[[int], wire.FromNode]) -> tuple[int, list[wire.WitnessSays]]:
+        ids = await self._witness_ids()
+        self._question += 1
+        number = self._question
+        deadline = self._monotonic() + WITNESS_S
+        answers = await asyncio.gather(*(self._ask_one(who, number, question(number), deadline) for who in ids))
+        return len(ids), [answer for answer in answers if answer is not None]
+
+    async def _ask_one(
+        self, agent_id: str, number: int, message: wire.FromNode, deadline: float
+    ) -> wire.WitnessSays | None:
+        future: asyncio.Future[wire.WitnessSays] = asyncio.get_running_loop().create_future()
+        self._answers[agent_id, number] = future
+        try:
+            async with asyncio.timeout(max(deadline - self._monotonic(), 0)):
+                while agent_id not in self._links:
+                    self._changed.clear()
+                    await self._changed.wait()
+                self._links[agent_id].send(message)
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            del self._answers[agent_id, number]
+
+    def _unknown_since_s(self, asked: int, answered: int) -> float | None:
+        """Seconds since a majority answered last; None when one has just answered, or never did."""
+        now = self._monotonic()
+        if answered * 2 > asked:
+            self._majority_s = now
+            return None
+        return None if self._majority_s is None else now - self._majority_s

@@ -1,0 +1,331 @@
+"""The master's side of the agents while in office: admits them, brings what rows say, writes what they report.
+
+Rows are read at or below the commit sequence only, and whatever an agent is answered was committed first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import structlog
+
+from replication.core.types import Epoch, Status
+from replication.errors import Closed, OutcomeUnknown, Unavailable
+from replication.store import Store
+from server.actions import reconciliation, reports
+from server.actions import runs as run_actions
+from server.agent_links import AgentLink, Links
+from server.core import agent_wire as wire
+from server.core.model import Order, Run
+from server.storage import deliveries, gates, orders, runs, settings
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+BATCH_MESSAGES = 500
+BATCH_OUTPUT_BYTES = 4 * 1024 * 1024
+RETRY_S = 0.2
+SILENT_S = 15.0
+
+
+@dataclass(slots=True)
+class Member:
+    """An agent on an open link. `admitted` once its ticket is durable there; `refused` while it is quarantined."""
+
+    link: AgentLink
+    inbox: asyncio.Queue[wire.FromAgent] = field(default_factory=asyncio.Queue)
+    admitted: bool = False
+    refused: bool = False
+    revision: int = -1
+    given: dict[int, int] = field(default_factory=dict)
+    stopped: set[tuple[int, bool]] = field(default_factory=set)
+    task: asyncio.Task[None] | None = None
+
+
+class Fleet:
+    """Open once the epoch is committed; `close` before the store closes. A desk of `agent_links`."""
+
+    def __init__(
+        self,
+        store: Store,
+        links: Links,
+        epoch: Epoch,
+        status: Callable[[], Status],
+        utc_us: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._links = links
+        self._epoch = epoch
+        self._status = status
+        self._utc_us = utc_us
+        self._members: dict[str, Member] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._silent: dict[str, asyncio.TimerHandle] = {}
+        self._wake = asyncio.Event()
+
+    async def open(self) -> None:
+        """Mark what an earlier office left open, then take office at every link."""
+        number = self._epoch.number
+        await self._write(lambda now_us: reconciliation.open_epoch(number, now_us))
+        known, _ = await self._store.read(deliveries.holders)
+        self._links.replicated = self._replicated
+        self._links.take_office(self._epoch, self)
+        for agent_id in known:
+            if agent_id not in self._members:
+                self._expect(agent_id)
+        self._spawn(self._deliver_forever())
+        self._spawn(self._follow_commits())
+
+    async def close(self) -> None:
+        """Say good-bye at every link and stop every use of the store. Reports that are not committed come again."""
+        self._links.leave_office()
+        for timer in self._silent.values():
+            timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def is_active(self, agent_id: str) -> bool:
+        """Whether the agent is connected, obeys this node and is reconciled."""
+        member = self._members.get(agent_id)
+        return member is not None and member.admitted
+
+    def connected(self) -> list[str]:
+        """The ids of the agents that are connected, obey this node and are reconciled."""
+        return [agent_id for agent_id, member in self._members.items() if member.admitted]
+
+    def active_count(self) -> int:
+        """How many agents are connected, obey this node and are reconciled."""
+        return sum(member.admitted for member in self._members.values())
+
+    # The desk.
+
+    def joined(self, link: AgentLink) -> None:
+        """Wait for the agent to present itself."""
+        member = Member(link)
+        self._members[link.agent_id] = member
+        timer = self._silent.pop(link.agent_id, None)
+        if timer is not None:
+            timer.cancel()
+        member.task = self._spawn(self._serve(member))
+
+    def left(self, link: AgentLink) -> None:
+        """Nothing more is sent; after a while what it has is `unknown`."""
+        member = self._members.get(link.agent_id)
+        if member is not None and member.link is link:
+            del self._members[link.agent_id]
+            if member.task is not None:
+                member.task.cancel()
+            self._expect(link.agent_id)
+
+    def said(self, link: AgentLink, message: wire.FromAgent) -> None:
+        """Queue a message for the agent's own task."""
+        member = self._members.get(link.agent_id)
+        if member is not None and member.link is link:
+            member.inbox.put_nowait(message)
+
+    def doubled(self, link: AgentLink, other: AgentLink) -> None:
+        """Two processes with one identity: neither starts anything until an operator decides."""
+        self._spawn(self._quarantine_double(link.agent_id))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Closed):
+            log.error("the fleet failed at one agent; its link is closed", exc_info=error)
+            for member in self._members.values():
+                if member.task is task:
+                    self._spawn(member.link.close())
+
+    def _expect(self, agent_id: str) -> None:
+        def silent() -> None:
+            self._silent.pop(agent_id, None)
+            self._spawn(self._fall_silent(agent_id))
+
+        if agent_id not in self._silent:
+            self._silent[agent_id] = asyncio.get_running_loop().call_later(SILENT_S, silent)
+
+    def _replicated(self) -> int:
+        status = self._status()
+        return status.commit_sequence if status.in_sync else 0
+
+    async def _write(self, action: Callable[[int], Callable[[Any], T]]) -> tuple[T, int]:
+        """Write until it is committed: every change here may be done twice. Raises Closed when office ends."""
+        while True:
+            try:
+                return await self._store.write(action(self._utc_us()))
+            except (Unavailable, OutcomeUnknown):
+                await asyncio.sleep(RETRY_S)
+
+    async def _fall_silent(self, agent_id: str) -> None:
+        await self._write(lambda now_us: reconciliation.fall_silent(agent_id, now_us))
+
+    async def _quarantine_double(self, agent_id: str) -> None:
+        why, _ = await self._write(lambda now_us: reconciliation.quarantine_double(agent_id, now_us))
+        member = self._members.get(agent_id)
+        if member is not None:
+            self._refuse(member, why)
+
+    def _refuse(self, member: Member, why: str) -> None:
+        member.admitted, member.refused = False, True
+        member.link.send(wire.Quarantined(why))
+
+    # One agent.
+
+    async def _serve(self, member: Member) -> None:
+        while True:
+            batch = await self._batch(member.inbox)
+            recordable: list[reports.Recordable] = []
+            for message in batch:
+                if isinstance(message, wire.Present):
+                    await self._record(member, recordable)
+                    recordable = []
+                    await self._present(member, message)
+                elif isinstance(message, reports.Recordable):
+                    recordable.append(message)
+            await self._record(member, recordable)
+
+    async def _batch(self, inbox: asyncio.Queue[wire.FromAgent]) -> list[wire.FromAgent]:
+        batch, size = [await inbox.get()], 0
+        while not inbox.empty() and len(batch) < BATCH_MESSAGES and size < BATCH_OUTPUT_BYTES:
+            message = inbox.get_nowait()
+            size += len(message.data) if isinstance(message, wire.Output) else 0
+            batch.append(message)
+        return batch
+
+    async def _present(self, member: Member, shown: wire.Present) -> None:
+        if shown.epoch != self._epoch:
+            return
+        link, number = member.link, self._epoch.number
+        verdict, _ = await self._write(
+            lambda now_us: reconciliation.present(link.agent_id, link.hello, shown, number, now_us)
+        )
+        if verdict.admitted is None:
+            self._refuse(member, verdict.refusal)
+            return
+        link.send(verdict.admitted)
+        for order_id, version in verdict.strays:
+            link.send(wire.ReleaseOrder(order_id, version))
+
+    async def _record(self, member: Member, messages: list[reports.Recordable]) -> None:
+        """Commit a batch, then answer it."""
+        if not messages:
+            return
+        agent_id, number = member.link.agent_id, self._epoch.number
+        held, sequence = await self._write(lambda now_us: reports.record(agent_id, messages, number, now_us))
+        in_sync = self._status().in_sync
+        kept = tuple(message.id for message in messages if isinstance(message, wire.Report))
+        if kept:
+            member.link.send(wire.Kept(kept, sequence, in_sync))
+        for key, size in held.items():
+            member.link.send(wire.OutputKept(key, size, sequence, in_sync))
+        if any(isinstance(message, wire.TicketKept) for message in messages) and not member.refused:
+            member.admitted = True
+            await self._write(lambda now_us: run_actions.agent_is_back(agent_id, now_us))
+            self._wake.set()
+
+    # What rows say.
+
+    async def _follow_commits(self) -> None:
+        sequence = 0
+        while True:
+            sequence = await self._store.wait_past(sequence)
+            self._wake.set()
+
+    async def _deliver_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._deliver()
+            except Unavailable:
+                await asyncio.sleep(RETRY_S)
+                self._wake.set()
+
+    async def _deliver(self) -> None:
+        (waiting, aside, revision), _ = await self._store.read(
+            lambda c: (deliveries.agents(c), deliveries.quarantined(c), settings.gate_revision(c))
+        )
+        for agent_id, member in list(self._members.items()):
+            if agent_id in aside:
+                if member.admitted:
+                    self._refuse(member, "an operator took it out of work")
+            elif member.refused:
+                await member.link.close()
+            elif member.admitted:
+                if member.revision != revision:
+                    await self._give_gates(agent_id, member)
+                if agent_id in waiting:
+                    await self._give(agent_id, member)
+
+    async def _give_gates(self, agent_id: str, member: Member) -> None:
+        (in_force, revision), _ = await self._store.read(
+            lambda c: (gates.for_agent(c, agent_id), settings.gate_revision(c))
+        )
+        member.revision = revision
+        kinds = tuple(dict.fromkeys(gate.kind for gate in in_force))
+        member.link.send(wire.SetGates(wire.GateSet(revision, kinds)))
+
+    async def _give(self, agent_id: str, member: Member) -> None:
+        (given, asked, fresh), _ = await self._store.read(
+            lambda c: (
+                orders.unacknowledged(c, agent_id),
+                runs.to_cancel(c, agent_id),
+                bool(runs.to_dispatch(c, agent_id, 1)),
+            )
+        )
+        for order in given:
+            if member.given.get(order.id) != order.version:
+                member.given[order.id] = order.version
+                member.link.send(order_message(order))
+        if fresh:
+            await self._dispatch(agent_id, member)
+        for run in asked:
+            wish = (run.number, run.cancel_kill)
+            if run.dispatched_epoch is not None and wish not in member.stopped:
+                member.stopped.add(wish)
+                member.link.send(stop_message(run))
+
+    async def _dispatch(self, agent_id: str, member: Member) -> None:
+        """Mark as sent, commit, send. What was marked and not sent is reconciled at the next connection."""
+        number = self._epoch.number
+        try:
+            given, _ = await self._store.write(reconciliation.dispatch(agent_id, number, self._utc_us()))
+        except Unavailable:
+            asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
+        except OutcomeUnknown:
+            await member.link.close()
+        else:
+            for one in given:
+                member.link.send(one.dispatch)
+
+
+def order_message(order: Order) -> wire.FromNode:
+    """The order's present version as an agent is told it."""
+    if order.state == "releasing":
+        return wire.ReleaseOrder(order.id, order.version)
+    return wire.GiveOrder(
+        wire.StandingOrder(
+            order.id,
+            order.schedule_id,
+            order.version,
+            order.valid_from_us,
+            order.valid_until_us,
+            tuple(order.instants),
+            order.specification,
+        )
+    )
+
+
+def stop_message(run: Run) -> wire.StopRun:
+    """The wish to end a run as its agent is told it."""
+    return wire.StopRun(run.key, run.cancel_kill)
