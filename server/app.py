@@ -16,12 +16,12 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from replication.core.types import Epoch, Mode, NodeId, State
-from replication.core.witness import Claim, WitnessVerdict
+from replication.core.types import Mode, NodeId, State
 from replication.node import Node, NodeSettings
 from replication.ports import Connection
 from server import __version__
 from server import identity as files
+from server.agent_links import Links
 from server.certificates import Certificates
 from server.clock import SystemClock
 from server.cluster_port import dialler
@@ -35,6 +35,7 @@ from server.office import Office
 from server.passwords import Passwords, hash_password
 from server.roles import Roles
 from server.site import Site
+from server.storage import agents
 from server.web.live import LIVE
 from server.web.routes import make_app
 
@@ -97,13 +98,14 @@ class Server:
         site.seal_key = (site.config.data / files.SEAL_FILE).read_bytes()
         self._certificates.load()
         assert self._certificates.client is not None
-        site.office = office = Office(site.clock, lambda: own_row(site))
-        runner = await self._runner(make_cluster_app(site, no_agents))
+        links = agent_links(site)
+        site.office = office = Office(site.clock, lambda: own_row(site), links, site.known_status)
+        runner = await self._runner(make_cluster_app(site, links.serve))
         site.node = await Node.open(
             site.config.data,
             node_settings(site),
             office,
-            NoWitnesses(),
+            links,
             dialler(self._certificates.client),
             log_node,
         )
@@ -113,7 +115,7 @@ class Server:
             await site.node.join(identity.peers)
         else:
             site.node.set_peers(identity.peers)
-        self._run(self._follow_roster())
+        self._run(self._follow_roster(links))
         self._run(self._certificates.keep_fresh(site))
         site.ready = True
 
@@ -145,7 +147,7 @@ class Server:
             self.site.loop_seen_s = self.site.clock.monotonic()
             await asyncio.sleep(1.0)
 
-    async def _follow_roster(self) -> None:
+    async def _follow_roster(self, links: Links) -> None:
         """Keep replication and `identity.json` at the table of nodes, as far as this node can read it."""
         site = self.site
         assert site.node is not None
@@ -153,6 +155,7 @@ class Server:
         known: dict[str, str] = dict(site.identity.peers)
         while True:
             roster = await site.refresh_roster()
+            links.set_roster({row.id: f"{row.address}:{row.cluster_port}" for row in roster.values()})
             peers = {row.id: f"{row.address}:{row.cluster_port}" for row in roster.values()}
             peers.pop(site.identity.id, None)
             if peers and peers != known:
@@ -188,26 +191,19 @@ def node_settings(site: Site) -> NodeSettings:
     )
 
 
+def agent_links(site: Site) -> Links:
+    """Where agents connect, on a node of either role; the witnesses are asked through it."""
+    assert site.identity is not None
+
+    async def witness_ids() -> list[str]:
+        return await site.read_now(lambda connection: [agent.id for agent in agents.witnesses(connection)])
+
+    return Links(site.identity.id, site.clock.utc_us, site.clock.monotonic, witness_ids)
+
+
 def log_node(text: str, facts: dict[str, Any]) -> None:
     """A sentence of replication, with its facts."""
     log.info(text, **facts)
-
-
-async def no_agents(request: web.Request) -> web.StreamResponse:
-    """The agents' link while nobody accepts it."""
-    raise web.HTTPServiceUnavailable
-
-
-class NoWitnesses:
-    """A cluster without witness agents."""
-
-    async def grant(self, claim: Claim) -> WitnessVerdict:
-        """Nobody was asked."""
-        return WitnessVerdict(0, 0, 0)
-
-    async def record_alone(self, epoch: Epoch, alone: NodeId | None, counter: int) -> bool:
-        """Nobody recorded it."""
-        return False
 
 
 async def dial_nobody(peer: NodeId, address: str, channel: str) -> Connection:
@@ -257,8 +253,9 @@ async def _found(config: Config, name: str, password_phc: str) -> None:
     identity, first_rows = found_cluster(config.data, name, password_phc)
     address = config.address or own_address(config.host)
     site = Site(replace(config, address=address), SystemClock(), Passwords(), identity)
-    office = Office(site.clock, lambda: own_row(site), first_rows)
-    node = await Node.open(config.data, node_settings(site), office, NoWitnesses(), dial_nobody, log_node)
+    links = agent_links(site)
+    office = Office(site.clock, lambda: own_row(site), links, site.known_status, first_rows)
+    site.node = node = await Node.open(config.data, node_settings(site), office, links, dial_nobody, log_node)
     try:
         async with asyncio.timeout(FOUNDING_S):
             await node.found()

@@ -18,6 +18,8 @@ from replication.core.types import NodeId
 from replication.ports import Connection, Dialler
 from server import errors
 from server.admission import admit
+from server.core.agent_wire import FRAME_BYTES_MAX
+from server.core.agent_wire import PATH as AGENT_LINK
 from server.enrolment import EnrolRequest
 from server.problems import problem, problem_response, translate
 from server.site import SITE, Site, site_of
@@ -28,9 +30,9 @@ MESSAGE_BYTES_MAX = 9 << 20
 DIAL_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 60.0
 CHANNELS = ("control", "bulk")
-AGENT_PATH = "/agents/link"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ServeAgent = Callable[[web.WebSocketResponse, str], Awaitable[None]]
 log = structlog.get_logger()
 
 
@@ -121,6 +123,19 @@ async def replication_link(request: web.Request) -> web.StreamResponse:
     return socket
 
 
+def agent_handler(serve: ServeAgent) -> Handler:
+    """Accept an agent's WebSocket, authenticated by its certificate, and give it to `serve` until it ends."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        peer = require_peer(request.transport, "agent")
+        socket = web.WebSocketResponse(compress=False, max_msg_size=FRAME_BYTES_MAX)
+        await socket.prepare(request)
+        await serve(socket, peer.id)
+        return socket
+
+    return handler
+
+
 async def show_authority(request: web.Request) -> web.StreamResponse:
     """The authority's certificate, for joiners: they compare its fingerprint before they trust it."""
     return web.json_response({"certificate": site_of(request).authority_pem.decode()})
@@ -168,12 +183,12 @@ async def errors_as_problems(request: web.Request, handler: Handler) -> web.Stre
         return problem_response(problem(known))
 
 
-def make_app(site: Site, agent_link: Handler) -> web.Application:
-    """The second application of a node. `agent_link` accepts an agent's WebSocket at AGENT_PATH."""
+def make_app(site: Site, serve_agent: ServeAgent) -> web.Application:
+    """The second application of a node. `serve_agent` gets an agent's WebSocket at AGENT_LINK, and its id."""
     app = web.Application(middlewares=[errors_as_problems], client_max_size=1 << 20)
     app[SITE] = site
     app.router.add_get("/replication/{channel}", replication_link)
-    app.router.add_get(AGENT_PATH, agent_link)
+    app.router.add_get(AGENT_LINK, agent_handler(serve_agent))
     app.router.add_get("/enrol", show_authority)
     app.router.add_post("/enrol", enrol)
     app.router.add_route("*", "/{anything:.*}", wrong_port)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from replication.core.types import Status
 from replication.ports import Opening
+from replication.process import end_process
 from server.actions import audit, gates, nodes
 from server.actions.change import Change, Transaction
+from server.agent_links import Links
 from server.clock import Clock
 from server.core.model import SYSTEM, NodeRow, Principal
 from server.core.role_requests import PromotionNote
+from server.fleet import Fleet
+from server.scheduler import Scheduler
 from server.storage import migrate
 
 if TYPE_CHECKING:
@@ -28,23 +34,43 @@ class Office:
     otherwise.
     """
 
-    def __init__(self, clock: Clock, own: Callable[[], NodeRow], founding: Change[None] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        own: Callable[[], NodeRow],
+        links: Links,
+        status: Callable[[], Status],
+        founding: Change[None] | None = None,
+    ) -> None:
         self._clock = clock
         self._own = own
+        self._links = links
+        self._status = status
         self._founding = founding
+        self._scheduler: asyncio.Task[None] | None = None
         self.store: Store | None = None
-        self.fleet: Any = None
+        self.fleet: Fleet | None = None
         self.guide: Any = None
 
     async def opened(self, store: Store, opening: Opening) -> None:
         """Migrate, write what the opening asks for in the same change, then start the loops."""
         (before, after), _ = await store.write(lambda transaction: self._first_change(transaction, opening))
         log.info("office opened", epoch=str(opening.epoch), how=opening.kind, schema_before=before, schema=after)
+        self.fleet = Fleet(store, self._links, opening.epoch, self._status, self._clock.utc_us)
+        await self.fleet.open()
+        self._scheduler = asyncio.create_task(Scheduler(store, self._clock).run())
+        self._scheduler.add_done_callback(_stop_on_defect)
         self.store = store
 
     async def closing(self) -> None:
         """Stop every loop and forget the store."""
         self.store = None
+        if self._scheduler is not None:
+            self._scheduler.cancel()
+            await asyncio.gather(self._scheduler, return_exceptions=True)
+        if self.fleet is not None:
+            await self.fleet.close()
+            self.fleet = None
         log.info("office closed")
 
     def _first_change(self, transaction: Transaction, opening: Opening) -> tuple[int, int]:
@@ -61,3 +87,9 @@ class Office:
                 gates.lock_all(by, now_us, "standby-to-master --hold")(transaction)
                 audit.note("node.promote", self._own().name, by, now_us, note.encode().decode())(transaction)
         return versions
+
+
+def _stop_on_defect(task: asyncio.Task[None]) -> None:
+    """A loop that ends by an exception is a broken invariant: the node stops, its standby is behind it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        end_process(error)

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from replication.core.types import IN_OFFICE, Role, Status
 from server import __version__
+from server.actions.reports import output_object
 from server.clock import Clock
 from server.config import Config
 from server.core.model import NodeRow
@@ -75,6 +76,11 @@ class Site:
         """A consistent look at the node, or None while it waits for a role."""
         return self.node.status() if self.node is not None else None
 
+    def known_status(self) -> Status:
+        """The status of a node that exists."""
+        assert self.node is not None
+        return self.node.status()
+
     @property
     def in_office(self) -> bool:
         """Whether this node takes changes now."""
@@ -118,24 +124,26 @@ class Site:
     def agents_active(self) -> int:
         """How many agents are connected and obey this node; 0 outside of office."""
         fleet = self.office.fleet if self.office is not None else None
-        return len(fleet.connected()) if fleet is not None else 0
+        return fleet.active_count() if fleet is not None else 0
 
     def guide(self) -> Any:
         """The guide of planned swaps; raises `NotMaster` or `Unavailable` outside of office."""
         self.store()
-        assert self.office is not None
-        return self.office.guide
+        guide = self.office.guide if self.office is not None else None
+        if guide is None:
+            raise Unavailable("The guide of swaps is not ready on this node. Try again in a few seconds.")
+        return guide
 
     def output_path(self, number: int) -> Path | None:
         """Where the output of a run is kept on this node, or None when this node has no copy."""
         if self.node is None:
             return None
-        return self.config.data / "objects" / f"output-{number}"
+        return self.config.data / "objects" / output_object(number)
 
     def agent_connected(self, agent_id: str) -> bool | None:
         """Whether an agent is connected and obeys this node; None outside of office."""
         fleet = self.office.fleet if self.office is not None else None
-        return agent_id in fleet.connected() if fleet is not None else None
+        return fleet.is_active(agent_id) if fleet is not None else None
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int, bool]:
         """Run a query: its value, its sequence, and whether that is committed.
