@@ -99,9 +99,7 @@ def make_environment(uv: str | None) -> None:
 
 def install_requirements(uv: str | None, lock: str) -> None:
     """Install exactly what the lock file names, by hash."""
-    if uv and run(
-        uv, "pip", "install", "--quiet", "--no-cache", "--python", PYTHON, "--require-hashes", "-r", lock
-    ):
+    if uv and run(uv, "pip", "install", "--quiet", "--no-cache", "--python", PYTHON, "--require-hashes", "-r", lock):
         return
     if not run(PYTHON, "-c", "import pip"):
         run(PYTHON, "-m", "ensurepip", "--upgrade")
@@ -111,21 +109,28 @@ def install_requirements(uv: str | None, lock: str) -> None:
 
 
 def link_project() -> None:
-    """Make the checkout importable from anywhere in `.venv`, and write its console scripts."""
+    """Make the checkout importable from anywhere in `.venv`, give it its version there, write its commands."""
     import tomllib
 
     with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
-        scripts = tomllib.load(file)["project"]["scripts"]
+        project = tomllib.load(file)["project"]
     question = "import sysconfig; print(sysconfig.get_path('purelib'))"
     folder = subprocess.check_output([PYTHON, "-I", "-c", question], text=True).strip()
-    with open(os.path.join(folder, "understudy-checkout.pth"), "w") as file:
-        file.write(ROOT + "\n")
-    for name, target in scripts.items():
+    write(os.path.join(folder, "understudy-checkout.pth"), ROOT + "\n")
+    metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    write(os.path.join(folder, f"{project['name']}-checkout.dist-info", "METADATA"), metadata)
+    for name, target in project["scripts"].items():
         module, function = target.split(":")
         path = os.path.join(VENV, "bin", name)
-        with open(path, "w") as file:
-            file.write(LAUNCHER.format(python=PYTHON, module=module, function=function))
+        write(path, LAUNCHER.format(python=PYTHON, module=module, function=function))
         os.chmod(path, 0o755)
+
+
+def write(path: str, text: str) -> None:
+    """Write a small file of `.venv`, with its folder."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def stamp_of(purpose: str) -> str:
@@ -157,8 +162,7 @@ def prepare_environment(purpose: str) -> None:
     install_requirements(uv, LOCKS[purpose])
     link_project()
     for name in ("run", "test") if purpose == "test" else ("run",):
-        with open(os.path.join(VENV, "stamp-" + name), "w") as file:
-            file.write(stamp_of(name))
+        write(os.path.join(VENV, "stamp-" + name), stamp_of(name))
 
 
 def prepare_system() -> None:
