@@ -9,6 +9,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from server.actions.change import Change, Transaction
 from server.actions.orders import released
 from server.core import agent_wire as wire
@@ -50,7 +52,7 @@ def record(agent_id: str, messages: Sequence[Recordable], epoch: int, now_us: in
             if isinstance(message, wire.Report):
                 _report(transaction.connection, agent_id, message, epoch, now_us)
             elif isinstance(message, wire.Output):
-                held[message.key] = _output(transaction, agent_id, message)
+                held[message.key] = _output(transaction, agent_id, message, now_us)
             else:
                 _acknowledgement(transaction.connection, agent_id, message, now_us)
         return held
@@ -199,42 +201,48 @@ def _judge(run: Run, body: wire.Ended) -> tuple[RunEvent, str]:
 
 
 def _keep_unknown(connection: sqlite3.Connection, agent_id: str, report: wire.Report, why: str) -> None:
-    entry = server_history.by_key(connection, report.key)
-    if entry is None or entry.agent_id != agent_id:
-        body = report.body
-        name = body.specification.job_name if isinstance(body, wire.Held | wire.Begun) else ""
-        entry = ServerHistoryEntry(
-            id=0,
-            run_key=report.key,
-            agent_id=agent_id,
-            job_name=name,
-            started_at_us=report.at_us if isinstance(body, wire.Begun) else None,
-            ended_at_us=None,
-            exit_code=None,
-            signal=None,
-            output=b"",
-            why=why,
-            recorded_at_us=report.at_us,
-        )
-        entry_id = server_history.insert(connection, entry)
-    else:
-        entry_id = entry.id
-    if isinstance(report.body, wire.Ended):
-        end = report.body
-        values = {"ended_at_us": end.ended_at_us, "exit_code": end.exit_code, "signal": end.signal}
-        if end.started_at_us is not None:
-            values["started_at_us"] = end.started_at_us
-        if end.job_name:
-            rows.update(connection, "server_history", {"job_name": end.job_name}, {"id": entry_id})
-        rows.update(connection, "server_history", values, {"id": entry_id})
+    entry = _history_entry(connection, agent_id, report.key, why, report.at_us)
+    body, values = report.body, dict[str, object]()
+    if isinstance(body, wire.Held | wire.Begun):
+        values["job_name"] = body.specification.job_name
+    if isinstance(body, wire.Begun):
+        values["started_at_us"] = report.at_us
+    if isinstance(body, wire.Ended):
+        values = {"ended_at_us": body.ended_at_us, "exit_code": body.exit_code, "signal": body.signal}
+        values["started_at_us"] = body.started_at_us if body.started_at_us is not None else entry.started_at_us
+        values["job_name"] = body.job_name or entry.job_name
+    if values:
+        rows.update(connection, "server_history", values, {"id": entry.id})
 
 
-def _output(transaction: Transaction, agent_id: str, message: wire.Output) -> int:
+def _history_entry(connection: sqlite3.Connection, agent_id: str, key: str, why: str, at_us: int) -> ServerHistoryEntry:
+    """The agent's entry for an unexplained run, made when it is the first that is heard of it."""
+    entry = server_history.by_key(connection, key)
+    if entry is not None and entry.agent_id == agent_id:
+        return entry
+    entry = ServerHistoryEntry(
+        id=0,
+        run_key=key,
+        agent_id=agent_id,
+        job_name="",
+        started_at_us=None,
+        ended_at_us=None,
+        exit_code=None,
+        signal=None,
+        output=b"",
+        why=why,
+        recorded_at_us=at_us,
+    )
+    return msgspec.structs.replace(entry, id=server_history.insert(connection, entry))
+
+
+def _output(transaction: Transaction, agent_id: str, message: wire.Output, now_us: int) -> int:
     """Append what is new of a chunk; returns the bytes held, -1 when nobody wants more."""
     connection = transaction.connection
     run = runs.by_key(connection, message.key)
     if run is None or run.agent_id != agent_id:
-        return _unknown_output(connection, agent_id, message)
+        why = UNKNOWN_RUN if run is None else OTHER_AGENT
+        return _unknown_output(connection, agent_id, message, why, now_us)
     fresh = _fresh(message, run.output_bytes)
     if run.output_bytes + len(fresh) > OUTPUT_BYTES_MAX:
         return -1
@@ -245,14 +253,13 @@ def _output(transaction: Transaction, agent_id: str, message: wire.Output) -> in
     return run.output_bytes + len(fresh)
 
 
-def _unknown_output(connection: sqlite3.Connection, agent_id: str, message: wire.Output) -> int:
-    entry = server_history.by_key(connection, message.key)
-    if entry is None or entry.agent_id != agent_id:
-        return -1
+def _unknown_output(connection: sqlite3.Connection, agent_id: str, message: wire.Output, why: str, now_us: int) -> int:
+    entry = _history_entry(connection, agent_id, message.key, why, now_us)
     fresh = _fresh(message, len(entry.output))
     if len(entry.output) + len(fresh) > HISTORY_OUTPUT_BYTES_MAX:
         return -1
-    rows.update(connection, "server_history", {"output": entry.output + fresh}, {"id": entry.id})
+    if fresh:
+        rows.update(connection, "server_history", {"output": entry.output + fresh}, {"id": entry.id})
     return len(entry.output) + len(fresh)
 
 

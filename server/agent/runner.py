@@ -38,6 +38,7 @@ class Runner:
         self._on_ended = on_ended
         self._writer: asyncio.StreamWriter | None = None
         self._requested: dict[str, bytes] = {}
+        self._stopping: dict[str, StopRun] = {}
         self._kept: set[str] = set()
         self._open: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,7 +94,12 @@ class Runner:
         self._ask(line)
 
     def stop(self, message: StopRun) -> None:
-        """Ask the keeper to signal the whole tree; without a keeper's knowledge of the run, do it here."""
+        """Have the whole tree signalled, by the keeper, or here when no keeper holds the run."""
+        self._stopping[message.key] = message
+        if self._writer is not None:
+            self._pass_on(message)
+
+    def _pass_on(self, message: StopRun) -> None:
         if message.key in self._kept or message.key in self._requested:
             request = {"op": "stop", "key": message.key, "kill": message.kill, "grace_s": message.grace_s}
             self._ask(json.dumps(request).encode() + b"\n")
@@ -172,6 +178,8 @@ class Runner:
                 self._kept = set(keys)
                 for key in list(self._open):
                     self._look(key)
+                for message in list(self._stopping.values()):
+                    self._pass_on(message)
             case {"event": "began", "key": key}:
                 self._kept.add(key)
                 self._requested.pop(key, None)
@@ -186,11 +194,15 @@ class Runner:
         """Read what the files of an open run say, and report an end."""
         status = self._status(key)
         if status is not None and key in self._open:
-            self._open.discard(key)
-            self._requested.pop(key, None)
+            self._close(key)
             self._on_ended(key, status)
         elif status is None and key in self._open and self._pid(key) is not None:
             self._on_began(key)
+
+    def _close(self, key: str) -> None:
+        self._open.discard(key)
+        self._requested.pop(key, None)
+        self._stopping.pop(key, None)
 
     async def _watch_orphans(self) -> None:
         """Runs that no keeper holds: their exit status is lost; they are interrupted when they are gone."""
@@ -204,7 +216,7 @@ class Runner:
                 if key not in self._open or note is None:
                     continue
                 if not note or not is_same_process(note["pid"], note["created"]):
-                    self._open.discard(key)
+                    self._close(key)
                     self._on_ended(key, self._gone(key, "interrupted"))
 
     def _pid(self, key: str) -> dict[str, Any] | None:
