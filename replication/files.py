@@ -212,18 +212,18 @@ class Disk:
         status = os.fstatvfs(self._directory)
         return status.f_bavail * status.f_frsize
 
-    def sqlite_is_closed(self) -> bool:
-        """Whether no descriptor of scheduler.db is open in this process but the kept one.
+    def sqlite_connections(self) -> int:
+        """Return how many connections of this process have SQLite's log open, by their descriptors. Linux: /proc.
 
-        A cursor that somebody still holds keeps a closed connection's descriptors and shared memory alive; opening
-        SQLite again beside it would mix two states of its log. Linux: /proc.
+        A cursor that somebody still holds keeps a closed connection's log and shared memory alive; opening SQLite again
+        beside it would mix two states of the log. (Descriptors of scheduler.db itself may be closed late by design.)
         """
-        mine = str(self.path(DATABASE_FILE).resolve())
+        mine = str(self.path(WAL_FILE).resolve())
         held = 0
         for descriptor in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):
-                held += os.readlink(f"/proc/self/fd/{descriptor}") == mine
-        return held <= (DATABASE_FILE in self._kept)
+                held += os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(" (deleted)") == mine
+        return held - (WAL_FILE in self._kept)
 
     @contextlib.contextmanager
     def sqlite_writing(self) -> Iterator[None]:

@@ -296,9 +296,14 @@ class Writer:
         if self.connection.in_transaction:
             raise ReplicationError("the writer is closed inside a transaction")
         self.connection.close()
+        self._await_closed(1)
         self._guard.close()
-        if not self._disk.sqlite_is_closed():
-            gc.collect()
-            if not self._disk.sqlite_is_closed():
-                raise ReplicationError("a cursor of scheduler.db is still held somewhere: this process must end")
+        self._await_closed(0)
         self._disk.release_kept()
+
+    def _await_closed(self, remaining: int) -> None:
+        """A cursor left in a cycle of references keeps its connection half open: then it would close last, and write."""
+        if self._disk.sqlite_connections() > remaining:
+            gc.collect()
+            if self._disk.sqlite_connections() > remaining:
+                raise ReplicationError("a cursor of scheduler.db is still held somewhere: this process must end")
