@@ -99,7 +99,7 @@ class Server:
         self._certificates.load()
         assert self._certificates.client is not None
         links = agent_links(site)
-        site.office = office = Office(site.clock, lambda: own_row(site), links, site.known_status)
+        site.office = office = Office(site.clock, lambda: own_row(site), links, lambda: known_node(site))
         runner = await self._runner(make_cluster_app(site, links.serve))
         site.node = await Node.open(
             site.config.data,
@@ -178,6 +178,12 @@ def own_row(site: Site) -> NodeRow:
     )
 
 
+def known_node(site: Site) -> Node:
+    """The node, which exists by the time its office opens."""
+    assert site.node is not None
+    return site.node
+
+
 def node_settings(site: Site) -> NodeSettings:
     """Who this node is, as replication wants it."""
     assert site.identity is not None
@@ -254,7 +260,7 @@ async def _found(config: Config, name: str, password_phc: str) -> None:
     address = config.address or own_address(config.host)
     site = Site(replace(config, address=address), SystemClock(), Passwords(), identity)
     links = agent_links(site)
-    office = Office(site.clock, lambda: own_row(site), links, site.known_status, first_rows)
+    office = Office(site.clock, lambda: own_row(site), links, lambda: known_node(site), first_rows)
     site.node = node = await Node.open(config.data, node_settings(site), office, links, dial_nobody, log_node)
     try:
         async with asyncio.timeout(FOUNDING_S):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
-from replication.core.types import Status
 from replication.ports import Opening
 from replication.process import end_process
 from server.actions import audit, gates, nodes
@@ -20,8 +19,10 @@ from server.core.role_requests import PromotionNote
 from server.fleet import Fleet
 from server.scheduler import Scheduler
 from server.storage import migrate
+from server.swap import Guide
 
 if TYPE_CHECKING:
+    from replication.node import Node
     from replication.store import Store
 
 log = structlog.get_logger()
@@ -39,35 +40,41 @@ class Office:
         clock: Clock,
         own: Callable[[], NodeRow],
         links: Links,
-        status: Callable[[], Status],
+        node: Callable[[], Node],
         founding: Change[None] | None = None,
     ) -> None:
         self._clock = clock
         self._own = own
         self._links = links
-        self._status = status
+        self._node = node
         self._founding = founding
         self._scheduler: asyncio.Task[None] | None = None
         self.store: Store | None = None
         self.fleet: Fleet | None = None
-        self.guide: Any = None
+        self._guide_task: asyncio.Task[None] | None = None
+        self.guide: Guide | None = None
 
     async def opened(self, store: Store, opening: Opening) -> None:
         """Migrate, write what the opening asks for in the same change, then start the loops."""
         (before, after), _ = await store.write(lambda transaction: self._first_change(transaction, opening))
         log.info("office opened", epoch=str(opening.epoch), how=opening.kind, schema_before=before, schema=after)
-        self.fleet = Fleet(store, self._links, opening.epoch, self._status, self._clock.utc_us)
+        self.fleet = Fleet(store, self._links, opening.epoch, self._node().status, self._clock.utc_us)
         await self.fleet.open()
         self._scheduler = asyncio.create_task(Scheduler(store, self._clock).run())
         self._scheduler.add_done_callback(_stop_on_defect)
+        self.guide = Guide(store, self._node(), self.fleet, self._clock)
+        self._guide_task = asyncio.create_task(self.guide.run(opening))
+        self._guide_task.add_done_callback(_stop_on_defect)
         self.store = store
 
     async def closing(self) -> None:
         """Stop every loop and forget the store."""
         self.store = None
-        if self._scheduler is not None:
-            self._scheduler.cancel()
-            await asyncio.gather(self._scheduler, return_exceptions=True)
+        self.guide = None
+        for task in (self._guide_task, self._scheduler):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self.fleet is not None:
             await self.fleet.close()
             self.fleet = None

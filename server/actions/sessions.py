@@ -68,6 +68,20 @@ def end(token_hash: str, by: Principal, now_us: int) -> Change[bool]:
     return change
 
 
+def end_ordinary(by: Principal, now_us: int, reason: str) -> Change[int]:
+    """Sign out everybody who is not an administrator; returns how many (SKY-13)."""
+    require(by, "sessions.manage")
+
+    def change(transaction: Transaction) -> int:
+        connection = transaction.connection
+        ended = sessions.end_ordinary(connection, now_us)
+        if ended:
+            record(connection, by, now_us, "sessions.end_ordinary", "all but administrators", ended, 0, reason)
+        return ended
+
+    return change
+
+
 def end_all(by: Principal, now_us: int, keep: str = "", reason: str = "") -> Change[int]:
     """Sign out everybody but the session `keep` (the caller's own); returns how many (SKY-13)."""
     require(by, "sessions.manage")

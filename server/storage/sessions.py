@@ -78,6 +78,15 @@ def end_all(connection: sqlite3.Connection, now_us: int, keep: str = "") -> int:
     return connection.execute(query, (now_us, keep)).rowcount
 
 
+def end_ordinary(connection: sqlite3.Connection, now_us: int) -> int:
+    """End every session of users who are not administrators; return how many."""
+    query = (
+        "UPDATE sessions SET ended_at_us = ? WHERE ended_at_us IS NULL "
+        "AND user_id IN (SELECT id FROM users WHERE role != 'administrator')"
+    )
+    return connection.execute(query, (now_us,)).rowcount
+
+
 def oldest_expiry_us(connection: sqlite3.Connection) -> int:
     """The earliest end of all sessions that are kept; far in the future without any."""
     row = connection.execute("SELECT min(expires_at_us) FROM sessions").fetchone()
