@@ -37,17 +37,17 @@ def invite(token: JoinToken, by: Principal, now_us: int) -> Change[JoinToken]:
 
 
 def enrol(token_id: str, secret_hash: str, agent_id: str, now_us: int, address: str = "") -> Change[Agent]:
-    """Use a join token, once: the new agent is a member. The first one becomes the witness by itself.
+    """Use a join token, once: the new agent is a member. The first one ever becomes the witness by itself.
 
-    Raises Forbidden when the token is unknown, wrong, used or expired. Afterwards the caller signs the
-    certificate.
+    Why only that one: docs/decisions/0003. Raises Forbidden when the token is unknown, wrong, used or expired.
+    Afterwards the caller signs the certificate.
     """
     by = Principal("join token", "administrator", address)
 
     def change(transaction: Transaction) -> Agent:
         connection = transaction.connection
         token = use_token(connection, token_id, secret_hash, now_us)
-        first = not agents.witnesses(connection)
+        first = agents.is_first(connection)
         agents.insert(connection, agent_id, token.name, first, now_us)
         if token.replaces:
             jobs.move_agent(connection, token.replaces, agent_id, now_us)

@@ -29,6 +29,11 @@ def count(connection: sqlite3.Connection) -> int:
     return rows.number(connection, "SELECT count(*) FROM agents WHERE removed_at_us IS NULL")
 
 
+def is_first(connection: sqlite3.Connection) -> bool:
+    """True while no agent was ever enrolled, removed ones included."""
+    return connection.execute("SELECT 1 FROM agents LIMIT 1").fetchone() is None
+
+
 def witnesses(connection: sqlite3.Connection) -> list[Agent]:
     """The witness agents, by id: none, one or three."""
     tail = "FROM agents WHERE witness = 1 AND removed_at_us IS NULL ORDER BY id LIMIT 9"

@@ -53,7 +53,7 @@ def test_several_times_in_the_gap_are_one_run() -> None:
 def test_star_follows_real_time_through_the_overlap() -> None:
     """Every 20 minutes stays every 20 minutes when the clocks are set back."""
     found = times("*/20 * * * *", "Europe/Berlin", "2026-10-25T00:00", "2026-10-25T02:00")
-    assert found == [f"10-25T{h}:{m}:00" for h in ("00", "01") for m in ("00", "20", "40")][1:] + ["10-25T02:00:00"]
+    assert found == [f"10-25T{h}:00" for h in ("00:20", "00:40", "01:00", "01:20", "01:40", "02:00")]
 
 
 def test_half_hour_zone() -> None:

@@ -1,0 +1,64 @@
+"""core.gates and core.access: why work waits, and who may do what."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.core import access, gates
+from server.core.gates import Verdict
+from server.core.model import Gate
+
+
+def gate(kind: str, agent_id: str = "") -> Gate:
+    return Gate(kind=kind, agent_id=agent_id, set_by="ann", set_at_us=1)
+
+
+def test_no_gate_no_reason() -> None:
+    """Nothing in force: work starts."""
+    assert gates.reason([], "a") is None
+
+
+def test_a_lock_of_one_agent_stops_that_one_only() -> None:
+    """SKY-2: the lock of one agent's queue lets the others go on."""
+    standing = [gate("queue_locked", "a")]
+    assert gates.reason(standing, "a") == "queue locked"
+    assert gates.reason(standing, "b") is None
+
+
+def test_host_wide_gates_stop_everybody() -> None:
+    """A stopped scheduler and a host-wide lock concern every agent."""
+    assert gates.reason([gate("scheduler_stopped")], "b") == "scheduler stopped"
+    assert gates.reason([gate("queue_locked")], "b") == "queue locked"
+
+
+def test_hold_comes_last() -> None:
+    """A held job waits for its release when no gate is in force."""
+    assert gates.reason([], "a", held=True) == "job held"
+    assert gates.reason([gate("queue_locked")], "a", held=True) == "queue locked"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "verdict", "why"),
+    [
+        ([], Verdict.START, ""),
+        (["queue_locked"], Verdict.WAIT, "queue locked"),
+        (["scheduler_stopped"], Verdict.MISS, "scheduler stopped"),
+        (["queue_locked", "scheduler_stopped"], Verdict.MISS, "scheduler stopped"),
+        (["swap"], Verdict.WAIT, "swap"),
+    ],
+)
+def test_a_due_instant_under_gates(kinds: list[str], verdict: Verdict, why: str) -> None:
+    """SKY-3: a stopped scheduler makes it missed, also while locked; a lock alone lets it wait."""
+    assert gates.on_occurrence(kinds) == (verdict, why)
+
+
+def test_roles() -> None:
+    """Auditors read and change nothing; users start runs; operators lock; administrators do everything."""
+    assert access.may("auditor", "audit.read")
+    assert not access.may("auditor", "runs.start")
+    assert access.may("user", "runs.start")
+    assert not access.may("user", "gates.change")
+    assert access.may("operator", "gates.change")
+    assert not access.may("operator", "users.manage")
+    assert all(access.may("administrator", permission) for permission in access.PERMISSIONS)
+    assert not access.may("stranger", "read")
