@@ -1,7 +1,8 @@
 """Turns page objects into HTML: one jinja environment, its filters, and the addresses of static files.
 
-A page is a frozen dataclass with a class variable `template`; a template sees it as `page` and its frame as `frame`.
-Undefined names are errors and everything is escaped. No template reads a clock: `frame.now_us` is the page's instant.
+A page is a frozen dataclass with a class variable `template`; a template sees it as `page` and its frame as
+`frame`. Undefined names are errors and everything is escaped. No template reads a clock: `frame.now_us` is
+the page's instant.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 import jinja2
 
-from server.web.pages.frame import Frame
+from server.web import states
+from server.web.frame import Frame
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 STATIC = Path(__file__).resolve().parent / "static"
@@ -25,6 +27,15 @@ CONTENT_SECURITY_POLICY = (
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 """Sent with every page: nothing inline, nothing from elsewhere."""
+
+
+BADGES = {
+    "as_run": states.RUNS,
+    "as_step": states.STEPS,
+    "as_swap": states.SWAPS,
+    "as_severity": states.SEVERITIES,
+}
+"""Filters that turn a row's state into its badge."""
 
 
 class Page(Protocol):
@@ -57,6 +68,8 @@ def environment() -> jinja2.Environment:
     made.filters.update(
         age=age, ago=ago, bytes=size, count=count, instant=instant, iso=iso, plural=plural, seconds=seconds, clock=clock
     )
+    for name, table in BADGES.items():
+        made.filters[name] = partial(states.badge, table)
     return made
 
 

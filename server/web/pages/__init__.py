@@ -1,0 +1,33 @@
+"""Pages for people. `add_routes` is all that the application of the web port needs."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from server.web.errors import ERROR_PAGE
+from server.web.pages import agents, home, jobs, ledgers, nodes, people, problems, runs, scheduler, serve, swap
+from server.web.pages.flow import FLOW, Sampler, sampling
+from server.web.render import STATIC
+
+PAGES = (home, agents, jobs, runs, scheduler, nodes, swap, people, ledgers)
+
+
+async def static(request: web.Request) -> web.StreamResponse:
+    """`GET /static/…`: files of this package; an address with a hash never changes what it names."""
+    path = (STATIC / request.match_info["name"]).resolve()
+    if not path.is_relative_to(STATIC) or not path.is_file():
+        raise web.HTTPNotFound
+    response = web.FileResponse(path)
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if request.query else "no-cache"
+    return response
+
+
+def add_routes(app: web.Application) -> None:
+    """Add every page, the static files, the error page, and the sampler of the backlog's chart."""
+    app[FLOW] = Sampler()
+    app[ERROR_PAGE] = problems.show
+    app.cleanup_ctx.append(sampling)
+    app.router.add_get("/static/{name:.+}", static)
+    for page in PAGES:
+        for route in page.ROUTES:
+            app.router.add_route(route.method, route.path, serve.guarded(route))

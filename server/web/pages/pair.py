@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from replication.core.types import PeerStatus, Role, State, Status
 from server.web.pages.chart import Chart, Sample, chart
-from server.web.pages.states import (
+from server.web.states import (
     BAD,
     BUSY,
     IDLE,

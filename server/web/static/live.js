@@ -49,6 +49,8 @@
     const follow = there.querySelector("[data-follow]");
     if (follow && document.querySelector("[data-watching]")) return location.assign(follow.dataset.follow);
     const known = parts.filter((part) => there.getElementById(part.id));
+    const own = parts.filter((part) => part.closest("main"));
+    if (own.length && !own.some((part) => known.includes(part))) return location.reload();   // another page by now
     for (const part of known) localTimes(there.getElementById(part.id));
     const html = known.map((part) => there.getElementById(part.id).outerHTML).join("");
     const selectOOB = known.map((part) => `#${part.id}:outerMorph`).join(",");

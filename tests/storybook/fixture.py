@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import msgspec
 
 from replication.core.types import Backlog, Epoch, Mode, PeerStatus, Position, Role, State, Status
+from server.storage.runs import RunLine
 from server.web.pages.chart import Sample
-from server.web.pages.frame import Frame, GateLine
+from server.web.frame import Frame, GateLine
 from server.web.pages.pair import Flow
 from server.web.render import Page
 
@@ -22,6 +26,14 @@ WEB = {MASTER: "https://10.20.0.11:8008", STANDBY: "https://10.20.0.12:8008"}
 CHECKSUM = 0x9C41_77E0_52AB_D318
 
 
+T = TypeVar("T")
+
+
+def changed(base: T, **more: object) -> T:
+    """A copy of a frozen dataclass with other values."""
+    return replace(base, **more)  # type: ignore[type-var]  # only dataclasses are given
+
+
 @dataclass(frozen=True, slots=True)
 class Story:
     """One page in one state; `name` is its file name."""
@@ -33,7 +45,7 @@ class Story:
 def frame(title: str, path: str, **more: object) -> Frame:
     """The frame of an administrator on the master."""
     base = Frame(title, path, NOW_US, "harbour", "north", "master", "admin", "administrator")
-    return replace(base, **more)  # type: ignore[arg-type]  # field names are checked by dataclasses.replace
+    return changed(base, **more)
 
 
 STOPPED = GateLine("Scheduler stopped", "/scheduler", "circle-stop", "admin", NOW_US - 4 * MINUTE_US, "planned swap")
@@ -47,7 +59,7 @@ def peer(**more: object) -> PeerStatus:
         received=184_220, fsynced=184_220, applied=184_220, checksum=CHECKSUM, lag_requests=0, lag_bytes=0,
         lag_seconds=0.0, last_seen_s=0.4, clock_skew_s=0.02, disk_free_bytes=81_000_000_000,
     )
-    return replace(base, **more)  # type: ignore[arg-type]  # field names are checked by dataclasses.replace
+    return changed(base, **more)
 
 
 def status(**more: object) -> Status:
@@ -59,7 +71,7 @@ def status(**more: object) -> Status:
         master=MASTER, backlog=Backlog(0, 0, 0.0), backlog_age_s=0.4, backlog_proof="acknowledged at 184,220",
         peers=(peer(),),
     )
-    return replace(base, **more)  # type: ignore[arg-type]  # field names are checked by dataclasses.replace
+    return changed(base, **more)
 
 
 def samples(top: int, unknown_last: int = 0) -> tuple[Sample, ...]:
@@ -100,3 +112,28 @@ def lost(alone: bool) -> tuple[Status, Flow]:
         peers=(peer(connected=False, last_seen_s=312.0),),
     )
     return found, Flow(samples(3, 62), None, False)
+
+
+def run(
+    number: int,
+    job: str,
+    job_id: int,
+    agent: str,
+    state: str,
+    started_s: int | None = None,
+    ended_s: int | None = None,
+    **more: object,
+) -> RunLine:
+    """A run; `started_s` and `ended_s` are seconds ago. Without `requested_by` it was due when it started."""
+    started_us = None if started_s is None else NOW_US - started_s * SECOND_US
+    ended_us = None if ended_s is None else NOW_US - ended_s * SECOND_US
+    due_us = started_us - 200_000 if started_us is not None and "requested_by" not in more else None
+    values: dict[str, object] = {
+        "number": number, "key": f"j{job_id}.s{job_id}.20261025T000000Z.a1", "job_id": job_id, "job": job,
+        "agent_id": f"{agent}-id", "agent": agent, "attempt": 1, "state": state, "reason": "",
+        "state_since_us": ended_us or started_us or NOW_US - 3 * MINUTE_US, "scheduled_for_us": due_us,
+        "requested_by": "", "submitted_at_us": due_us or NOW_US - 3 * MINUTE_US, "started_at_us": started_us,
+        "ended_at_us": ended_us, "exit_code": 0 if state == "succeeded" else None, "signal": None,
+        "output_bytes": 0, "output_cut": False, "cancel_requested_by": "",
+    }  # fmt: skip
+    return msgspec.convert(values | more, RunLine)

@@ -97,3 +97,7 @@ class Frame:
     def with_title(self, title: str) -> Frame:
         """The same frame for another title."""
         return replace(self, title=title)
+
+    def with_problem(self, problem: str) -> Frame:
+        """The same frame with what went wrong, in one sentence."""
+        return replace(self, problem=problem)

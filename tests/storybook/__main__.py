@@ -1,6 +1,6 @@
 """Renders every page from fixed data: to a directory, or as a small server on loopback for looking at.
 
-`python -m scripts.storybook --out DIR` writes `<story>.html`, the static files and an index; `--serve PORT` (0 picks one)
+`python -m tests.storybook --out DIR` writes `<story>.html`, the static files and an index; `--serve PORT` (0 picks one)
 serves the same with the headers that the product sends, until Ctrl-C.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from scripts.stories import home
-from scripts.stories.fixture import Story
+from tests.storybook import home, server, work
+from tests.storybook.fixture import Story
 from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
 
 HEADERS = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
@@ -22,7 +22,7 @@ HEADERS = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": 
 
 def stories() -> list[Story]:
     """All stories, each name once."""
-    return [*home.stories()]
+    return [*home.stories(), *work.stories(), *server.stories()]
 
 
 def index(found: list[Story]) -> str:

@@ -1,0 +1,127 @@
+"""What pages show at a glance: counts, agents with their queues, what is due next.
+
+Bounded whatever the history is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from server.core.model import Row
+from server.core.run_states import OPEN, RunState
+from server.core.schedule import expand
+from server.storage import orders, rows, runs
+
+FAILED = (RunState.FAILED, RunState.KILLED, RunState.INTERRUPTED)
+_OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN))
+_FAILED = ", ".join(f"'{state}'" for state in FAILED)
+
+
+class Counts(Row, frozen=True, kw_only=True):
+    """How many runs are running and waiting now, how many failed since an instant, and open missed ones."""
+
+    running: int
+    waiting: int
+    failed: int
+    missed: int
+    jobs: int
+    agents: int
+
+
+class AgentLine(Row, frozen=True, kw_only=True):
+    """An agent with its own lock, its open runs, and until when it is autonomous (None without orders)."""
+
+    id: str
+    name: str
+    enrolled_at_us: int
+    witness: bool
+    version: str
+    ticket: int
+    quarantined_at_us: int | None
+    quarantine_reason: str
+    gates_acknowledged: int
+    locked_by: str | None
+    locked_at_us: int | None
+    locked_revision: int | None
+    runs: int
+    autonomous_until_us: int | None
+
+
+class Upcoming(Row, frozen=True, kw_only=True):
+    """An instant of a standing order to come."""
+
+    job_id: int
+    job: str
+    agent: str
+    due_us: int
+    cron: str
+    zone: str
+    held: bool
+
+
+def counts(connection: sqlite3.Connection, since_us: int) -> Counts:
+    """The figures of the home page; `since_us` bounds what failed."""
+    query = (
+        "SELECT (SELECT count(*) FROM runs WHERE state = 'running'),"
+        " (SELECT count(*) FROM runs WHERE state = 'waiting'),"
+        f" (SELECT count(*) FROM runs WHERE state IN ({_FAILED}) AND ended_at_us >= ?),"
+        " (SELECT count(*) FROM missed WHERE resolution = ''),"
+        " (SELECT count(*) FROM jobs WHERE deleted_at_us IS NULL),"
+        " (SELECT count(*) FROM agents WHERE removed_at_us IS NULL)"
+    )
+    row = connection.execute(query, (since_us,)).fetchone()
+    return rows.build(Counts, Counts.__struct_fields__, tuple(row))
+
+
+def failed_since(connection: sqlite3.Connection, since_us: int, limit: int) -> list[runs.RunLine]:
+    """The newest runs that failed, were killed or interrupted and ended at or after `since_us`."""
+    found = (line for state in FAILED for line in runs.page(connection, state=state, limit=limit))
+    recent = [line for line in found if (line.ended_at_us or 0) >= since_us]
+    return sorted(recent, key=lambda line: -(line.ended_at_us or 0))[:limit]
+
+
+_AGENTS = f"""
+SELECT a.id, a.name, a.enrolled_at_us, a.witness, a.version, a.ticket, a.quarantined_at_us, a.quarantine_reason,
+    a.gates_acknowledged, g.set_by, g.set_at_us, g.revision,
+    (SELECT count(*) FROM runs WHERE agent_id = a.id AND state IN ({_OPEN})),
+    (SELECT min(valid_until_us) FROM orders WHERE agent_id = a.id AND state = 'active')
+FROM agents a LEFT JOIN gates g ON g.kind = 'queue_locked' AND g.agent_id = a.id
+WHERE a.removed_at_us IS NULL
+"""
+
+
+def agent_lines(connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "") -> list[AgentLine]:
+    """Agents by name above `after` whose name contains `match`."""
+    query = f"{_AGENTS} AND a.name > ? AND instr(a.name, ?) ORDER BY a.name LIMIT ?"
+    found = connection.execute(query, (after, match, limit))
+    return [rows.build(AgentLine, AgentLine.__struct_fields__, tuple(row)) for row in found]
+
+
+def agent_line(connection: sqlite3.Connection, name: str) -> AgentLine | None:
+    """The agent of that name."""
+    row = connection.execute(f"{_AGENTS} AND a.name = ?", (name,)).fetchone()
+    return rows.build(AgentLine, AgentLine.__struct_fields__, tuple(row)) if row else None
+
+
+def upcoming(connection: sqlite3.Connection, now_us: int, until_us: int, limit: int) -> list[Upcoming]:
+    """What standing orders start in [now, until), in order of time."""
+    due: list[tuple[int, int, int]] = []
+    for order in orders.due_before(connection, until_us, limit=500):
+        taken = 0
+        for at_us in expand(order.instants):
+            if at_us >= until_us or taken == limit:
+                break
+            if at_us >= now_us:
+                due.append((at_us, order.job_id, order.schedule_id))
+                taken += 1
+    found = (_upcoming(connection, *line) for line in sorted(due)[:limit])
+    return [line for line in found if line is not None]
+
+
+def _upcoming(connection: sqlite3.Connection, at_us: int, job_id: int, schedule_id: int) -> Upcoming | None:
+    query = (
+        "SELECT j.id, j.name, a.name, ?, s.cron, s.zone, j.held FROM jobs j JOIN agents a ON a.id = j.agent_id"
+        " JOIN schedules s ON s.id = ? WHERE j.id = ? AND j.deleted_at_us IS NULL"
+    )
+    row = connection.execute(query, (at_us, schedule_id, job_id)).fetchone()
+    return rows.build(Upcoming, Upcoming.__struct_fields__, tuple(row)) if row else None

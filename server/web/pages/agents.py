@@ -1,0 +1,198 @@
+"""Agents: who is reachable, whose queue is locked and has acknowledged it, and the buttons that lock and unlock."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aiohttp import web
+
+from server.actions import agents as actions
+from server.actions import gates as gate_actions
+from server.core.gates import QUEUE_LOCKED
+from server.core.model import Gate, Order
+from server.errors import NotFound
+from server.storage import agents, gates, jobs, orders, overview, runs, settings
+from server.storage.overview import AgentLine
+from server.storage.runs import RunLine
+from server.web.pages import serve
+from server.web.pages.contacts import Contact, contact
+from server.web.frame import Frame
+from server.web.states import AGENTS, QUEUES, Badge
+
+LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """One agent as people see it."""
+
+    line: AgentLine
+    state: Badge
+    queue: Badge
+    contact: Contact | None
+
+    @property
+    def reachable(self) -> bool:
+        """Connected and not quarantined."""
+        return self.contact is not None and self.line.quarantined_at_us is None
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """How the queues are, over all agents. `all_locked_by` is None unless a host-wide lock is in force."""
+
+    total: int
+    locked: int
+    unacknowledged: int
+    waiting: int
+    names: tuple[str, ...]
+    all_locked: Gate | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsPage:
+    """The list. `more_after` is the name to page on from, or empty."""
+
+    template: ClassVar[str] = "pages/agent_list.html"
+    frame: Frame
+    agents: tuple[AgentView, ...]
+    queues: Queues
+    match: str
+    more_after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPage:
+    """One agent with its runs and standing orders."""
+
+    template: ClassVar[str] = "pages/agent_show.html"
+    frame: Frame
+    agent: AgentView
+    all_locked: Gate | None
+    runs: tuple[RunLine, ...]
+    orders_active: int
+    orders_unacknowledged: int
+    jobs_count: int
+
+
+def view(line: AgentLine, host: Gate | None, revision: int, found: Contact | None) -> AgentView:
+    """How one agent is, from its row, the host-wide lock, the gates' revision and whether it is connected."""
+    state = "active" if found else ("silent" if line.ticket else "never")
+    if line.quarantined_at_us is not None:
+        state = "quarantined"
+    wanted = max(host.revision if host else 0, line.locked_revision or 0)
+    if host or line.locked_by is not None:
+        queue = "locked" if line.gates_acknowledged >= wanted else "locking"
+    else:
+        queue = "open" if line.gates_acknowledged >= revision else "unlocking"
+    return AgentView(line, AGENTS[state], QUEUES[queue], found)
+
+
+def _queues(connection: sqlite3.Connection) -> tuple[Queues, int]:
+    revision = settings.gate_revision(connection)
+    host = gates.get(connection, QUEUE_LOCKED)
+    total = agents.count(connection)
+    return Queues(
+        total,
+        total if host else gates.locked_agents(connection),
+        agents.unacknowledged(connection, revision),
+        overview.counts(connection, 0).waiting,
+        tuple(agents.unacknowledged_names(connection, revision, 20)),
+        host,
+    ), revision
+
+
+async def show(request: web.Request) -> web.Response:
+    """`GET /agents`."""
+    match, after = request.query.get("match", ""), request.query.get("after", "")
+    frame, (lines, (queues, revision)) = await serve.load(
+        request,
+        "Agents",
+        lambda connection: (overview.agent_lines(connection, after, LIMIT, match), _queues(connection)),
+    )
+    site = serve.site(request)
+    views = [view(line, queues.all_locked, revision, contact(site, line.id)) for line in lines]
+    if request.query.get("state") == "silent":
+        views = [agent for agent in views if not agent.reachable]
+    more_after = lines[-1].name if len(lines) == LIMIT else ""
+    return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after))
+
+
+def _one(connection: sqlite3.Connection, name: str) -> tuple[AgentLine, Gate | None, int, list[RunLine], list[Order], int]:
+    line = overview.agent_line(connection, name)
+    if line is None:
+        raise NotFound(f"There is no agent {name}.")
+    return (
+        line,
+        gates.get(connection, QUEUE_LOCKED),
+        settings.gate_revision(connection),
+        runs.page(connection, agent_id=line.id, limit=20),
+        orders.of_agent(connection, line.id, limit=200),
+        jobs.count_of_agent(connection, line.id),
+    )
+
+
+async def show_one(request: web.Request) -> web.Response:
+    """`GET /agents/{name}`."""
+    name = request.match_info["name"]
+    frame, found = await serve.load(request, f"Agent {name}", lambda connection: _one(connection, name))
+    line, host, revision, newest, standing, jobs_count = found
+    held = [order for order in standing if order.state == "active"]
+    behind = sum(1 for order in standing if order.acknowledged_version < order.version)
+    agent = view(line, host, revision, contact(serve.site(request), line.id))
+    return serve.html(AgentPage(frame, agent, host, tuple(newest), len(held), behind, jobs_count))
+
+
+async def lock_all(request: web.Request) -> web.Response:
+    """`POST /agents/lock`."""
+    reason = (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: gate_actions.lock_all(by, now_us, reason))
+    return serve.back("/agents", "locked")
+
+
+async def unlock_all(request: web.Request) -> web.Response:
+    """`POST /agents/unlock`."""
+    await serve.write(request, gate_actions.unlock_all)
+    return serve.back("/agents", "unlocked")
+
+
+async def lock_one(request: web.Request) -> web.Response:
+    """`POST /agents/{name}/lock`."""
+    name, reason = request.match_info["name"], (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: gate_actions.lock(name, by, now_us, reason))
+    return serve.back(f"/agents/{name}", "agent-locked")
+
+
+async def unlock_one(request: web.Request) -> web.Response:
+    """`POST /agents/{name}/unlock`."""
+    name = request.match_info["name"]
+    await serve.write(request, lambda by, now_us: gate_actions.unlock(name, by, now_us))
+    return serve.back(f"/agents/{name}", "agent-unlocked")
+
+
+async def accept_restored(request: web.Request) -> web.Response:
+    """`POST /agents/{name}/accept-restored`: ends a quarantine."""
+    name, reason = request.match_info["name"], (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: actions.accept_restored(name, by, now_us, reason))
+    return serve.back(f"/agents/{name}", "agent-accepted")
+
+
+async def remove(request: web.Request) -> web.Response:
+    """`POST /agents/{name}/remove`."""
+    name, reason = request.match_info["name"], (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: actions.remove(name, by, now_us, reason))
+    return serve.back("/agents", "agent-removed")
+
+
+ROUTES = (
+    serve.get("/agents", show),
+    serve.post("/agents/lock", lock_all),
+    serve.post("/agents/unlock", unlock_all),
+    serve.get("/agents/{name}", show_one),
+    serve.post("/agents/{name}/lock", lock_one),
+    serve.post("/agents/{name}/unlock", unlock_one),
+    serve.post("/agents/{name}/accept-restored", accept_restored),
+    serve.post("/agents/{name}/remove", remove),
+)

@@ -1,0 +1,295 @@
+"""Jobs: the list, one job with its next instants, and the form that makes or changes one."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from aiohttp import web
+
+from server.actions import jobs as actions
+from server.actions.jobs import JobSpec, When
+from server.core.model import DAY_US, Agent, Job, Schedule
+from server.core.schedule import BadSchedule, forecast
+from server.errors import Invalid, NotFound, UnderstudyError
+from server.storage import agents, jobs, runs, schedules
+from server.storage.jobs import JobLine
+from server.storage.runs import RunLine
+from server.web.pages import serve
+from server.web.frame import Frame
+
+LIMIT = 200
+POLICIES = (
+    ("once", "Run once, however many were missed"),
+    ("all", "Run every one that was missed"),
+    ("skip", "Skip them"),
+    ("ask", "Ask: list them as missed until somebody decides"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobsPage:
+    """The list. `more_after` is the name to page on from, or empty."""
+
+    template: ClassVar[str] = "pages/job_list.html"
+    frame: Frame
+    jobs: tuple[JobLine, ...]
+    match: str = ""
+    more_after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """An instant to come and the schedule that makes it."""
+
+    due_us: int
+    cron: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """One job."""
+
+    template: ClassVar[str] = "pages/job_show.html"
+    frame: Frame
+    job: Job
+    agent: str
+    schedules: tuple[Schedule, ...]
+    instants: tuple[Instant, ...]
+    runs: tuple[RunLine, ...]
+    once: str
+    """Makes two clicks of *Run now* one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFormPage:
+    """The form: `values` as typed, `errors` by field. `job` is the name of the job that is changed, or empty."""
+
+    template: ClassVar[str] = "pages/job_edit.html"
+    frame: Frame
+    job_id: int
+    job: str
+    agents: tuple[str, ...]
+    values: Mapping[str, str]
+    errors: Mapping[str, str] = field(default_factory=dict)
+    policies: tuple[tuple[str, str], ...] = POLICIES
+
+
+EMPTY = {
+    "name": "", "command": "", "agent": "", "cron": "", "zone": "UTC", "description": "", "working_directory": "",
+    "run_as": "", "timeout_s": "0", "environment": "", "misfire_policy": "once", "misfire_grace_s": "3600",
+    "may_run_twice": "", "skip_if_running": "", "standard_input": "", "output_bytes_max": "10485760", "version": "",
+}  # fmt: skip
+
+
+def values_of(job: Job, agent: str, found: list[Schedule]) -> dict[str, str]:
+    """The form's values for a job that exists. Schedules in one zone are one per line; others name their zone."""
+    zone = found[0].zone if found else "UTC"
+    lines = [when.cron if when.zone == zone else f"{when.cron} {when.zone}" for when in found]
+    return {
+        **EMPTY,
+        "name": job.name, "command": job.command, "agent": agent, "cron": "\n".join(lines), "zone": zone,
+        "description": job.description, "working_directory": job.working_directory, "run_as": job.run_as,
+        "timeout_s": str(job.timeout_s), "misfire_policy": job.misfire_policy,
+        "misfire_grace_s": str(job.misfire_grace_s), "may_run_twice": "1" if job.may_run_twice else "",
+        "skip_if_running": "1" if job.skip_if_running else "", "standard_input": job.standard_input,
+        "environment": "\n".join(f"{name}={value}" for name, value in job.environment.items()),
+        "output_bytes_max": str(job.output_bytes_max), "version": str(job.version),
+    }  # fmt: skip
+
+
+def spec_from(values: Mapping[str, str]) -> JobSpec:
+    """What the form says. Raises Invalid with every field that is no number or no `NAME=value`."""
+    wrong: dict[str, str] = {}
+    numbers = {name: _number(name, values, wrong) for name in ("timeout_s", "misfire_grace_s", "output_bytes_max")}
+    environment = _environment(values["environment"], wrong)
+    if wrong:
+        raise Invalid("Some fields are not right.", fields=wrong)
+    return JobSpec(
+        name=values["name"],
+        command=values["command"],
+        agent=values["agent"],
+        schedules=_schedules(values["cron"], values["zone"]),
+        environment=environment,
+        working_directory=values["working_directory"],
+        run_as=values["run_as"],
+        timeout_s=numbers["timeout_s"],
+        output_bytes_max=numbers["output_bytes_max"],
+        misfire_policy=values["misfire_policy"],
+        misfire_grace_s=numbers["misfire_grace_s"],
+        may_run_twice=values["may_run_twice"] == "1",
+        skip_if_running=values["skip_if_running"] == "1",
+        description=values["description"],
+        standard_input=values["standard_input"],
+    )
+
+
+def _number(name: str, values: Mapping[str, str], wrong: dict[str, str]) -> int:
+    text = values[name]
+    if text.isdigit():
+        return int(text)
+    wrong[name] = f"{text or 'Nothing'} is not a whole number."
+    return 0
+
+
+def _environment(text: str, wrong: dict[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and name:
+            found[name] = value
+        elif line.strip():
+            wrong["environment"] = f"{line.strip()!r} is not NAME=value."
+    return found
+
+
+def _schedules(text: str, zone: str) -> list[When]:
+    """One schedule per line; a line that ends in a zone's name (it has a `/`, or is UTC) has that zone."""
+    found = []
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        first, _, last = line.rpartition(" ")
+        own = first and (("/" in last and last[0].isalpha()) or last == "UTC")
+        found.append(When(first.strip(), last) if own else When(line, zone or "UTC"))
+    return found
+
+
+def instants_of(found: list[Schedule], now_us: int, limit: int = 10) -> tuple[Instant, ...]:
+    """The next instants of a job's schedules, at most `limit` within a year."""
+    by_id = {when.id: when for when in found}
+    try:
+        due = forecast([(when.id, when.cron, when.zone) for when in found], now_us, now_us + 366 * DAY_US, limit)
+    except BadSchedule:
+        return ()
+    return tuple(Instant(at_us, by_id[number].cron, by_id[number].zone) for at_us, number in due)
+
+
+async def show_all(request: web.Request) -> web.Response:
+    """`GET /jobs`."""
+    match, after = request.query.get("match", ""), request.query.get("after", "")
+    frame, found = await serve.load(
+        request, "Jobs", lambda connection: jobs.lines(connection, after, LIMIT, match)
+    )
+    return serve.html(JobsPage(frame, tuple(found), match, found[-1].name if len(found) == LIMIT else ""))
+
+
+def _one(connection: sqlite3.Connection, job_id: int) -> tuple[Job, str, list[Schedule], list[RunLine], list[Agent]]:
+    job = jobs.get(connection, job_id)
+    if job is None:
+        raise NotFound("There is no such job. See the list of jobs.")
+    agent = agents.get(connection, job.agent_id)
+    name = agent.name if agent else job.agent_id[:8]
+    newest = runs.page(connection, job_id=job_id, limit=20)
+    return job, name, schedules.of_job(connection, job_id), newest, agents.page(connection, limit=1000)
+
+
+async def show(request: web.Request) -> web.Response:
+    """`GET /jobs/{id}`."""
+    job_id = int(request.match_info["id"])
+    frame, (job, agent, found, newest, _) = await serve.load(request, "Job", lambda c: _one(c, job_id))
+    instants = () if job.held or job.deleted_at_us else instants_of(found, frame.now_us)
+    page = JobPage(frame.with_title(job.name), job, agent, tuple(found), instants, tuple(newest), secrets.token_hex(8))
+    return serve.html(page)
+
+
+async def new(request: web.Request) -> web.Response:
+    """`GET /jobs/new`."""
+    frame, found = await serve.load(request, "New job", lambda c: agents.page(c, limit=1000))
+    names = tuple(agent.name for agent in found)
+    values = {**EMPTY, "agent": request.query.get("agent", names[0] if names else "")}
+    return serve.html(JobFormPage(frame, 0, "", names, values))
+
+
+async def edit(request: web.Request) -> web.Response:
+    """`GET /jobs/{id}/edit`."""
+    job_id = int(request.match_info["id"])
+    frame, (job, agent, found, _, all_agents) = await serve.load(request, "Change a job", lambda c: _one(c, job_id))
+    names = tuple(one.name for one in all_agents)
+    return serve.html(JobFormPage(frame, job_id, job.name, names, values_of(job, agent, found)))
+
+
+async def create(request: web.Request) -> web.Response:
+    """`POST /jobs/new`: makes the job, or shows the form again with what was typed and what is wrong."""
+    values = {**EMPTY, **await serve.form(request)}
+    try:
+        spec = spec_from(values)
+        job = await serve.write(request, lambda by, now_us: actions.create(spec, by, now_us))
+    except UnderstudyError as error:
+        return await _again(request, 0, "", values, error)
+    return serve.back(f"/jobs/{job.id}", "job-saved")
+
+
+async def update(request: web.Request) -> web.Response:
+    """`POST /jobs/{id}/edit`: refused when somebody else changed the job since the form was opened."""
+    job_id = int(request.match_info["id"])
+    values = {**EMPTY, **await serve.form(request)}
+    _, (job, *_) = await serve.load(request, "", lambda c: _one(c, job_id))
+    version = int(values["version"]) if values["version"].isdigit() else None
+    try:
+        spec = spec_from(values)
+        await serve.write(request, lambda by, now_us: actions.update(job.name, spec, by, now_us, version))
+    except UnderstudyError as error:
+        return await _again(request, job_id, job.name, values, error)
+    return serve.back(f"/jobs/{job_id}", "job-saved")
+
+
+async def _again(
+    request: web.Request, job_id: int, job: str, values: Mapping[str, str], error: UnderstudyError
+) -> web.Response:
+    if error.status not in (400, 409):
+        raise error
+    frame, found = await serve.load(request, "Job", lambda c: agents.page(c, limit=1000))
+    names = tuple(agent.name for agent in found)
+    fields = {_field(name): text for name, text in error.fields.items()}
+    page = JobFormPage(frame.with_problem(str(error)), job_id, job, names, values, fields)
+    return serve.html(page, 422)
+
+
+def _field(name: str) -> str:
+    """The form's field for a field of the specification: `schedules[0].cron` is shown beside `cron`."""
+    if name.startswith("schedules"):
+        return "zone" if name.endswith("zone") else "cron"
+    return name.split(".")[0]
+
+
+async def _named(request: web.Request) -> str:
+    job_id = int(request.match_info["id"])
+    _, (job, *_) = await serve.load(request, "", lambda c: _one(c, job_id))
+    return job.name
+
+
+async def delete(request: web.Request) -> web.Response:
+    """`POST /jobs/{id}/delete`."""
+    name, reason = await _named(request), (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: actions.delete(name, by, now_us, reason))
+    return serve.back("/jobs", "job-deleted")
+
+
+async def hold(request: web.Request) -> web.Response:
+    """`POST /jobs/{id}/hold`."""
+    name, reason = await _named(request), (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: actions.hold(name, by, now_us, reason))
+    return serve.back(f"/jobs/{request.match_info['id']}", "job-held")
+
+
+async def release(request: web.Request) -> web.Response:
+    """`POST /jobs/{id}/release`."""
+    name = await _named(request)
+    await serve.write(request, lambda by, now_us: actions.release(name, by, now_us))
+    return serve.back(f"/jobs/{request.match_info['id']}", "job-released")
+
+
+ROUTES = (
+    serve.get("/jobs", show_all),
+    serve.get("/jobs/new", new),
+    serve.post("/jobs/new", create),
+    serve.get(r"/jobs/{id:\d+}", show),
+    serve.get(r"/jobs/{id:\d+}/edit", edit),
+    serve.post(r"/jobs/{id:\d+}/edit", update),
+    serve.post(r"/jobs/{id:\d+}/delete", delete),
+    serve.post(r"/jobs/{id:\d+}/hold", hold),
+    serve.post(r"/jobs/{id:\d+}/release", release),
+)

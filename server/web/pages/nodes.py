@@ -1,0 +1,114 @@
+"""The pages about the pair's machines: Replication, and Server Properties (SKY-7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aiohttp import web
+
+from replication.core.types import PeerStatus, Status
+from server.core.model import NodeRow
+from server.storage import nodes
+from server.tls import fingerprint
+from server.web.pages import serve
+from server.web.pages.flow import FLOW
+from server.web.frame import Frame
+from server.web.pages.home import web_address
+from server.web.pages.pair import Flow, Pair, page_pair, standby_of
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationPage:
+    """Position, backlog and agreement. `agrees` is None while there is no peer's checksum at our position."""
+
+    template: ClassVar[str] = "pages/replication_show.html"
+    frame: Frame
+    pair: Pair
+    status: Status
+    peer: PeerStatus | None
+    peer_name: str
+    hash: str
+    checksum: str
+    peer_checksum: str
+    agrees: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class PropertiesPage:
+    """What the scripts ask for, ready to copy. `command` makes another machine this master's standby."""
+
+    template: ClassVar[str] = "pages/properties_show.html"
+    frame: Frame
+    address: str
+    port: int
+    cluster_port: int
+    node: str
+    cluster: str
+    epoch: str
+    mode: str
+    fingerprint: str
+    version: str
+    directory: str
+    command: str
+    nodes: tuple[NodeRow, ...]
+
+
+def replication_from(frame: Frame, status: Status, flow: Flow, roster: list[NodeRow]) -> ReplicationPage:
+    """Put Replication together."""
+    names = {node.id: node.name for node in roster}
+    peer = standby_of(status)
+    comparable = peer is not None and peer.checksum is not None and peer.applied == status.position.sequence
+    return ReplicationPage(
+        frame=frame,
+        pair=page_pair(status, flow, names, frame.now_us, {node.id: web_address(node) for node in roster}),
+        status=status,
+        peer=peer,
+        peer_name=names.get(peer.node, peer.node[:8]) if peer else "",
+        hash=status.position.hash.hex(),
+        checksum=f"{status.checksum:016x}",
+        peer_checksum=f"{peer.checksum:016x}" if peer and peer.checksum is not None else "",
+        agrees=peer.checksum == status.checksum if peer and comparable else None,
+    )
+
+
+async def show_replication(request: web.Request) -> web.Response:
+    """`GET /replication`."""
+    frame, found = await serve.load(request, "Replication", nodes.page)
+    status = serve.site(request).status()
+    assert status is not None, "a node in office has a status"
+    return serve.html(replication_from(frame, status, request.app[FLOW].flow(), found))
+
+
+async def show_properties(request: web.Request) -> web.Response:
+    """`GET /properties`."""
+    frame, found = await serve.load(request, "Server Properties", nodes.page)
+    site = serve.site(request)
+    status = site.status()
+    assert status is not None, "a node in office has a status"
+    own = next((node for node in found if node.id == status.node), None)
+    address = own.address if own else site.config.address
+    mark = fingerprint(site.authority_pem)
+    port = own.web_port if own else site.config.port
+    page = PropertiesPage(
+        frame=frame,
+        address=address,
+        port=port,
+        cluster_port=own.cluster_port if own else site.config.cluster_port,
+        node=status.node,
+        cluster=status.cluster,
+        epoch=str(status.epoch.number),
+        mode=str(status.mode),
+        fingerprint=mark,
+        version=site.version,
+        directory=str(site.config.data),
+        command=f"master-to-standby --master {address} --port {port} --fingerprint {mark}",
+        nodes=tuple(found),
+    )
+    return serve.html(page)
+
+
+ROUTES = (
+    serve.get("/replication", show_replication),
+    serve.get("/properties", show_properties),
+)

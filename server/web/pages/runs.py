@@ -1,0 +1,187 @@
+"""Runs: the list, and one run with its reason, its times, its output that follows, and what may be done with it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from aiohttp import web
+
+from server.actions import runs as actions
+from server.core.model import Run
+from server.core.run_states import ENDED, TABLE, RunState
+from server.errors import NotFound
+from server.storage import jobs, runs
+from server.storage.runs import RunLine
+from server.web.pages import serve
+from server.web.frame import Frame
+
+LIMIT = 100
+OUTPUT_SHOWN_BYTES = 64 * 1024
+STATES = tuple(str(state) for state in RunState)
+
+
+@dataclass(frozen=True, slots=True)
+class RunsPage:
+    """The list, newest first. `more_after` is the number to page on below, or None."""
+
+    template: ClassVar[str] = "pages/run_list.html"
+    frame: Frame
+    runs: tuple[RunLine, ...]
+    state: str = ""
+    job: str = ""
+    more_after: int | None = None
+    states: tuple[str, ...] = STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A line of the timeline."""
+
+    word: str
+    at_us: int | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """One run. `output` is its tail; `output_hidden_bytes` is how much before it is not shown."""
+
+    template: ClassVar[str] = "pages/run_show.html"
+    frame: Frame
+    run: RunLine
+    command: str
+    sentence: str
+    moments: tuple[Moment, ...]
+    attempts: tuple[RunLine, ...]
+    output: str
+    output_hidden_bytes: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.run.state in ENDED
+
+
+SENTENCES = {
+    "waiting": "It has not started.",
+    "starting": "It was given to its agent, which has not reported a start yet.",
+    "running": "Its process runs on the agent.",
+    "unknown": "Its agent is silent and may have it. It is neither lost nor repeated: the agent answers when it is back.",
+}
+
+
+def sentence(run: RunLine) -> str:
+    """What the state means, for people; ends are worded by the table of states."""
+    if run.state in SENTENCES:
+        return SENTENCES[run.state]
+    return next((rule.sentence for rule in TABLE if rule.next == run.state), "")
+
+
+def moments(run: RunLine) -> tuple[Moment, ...]:
+    """Due, submitted, started, stop requested, ended: those that apply, in order."""
+    found = []
+    if run.scheduled_for_us is not None:
+        found.append(Moment("Due", run.scheduled_for_us))
+    by = f"by {run.requested_by}" if run.requested_by else "by its schedule"
+    found.append(Moment("Submitted", run.submitted_at_us, by))
+    found.append(Moment("Started", run.started_at_us, f"on {run.agent}" if run.started_at_us else ""))
+    if run.cancel_requested_by:
+        found.append(Moment("Stop requested", None, f"by {run.cancel_requested_by}"))
+    found.append(Moment("Ended", run.ended_at_us, _end(run)))
+    return tuple(found)
+
+
+def _end(run: RunLine) -> str:
+    if run.exit_code is not None:
+        return f"exit code {run.exit_code}"
+    return f"signal {run.signal}" if run.signal is not None else ""
+
+
+def tail(path: Path | None, limit: int = OUTPUT_SHOWN_BYTES) -> tuple[str, int]:
+    """The last `limit` bytes of a run's output as text, and how many bytes are before them. Nothing yet is empty."""
+    if path is None or not path.exists():
+        return "", 0
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        hidden = max(0, size - limit)
+        file.seek(hidden)
+        return file.read(limit).decode("utf-8", "replace"), hidden
+
+
+async def show_all(request: web.Request) -> web.Response:
+    """`GET /runs?state=&job=&after=`."""
+    state, job, after = request.query.get("state", ""), request.query.get("job", ""), serve.before(request)
+    frame, found = await serve.load(request, "Runs", lambda c: _list(c, state, job, after))
+    more = found[-1].number if len(found) == LIMIT else None
+    return serve.html(RunsPage(frame, tuple(found), state, job, more))
+
+
+def _list(connection: sqlite3.Connection, state: str, job: str, after: int | None) -> list[RunLine]:
+    known = jobs.by_name(connection, job) if job else None
+    if job and known is None:
+        return []
+    return runs.page(connection, known.id if known else None, state if state in STATES else "", after, LIMIT)
+
+
+def _one(connection: sqlite3.Connection, number: int) -> tuple[RunLine, Run, list[RunLine]]:
+    line, run = runs.line(connection, number), runs.get(connection, number)
+    if line is None or run is None:
+        raise NotFound(f"There is no run {number}. See the list of runs.")
+    return line, run, runs.attempts(connection, run.key)
+
+
+async def show(request: web.Request) -> web.Response:
+    """`GET /runs/{number}`."""
+    number = int(request.match_info["number"])
+    frame, (line, run, attempts) = await serve.load(request, f"Run {number}", lambda c: _one(c, number))
+    output, hidden = await asyncio.to_thread(tail, serve.site(request).output_path(number))
+    page = RunPage(frame, line, run.command, sentence(line), moments(line), tuple(attempts), output, hidden)
+    return serve.html(page)
+
+
+async def run_now(request: web.Request) -> web.Response:
+    """`POST /jobs/{id}/run`: `once` in the form makes a second click the same run."""
+    job_id, fields = int(request.match_info["id"]), await serve.form(request)
+    _, job = await serve.load(request, "", lambda c: jobs.get(c, job_id))
+    if job is None:
+        raise NotFound("There is no such job. See the list of jobs.")
+    once = fields.get("once") or secrets.token_hex(8)
+    run = await serve.write(request, lambda by, now_us: actions.run_now(job.name, once, by, now_us))
+    return serve.back(f"/runs/{run.number}")
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """`POST /runs/{number}/cancel`."""
+    number, reason = int(request.match_info["number"]), (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: actions.cancel(number, by, now_us, reason))
+    return serve.back(f"/runs/{number}", "run-cancel")
+
+
+async def kill(request: web.Request) -> web.Response:
+    """`POST /runs/{number}/kill`."""
+    number, reason = int(request.match_info["number"]), (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: actions.kill(number, by, now_us, reason))
+    return serve.back(f"/runs/{number}", "run-cancel")
+
+
+async def rerun(request: web.Request) -> web.Response:
+    """`POST /runs/{number}/rerun`: the next attempt, as a run of its own."""
+    number, fields = int(request.match_info["number"]), await serve.form(request)
+    dead, reason = fields.get("although_unknown") == "1", fields.get("reason", "")
+    run = await serve.write(request, lambda by, now_us: actions.rerun(number, by, now_us, dead, reason))
+    return serve.back(f"/runs/{run.number}")
+
+
+ROUTES = (
+    serve.get("/runs", show_all),
+    serve.get(r"/runs/{number:\d+}", show),
+    serve.post(r"/jobs/{id:\d+}/run", run_now),
+    serve.post(r"/runs/{number:\d+}/cancel", cancel),
+    serve.post(r"/runs/{number:\d+}/kill", kill),
+    serve.post(r"/runs/{number:\d+}/rerun", rerun),
+)

@@ -1,0 +1,106 @@
+"""Job Scheduler: does it run, what would start in the next hour, and what was missed (SKY-3, SKY-12)."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aiohttp import web
+
+from server.actions import gates as gate_actions
+from server.actions import missed as missed_actions
+from server.core.gates import SCHEDULER_STOPPED
+from server.core.model import HOUR_US, Gate
+from server.storage import gates, missed, overview
+from server.storage.missed import MissedLine
+from server.storage.overview import Upcoming
+from server.web.pages import serve
+from server.web.frame import Frame
+
+SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerPage:
+    """`stopped` is the gate, or None while the scheduler runs. `missed_count` counts all open ones."""
+
+    template: ClassVar[str] = "pages/scheduler_show.html"
+    frame: Frame
+    stopped: Gate | None
+    upcoming: tuple[Upcoming, ...]
+    missed: tuple[MissedLine, ...]
+    missed_count: int
+
+
+def page_from(frame: Frame, found: tuple[Gate | None, list[Upcoming], list[MissedLine], int]) -> SchedulerPage:
+    """Put the page together."""
+    stopped, upcoming, lines, count = found
+    return SchedulerPage(frame, stopped, tuple(upcoming), tuple(lines), count)
+
+
+def _rows(connection: sqlite3.Connection, now_us: int) -> tuple[Gate | None, list[Upcoming], list[MissedLine], int]:
+    return (
+        gates.get(connection, SCHEDULER_STOPPED),
+        overview.upcoming(connection, now_us, now_us + HOUR_US, SHOWN),
+        missed.page(connection, limit=SHOWN),
+        missed.count_open(connection),
+    )
+
+
+async def show(request: web.Request) -> web.Response:
+    """`GET /scheduler`."""
+    now_us = serve.site(request).clock.utc_us()
+    frame, found = await serve.load(request, "Job Scheduler", lambda connection: _rows(connection, now_us))
+    return serve.html(page_from(frame, found))
+
+
+async def stop(request: web.Request) -> web.Response:
+    """`POST /scheduler/stop`."""
+    reason = (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: gate_actions.stop_scheduler(by, now_us, reason))
+    return serve.back("/scheduler", "stopped")
+
+
+async def start(request: web.Request) -> web.Response:
+    """`POST /scheduler/start`."""
+    await serve.write(request, gate_actions.start_scheduler)
+    return serve.back("/scheduler", "started")
+
+
+async def run_missed(request: web.Request) -> web.Response:
+    """`POST /scheduler/missed/{id}/run`."""
+    number = int(request.match_info["id"])
+    await serve.write(request, lambda by, now_us: missed_actions.run(number, by, now_us))
+    return serve.back("/scheduler", "missed-run")
+
+
+async def dismiss_missed(request: web.Request) -> web.Response:
+    """`POST /scheduler/missed/{id}/dismiss`."""
+    number = int(request.match_info["id"])
+    await serve.write(request, lambda by, now_us: missed_actions.dismiss(number, by, now_us))
+    return serve.back("/scheduler", "missed-dismissed")
+
+
+async def run_all_missed(request: web.Request) -> web.Response:
+    """`POST /scheduler/missed/run`."""
+    await serve.write(request, missed_actions.run_all)
+    return serve.back("/scheduler", "missed-run")
+
+
+async def dismiss_all_missed(request: web.Request) -> web.Response:
+    """`POST /scheduler/missed/dismiss`."""
+    reason = (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: missed_actions.dismiss_all(by, now_us, reason))
+    return serve.back("/scheduler", "missed-dismissed")
+
+
+ROUTES = (
+    serve.get("/scheduler", show),
+    serve.post("/scheduler/stop", stop),
+    serve.post("/scheduler/start", start),
+    serve.post("/scheduler/missed/run", run_all_missed),
+    serve.post("/scheduler/missed/dismiss", dismiss_all_missed),
+    serve.post(r"/scheduler/missed/{id:\d+}/run", run_missed),
+    serve.post(r"/scheduler/missed/{id:\d+}/dismiss", dismiss_missed),
+)

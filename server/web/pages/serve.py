@@ -1,0 +1,171 @@
+"""From a request to a page: who asks, the frame, one read of the rows, and the answer. Shared by all pages."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import quote
+
+from aiohttp import web
+
+from server.actions.change import Change
+from server.core.gates import QUEUE_LOCKED, SCHEDULER_STOPPED, SWAP
+from server.core.model import Gate, Principal
+from server.site import SEQUENCE, Site, site_of
+from server.storage import gates
+from server.web.frame import Frame, GateLine
+from server.web.render import Page, render
+from server.web.session import principal
+
+T = TypeVar("T")
+P = TypeVar("P", bound=Page)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+GATES = {
+    SCHEDULER_STOPPED: ("Scheduler stopped", "/scheduler", "circle-stop"),
+    QUEUE_LOCKED: ("All job queues locked", "/agents", "lock"),
+    SWAP: ("Role swap in progress", "/swap", "arrow-left-right"),
+}
+
+NOTICES = {
+    "locked": "All agent job queues are locked. Each row shows Locked once its agent has acknowledged it.",
+    "unlocked": "All agent job queues are unlocked. Waiting runs start in order.",
+    "agent-locked": "The queue is locked. It shows Locked once the agent has acknowledged it.",
+    "agent-unlocked": "The queue is unlocked.",
+    "stopped": "The scheduler is stopped. What falls due now is recorded as missed.",
+    "started": "The scheduler runs.",
+    "job-saved": "The job is saved.",
+    "job-deleted": "The job is deleted. Its runs stay in the history.",
+    "job-held": "The job is held: its due times are recorded as missed.",
+    "job-released": "The job is released.",
+    "run-cancel": "The request is recorded. The agent is told, now or when it is back.",
+    "missed-run": "It is submitted.",
+    "missed-dismissed": "Dismissed.",
+    "users-out": "Everybody else is signed out.",
+    "user-saved": "The user is saved.",
+    "session-ended": "The session is ended.",
+    "swap-abort": "Abort is requested. The master undoes the steps that were done.",
+    "adopted": "Adopted into the job history.",
+    "acknowledged": "Acknowledged.",
+    "agent-accepted": "The agent is accepted as it is.",
+    "agent-removed": "The agent is removed.",
+}
+"""What the page that a form leads to says, by the word in its address; other words say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of the pages. Those with `signed_in` send people without a session to the sign-in page."""
+
+    method: str
+    path: str
+    handler: Handler
+    signed_in: bool = True
+
+
+def get(path: str, handler: Handler, signed_in: bool = True) -> Route:
+    """A page."""
+    return Route("GET", path, handler, signed_in)
+
+
+def post(path: str, handler: Handler, signed_in: bool = True) -> Route:
+    """A form's target: does one thing and leads back to a page with 303."""
+    return Route("POST", path, handler, signed_in)
+
+
+def guarded(route: Route) -> Handler:
+    """The handler behind the sign-in page, unless the route does without."""
+    if not route.signed_in:
+        return route.handler
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if principal(request) is None and site_of(request).in_office:
+            wanted = request.rel_url.path_qs if request.method == "GET" else "/"
+            raise web.HTTPSeeOther(f"/login?next={quote(wanted)}")
+        return await route.handler(request)
+
+    return handler
+
+
+def gate_lines(found: list[Gate]) -> tuple[GateLine, ...]:
+    """Host-wide gates for the top of the page."""
+    return tuple(
+        GateLine(*GATES[gate.kind], gate.set_by, gate.set_at_us, gate.reason)
+        for gate in found
+        if gate.agent_id == "" and gate.kind in GATES
+    )
+
+
+def frame_of(request: web.Request, title: str, found: list[Gate] | None = None, confirmed: bool = True) -> Frame:
+    """The frame of this request."""
+    site, by = site_of(request), principal(request)
+    status = site.status()
+    return Frame(
+        title=title,
+        path=_section(request.path),
+        now_us=site.clock.utc_us(),
+        cluster=status.cluster if status else "",
+        node=status.name if status else "",
+        role=str(status.role) if status else "none",
+        user=by.name if by else "",
+        user_role=by.role if by else "",
+        gates=gate_lines(found or []),
+        waiting_for=status.waiting_for if status else "",
+        unconfirmed=not confirmed,
+        notice=NOTICES.get(request.query.get("done", ""), ""),
+        confirm=request.query.get("confirm", ""),
+        master_address="" if site.in_office else site.master_url(),
+    )
+
+
+def _section(path: str) -> str:
+    return "/" + path.split("/")[1]
+
+
+async def load(request: web.Request, title: str, query: Callable[[sqlite3.Connection], T]) -> tuple[Frame, T]:
+    """The frame and what `query` reads, at one sequence; not yet confirmed rows are shown and marked as such."""
+    value, sequence, confirmed = await site_of(request).store().read_unconfirmed(
+        lambda connection: (gates.host_wide(connection), query(connection))
+    )
+    request[SEQUENCE] = sequence
+    return frame_of(request, title, value[0], confirmed), value[1]
+
+
+def html(page: Page, status: int = 200) -> web.Response:
+    """The page as an answer."""
+    return web.Response(text=render(page), status=status, content_type="text/html")
+
+
+async def write(request: web.Request, action: Callable[[Principal, int], Change[T]]) -> T:
+    """Carry out an action as the person who asks; returns when it is committed."""
+    site = site_of(request)
+    by = principal(request)
+    assert by is not None, "a guarded route has a principal"
+    value, sequence = await site.store().write(action(by, site.clock.utc_us()))
+    request[SEQUENCE] = sequence
+    return value
+
+
+def back(path: str, done: str = "") -> web.Response:
+    """303 to a page, with the word of a notice."""
+    where = f"{path}{'&' if '?' in path else '?'}done={done}" if done else path
+    return web.Response(status=303, headers={"Location": where})
+
+
+async def form(request: web.Request) -> dict[str, str]:
+    """The text fields of a form; surrounding blanks are cut, files ignored."""
+    fields = await request.post()
+    return {name: value.strip() for name, value in fields.items() if isinstance(value, str)}
+
+
+def before(request: web.Request) -> int | None:
+    """The key to page on from, `after=` in the address; anything but a number begins at the top."""
+    text = request.query.get("after", "")
+    return int(text) if text.isdigit() else None
+
+
+def site(request: web.Request) -> Site:
+    """The site of this request."""
+    return site_of(request)

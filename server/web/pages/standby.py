@@ -1,0 +1,117 @@
+"""The pages of a node that is not in office: the standby's own page (SKY-9) and the node without a role. No sign-in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aiohttp import web
+
+from replication.core.types import Role, State, Status
+from server.web.pages import serve
+from server.web.frame import Frame
+from server.web.pages.pair import STATES, standby_of
+from server.web.states import STANDBY_ACTIVE, STANDBY_CATCHING_UP, STANDBY_LOST, Badge
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyPage:
+    """What the standby says of itself. `requests` None is unknown; `age_s` is the age of that number.
+
+    `watching` is the address that a page which watched a swap here goes on to, or empty.
+    """
+
+    template: ClassVar[str] = "pages/standby_show.html"
+    frame: Frame
+    verdict: Badge
+    headline: str
+    advice: str
+    connected: bool
+    master_name: str
+    master_address: str
+    silent_s: float | None
+    requests: int | None
+    bytes: int | None
+    oldest_s: float | None
+    age_s: float | None
+    proof: str
+    received: int
+    applied: int
+    epoch: str
+    checksum: str
+    copy: float | None
+    forks: int
+    can_take_over: bool
+    follow: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPage:
+    """A node without a role: what to type."""
+
+    template: ClassVar[str] = "pages/node_join.html"
+    frame: Frame
+    directory: str
+
+
+def page_from(frame: Frame, status: Status, names: dict[str, str], follow: str = "") -> StandbyPage:
+    """What a standby, or a node that is between roles, shows."""
+    peer = next((found for found in status.peers if found.node == status.master), standby_of(status))
+    connected = peer is not None and peer.connected
+    verdict, headline, advice = _words(status, connected)
+    backlog = status.backlog
+    return StandbyPage(
+        frame=frame,
+        verdict=verdict,
+        headline=headline,
+        advice=advice,
+        connected=connected,
+        master_name=names.get(peer.node, peer.node[:8]) if peer else "",
+        master_address=frame.master_address,
+        silent_s=peer.last_seen_s if peer else None,
+        requests=backlog.requests if backlog else None,
+        bytes=backlog.bytes if backlog else None,
+        oldest_s=backlog.oldest_seconds if backlog else None,
+        age_s=status.backlog_age_s,
+        proof=status.backlog_proof,
+        received=status.position.sequence,
+        applied=status.applied_sequence,
+        epoch=str(status.epoch.number),
+        checksum=f"{status.checksum:016x}",
+        copy=status.copy,
+        forks=status.forks,
+        can_take_over=status.role is Role.STANDBY and status.state is not State.COPYING,
+        follow=follow,
+    )
+
+
+def _words(status: Status, connected: bool) -> tuple[Badge, str, str]:
+    """The badge, what it means, and what to do."""
+    if status.role is Role.MASTER:
+        return STATES[status.state], "This node is taking office.", "Jobs start once it has. Nothing to do."
+    if status.state is State.IN_SYNC and connected:
+        return STANDBY_ACTIVE, "This is the standby. It is active and has everything.", ""
+    if not connected:
+        advice = "It goes on trying. If the master is gone for good, this machine can take over; see below."
+        return STANDBY_LOST, "This is the standby. It cannot reach its master.", advice
+    if status.state is State.FORKED:
+        advice = "Look at its forks on the master's Replication page before anything else."
+        return STATES[State.FORKED], "This node kept work that the master never had.", advice
+    return STANDBY_CATCHING_UP, "This is the standby. It is catching up.", "Nothing to do; do not swap roles now."
+
+
+async def show(request: web.Request) -> web.Response:
+    """`GET /` on a node that is not in office, and every other page there that has something to say."""
+    return serve.html(await page(request))
+
+
+async def page(request: web.Request, follow: str = "") -> StandbyPage | JoinPage:
+    """The page of this node as it is now."""
+    site = serve.site(request)
+    status = site.status()
+    if status is None or (status.role is Role.NONE and status.state is State.INIT):
+        return JoinPage(serve.frame_of(request, "No role yet"), str(site.config.data))
+    roster = await site.refresh_roster()
+    names = {node.id: node.name for node in roster.values()}
+    frame = serve.frame_of(request, "Standby" if status.role is Role.STANDBY else "Starting")
+    return page_from(frame, status, names, follow)

@@ -1,0 +1,185 @@
+"""Role Swap: the verdict at any time, the steps as they happen each with its proof, abort, the report, and the history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import msgspec
+from aiohttp import web
+
+from server.actions import swap as actions
+from server.core.model import NodeRow, Step, Swap
+from server.errors import NotFound, UnderstudyError
+from server.storage import nodes, swaps
+from server.web.pages import serve, standby
+from server.web.frame import Frame
+from server.web.pages.home import SWAP_DUE_US
+from server.web.session import principal
+
+TIMEOUT_S = 60.0
+NO_RETURN = frozenset({"hand off", "handoff", "hand over", "promote"})
+"""Names of steps behind which there is no way back; the first one of a swap draws the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One line of the verdict. `ok` None is a warning that may be accepted by name."""
+
+    ok: bool | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Would a swap be safe now, and why. `would_lose` is a sentence, empty when nothing would be lost."""
+
+    safe: bool
+    reasons: tuple[Reason, ...]
+    would_lose: str = ""
+
+    @property
+    def acceptable(self) -> bool:
+        """Not safe, but everything against it may be accepted."""
+        return not self.safe and all(reason.ok is not False for reason in self.reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class SwapView:
+    """A swap with the names of its nodes."""
+
+    row: Swap
+    from_name: str
+    to_name: str
+
+    @property
+    def line_before(self) -> str:
+        """The name of the step before which the point of no return is drawn, or empty."""
+        return next((step.name for step in self.row.steps if step.name.lower() in NO_RETURN), "")
+
+    @property
+    def can_abort(self) -> bool:
+        """Whether there is still a way back."""
+        passed = [step for step in self.row.steps if step.name.lower() in NO_RETURN and step.state != "waiting"]
+        return self.row.state == "running" and not passed and not self.row.abort_requested_by
+
+    def took_s(self, step: Step, now_us: int) -> float | None:
+        """How long a step took, or has taken so far."""
+        if step.started_at_us is None:
+            return None
+        return max(0, (step.ended_at_us or now_us) - step.started_at_us) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class SwapPage:
+    """The verdict or the running swap, and all swaps. `check` is None while one runs; `error` when it cannot be asked."""
+
+    template: ClassVar[str] = "pages/swap_show.html"
+    frame: Frame
+    check: Check | None
+    check_error: str
+    running: SwapView | None
+    target: str
+    history: tuple[SwapView, ...]
+    due_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SwapReportPage:
+    """One swap on one printed page."""
+
+    template: ClassVar[str] = "pages/swap_report.html"
+    frame: Frame
+    swap: SwapView
+
+
+def check_from(answer: Any) -> Check:
+    """The guide's answer, whatever struct it is, as the page shows it."""
+    found = msgspec.to_builtins(answer)
+    reasons = tuple(_reason(line) for line in found.get("reasons", ()))
+    return Check(bool(found.get("safe")), reasons, str(found.get("would_lose") or ""))
+
+
+def _reason(line: Any) -> Reason:
+    if isinstance(line, str):
+        return Reason(False, line)
+    ok = line.get("ok", False)
+    if not ok and line.get("acceptable"):
+        ok = None
+    return Reason(ok, str(line.get("text", "")))
+
+
+def view(row: Swap, names: dict[str, str]) -> SwapView:
+    """A swap with names."""
+    return SwapView(row, *(names.get(node, node[:8]) for node in (row.from_node, row.to_node)))
+
+
+def page_from(
+    frame: Frame, rows: list[Swap], roster: list[NodeRow], own: str, check: Check | None, check_error: str
+) -> SwapPage:
+    """Put the page together. `rows` are the newest first; `own` is this node's id."""
+    names = {node.id: node.name for node in roster}
+    views = [view(row, names) for row in rows]
+    running = next((one for one in views if one.row.state == "running"), None)
+    done = next((one.row for one in views if one.row.state == "done"), None)
+    target = next((node.name for node in roster if node.id != own), "")
+    due_us = (done.ended_at_us or done.requested_at_us) + SWAP_DUE_US if done else None
+    return SwapPage(frame, check, check_error, running, target, tuple(views), due_us)
+
+
+async def show(request: web.Request) -> web.Response:
+    """`GET /swap`; on the node that has just given office away, the way to the new master."""
+    site = serve.site(request)
+    if not site.in_office:
+        address = site.master_url()
+        return serve.html(await standby.page(request, f"{address}/swap" if address else ""))
+    if principal(request) is None:
+        raise web.HTTPSeeOther("/login?next=/swap")
+    frame, (rows, roster) = await serve.load(
+        request, "Role Swap", lambda c: (swaps.page(c, None, 20), nodes.page(c))
+    )
+    status = site.status()
+    own = status.node if status else ""
+    check, error = None, ""
+    if not any(row.state == "running" for row in rows):
+        try:
+            check = check_from(await site.guide().check(""))
+        except UnderstudyError as refused:
+            error = str(refused)
+    return serve.html(page_from(frame, rows, roster, own, check, error))
+
+
+async def show_report(request: web.Request) -> web.Response:
+    """`GET /swap/{id}`."""
+    number = int(request.match_info["id"])
+    frame, (row, roster) = await serve.load(request, f"Swap {number}", lambda c: (swaps.get(c, number), nodes.page(c)))
+    if row is None:
+        raise NotFound(f"There is no swap {number}. See Role Swap for all of them.")
+    return serve.html(SwapReportPage(frame, view(row, {node.id: node.name for node in roster})))
+
+
+async def start(request: web.Request) -> web.Response:
+    """`POST /swap/start`: `accept` in the form accepts what the verdict lists as acceptable."""
+    site, fields, by = serve.site(request), await serve.form(request), principal(request)
+    assert by is not None, "a guarded route has a principal"
+    now_us = site.clock.utc_us()
+    change = await site.guide().begin("", TIMEOUT_S, fields.get("accept") == "1", by, now_us)
+    await site.store().write(change)
+    return serve.back("/swap")
+
+
+async def abort(request: web.Request) -> web.Response:
+    """`POST /swap/abort`. It waits for this node alone."""
+    site, by = serve.site(request), principal(request)
+    assert by is not None, "a guarded route has a principal"
+    reason = (await serve.form(request)).get("reason", "")
+    await site.store().write_ungated(actions.request_abort(by, site.clock.utc_us(), reason))
+    return serve.back("/swap", "swap-abort")
+
+
+ROUTES = (
+    serve.get("/swap", show, signed_in=False),
+    serve.get(r"/swap/{id:\d+}", show_report),
+    serve.post("/swap/start", start),
+    serve.post("/swap/abort", abort),
+)

@@ -1,0 +1,247 @@
+"""The server's own pages: replication, swaps, properties, people, ledgers, the standby, sign-in and errors."""
+
+from __future__ import annotations
+
+from replication.core.types import Backlog, Role, State
+from server.core.model import AuditEntry, Gate, NodeRow, ServerHistoryEntry, Step, Swap, SystemMessage, User
+from server.storage.sessions import SignedIn
+from server.web.frame import Frame
+from server.web.pages.ledgers import AuditPage, HistoryPage, MessagesPage
+from server.web.pages.nodes import PropertiesPage, replication_from
+from server.web.pages.people import SignInPage, UsersPage, page_from
+from server.web.pages.problems import page_from as problem_from
+from server.web.pages.standby import JoinPage
+from server.web.pages.standby import page_from as standby_from
+from server.web.pages.swap import Check, Reason, SwapPage, SwapReportPage, view
+from server.web.pages.swap import page_from as swap_from
+from tests.storybook.fixture import (
+    DAY_US,
+    HEALTHY_FLOW,
+    HOUR_US,
+    LOCKED,
+    MASTER,
+    MINUTE_US,
+    NAMES,
+    NOW_US,
+    SECOND_US,
+    STANDBY,
+    STOPPED,
+    WEB,
+    Story,
+    catching_up,
+    changed,
+    frame,
+    peer,
+    status,
+)
+
+ROSTER = [
+    NodeRow(id=MASTER, name="north", address="10.20.0.11", web_port=8008, cluster_port=8009, enrolled_at_us=NOW_US - 80 * DAY_US),
+    NodeRow(id=STANDBY, name="south", address="10.20.0.12", web_port=8008, cluster_port=8009, enrolled_at_us=NOW_US - 80 * DAY_US),
+]  # fmt: skip
+FINGERPRINT = "5c1f9e0a7d34b2c8e6f1a09d7b53c4e2810fa96d3e7b5c2190d4f8a6b37e1c05"
+
+DONE = (
+    ("preflight", "in sync, checksums equal, clocks 0.02 s apart, 81 GB free", 0.3),
+    ("announce", "3 people see it; sign-in is closed to users", 0.1),
+    ("lock queues", "12 of 12 agents acknowledged", 0.8),
+    ("stop scheduler", "12 of 12 agents acknowledged; 2 runs go on", 0.4),
+    ("drain", "File Replication Requests 0 for 3 s at request 184,244", 3.6),
+    ("hand off", "north stood down at request 184,245, checksum 9c4177e052abd318 equal on both", 0.2),
+    ("promote", "south took office in epoch 8", 0.4),
+    ("agents back", "12 of 12 agents obey epoch 8", 1.1),
+    ("restore", "queues and scheduler as before", 0.1),
+    ("rejoin", "north streams from request 184,245: no copy", 0.5),
+)
+
+
+def steps(done: int, running: bool = False, undone: bool = False) -> list[Step]:
+    """The steps of a swap of which `done` are done."""
+    at_us = NOW_US - 8 * SECOND_US
+    made = []
+    for place, (name, proof, took_s) in enumerate(DONE):
+        ended_us = at_us + int(took_s * SECOND_US)
+        if place < done:
+            state = "undone" if undone and place >= 1 else "done"
+            made.append(Step(name=name, state=state, started_at_us=at_us, ended_at_us=ended_us, proof=proof))
+        elif place == done and running:
+            made.append(Step(name=name, state="running", started_at_us=at_us, proof="waiting for 4 requests"))
+        elif place == done and undone:
+            made.append(Step(name=name, state="failed", started_at_us=at_us, ended_at_us=ended_us, proof="aborted by admin"))
+        else:
+            made.append(Step(name=name))
+        at_us = ended_us
+    return made
+
+
+def swap(number: int, state: str, found: list[Step], ago_us: int = 8 * SECOND_US, **more: object) -> Swap:
+    """A swap from north to south."""
+    ended_us = None if state == "running" else NOW_US - ago_us + 8 * SECOND_US
+    base = Swap(
+        id=number, requested_by="admin", requested_at_us=NOW_US - ago_us, kind="planned", from_node=MASTER,
+        to_node=STANDBY, state=state, prior_gates=[], steps=found, accepted=[], abort_requested_by="",
+        ended_at_us=ended_us, report="",
+    )  # fmt: skip
+    values = {name: getattr(base, name) for name in base.__struct_fields__}
+    return Swap(**values | more)  # type: ignore[arg-type]  # the same fields again
+
+
+SAFE = Check(True, tuple(Reason(True, text) for text in (
+    "south is in sync: File Replication Requests 0",
+    "Both nodes have the checksum 9c4177e052abd318 at request 184,220",
+    "12 of 12 agents are connected and will acknowledge",
+    "The clocks are 0.02 s apart",
+    "South has 81 GB free",
+)))  # fmt: skip
+UNSAFE = Check(False, (
+    Reason(False, "south is catching up: 1,234 requests are not on it yet. Wait until it is in sync."),
+    Reason(None, "warehouse does not answer: a run may still start there. Switch it on, or accept it by name."),
+    *SAFE.reasons[3:],
+), "1,234 requests (11.5 MB) would be lost if north failed now.")  # fmt: skip
+OLD = [swap(6, "done", steps(10), 17 * DAY_US), swap(5, "aborted", steps(4, undone=True), 80 * DAY_US)]
+
+
+def _swap_page(rows: list[Swap], check: Check | None, **more: object) -> SwapPage:
+    return swap_from(frame("Role Swap", "/swap", **more), rows, ROSTER, MASTER, check, "")
+
+
+def swap_stories() -> list[Story]:
+    """Before, in the middle, aborted, and the report."""
+    names = {node.id: node.name for node in ROSTER}
+    running = swap(7, "running", steps(4, running=True))
+    late = swap(7, "running", steps(6, running=True))
+    prior = [Gate(kind="queue_locked", set_by="maria", set_at_us=NOW_US - HOUR_US)]
+    report = "Nothing was lost and nothing ran twice. Changes were refused for 1.2 s. 2 runs went on throughout."
+    done = swap(7, "done", steps(10), prior_gates=prior, report=report)
+    aborted = swap(7, "aborted", steps(4, undone=True), abort_requested_by="admin")
+    return [
+        Story("swap-safe", _swap_page(OLD, SAFE)),
+        Story("swap-not-safe", _swap_page(OLD, UNSAFE)),
+        Story("swap-first", _swap_page([], SAFE)),
+        Story("swap-running", _swap_page([running, *OLD], None, gates=(STOPPED, LOCKED))),
+        Story("swap-late", _swap_page([late, *OLD], None)),
+        Story("swap-report", SwapReportPage(frame("Swap 7", "/swap"), view(done, names))),
+        Story("swap-aborted", SwapReportPage(frame("Swap 7", "/swap"), view(aborted, names))),
+    ]
+
+
+def node_stories() -> list[Story]:
+    """Replication and Server Properties."""
+    behind, flow = catching_up()
+    differs = status(peers=(peer(checksum=1),), forks=1)
+    properties = PropertiesPage(
+        frame("Server Properties", "/properties"), "10.20.0.11", 8008, 8009, MASTER, "harbour", "7", "available",
+        FINGERPRINT, "0.1.0", "/var/lib/understudy",
+        f"master-to-standby --master 10.20.0.11 --port 8008 --fingerprint {FINGERPRINT}", tuple(ROSTER),
+    )  # fmt: skip
+    at = frame("Replication", "/replication")
+    return [
+        Story("replication", replication_from(at, status(), HEALTHY_FLOW, ROSTER)),
+        Story("replication-catching-up", replication_from(at, behind, flow, ROSTER)),
+        Story("replication-differs", replication_from(at, differs, HEALTHY_FLOW, ROSTER)),
+        Story("properties", properties),
+    ]
+
+
+def _standby_frame(title: str, **more: object) -> Frame:
+    whole = frame(title, "/", node="south", role="standby", user="", user_role="", master_address=WEB[MASTER])
+    return changed(whole, **more)
+
+
+def standby_stories() -> list[Story]:
+    """What a node says of itself when it is not in office."""
+    own = {"node": STANDBY, "name": "south", "role": Role.STANDBY, "state": State.IN_SYNC}
+    north = peer(node=MASTER, role=Role.MASTER, state=State.MASTER)
+    active = status(**own, peers=(north,), backlog_age_s=0.6, backlog_proof="")
+    behind = status(**own | {"state": State.SYNCING}, peers=(north,), backlog=Backlog(1234, 11_476_200, 14.2),
+                    backlog_age_s=0.8, backlog_proof="", in_sync=False)  # fmt: skip
+    lost = status(**own, peers=(changed(north, connected=False, last_seen_s=312.0),), backlog=None, backlog_age_s=312.0)
+    copying = status(**own | {"state": State.COPYING}, peers=(north,), backlog=None, copy=0.42, in_sync=False)
+    closed = changed(lost, backlog=Backlog(0, 0, 0.0), backlog_proof="the master closed cleanly with nothing outstanding")
+    following = f"{WEB[MASTER]}/swap"
+    return [
+        Story("standby-active", standby_from(_standby_frame("Standby"), active, NAMES)),
+        Story("standby-catching-up", standby_from(_standby_frame("Standby"), behind, NAMES)),
+        Story("standby-lost", standby_from(_standby_frame("Standby"), lost, NAMES)),
+        Story("standby-copying", standby_from(_standby_frame("Standby"), copying, NAMES)),
+        Story("standby-closed", standby_from(_standby_frame("Standby"), closed, NAMES)),
+        Story("standby-after-swap", standby_from(_standby_frame("Standby"), active, NAMES, following)),
+        Story("node-join", JoinPage(Frame("No role yet", "/", NOW_US, "", "", "none"), "/var/lib/understudy")),
+    ]
+
+
+def people_stories() -> list[Story]:
+    """Sign-in, users and sessions."""
+    nobody = frame("Sign in", "/login", user="", user_role="")
+    users = [
+        User(id=1, name="admin", password="", role="administrator", created_at_us=NOW_US - 80 * DAY_US),
+        User(id=2, name="maria", password="", role="operator", created_at_us=NOW_US - 60 * DAY_US),
+        User(id=3, name="night-shift", password="", role="user", created_at_us=NOW_US - 9 * DAY_US, disabled_at_us=NOW_US - DAY_US),
+    ]  # fmt: skip
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
+    signed_in = [
+        SignedIn(token_hash=f"{n:064x}", user_id=n, name=name, role="operator", created_at_us=NOW_US - n * HOUR_US,
+                 expires_at_us=NOW_US + DAY_US, address=f"10.20.0.{40 + n}", user_agent=firefox)
+        for n, name in enumerate(("admin", "maria", "maria"))
+    ]  # fmt: skip
+    at = frame("Users and Sessions", "/users")
+    page = page_from(at, (users, signed_in), signed_in[0].token_hash)
+    wrong = UsersPage(at.with_problem("A password has 10 to 200 characters."), page.users, page.sessions,
+                      {"name": "otto", "role": "operator"}, {"password": "A password has 10 to 200 characters."})  # fmt: skip
+    return [
+        Story("sign-in", SignInPage(nobody)),
+        Story("sign-in-wrong", SignInPage(nobody, "/swap", "admin", "The name or the password is not right.")),
+        Story("users", page),
+        Story("users-wrong", wrong),
+    ]
+
+
+def ledger_stories() -> list[Story]:
+    """Audit, system messages, Server History."""
+    entries = tuple(
+        AuditEntry(id=9 - n, at_us=NOW_US - n * MINUTE_US, who="admin", address="10.20.0.40", action=action, object=what,
+                   before=before, after=after, reason=reason)
+        for n, (action, what, before, after, reason) in enumerate((
+            ("gates.stop_scheduler", "all", "", "scheduler_stopped", "planned swap"),
+            ("gates.lock_all", "all", "", "queue_locked", "planned swap"),
+            ("jobs.update", "nightly-archive", '{"timeout_s":0}', '{"timeout_s":3600}', ""),
+        ))
+    )  # fmt: skip
+    messages = (
+        SystemMessage(id=2, at_us=NOW_US - 5 * MINUTE_US, severity="alarm", text="gatehouse runs twice under one identity. It is quarantined and starts nothing."),
+        SystemMessage(id=1, at_us=NOW_US - DAY_US, severity="warning", text="The clock of dock-3 is 7.2 s off.", acknowledged_by="maria", acknowledged_at_us=NOW_US - HOUR_US),
+    )  # fmt: skip
+    history = (ServerHistoryEntry(
+        id=1, run_key="j3.s3.20261024T233000Z.a1", agent_id="dock-1-id", job_name="nightly-archive",
+        started_at_us=NOW_US - HOUR_US, ended_at_us=NOW_US - HOUR_US + 84 * SECOND_US, exit_code=0, signal=None,
+        output=b"packed 1,204 documents\n", why="started under an epoch that this master never had", recorded_at_us=NOW_US - 50 * MINUTE_US,
+    ),)  # fmt: skip
+    return [
+        Story("audit", AuditPage(frame("Audit", "/audit"), entries)),
+        Story("messages", MessagesPage(frame("System Messages", "/messages"), messages)),
+        Story("messages-empty", MessagesPage(frame("System Messages", "/messages"), ())),
+        Story("history", HistoryPage(frame("Server History", "/server-history"), history, {"dock-1-id": "dock-1"})),
+        Story("history-empty", HistoryPage(frame("Server History", "/server-history"), (), {})),
+    ]
+
+
+def problem_stories() -> list[Story]:
+    """Each error page."""
+    at = frame("Problem", "/jobs")
+    elsewhere = _standby_frame("This node is not master", path="/jobs")
+    taking = "This node is taking office. Try again in a few seconds."
+    return [
+        Story("problem-403", problem_from(at, 403, "maria has the role operator; this needs the role administrator.", "/jobs")),
+        Story("problem-404", problem_from(at, 404, "There is no run 99999. See the list of runs.", "/runs/99999")),
+        Story("problem-409", problem_from(at, 409, "This run has ended already.", "/runs/9121")),
+        Story("problem-421", problem_from(elsewhere, 421, "This node is not master and takes no changes.", "/jobs")),
+        Story("problem-503", problem_from(at, 503, taking, "/jobs")),
+        Story("problem-500", problem_from(at, 500, "This is a defect. The node's log has the details.", "/jobs")),
+    ]  # fmt: skip
+
+
+def stories() -> list[Story]:
+    """All of them."""
+    return [
+        *swap_stories(), *node_stories(), *standby_stories(), *people_stories(), *ledger_stories(), *problem_stories(),
+    ]  # fmt: skip
