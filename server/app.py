@@ -194,6 +194,7 @@ def node_settings(site: Site) -> NodeSettings:
         address=f"{site.config.address}:{site.config.cluster_port}",
         version=__version__,
         mode=Mode(site.config.mode),
+        steady_s=site.config.standby_steady_s,
     )
 
 

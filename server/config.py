@@ -27,7 +27,8 @@ class Config:
     """`host` is where the ports listen, `address` how others reach this node (what the roster and certificate
     say).
 
-    `standby_timeout_s` is how long a silent standby is waited for; `mode` is `available` or `strict`.
+    `mode` is `strict`: writes wait for the standby or for `go-alone`. `standby_steady_s` is how long a standby must have
+    kept up before it is counted on.
     """
 
     data: Path
@@ -36,8 +37,8 @@ class Config:
     port: int = DEFAULT_PORT
     cluster_port: int = DEFAULT_CLUSTER_PORT
     behind_proxy: bool = False
-    mode: str = "available"
-    standby_timeout_s: float = 10.0
+    mode: str = "strict"
+    standby_steady_s: float = 30.0
     log_level: str = "info"
 
 
@@ -103,8 +104,8 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "port": _port,
     "cluster_port": _port,
     "behind_proxy": _flag,
-    "mode": _one_of("available", "strict"),
-    "standby_timeout_s": _seconds(1.0),
+    "mode": _one_of("strict"),
+    "standby_steady_s": _seconds(0.0),
     "log_level": _one_of("debug", "info", "warning", "error"),
 }
 
