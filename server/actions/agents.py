@@ -9,7 +9,7 @@ import sqlite3
 import msgspec
 
 from server.actions.change import Change, Transaction, record, require
-from server.core.model import SYSTEM, Agent, JoinToken, Principal
+from server.core.model import Agent, JoinToken, Principal
 from server.errors import Conflict, Forbidden, Invalid, NotFound
 from server.storage import agents, gates, jobs, join_tokens, orders, runs
 
@@ -39,7 +39,7 @@ def invite(token: JoinToken, by: Principal, now_us: int) -> Change[JoinToken]:
 def enrol(token_id: str, secret_hash: str, agent_id: str, now_us: int, address: str = "") -> Change[Agent]:
     """Use a join token, once: the new agent is a member. The first one ever becomes the witness by itself.
 
-    Why only that one: docs/decisions/0003. Raises Forbidden when the token is unknown, wrong, used or expired.
+    Why only that one: docs/decisions/0001. Raises Forbidden when the token is unknown, wrong, used or expired.
     Afterwards the caller signs the certificate.
     """
     by = Principal("join token", "administrator", address)
@@ -121,24 +121,6 @@ def accept_restored(name: str, by: Principal, now_us: int, reason: str = "") -> 
             reconciled_epoch=0,
         )
         record(connection, by, now_us, "agents.accept_restored", name, agent.quarantine_reason, "", reason)
-
-    return change
-
-
-def quarantine(agent_id: str, why: str, now_us: int) -> Change[bool]:
-    """Take an agent out of work: a wrong ticket, a second connection. False when it was already.
-
-    For the fleet.
-    """
-
-    def change(transaction: Transaction) -> bool:
-        connection = transaction.connection
-        agent = agents.get(connection, agent_id)
-        if agent is None or agent.quarantined_at_us is not None:
-            return False
-        agents.update(connection, agent_id, quarantined_at_us=now_us, quarantine_reason=why)
-        record(connection, SYSTEM, now_us, "agents.quarantine", agent.name, "", why)
-        return True
 
     return change
 

@@ -113,20 +113,6 @@ def submit_waiting(now_us: int, after: int = 0, limit: int = 200) -> Change[tupl
     return change
 
 
-def wait_for_agent(agent_id: str, now_us: int) -> Change[int]:
-    """Unsent runs of an agent that is not connected say so: `waiting`, reason `no agent`. For the fleet."""
-
-    def change(transaction: Transaction) -> int:
-        connection = transaction.connection
-        page = runs.to_dispatch(connection, agent_id)
-        for run in page:
-            state = step(run.state, RunEvent.GATED)
-            runs.set_state(connection, run.number, state, now_us, NO_AGENT)
-        return len(page)
-
-    return change
-
-
 def agent_is_back(agent_id: str, now_us: int) -> Change[int]:
     """The agent is reconciled: its runs that waited for it are looked at again, in order. For the fleet."""
 

@@ -66,8 +66,3 @@ def on_occurrence(kinds: Iterable[str]) -> tuple[Verdict, str]:
         if kind in present:
             return Verdict.WAIT, REASONS[kind]
     return Verdict.START, ""
-
-
-def is_acknowledged(gates_acknowledged: int, revision: int) -> bool:
-    """True when an agent has persisted every change of gates up to `revision`."""
-    return gates_acknowledged >= revision

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from server.actions import agents, jobs
 from server.actions.change import Change
 from server.core.model import SYSTEM, Agent, Job, JoinToken
@@ -60,7 +62,8 @@ class Ledger:
     def add_job(self, name: str = "backup", cron: str = "*/5 * * * *", now_us: int = START_US, **more: object) -> Job:
         """Create a job on the agent `north`."""
         schedules = [jobs.When(cron)] if cron else []
-        spec = jobs.JobSpec(name=name, command="true", agent="north", schedules=schedules, **more)  # type: ignore[arg-type]
+        spec = jobs.JobSpec(name=name, command="true", agent="north", schedules=schedules)
+        spec = msgspec.structs.replace(spec, **more)
         return self.do(jobs.create(spec, SYSTEM, now_us))
 
     def acknowledge_gates(self, name: str, revision: int) -> None:

@@ -160,9 +160,9 @@ def test_a_replaced_agent_hands_over_its_jobs(ledger: Ledger) -> None:
 def test_quarantine_ends_by_a_person(ledger: Ledger) -> None:
     """BEY-4: a cloned agent stays out until it is accepted; its ticket is then forgotten."""
     agent = ledger.add_agent("north")
-    agent_rows.update(ledger.connection, agent.id, ticket=9, ticket_confirmed=8)
-    assert ledger.do(agents.quarantine(agent.id, "ticket 4 was shown, 9 was given", START_US))
-    assert not ledger.do(agents.quarantine(agent.id, "again", START_US))
+    agent_rows.update(
+        ledger.connection, agent.id, ticket=9, ticket_confirmed=8, quarantined_at_us=START_US, quarantine_reason="twice"
+    )
     ledger.do(agents.accept_restored("north", ADMIN, START_US))
     back = agent_rows.get(ledger.connection, agent.id)
     assert back is not None

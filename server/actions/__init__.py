@@ -1,0 +1,26 @@
+"""Every change that a person or a program may ask for. Pages, API and commands all end here.
+
+An action returns a change for `Store.write`: it checks and writes rows, audits, and does nothing outside. It raises
+`server.errors.*`. People's actions and the permission that each needs (`core.access` has the roles):
+
+    jobs        create update delete hold release import_crontab                jobs.change
+    runs        run_now rerun                                                   runs.start
+                cancel kill                                                     runs.stop
+    missed      run run_all dismiss dismiss_all                                 missed.resolve
+    gates       lock_all unlock_all lock unlock stop_scheduler start_scheduler  gates.change
+    agents      invite remove replace accept_restored set_witness               agents.manage
+    nodes       put remove                                                      nodes.manage
+    users       create update_role disable enable                               users.manage
+                change_password create_token revoke_token     tokens.own; users.manage for those of others
+    sessions    end                                           sessions.own; sessions.manage for those of others
+                end_all                                                         sessions.manage
+    settings    put                                                             settings.change
+    swap        begin                                                           swap.run
+                request_abort                                                   swap.abort
+    messages    acknowledge                                                     messages.acknowledge
+
+Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
+(a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
+`messages.add`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`, `sessions.prune`,
+`swap.update_step`, `swap.put_steps` and `swap.finish`.
+"""
