@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from replication.errors import OutcomeUnknown, Unavailable
 from replication.ports import Opening
 from replication.process import end_process
 from server.actions import audit, gates, nodes
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from replication.node import Node
     from replication.store import Store
 
+RETRY_S = 0.2
 log = structlog.get_logger()
 
 
@@ -48,7 +50,7 @@ class Office:
         self._links = links
         self._node = node
         self._founding = founding
-        self._scheduler: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
         self.store: Store | None = None
         self.fleet: Fleet | None = None
         self._guide_task: asyncio.Task[None] | None = None
@@ -56,29 +58,40 @@ class Office:
 
     async def opened(self, store: Store, opening: Opening) -> None:
         """Migrate, write what the opening asks for in the same change, then start the loops."""
-        (before, after), _ = await store.write(lambda transaction: self._first_change(transaction, opening))
+        before, after = await self._write_first(store, opening)
         log.info("office opened", epoch=str(opening.epoch), how=opening.kind, schema_before=before, schema=after)
-        self.fleet = Fleet(store, self._links, opening.epoch, self._node().status, self._clock.utc_us)
+        node = self._node()
+        self.fleet = Fleet(store, self._links, opening.epoch, node.status, self._clock.utc_us)
         await self.fleet.open()
-        self._scheduler = asyncio.create_task(Scheduler(store, self._clock).run())
-        self._scheduler.add_done_callback(_stop_on_defect)
-        self.guide = Guide(store, self._node(), self.fleet, self._clock)
-        self._guide_task = asyncio.create_task(self.guide.run(opening))
-        self._guide_task.add_done_callback(_stop_on_defect)
+        self.guide = Guide(store, node, self.fleet, self._clock)
+        self._loops = [_loop(Scheduler(store, self._clock).run()), _loop(self.guide.run(opening))]
         self.store = store
 
     async def closing(self) -> None:
         """Stop every loop and forget the store."""
-        self.store = None
-        self.guide = None
-        for task in (self._guide_task, self._scheduler):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        self.store = self.guide = None
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._loops = []
         if self.fleet is not None:
             await self.fleet.close()
             self.fleet = None
         log.info("office closed")
+
+    async def _write_first(self, store: Store, opening: Opening) -> tuple[int, int]:
+        """The first change of this office, until it is committed: the standby may be slow or gone just now.
+
+        Written twice it is the same, so an unknown outcome is no reason to stop. Raises `Closed` when office
+        ends first.
+        """
+        while True:
+            try:
+                versions, _ = await store.write(lambda transaction: self._first_change(transaction, opening))
+                return versions
+            except (Unavailable, OutcomeUnknown) as error:
+                log.warning("office waits for its first change", why=str(error))
+                await asyncio.sleep(RETRY_S)
 
     def _first_change(self, transaction: Transaction, opening: Opening) -> tuple[int, int]:
         versions = migrate.migrate(transaction.connection)
@@ -94,6 +107,12 @@ class Office:
                 gates.lock_all(by, now_us, "standby-to-master --hold")(transaction)
                 audit.note("node.promote", self._own().name, by, now_us, note.encode().decode())(transaction)
         return versions
+
+
+def _loop(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.create_task(work)
+    task.add_done_callback(_stop_on_defect)
+    return task
 
 
 def _stop_on_defect(task: asyncio.Task[None]) -> None:

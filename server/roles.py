@@ -11,6 +11,7 @@ import structlog
 
 from replication.core.types import IN_OFFICE, Refused, State
 from server import identity as files
+from server.config import DEFAULT_PORT
 from server.core.role_requests import BecomeMaster, BecomeStandby, PromotionNote, Wish
 from server.enrolment import EnrolmentError, Joiner, enrol_node
 from server.errors import Conflict, Forbidden, Invalid, Unauthenticated, Unavailable, UnderstudyError
@@ -56,7 +57,7 @@ class Roles:
         config = self._site.config
         known = files.load_identity(config.data)
         joiner = Joiner(
-            known.name if known is not None else asked.name or default_name(),
+            known.name if known is not None else asked.name or default_name(config.port),
             config.address,
             config.port,
             config.cluster_port,
@@ -110,9 +111,13 @@ class Roles:
         return "it follows the master"
 
 
-def default_name() -> str:
-    """What a node is called when nobody says: the machine's short name."""
-    return socket.gethostname().partition(".")[0] or "node"
+def default_name(port: int) -> str:
+    """What a node is called when nobody says:
+
+    the machine's short name, with the web port when that is not usual.
+    """
+    machine = socket.gethostname().partition(".")[0] or "node"
+    return machine if port == DEFAULT_PORT else f"{machine}-{port}"
 
 
 def as_answer(error: EnrolmentError) -> UnderstudyError:

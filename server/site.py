@@ -76,10 +76,10 @@ class Site:
         """A consistent look at the node, or None while it waits for a role."""
         return self.node.status() if self.node is not None else None
 
-    def known_status(self) -> Status:
-        """The status of a node that exists."""
+    def known_node(self) -> Node:
+        """The node, where one must exist."""
         assert self.node is not None
-        return self.node.status()
+        return self.node
 
     @property
     def in_office(self) -> bool:

@@ -1,0 +1,228 @@
+"""HTTP for commands, by the standard library alone: the node's own socket, or its web port with a token.
+
+A write keeps one Idempotency-Key over all its tries, on both nodes: sent twice, it is done once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import secrets
+import socket
+import ssl
+import time
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+OK, FAILED, USAGE, UNREACHABLE, NOT_NOW, PERMISSION, CONFIGURATION, TIMED_OUT = 0, 1, 2, 69, 75, 77, 78, 124
+TIMEOUT_S = 15.0
+TRIES = 5
+PAUSE_S = 0.5
+CODES = {
+    "invalid": USAGE,
+    "unauthenticated": PERMISSION,
+    "forbidden": PERMISSION,
+    "not_master": NOT_NOW,
+    "unavailable": NOT_NOW,
+    "unknown_outcome": TIMED_OUT,
+    "unreachable": UNREACHABLE,
+}
+"""The exit code of each stable code of a problem document; any other is FAILED."""
+
+
+class CommandError(Exception):
+    """A command ends: `exit_code` for scripts, the text for people, `problem` for `--json`."""
+
+    def __init__(self, exit_code: int, text: str, problem: Mapping[str, Any] | None = None) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+        self.problem = dict(problem or {"detail": text})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a node answered: JSON when it was JSON, else bytes."""
+
+    status: int
+    value: Any
+    headers: Mapping[str, str]
+
+
+class _LocalConnection(http.client.HTTPConnection):
+    """HTTP over the unix socket of a node."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's path."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Client:
+    """Asks one node, or both by turns.
+
+    `places` are `unix:PATH` or URLs, in the order in which they are tried.
+    """
+
+    def __init__(
+        self,
+        places: list[str],
+        token: str = "",
+        authority: str = "",
+        fingerprint: str = "",
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._places = places
+        self._token = token
+        self._authority = authority
+        self._fingerprint = fingerprint
+        self._timeout_s = timeout_s
+
+    def get(self, path: str) -> Any:
+        """The JSON of a GET; raises `CommandError`."""
+        return self.ask("GET", path).value
+
+    def post(self, path: str, body: Any = None, key: str = "") -> Any:
+        """The JSON of a POST, done once however often it is sent."""
+        return self.ask("POST", path, body, key).value
+
+    def pages(self, path: str, key: str) -> Iterator[Any]:
+        """All rows of a list, page by page; `key` is the column that `after` names."""
+        glue = "&" if "?" in path else "?"
+        after = ""
+        while True:
+            rows = self.get(f"{path}{glue}limit=500{after}")
+            yield from rows
+            if len(rows) < 500:
+                return
+            after = "&after=" + urllib.parse.quote(str(rows[-1][key]))
+
+    def ask(self, method: str, path: str, body: Any = None, key: str = "") -> Answer:
+        """Send one request and try again where trying again is safe.
+
+        Raises `CommandError` with the exit code.
+        """
+        headers = {"Accept": "application/json"}
+        if method != "GET":
+            headers["Idempotency-Key"] = key or secrets.token_urlsafe(24)
+        content = json.dumps(body).encode() if body is not None else None
+        places = list(self._places)
+        problem = CommandError(UNREACHABLE, "no node answers")
+        for number in range(TRIES):
+            place = places[number % len(places)]
+            try:
+                answer = self._once(place, method, path, content, headers)
+            except (OSError, http.client.HTTPException) as error:
+                problem = CommandError(UNREACHABLE, _no_answer(place, error))
+                if len(places) == 1 and (
+                    method == "GET" or isinstance(error, (FileNotFoundError, ConnectionRefusedError))
+                ):
+                    break
+                time.sleep(PAUSE_S if number >= len(places) - 1 else 0)
+                continue
+            if answer.status < 400:
+                return answer
+            problem = _as_error(answer)
+            code = problem.problem.get("code")
+            if code == "not_master" and not place.startswith("unix:") and problem.problem.get("master"):
+                master = str(problem.problem["master"])
+                places = [master, *[known for known in places if known != master]]
+            elif code not in ("not_master", "unavailable") or (code == "not_master" and len(places) == 1):
+                break
+            time.sleep(PAUSE_S)
+        raise problem
+
+    def _once(self, place: str, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> Answer:
+        connection, prefix = self._connect(place)
+        sent = dict(headers)
+        if content is not None:
+            sent["Content-Type"] = "application/json"
+        if self._token and not place.startswith("unix:"):
+            sent["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection.request(method, prefix + path, content, sent)
+            response = connection.getresponse()
+            raw = response.read()
+            kind = response.headers.get_content_type()
+            value = json.loads(raw) if kind.endswith("json") else raw
+            return Answer(response.status, value, dict(response.headers.items()))
+        finally:
+            connection.close()
+
+    def _connect(self, place: str) -> tuple[http.client.HTTPConnection, str]:
+        if place.startswith("unix:"):
+            return _LocalConnection(place.removeprefix("unix:"), self._timeout_s), ""
+        parts = urllib.parse.urlsplit(place)
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(parts.netloc, timeout=self._timeout_s), parts.path.rstrip("/")
+        context = self._context(parts.hostname or "", parts.port or 8008)
+        address = f"{parts.hostname}:{parts.port or 8008}"
+        return http.client.HTTPSConnection(address, timeout=self._timeout_s, context=context), parts.path.rstrip("/")
+
+    def _context(self, host: str, port: int) -> ssl.SSLContext:
+        """Trust the cluster's authority alone: from a file, or fetched and compared with the fingerprint."""
+        if not self._authority and not self._fingerprint:
+            raise CommandError(
+                CONFIGURATION,
+                f"https://{host}:{port}: how is it to be trusted? Give --fingerprint F (Server Properties shows it) "
+                "or --ca FILE (ca.crt of a node's data directory)",
+            )
+        if not self._authority:
+            self._authority = _fetch_authority(host, port, self._fingerprint, self._timeout_s)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        if self._authority.startswith("-----BEGIN"):
+            context.load_verify_locations(cadata=self._authority)
+        else:
+            context.load_verify_locations(self._authority)
+        return context
+
+
+def _fetch_authority(host: str, port: int, fingerprint: str, timeout_s: float) -> str:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
+    try:
+        connection.request("GET", "/api/v1/ca")
+        authority = str(json.loads(connection.getresponse().read())["certificate"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CommandError(UNREACHABLE, f"{host}:{port} answers, but is no web port of Understudy") from error
+    finally:
+        connection.close()
+    found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority)).hexdigest()
+    wanted = fingerprint.lower().removeprefix("sha256:").replace(":", "").replace(" ", "")
+    if found != wanted:
+        raise CommandError(
+            CONFIGURATION,
+            f"{host}:{port} shows the fingerprint {found}, not {wanted}: another cluster, or somebody in between. "
+            "Nothing was sent. Compare with Server Properties on the master",
+        )
+    return authority
+
+
+def _as_error(answer: Answer) -> CommandError:
+    problem = answer.value if isinstance(answer.value, dict) else {}
+    text = str(problem.get("detail") or f"the node answered {answer.status}")
+    for name, wrong in (problem.get("fields") or {}).items():
+        if wrong not in text:
+            text += f"\n  {name}: {wrong}"
+    return CommandError(CODES.get(str(problem.get("code")), FAILED), text, problem or {"status": answer.status})
+
+
+def _no_answer(place: str, error: Exception) -> str:
+    if place.startswith("unix:"):
+        data = os.path.dirname(place.removeprefix("unix:"))
+        return (
+            f"no node answers in {data} ({getattr(error, 'strerror', None) or error}). "
+            f"Start it with `understudy serve --data {data}`, or name another directory with --data"
+        )
+    return f"{place} does not answer ({error}). Check that the node runs, and its address and port"

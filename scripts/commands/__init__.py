@@ -1,0 +1,1 @@
+"""Command groups of `understudy`: one module a noun, imported when it is used."""

@@ -1,0 +1,145 @@
+"""`understudy agent` (the program itself, and what is done about agents) and `understudy witness`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from scripts.client import CONFIGURATION, PERMISSION, UNREACHABLE, CommandError
+from scripts.commands.gates import reason_option
+from scripts.commands.options import Asker, asks_node, confirm, data_option, table
+
+
+@click.group(invoke_without_command=True)
+@data_option
+@click.option("--join", metavar="TOKEN", envvar="UNDERSTUDY_JOIN", help="A join token: enrol once, then run.")
+@click.option("--enrol-only", is_flag=True, help="Enrol and end.")
+@click.option("--log-level", default="info", help="debug, info, warning or error.")
+@click.pass_context
+def agent(context: click.Context, data: str | None, join: str | None, enrol_only: bool, log_level: str) -> int:
+    """Run the agent of this machine (--data, and --join once), or say what is to be done about agents."""
+    if context.invoked_subcommand is not None:
+        return 0
+    from scripts.commands.node import configure_log
+    from server.config import ConfigError
+    from server.enrolment import EnrolmentError, enrol_agent
+    from server.errors import Invalid
+
+    configure_log(log_level)
+    directory = _agent_directory(data)
+    try:
+        if join:
+            identity = enrol_agent(join, directory)
+            click.echo(f"This machine is the agent {identity.name}.")
+        return 0 if enrol_only else _run(directory)
+    except (ConfigError, Invalid) as error:
+        raise CommandError(CONFIGURATION, str(error)) from error
+    except EnrolmentError as error:
+        codes = {"unreachable": UNREACHABLE, "not_master": 75, "forbidden": PERMISSION}
+        raise CommandError(codes.get(error.code, CONFIGURATION), str(error)) from error
+
+
+def _agent_directory(data: str | None) -> Path:
+    chosen = data or os.environ.get("UNDERSTUDY_AGENT_DATA") or os.environ.get("UNDERSTUDY_DATA")
+    if not chosen:
+        raise CommandError(2, "which directory is the agent's? Give --data DIR")
+    return Path(chosen).expanduser().absolute()
+
+
+def _run(directory: Path) -> int:
+    from server import identity as files
+    from server.agent import program
+    from server.tls import client_context
+
+    def context() -> Any:
+        authority, certificate = directory / files.AUTHORITY_FILE, directory / files.CERTIFICATE_FILE
+        return client_context(authority, certificate, directory / files.KEY_FILE)
+
+    return program.run(directory, context)
+
+
+@agent.command()
+@click.option("--name", required=True, help="The agent's name.")
+@asks_node
+def invite(asker: Asker, name: str) -> None:
+    """Print a join token for one new agent: it can be used once."""
+    made = asker.client.post("/api/v1/agents", {"name": name})
+    asker.show(made, made["token"])
+
+
+@agent.command("list")
+@click.option("--match", default="", help="A part of the name.")
+@asks_node
+def list_agents(asker: Asker, match: str) -> None:
+    """All agents with state and queue."""
+    found = list(asker.client.pages(f"/api/v1/agents?match={quote(match)}", "name"))
+    rows = [(a["name"], a["state"], a["queue"], "witness" if a["witness"] else "", a["version"]) for a in found]
+    asker.show(found, table(rows, ("AGENT", "STATE", "QUEUE", "", "VERSION")))
+
+
+@agent.command()
+@click.argument("name")
+@asks_node
+def show(asker: Asker, name: str) -> None:
+    """One agent."""
+    found = asker.client.get(f"/api/v1/agents/{quote(name)}")
+    lines = [f"{key}: {value}" for key, value in found.items()]
+    asker.show(found, lines)
+
+
+@agent.command()
+@click.argument("name")
+@reason_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@asks_node
+def remove(asker: Asker, name: str, reason: str, yes: bool) -> None:
+    """Remove an agent; its runs stay in the history."""
+    confirm(f"Remove the agent {name}?", yes)
+    done = asker.client.ask("DELETE", f"/api/v1/agents/{quote(name)}?reason={quote(reason)}").value
+    asker.show(done, f"The agent {name} is removed.")
+
+
+@agent.command()
+@click.argument("name")
+@reason_option
+@asks_node
+def replace(asker: Asker, name: str, reason: str) -> None:
+    """Give an agent's name and jobs to a new machine; prints its join token."""
+    made = asker.client.post(f"/api/v1/agents/{quote(name)}/replace", {"reason": reason})
+    asker.show(made, made["token"])
+
+
+@agent.command("accept-restored")
+@click.argument("name")
+@reason_option
+@asks_node
+def accept_restored(asker: Asker, name: str, reason: str) -> None:
+    """End the quarantine of an agent that was restored from a snapshot."""
+    done = asker.client.post(f"/api/v1/agents/{quote(name)}/accept-restored", {"reason": reason})
+    asker.show(done, f"The agent {name} is accepted as it is.")
+
+
+@click.group()
+def witness() -> None:
+    """The agents that remember who writes alone: none, one or three."""
+
+
+@witness.command("list")
+@asks_node
+def list_witnesses(asker: Asker) -> None:
+    """The witness agents."""
+    found = asker.client.get("/api/v1/witnesses")
+    asker.show(found, found or "There is no witness. Choose one: understudy witness set AGENT")
+
+
+@witness.command("set")
+@click.argument("names", nargs=-1)
+@asks_node
+def set_witnesses(asker: Asker, names: tuple[str, ...]) -> None:
+    """Choose the witness agents, while the standby is in sync."""
+    found = asker.client.ask("PUT", "/api/v1/witnesses", {"agents": list(names)}).value
+    asker.show(found, "Witnesses: " + (", ".join(found) or "none"))

@@ -1,0 +1,169 @@
+"""`understudy job` and `understudy import`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from scripts.client import CONFIGURATION, FAILED, OK, USAGE, CommandError
+from scripts.commands.gates import reason_option
+from scripts.commands.options import Asker, asks_node, confirm, table
+
+
+def _properties(function: Any) -> Any:
+    """Flags of a job's properties; one that is not given stays as it is, or at its default."""
+    for option in (
+        click.option("--agent", help="The agent that runs it."),
+        click.option("--cron", multiple=True, help="When: 5 or 6 fields, or a nickname. Several are possible."),
+        click.option("--zone", default="UTC", help="The zone of --cron."),
+        click.option("--timeout", "timeout_s", type=int, help="Seconds after which a run is ended; 0 never."),
+        click.option("--misfire", "misfire_policy", help="skip, once, all or ask."),
+        click.option(
+            "--misfire-grace", "misfire_grace_s", type=int, help="Seconds for which a missed run may be made up."
+        ),
+        click.option("--directory", "working_directory", help="Where it runs."),
+        click.option("--user", "run_as", help="As whom it runs."),
+        click.option("--environment", multiple=True, metavar="NAME=VALUE", help="A variable. Several are possible."),
+        click.option("--may-run-twice/--must-not-run-twice", default=None),
+        click.option("--skip-if-running/--queue-if-running", default=None),
+        click.option("--description"),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group()
+def job() -> None:
+    """Jobs: a command, where it runs, and when."""
+
+
+@job.command()
+@click.argument("name")
+@click.option("--command", required=True, help="What the agent's shell runs.")
+@_properties
+@asks_node
+def create(asker: Asker, name: str, command: str, **properties: Any) -> None:
+    """Add a job."""
+    if not properties["agent"]:
+        raise CommandError(USAGE, "where does it run? Give --agent AGENT (understudy agent list)")
+    spec = {"name": name, "command": command} | _given(properties)
+    made = asker.client.post("/api/v1/jobs", spec)
+    asker.show(made, f"The job {name} is made.")
+
+
+@job.command()
+@click.argument("name")
+@click.option("--command", help="What the agent's shell runs.")
+@click.option("--rename", help="A new name.")
+@_properties
+@asks_node
+def update(asker: Asker, name: str, command: str | None, rename: str | None, **properties: Any) -> None:
+    """Change a job; what is not given stays. --cron replaces all schedules."""
+    found = asker.client.get(f"/api/v1/jobs/{quote(name)}")
+    spec = found["spec"] | _given(properties)
+    spec |= {key: value for key, value in (("command", command), ("name", rename)) if value is not None}
+    body = {"spec": spec, "version": found["version"]}
+    made = asker.client.ask("PUT", f"/api/v1/jobs/{quote(name)}", body).value
+    asker.show(made, f"The job {made['name']} is changed.")
+
+
+def _given(properties: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, as the API names them."""
+    zone, crons, pairs = properties.pop("zone"), properties.pop("cron"), properties.pop("environment")
+    spec = {name: value for name, value in properties.items() if value is not None}
+    if crons:
+        spec["schedules"] = [{"cron": cron, "zone": zone} for cron in crons]
+    if pairs:
+        for pair in pairs:
+            if "=" not in pair:
+                raise CommandError(USAGE, f"--environment {pair}: write NAME=VALUE")
+        spec["environment"] = dict(pair.split("=", 1) for pair in pairs)
+    return spec
+
+
+@job.command("list")
+@click.option("--match", default="", help="A part of the name.")
+@asks_node
+def list_jobs(asker: Asker, match: str) -> None:
+    """All jobs with agent, schedules and last run."""
+    found = list(asker.client.pages(f"/api/v1/jobs?match={quote(match)}", "name"))
+    rows = [
+        (j["name"], j["agent"], "held" if j["held"] else "", j["schedules"] or "on request", j["last_state"] or "-")
+        for j in found
+    ]
+    asker.show(found, table(rows, ("JOB", "AGENT", "", "WHEN", "LAST")))
+
+
+@job.command()
+@click.argument("name")
+@asks_node
+def show(asker: Asker, name: str) -> None:
+    """One job."""
+    found = asker.client.get(f"/api/v1/jobs/{quote(name)}")
+    lines = [f"{key}: {json.dumps(value)}" for key, value in (found["spec"] | {"held": found["held"]}).items()]
+    asker.show(found, lines)
+
+
+@job.command()
+@click.argument("name")
+@reason_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@asks_node
+def delete(asker: Asker, name: str, reason: str, yes: bool) -> None:
+    """Delete a job; its runs stay."""
+    confirm(f"Delete the job {name}?", yes)
+    done = asker.client.ask("DELETE", f"/api/v1/jobs/{quote(name)}?reason={quote(reason)}").value
+    asker.show(done, f"The job {name} is deleted.")
+
+
+@job.command()
+@click.argument("name")
+@reason_option
+@asks_node
+def hold(asker: Asker, name: str, reason: str) -> None:
+    """Hold a job: nothing of it starts."""
+    done = asker.client.ask("PUT", f"/api/v1/jobs/{quote(name)}/hold", {"held": True, "reason": reason}).value
+    asker.show(done, f"The job {name} is held.")
+
+
+@job.command()
+@click.argument("name")
+@reason_option
+@asks_node
+def release(asker: Asker, name: str, reason: str) -> None:
+    """Release a held job."""
+    done = asker.client.ask("PUT", f"/api/v1/jobs/{quote(name)}/hold", {"held": False, "reason": reason}).value
+    asker.show(done, f"The job {name} is released.")
+
+
+@click.group("import")
+def import_() -> None:
+    """Make jobs of what another scheduler has."""
+
+
+@import_.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--agent", required=True, help="The agent that runs the jobs.")
+@click.option("--zone", default="UTC", help="The zone of its times.")
+@click.option("--system", is_flag=True, help="Lines have a user field, as in /etc/crontab.")
+@click.option("--prefix", default="cron", help="What the jobs' names begin with.")
+@asks_node
+def crontab(asker: Asker, file: str, agent: str, zone: str, system: bool, prefix: str) -> int:
+    """Make jobs of a crontab; reports every line. Exit code 1 when a line was refused."""
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(CONFIGURATION, f"{file}: cannot be read: {error}") from error
+    body = {"text": text, "agent": agent, "zone": zone, "system": system, "prefix": prefix}
+    report = asker.client.post("/api/v1/import/crontab", body)
+    asker.show(report, [_report_line(line) for line in report])
+    return FAILED if any(line["outcome"] == "refused" for line in report) else OK
+
+
+def _report_line(line: dict[str, Any]) -> str:
+    what = line["job"] or line["text"].strip()[:60]
+    return f"{line['line']:>4}  {line['outcome']:<11}  {what}" + (f"  ({line['reason']})" if line["reason"] else "")

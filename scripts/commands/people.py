@@ -1,0 +1,93 @@
+"""`understudy user`: people, passwords, API tokens."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import click
+
+from scripts.commands.options import Asker, asks_node, instant, read_password, table
+
+
+@click.group()
+def user() -> None:
+    """People who sign in, and tokens for programs."""
+
+
+@user.command("list")
+@asks_node
+def list_users(asker: Asker) -> None:
+    """All users."""
+    found = list(asker.client.pages("/api/v1/users", "name"))
+    rows = [
+        (u["name"], u["role"], "disabled" if u["disabled_at_us"] else "", instant(u["created_at_us"])) for u in found
+    ]
+    asker.show(found, table(rows, ("USER", "ROLE", "", "SINCE")))
+
+
+@user.command()
+@click.argument("name")
+@click.option("--role", default="user", help="administrator, operator, user or auditor.")
+@click.option("--password-file", help="File with the password.")
+@asks_node
+def create(asker: Asker, name: str, role: str, password_file: str | None) -> None:
+    """Add a user."""
+    password = read_password(password_file, f"Password of {name}", True)
+    made = asker.client.post("/api/v1/users", {"name": name, "role": role, "password": password})
+    asker.show(made, f"The user {name} is {role}.")
+
+
+@user.command()
+@click.argument("name")
+@click.option("--password-file", help="File with the new password.")
+@asks_node
+def password(asker: Asker, name: str, password_file: str | None) -> None:
+    """Set a user's password; signs that user out. On the node itself this works without any password."""
+    new = read_password(password_file, f"New password of {name}", True)
+    done = asker.client.ask("PUT", f"/api/v1/users/{quote(name)}", {"password": new}).value
+    asker.show(done, f"The password of {name} is changed; {done['sessions_ended']} sessions ended.")
+
+
+@user.command("sign-out-all")
+@asks_node
+def sign_out_all(asker: Asker) -> None:
+    """Sign everybody out."""
+    done = asker.client.ask("DELETE", "/api/v1/sessions").value
+    asker.show(done, f"{done['ended']} sessions ended.")
+
+
+@user.group()
+def token() -> None:
+    """API tokens."""
+
+
+@token.command("create")
+@click.argument("name_of_user", metavar="[USER]", default="admin")
+@click.option("--name", default="command line", help="What the token is for.")
+@click.option("--days", type=int, default=365, help="Until it expires.")
+@asks_node
+def create_token(asker: Asker, name_of_user: str, name: str, days: int) -> None:
+    """Make a token of USER (default admin); it is printed this once."""
+    made = asker.client.post("/api/v1/tokens", {"user": name_of_user, "name": name, "days": days})
+    asker.show(made, made["token"])
+
+
+@token.command("list")
+@asks_node
+def list_tokens(asker: Asker) -> None:
+    """API tokens."""
+    found = list(asker.client.pages("/api/v1/tokens", "id"))
+    rows = [
+        (t["id"], t["user"], t["name"], instant(t["expires_at_us"]), "revoked" if t["revoked_at_us"] else "")
+        for t in found
+    ]
+    asker.show(found, table(rows, ("ID", "USER", "NAME", "UNTIL", "")))
+
+
+@token.command("revoke")
+@click.argument("number", type=int)
+@asks_node
+def revoke_token(asker: Asker, number: int) -> None:
+    """Revoke a token."""
+    done = asker.client.ask("DELETE", f"/api/v1/tokens/{number}").value
+    asker.show(done, f"The token {number} is revoked.")

@@ -1,0 +1,123 @@
+"""What both role scripts share:
+
+is the node running, what a stopped one can do, and refusals that name what to type.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scripts.client import CONFIGURATION, NOT_NOW, PERMISSION, UNREACHABLE, CommandError
+from scripts.commands.options import Asker
+
+__all__ = ["Asker", "answers", "enrol_stopped", "fingerprint_of", "is_running", "leave_wish"]
+ENROLMENT_CODES = {
+    "unreachable": UNREACHABLE,
+    "unauthenticated": PERMISSION,
+    "forbidden": PERMISSION,
+    "not_master": NOT_NOW,
+}
+
+
+def is_running(data: Path) -> bool:
+    """Whether a `serve` answers on the directory's socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(data / "understudy.sock"))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def answers(asker: Asker, hint: str = "") -> Iterator[None]:
+    """Turn refusals into messages that end with the command to type next."""
+    from server.enrolment import EnrolmentError
+    from server.errors import UnderstudyError
+
+    try:
+        yield
+    except EnrolmentError as error:
+        raise CommandError(ENROLMENT_CODES.get(error.code, CONFIGURATION), f"{error}. Nothing changed") from error
+    except UnderstudyError as error:
+        raise CommandError(CONFIGURATION, f"{error} Nothing changed") from error
+    except CommandError as error:
+        if hint and error.problem.get("reason") == "data_loss":
+            raise CommandError(error.exit_code, f"{error}\nTo accept that, type: {hint}", error.problem) from error
+        raise
+
+
+def leave_wish(data: Path, master: dict[str, Any]) -> str:
+    """Record on a stopped standby that it is to take office when it starts; what to type next."""
+    from server.config import ConfigError
+    from server.core.role_requests import BecomeMaster, Wish
+    from server.identity import directory_lock, load_identity, save_wish
+
+    try:
+        identity = load_identity(data)
+        if identity is None or not (data / "journal").is_dir():
+            raise CommandError(
+                CONFIGURATION,
+                f"{data} holds no copy that could take office. Start a node there (understudy serve --data {data}) "
+                "and make it a standby with master-to-standby",
+            )
+        with directory_lock(data, "standby-to-master"):
+            save_wish(data, Wish(master=BecomeMaster(**master)))
+    except ConfigError as error:
+        raise CommandError(CONFIGURATION, str(error)) from error
+    return f"Recorded. The node takes office, with all its checks, when it starts: understudy serve --data {data}"
+
+
+def enrol_stopped(data: Path, asked: dict[str, Any]) -> str:
+    """Enrol a stopped node, so that `serve` only has to follow; what to type next."""
+    from server.config import ConfigError, load_config
+    from server.core.role_requests import BecomeStandby, Wish
+    from server.enrolment import Joiner, enrol_node
+    from server.identity import directory_lock, load_identity, save_wish
+    from server.listeners import own_address
+    from server.roles import default_name
+
+    try:
+        with directory_lock(data, "master-to-standby"):
+            config = load_config(data, {})
+            known = load_identity(data)
+            name = known.name if known is not None else asked["name"] or default_name(config.port)
+            address = config.address or own_address(config.host)
+            joiner = Joiner(name, address, config.port, config.cluster_port)
+            enrol_node(
+                data, asked["master"], asked["port"], asked["fingerprint"], asked["user"], asked["password"], joiner
+            )
+            save_wish(data, Wish(standby=BecomeStandby(asked["master"], asked["port"])))
+    except ConfigError as error:
+        raise CommandError(CONFIGURATION, str(error)) from error
+    return f"Enrolled as {name}. The copy begins when the node starts: understudy serve --data {data}"
+
+
+def fingerprint_of(data: Path, master: str, port: int, given: str | None) -> str:
+    """The fingerprint to expect: given, known from the directory, or compared by a person on a terminal."""
+    from server.enrolment import EnrolmentError, inspect_node
+    from server.errors import Invalid
+    from server.tls import fingerprint, normal_fingerprint
+
+    try:
+        if given:
+            return normal_fingerprint(given)
+        if (data / "ca.crt").exists():
+            return fingerprint((data / "ca.crt").read_bytes())
+        inspect_node(master, port, None)
+    except Invalid as error:
+        raise CommandError(CONFIGURATION, f"--fingerprint: {error}. Nothing changed") from error
+    except EnrolmentError as error:
+        if error.code == "fingerprint_needed" and sys.stdin.isatty():
+            click.echo(f"{master}:{port} shows the fingerprint\n  {error.fingerprint}")
+            if click.confirm("Does Server Properties on the master show the same?"):
+                return error.fingerprint
+        raise CommandError(ENROLMENT_CODES.get(error.code, CONFIGURATION), f"{error}. Nothing changed") from error
+    raise CommandError(CONFIGURATION, "no fingerprint: give --fingerprint F (Server Properties on the master shows it)")

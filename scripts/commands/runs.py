@@ -1,0 +1,149 @@
+"""`understudy run`: start, watch, read, end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from scripts.client import FAILED, OK, TIMED_OUT, CommandError
+from scripts.commands.gates import reason_option
+from scripts.commands.options import Asker, asks_node, instant, table
+
+ENDED = frozenset({"succeeded", "failed", "cancelled", "killed", "interrupted", "missed", "skipped"})
+POLL_S = 0.3
+
+
+@click.group()
+def run() -> None:
+    """Runs: one execution of a job each."""
+
+
+@run.command()
+@click.argument("job")
+@click.option("--wait", is_flag=True, help="Wait until it has ended; exit code 1 unless it succeeded.")
+@click.option("--follow", is_flag=True, help="Show its output meanwhile; implies --wait.")
+@click.option("--timeout", "timeout_s", type=float, default=0.0, help="Wait at most so many seconds.")
+@asks_node
+def now(asker: Asker, job: str, wait: bool, follow: bool, timeout_s: float) -> int:
+    """Run JOB now."""
+    started = asker.client.post(f"/api/v1/jobs/{quote(job)}/run")
+    if not (wait or follow):
+        why = f" ({started['reason']})" if started["reason"] else ""
+        asker.show(started | {"exit_code": None}, f"Run {started['run']} is {started['state']}{why}.")
+        return OK
+    found = await_end(asker, int(started["run"]), follow, timeout_s)
+    answer = {
+        "run": found["number"],
+        "key": found["key"],
+        "state": found["state"],
+        "exit_code": found["exit_code"],
+        "agent": found["agent"],
+        "started": found["started_at_us"],
+        "ended": found["ended_at_us"],
+    }
+    asker.show(answer, f"Run {found['number']} {found['state']}, exit code {found['exit_code']}, on {found['agent']}.")
+    return OK if found["state"] == "succeeded" else FAILED
+
+
+def await_end(asker: Asker, number: int, follow: bool, timeout_s: float) -> dict[str, Any]:
+    """The run once it has ended; raises `CommandError` 124 after `timeout_s` (0: never)."""
+    deadline = time.monotonic() + timeout_s if timeout_s else None
+    shown = 0
+    while True:
+        found: dict[str, Any] = asker.client.get(f"/api/v1/runs/{number}")
+        if follow:
+            shown = _show_more(asker, number, shown)
+        if found["state"] in ENDED:
+            return found
+        if deadline is not None and time.monotonic() > deadline:
+            raise CommandError(TIMED_OUT, f"run {number} is {found['state']} {found['reason']} after {timeout_s:g} s")
+        time.sleep(POLL_S)
+
+
+def _show_more(asker: Asker, number: int, shown: int) -> int:
+    """Print what is new of the output, on standard error with --json; how much was shown."""
+    output = _output(asker, number)
+    stream = sys.stderr if asker.as_json else sys.stdout
+    stream.write(output[shown:].decode(errors="replace"))
+    stream.flush()
+    return len(output)
+
+
+def _output(asker: Asker, number: int) -> bytes:
+    value = asker.client.ask("GET", f"/api/v1/runs/{number}/output").value
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+@run.command("list")
+@click.option("--job", default="", help="Of this job.")
+@click.option("--state", default="", help="In this state.")
+@click.option("--limit", default=30, help="How many.")
+@asks_node
+def list_runs(asker: Asker, job: str, state: str, limit: int) -> None:
+    """Runs, newest first."""
+    found = asker.client.get(f"/api/v1/runs?job={quote(job)}&state={quote(state)}&limit={limit}")
+    rows = [
+        (r["number"], r["job"], r["agent"], r["state"], r["reason"], instant(r["started_at_us"]), r["exit_code"])
+        for r in found
+    ]
+    asker.show(found, table(rows, ("RUN", "JOB", "AGENT", "STATE", "WHY", "STARTED", "EXIT")))
+
+
+@run.command()
+@click.argument("number", type=int)
+@asks_node
+def show(asker: Asker, number: int) -> None:
+    """One run."""
+    found = asker.client.get(f"/api/v1/runs/{number}")
+    asker.show(found, [f"{key}: {value}" for key, value in found.items()])
+
+
+@run.command()
+@click.argument("number", type=int)
+@click.option("--follow", is_flag=True, help="Go on until it has ended.")
+@asks_node
+def output(asker: Asker, number: int, follow: bool) -> None:
+    """What a run printed."""
+    if follow:
+        await_end(asker, number, True, 0.0)
+    else:
+        sys.stdout.buffer.write(_output(asker, number))
+
+
+@run.command()
+@click.argument("number", type=int)
+@reason_option
+@asks_node
+def cancel(asker: Asker, number: int, reason: str) -> None:
+    """End a run: SIGTERM first."""
+    _end(asker, number, "cancel", reason)
+
+
+@run.command()
+@click.argument("number", type=int)
+@reason_option
+@asks_node
+def kill(asker: Asker, number: int, reason: str) -> None:
+    """Kill a run's processes."""
+    _end(asker, number, "kill", reason)
+
+
+@run.command()
+@click.argument("number", type=int)
+@click.option("--machine-is-dead", is_flag=True, help="Repeat an unknown run: its machine is dead for certain.")
+@reason_option
+@asks_node
+def rerun(asker: Asker, number: int, machine_is_dead: bool, reason: str) -> None:
+    """Submit the next attempt of an ended run."""
+    body = {"although_unknown": machine_is_dead, "reason": reason}
+    again = asker.client.post(f"/api/v1/runs/{number}/rerun", body)
+    asker.show(again, f"Run {again['run']} is {again['state']}.")
+
+
+def _end(asker: Asker, number: int, verb: str, reason: str) -> None:
+    found = asker.client.post(f"/api/v1/runs/{number}/{verb}", {"reason": reason})
+    asker.show(found, f"Run {number} is {found['state']}; the request is recorded.")

@@ -1,0 +1,95 @@
+"""`understudy status`: healthy, degraded, or no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from scripts.client import FAILED, OK, CommandError
+from scripts.commands.options import Asker, asks_node
+
+
+@click.command()
+@asks_node
+def status(asker: Asker) -> int:
+    """Role, epoch, position, peer, backlog, gates. Exit code 0 healthy, 1 degraded, 69 no answer."""
+    found = asker.client.get("/api/v1/status")
+    if not isinstance(found, dict):
+        raise CommandError(FAILED, "this is no Understudy node")
+    asker.show(found, lines(found))
+    return OK if is_healthy(found) else FAILED
+
+
+def is_healthy(found: dict[str, Any]) -> bool:
+    """A master with its standby in sync, or a standby in sync: nobody has to do anything."""
+    return bool(found.get("in_sync")) and found.get("role") in ("master", "standby")
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """The status for people, the verdict first."""
+    yield verdict(found)
+    if found.get("waiting_for"):
+        yield f"Waiting: {found['waiting_for']}"
+    if found.get("node") is None:
+        return
+    yield f"Node:    {found['name']} ({found['node'][:8]}), {found['role']}, {found['state']}, epoch {found['epoch']}"
+    position = found["position"]
+    yield (
+        f"Journal: request {position['sequence']}, committed {found['commit_sequence']}, "
+        f"chain {position['hash'][:12]}, checksum {found['checksum']}"
+    )
+    yield f"Backlog: {backlog(found)}"
+    for peer in found["peers"]:
+        yield f"Peer:    {peer_line(peer)}"
+    yield from counts(found)
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """One sentence: is it well."""
+    role, in_sync = found.get("role"), found.get("in_sync")
+    if role == "master":
+        return (
+            "This node is master; the standby has everything."
+            if in_sync
+            else ("This node is master; no standby is in sync.")
+        )
+    if role == "standby":
+        master = found.get("master") or "its master"
+        return f"This node is the standby of {master}" + (" and has everything." if in_sync else "; not in sync.")
+    return "This node has no role yet."
+
+
+def backlog(found: dict[str, Any]) -> str:
+    """File Replication Requests, or that the number is unknown."""
+    value = found.get("backlog")
+    if value is None:
+        return "unknown"
+    return (
+        f"{value['requests']} File Replication Requests, {value['bytes']} bytes, oldest {value['oldest_seconds']:.1f} s"
+    )
+
+
+def peer_line(peer: dict[str, Any]) -> str:
+    """A peer in one line."""
+    link = "connected" if peer["connected"] else "not connected"
+    return (
+        f"{peer['node'][:8]} at {peer['address'] or 'an unknown address'}, {peer['role']}, {peer['state']}, {link}, "
+        f"fsynced {peer['fsynced']}, applied {peer['applied']}"
+    )
+
+
+def counts(found: dict[str, Any]) -> Iterator[str]:
+    """Scheduler, queues, agents, and the swap that runs."""
+    if found.get("scheduler") is not None:
+        running = "running" if found["scheduler"]["running"] else "stopped"
+        queues, agents = found["queues"], found["agents"]
+        yield (
+            f"Work:    scheduler {running}; {queues['locked']} of {queues['total']} queues locked, "
+            f"{queues['unacknowledged']} not acknowledged; {agents['active']} of {agents['total']} agents active"
+        )
+    for gate in found.get("gates", ()):
+        yield f"Gate:    {gate['kind']} by {gate['set_by']}" + (f": {gate['reason']}" if gate["reason"] else "")
+    if found.get("swap"):
+        yield f"Swap:    number {found['swap']['id']} is running"

@@ -1,0 +1,83 @@
+"""The command `understudy`: a noun, then a verb.
+
+Groups are imported when they are used, so that `status` starts quickly.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import click
+
+from scripts.client import CommandError
+
+COMMANDS = {
+    "init": ("scripts.commands.node", "init"),
+    "serve": ("scripts.commands.node", "serve"),
+    "status": ("scripts.commands.status", "status"),
+    "swap": ("scripts.commands.swap", "swap"),
+    "go-alone": ("scripts.commands.swap", "go_alone"),
+    "forks": ("scripts.commands.swap", "forks"),
+    "agent": ("scripts.commands.agents", "agent"),
+    "witness": ("scripts.commands.agents", "witness"),
+    "scheduler": ("scripts.commands.gates", "scheduler"),
+    "queue": ("scripts.commands.gates", "queue"),
+    "job": ("scripts.commands.jobs", "job"),
+    "import": ("scripts.commands.jobs", "import_"),
+    "run": ("scripts.commands.runs", "run"),
+    "user": ("scripts.commands.people", "user"),
+    "demo": ("scripts.commands.node", "demo"),
+}
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one."""
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(place[0]), place[1])
+        return command
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="understudy", prog_name="understudy")
+def understudy() -> None:
+    """A job scheduler for two machines: a master, and a standby that knows the part."""
+
+
+def main() -> None:
+    """Run a command; every failure is one message on standard error and an exit code of the contract."""
+    run(understudy)
+
+
+def run(command: click.Command) -> None:
+    """Run a click command as this process."""
+    try:
+        code = command.main(standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        code = leave.exit_code
+    except click.Abort:
+        click.echo("stopped; nothing more was done", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except CommandError as error:
+        if "--json" in sys.argv:
+            click.echo(json.dumps({"error": error.problem}))
+        click.echo(f"understudy: {error}", err=True)
+        code = error.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
