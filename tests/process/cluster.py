@@ -18,6 +18,9 @@ from tests.process.programs import BIN, Program, command, end_everything_in, fre
 
 NODES = {"north": "127.0.0.1", "south": "127.0.0.2"}
 AGENTS = ("alpha", "beta")
+SETTINGS = {"UNDERSTUDY_STANDBY_STEADY_S": "1"}
+"""A standby counts after a second of steadiness instead of 30: many rounds in little time."""
+
 T = TypeVar("T")
 
 
@@ -109,9 +112,9 @@ class Pair:
 
         return self.wait("a master, a standby in sync and all agents active", healthy, deadline_s)
 
-    def type(self, node: Node, *words: str, expect: int | None = 0, text: str = "") -> str:
+    def type(self, node: Node, *words: str, expect: int | None = 0, extra: dict[str, str] | None = None) -> str:
         """Type a command on a node (its socket is in its directory); returns what it printed."""
-        done = command(*words, "--data", str(node.data), text=text)
+        done = command(*words, "--data", str(node.data), extra=extra)
         shown = f"$ {' '.join(words)} -> {done.returncode}\n{done.stdout}{done.stderr}"
         assert expect is None or done.returncode == expect, f"{shown}\n{self.tails()}"
         return done.stdout + done.stderr
@@ -128,7 +131,7 @@ class Pair:
         data = self.directory / name
         words = [str(BIN / "understudy"), "serve", "--data", str(data), "--host", host]
         words += ["--port", str(port), "--cluster-port", str(cluster_port), *flags]
-        program = Program(name, words, self.directory / f"{name}.log")
+        program = Program(name, words, self.directory / f"{name}.log", SETTINGS)
         self.nodes[name] = Node(name, data, host, port, cluster_port, program, self.token)
         return self.nodes[name]
 
@@ -148,7 +151,8 @@ class Pair:
         return self.type(
             node,
             *("master-to-standby", "--master", master.host, "--port", str(master.port)),
-            *("--fingerprint", self.fingerprint(master), "--password-file", str(self.password_file), "--yes"),
+            *("--password-file", str(self.password_file), "--yes"),
+            extra={"UNDERSTUDY_FINGERPRINT": self.fingerprint(master)},
         )
 
     def fingerprint(self, master: Node) -> str:
