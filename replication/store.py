@@ -17,7 +17,7 @@ from typing import TypeVar
 from replication.control import ControlFile
 from replication.core.request import DATABASE_FILE, Kind
 from replication.core.types import Epoch, Position
-from replication.errors import Closed, OutcomeUnknown, Unavailable
+from replication.errors import Closed, OutcomeUnknown, ReplicationError, Unavailable
 from replication.files import Disk, object_file
 from replication.gate import Gate
 from replication.journal import Journal
@@ -61,6 +61,7 @@ class Store:
         self.on_fsynced = on_fsynced
         self._loop = asyncio.get_running_loop()
         self._readers = Readers(str(disk.path(DATABASE_FILE)))
+        self._fatal = fatal
         self._threads = StoreThreads(writer, journal, gate, self._readers, self._journaled, self._synced, fatal)
         self._frozen = ""
         self._closed = False
@@ -220,7 +221,10 @@ class Store:
         self._open_writes.clear()
         if self._ticker is not None:
             self._ticker.cancel()
-        await asyncio.to_thread(self._writer.close)
+        try:
+            await asyncio.to_thread(self._writer.close)
+        except ReplicationError as error:
+            self._fatal(error)
 
     # in the loop
 

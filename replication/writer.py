@@ -302,7 +302,7 @@ class Writer:
         self._disk.release_kept()
 
     def _await_closed(self, remaining: int) -> None:
-        """A cursor left in a cycle of references keeps its connection half open: then it would close last, and write."""
+        """A cursor left in a cycle of references keeps its connection half open: it would close last, and write."""
         if self._disk.sqlite_connections() > remaining:
             gc.collect()
             if self._disk.sqlite_connections() > remaining:

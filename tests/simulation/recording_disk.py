@@ -1,7 +1,7 @@
 """A disk whose power can be cut: it knows, file by file, what was fsynced, and builds the directory found afterwards.
 
 The files are real. Per file and sector of 512 bytes since that file's last fsync, the crashed directory holds the old
-or the new content; of the changes to a directory since its last fsync, some first ones (metadata is journaled in order).
+or the new content; of the changes to a directory since its last fsync, some first ones (metadata keeps its order).
 What SQLite syncs by itself is not counted: only the fsyncs of the shipped code are trusted.
 """
 
