@@ -84,6 +84,7 @@ class World:
                 self.pid_files.add(key)
                 self.do(self.session.ended(key, self.end(cause="never started"), self.now))
         self.forgotten += outcome.forgets
+        self.pid_files.difference_update(outcome.forgets)
 
     def pass_s(self, seconds: float) -> None:
         """Time passes on both clocks, and the agent looks at it."""

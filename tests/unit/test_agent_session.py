@@ -311,6 +311,46 @@ def test_an_old_intent_without_a_process_is_never_begun() -> None:
     assert [b.cause for _, b in world.bodies(wire.Ended) if isinstance(b, wire.Ended)] == ["never started"]
 
 
+def test_a_release_says_which_instants_began() -> None:
+    """A live order moves with the list of what was started; suppressed and future instants are not in it."""
+    world = World()
+    world.connect()
+    world.hear(order(60, 60, 10))
+    world.pass_s(60)
+    world.hear(wire.SetGates(wire.GateSet(2, ("scheduler_stopped",))))
+    world.pass_s(60)
+    world.hear(wire.ReleaseOrder(1, 2))
+    assert world.told(wire.Released) == [wire.Released(1, 2, (START_US + 60 * SECOND_US,))]
+    for _ in range(3):
+        world.pass_s(60)
+    assert len(world.processes) == 1
+    world.hear(wire.ReleaseOrder(77, 1))
+    assert world.told(wire.Released)[-1] == wire.Released(77, 1, ())
+
+
+def test_the_cursor_follows_what_is_settled() -> None:
+    """Looking at an order never costs more for having been held long."""
+    world = World()
+    world.connect()
+    world.hear(order(60, 60, 10))
+    for _ in range(3):
+        world.pass_s(60)
+    assert world.disk.orders[1].cursor_us == world.wall_us
+
+
+def test_a_run_is_forgotten_only_with_its_last_report() -> None:
+    """Its files stay while any report of it may have to be sent again."""
+    world = World()
+    world.connect()
+    world.hear(dispatch())
+    world.do(world.session.ended(KEY, world.end(0), world.now))
+    begun, ended = world.disk.reports
+    world.hear(wire.Kept((ended,), 9, True))
+    assert world.forgotten == []
+    world.hear(wire.Kept((begun,), 10, True))
+    assert world.forgotten == [KEY]
+
+
 def test_start_of_the_epoch_used_here() -> None:
     """The keys above name real times: START_US is 2027-01-15 08:00:00 UTC."""
     assert START_US == 1_800_000_000_000_000

@@ -1,0 +1,260 @@
+"""The keeper with real processes: exit codes, signals, output and leftovers, over deaths of agent and keeper."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+
+from server.agent.keeper import RUNS, SOCKET_FILE
+from server.agent.output_file import OutputFile
+from server.agent.platform import boot_id, created_at, is_same_process, processes_of
+from server.agent.runner import Runner, job_environment
+from server.core.agent_memory import RunRecord
+from server.core.agent_wire import Ended, StopRun
+from server.core.model import Specification
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def record(name: str, command: str, **values: object) -> RunRecord:
+    specification = Specification(job_id=1, job_name="job", command=command, **values)  # type: ignore[arg-type]  # test
+    return RunRecord(f"j1.r{name}.a1", specification, "intent", 1, 0, boot_id())
+
+
+class Watched:
+    """A runner whose ends can be awaited."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.ends: dict[str, list[Ended]] = {}
+        self.began: set[str] = set()
+        self.changed = asyncio.Condition()
+        self.runner = Runner(data, self._on_began, self._on_ended)
+
+    def _on_began(self, key: str) -> None:
+        self.began.add(key)
+
+    def _on_ended(self, key: str, end: Ended) -> None:
+        self.ends.setdefault(key, []).append(end)
+
+    async def end(self, run: RunRecord) -> Ended:
+        async with asyncio.timeout(20):
+            while run.key not in self.ends:
+                await asyncio.sleep(0.01)
+        return self.ends[run.key][0]
+
+    def output(self, run: RunRecord) -> bytes:
+        return (self.data / RUNS / run.key / "output").read_bytes()
+
+    def keeper(self) -> int:
+        for process in psutil.process_iter(["cmdline"]):
+            line = process.info["cmdline"] or []
+            if line[-1:] == [str(self.data)] and "server.agent.keeper" in line:
+                return int(process.pid)
+        raise AssertionError("no keeper runs")
+
+
+@contextlib.asynccontextmanager
+async def watched(data: Path, *intents: RunRecord) -> AsyncIterator[Watched]:
+    data.mkdir(exist_ok=True)
+    found = Watched(data)
+    await found.runner.open(list(intents), boot_id())
+    try:
+        yield found
+    finally:
+        await found.runner.close()
+
+
+async def wait_for(path: Path) -> None:
+    async with asyncio.timeout(20):
+        while not path.exists():
+            await asyncio.sleep(0.01)
+
+
+async def test_exit_codes_signals_and_bytes_are_what_they_were(tmp_path: Path) -> None:
+    """Exit 0, exit 250, death by signal, a command that is not there, bytes that are no UTF-8."""
+    cases = {
+        "zero": ("true", (0, None)),
+        "high": ("exit 250", (250, None)),
+        "term": ("kill -TERM $$", (None, signal.SIGTERM)),
+        "kill": ("kill -KILL $$", (None, signal.SIGKILL)),
+        "none": ("/no/such/command", (127, None)),
+        "bytes": (r"printf '\377\376\0x'", (0, None)),
+    }
+    async with watched(tmp_path / "a") as agent:
+        runs = {name: record(name, command) for name, (command, _) in cases.items()}
+        for run in runs.values():
+            agent.runner.start(run)
+        for name, (_, expected) in cases.items():
+            end = await agent.end(runs[name])
+            assert (end.exit_code, end.signal) == expected, name
+        assert agent.output(runs["bytes"]) == b"\xff\xfe\0x"
+        assert all(len(ends) == 1 for ends in agent.ends.values())
+
+
+async def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
+    """A working directory that is missing: exit 127, the cause, and a sentence in the output."""
+    async with watched(tmp_path / "a") as agent:
+        run = record("cwd", "true", working_directory=str(tmp_path / "missing"))
+        agent.runner.start(run)
+        end = await agent.end(run)
+        assert (end.exit_code, end.cause) == (127, "not startable")
+        assert b"missing" in agent.output(run)
+
+
+async def test_the_same_key_starts_once_whoever_asks(tmp_path: Path) -> None:
+    """The pid file is created exclusively before the process: asked three times, by two agents, it ran once."""
+    proof = tmp_path / "ran"
+    run = record("once", f"echo ran >> {proof}")
+    async with watched(tmp_path / "a") as first:
+        first.runner.start(run)
+        first.runner.start(run)
+        await first.end(run)
+    async with watched(tmp_path / "a", run) as second:
+        second.runner.start(run)
+        await second.end(run)
+    assert proof.read_text() == "ran\n"
+
+
+async def test_an_abandoned_key_never_starts(tmp_path: Path) -> None:
+    """The returning agent takes the pid file itself: a late request of a dead one finds it and does nothing."""
+    proof = tmp_path / "ran"
+    run = record("late", f"echo ran >> {proof}")
+    async with watched(tmp_path / "a") as agent:
+        agent.runner.abandon(run.key)
+        assert (await agent.end(run)).cause == "never started"
+        agent.runner.start(run)
+        marker = record("marker", "true")
+        agent.runner.start(marker)
+        await agent.end(marker)
+        assert not proof.exists()
+
+
+async def test_a_double_fork_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """A daemon left behind keeps the pipe: the run ends with its own exit code, the daemon lives on."""
+    note = tmp_path / "pid"
+    command = f"echo out; (setsid sh -c 'echo $$ > {note}; exec sleep 60' &) ; while [ ! -s {note} ]; do :; done; exit 3"
+    async with watched(tmp_path / "a") as agent:
+        run = record("fork", command)
+        agent.runner.start(run)
+        end = await agent.end(run)
+        assert end.exit_code == 3
+        assert agent.output(run) == b"out\n"
+        daemon = int(note.read_text())
+        assert processes_of(run.key) == [daemon]
+        os.kill(daemon, signal.SIGKILL)
+
+
+async def test_a_timeout_ends_the_tree_and_is_the_cause(tmp_path: Path) -> None:
+    """The keeper keeps the time: no agent is needed for it."""
+    async with watched(tmp_path / "a") as agent:
+        run = record("slow", "sleep 60 & wait", timeout_s=1)
+        agent.runner.start(run)
+        await wait_for(tmp_path / "a" / RUNS / run.key / "pid")
+    await wait_for(tmp_path / "a" / RUNS / run.key / "status")
+    async with watched(tmp_path / "a", run) as agent:
+        end = await agent.end(run)
+        assert (end.cause, end.signal) == ("timeout", signal.SIGTERM)
+        assert processes_of(run.key) == []
+
+
+async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
+    """SIGTERM first, SIGKILL when the grace is over."""
+    ready = tmp_path / "ready"
+    async with watched(tmp_path / "a") as agent:
+        run = record("deaf", f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done")
+        agent.runner.start(run)
+        await wait_for(ready)
+        agent.runner.stop(StopRun(run.key, grace_s=1))
+        assert (await agent.end(run)).signal == signal.SIGKILL
+
+
+async def test_when_the_keeper_dies_the_exit_status_is_not_guessed(tmp_path: Path) -> None:
+    """kill -9 of the keeper: the run stays running while its process lives, then it is interrupted."""
+    gate, ready = tmp_path / "gate", tmp_path / "ready"
+    async with watched(tmp_path / "a") as agent:
+        run = record("orphan", f"touch {ready}; while [ ! -e {gate} ]; do sleep 0.05; done; exit 0")
+        agent.runner.start(run)
+        await wait_for(ready)
+        keeper = agent.keeper()
+        os.kill(keeper, signal.SIGKILL)
+        marker = record("marker", "true")
+        agent.runner.start(marker)
+        assert (await agent.end(marker)).exit_code == 0
+        assert run.key not in agent.ends
+        gate.touch()
+        end = await agent.end(run)
+        assert (end.exit_code, end.signal, end.cause) == (None, None, "interrupted")
+        assert agent.keeper() != keeper
+
+
+async def test_one_keeper_for_a_directory_and_none_when_idle(tmp_path: Path) -> None:
+    """A second keeper finds the lock and leaves with exit 0; the socket is the first one's."""
+    async with watched(tmp_path / "a") as agent:
+        run = record("one", "true")
+        agent.runner.start(run)
+        await agent.end(run)
+        second = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "server.agent.keeper", str(tmp_path / "a"), cwd=ROOT
+        )
+        assert await second.wait() == 0
+        assert (tmp_path / "a" / SOCKET_FILE).exists()
+        again = record("two", "true")
+        agent.runner.start(again)
+        assert (await agent.end(again)).exit_code == 0
+
+
+def test_head_and_tail_are_kept_whatever_the_pieces(tmp_path: Path) -> None:
+    """The bound holds for any cut of the same bytes, and what is within it is whole."""
+    whole = bytes(range(256)) * 40
+    for bound in (64, 1000, len(whole) - 1, len(whole), len(whole) + 1):
+        for piece in (1, 7, 4096, len(whole)):
+            directory = tmp_path / f"{bound}-{piece}"
+            directory.mkdir()
+            output = OutputFile(directory, bound)
+            for at in range(0, len(whole), piece):
+                output.write(whole[at : at + piece])
+            size, cut = output.finish()
+            kept = (directory / "output").read_bytes()
+            assert len(kept) == size
+            assert cut == (len(whole) > bound)
+            if cut:
+                dropped = len(whole) - bound
+                mark = f"\n[{dropped} bytes were cut here]\n".encode()
+                assert kept == whole[: bound // 2] + mark + whole[-(bound - bound // 2) :]
+            else:
+                assert kept == whole
+            assert not list(directory.glob("tail.*"))
+
+
+def test_a_pid_of_another_process_is_not_the_run() -> None:
+    """The pid alone proves nothing: the time of creation must fit, and a zombie is gone."""
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        created = created_at(child.pid)
+        assert created is not None
+        assert is_same_process(child.pid, created)
+        assert not is_same_process(child.pid, created - 5)
+        child.send_signal(signal.SIGKILL)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_same_process(child.pid, created)
+    finally:
+        child.wait()
+
+
+def test_the_agents_own_settings_do_not_reach_its_jobs() -> None:
+    """UNDERSTUDY_* of the agent is removed; the job's own environment and the run's names are there."""
+    run = record("env", "true", environment={"A": "1"})
+    base = {"PATH": "/bin", "UNDERSTUDY_DATA": "/secret", "UNDERSTUDY_PASSWORD_FILE": "x"}
+    environment = job_environment(run, base)
+    assert environment["A"] == "1"
+    assert environment["UNDERSTUDY_RUN_ID"] == "j1.renv.a1"
+    assert not {"UNDERSTUDY_DATA", "UNDERSTUDY_PASSWORD_FILE"} & set(environment)
