@@ -13,9 +13,9 @@ from pathlib import Path
 
 from aiohttp import web
 
+from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
 from tests.storybook import home, server, work
 from tests.storybook.fixture import Story
-from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
 
 HEADERS = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
 

@@ -9,8 +9,8 @@ import msgspec
 
 from replication.core.types import Backlog, Epoch, Mode, PeerStatus, Position, Role, State, Status
 from server.storage.runs import RunLine
-from server.web.pages.chart import Sample
 from server.web.frame import Frame, GateLine
+from server.web.pages.chart import Sample
 from server.web.pages.pair import Flow
 from server.web.render import Page
 
@@ -55,9 +55,21 @@ LOCKED = GateLine("All job queues locked", "/agents", "lock", "admin", NOW_US - 
 def peer(**more: object) -> PeerStatus:
     """The standby, in sync, as the master knows it."""
     base = PeerStatus(
-        node=STANDBY, role=Role.STANDBY, state=State.IN_SYNC, address="10.20.0.12:8009", connected=True,
-        received=184_220, fsynced=184_220, applied=184_220, checksum=CHECKSUM, lag_requests=0, lag_bytes=0,
-        lag_seconds=0.0, last_seen_s=0.4, clock_skew_s=0.02, disk_free_bytes=81_000_000_000,
+        node=STANDBY,
+        role=Role.STANDBY,
+        state=State.IN_SYNC,
+        address="10.20.0.12:8009",
+        connected=True,
+        received=184_220,
+        fsynced=184_220,
+        applied=184_220,
+        checksum=CHECKSUM,
+        lag_requests=0,
+        lag_bytes=0,
+        lag_seconds=0.0,
+        last_seen_s=0.4,
+        clock_skew_s=0.02,
+        disk_free_bytes=81_000_000_000,
     )
     return changed(base, **more)
 
@@ -65,10 +77,23 @@ def peer(**more: object) -> PeerStatus:
 def status(**more: object) -> Status:
     """A healthy master."""
     base = Status(
-        cluster="harbour", node=MASTER, name="north", role=Role.MASTER, state=State.MASTER, epoch=Epoch(7, MASTER),
-        position=Position(Epoch(7, MASTER), 184_220, bytes(range(32))), commit_sequence=184_220,
-        applied_sequence=184_220, checksum=CHECKSUM, mode=Mode.AVAILABLE, in_sync=True, alone_since=None,
-        master=MASTER, backlog=Backlog(0, 0, 0.0), backlog_age_s=0.4, backlog_proof="acknowledged at 184,220",
+        cluster="harbour",
+        node=MASTER,
+        name="north",
+        role=Role.MASTER,
+        state=State.MASTER,
+        epoch=Epoch(7, MASTER),
+        position=Position(Epoch(7, MASTER), 184_220, bytes(range(32))),
+        commit_sequence=184_220,
+        applied_sequence=184_220,
+        checksum=CHECKSUM,
+        mode=Mode.AVAILABLE,
+        in_sync=True,
+        alone_since=None,
+        master=MASTER,
+        backlog=Backlog(0, 0, 0.0),
+        backlog_age_s=0.4,
+        backlog_proof="acknowledged at 184,220",
         peers=(peer(),),
     )
     return changed(base, **more)

@@ -62,7 +62,14 @@ def _home(found: Status, flow: Flow, **more: object) -> HomePage:
 
 def _many(prefix: str, state: str) -> tuple[RunLine, ...]:
     return tuple(
-        run(9200 + n, f"{prefix}-{'with-a-very-long-name-' * 4}{n}", n, f"agent-{'long-' * 8}{n}", state, started_s=60 * n)
+        run(
+            9200 + n,
+            f"{prefix}-{'with-a-very-long-name-' * 4}{n}",
+            n,
+            f"agent-{'long-' * 8}{n}",
+            state,
+            started_s=60 * n,
+        )
         for n in range(1, 6)
     )
 
@@ -78,11 +85,31 @@ def stories() -> list[Story]:
         Story("home-catching-up", _home(*catching_up())),
         Story("home-lost-alone", _home(*lost(True))),
         Story("home-lost-waiting", _home(*lost(False), agents_active=9)),
-        Story("home-gates", _home(status(), QUIET_FLOW, frame=stopped, waiting=WAITING, counts=waiting,
-                                  swap_running=True, last_swap=overdue)),
+        Story(
+            "home-gates",
+            _home(
+                status(),
+                QUIET_FLOW,
+                frame=stopped,
+                waiting=WAITING,
+                counts=waiting,
+                swap_running=True,
+                last_swap=overdue,
+            ),
+        ),
         Story("home-copying", _home(status(**_copying()), QUIET_FLOW)),
-        Story("home-long-names", _home(status(), HEALTHY_FLOW, counts=busy, running=_many("report", "running"),
-                                       failed=_many("import", "failed"), agents_active=9_998)),
+        Story(
+            "home-long-names",
+            _home(
+                status(),
+                HEALTHY_FLOW,
+                counts=busy,
+                running=_many("report", "running"),
+                failed=_many("import", "failed"),
+                waiting=_many("export", "waiting"),
+                agents_active=9_998,
+            ),
+        ),
         Story("home-empty", _empty()),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from replication.core.types import Backlog, Role, State
 from server.core.model import AuditEntry, Gate, NodeRow, ServerHistoryEntry, Step, Swap, SystemMessage, User
+from server.core.swap_plan import Reason, SwapCheck
 from server.storage.sessions import SignedIn
 from server.web.frame import Frame
 from server.web.pages.ledgers import AuditPage, HistoryPage, MessagesPage
@@ -12,7 +13,7 @@ from server.web.pages.people import SignInPage, UsersPage, page_from
 from server.web.pages.problems import page_from as problem_from
 from server.web.pages.standby import JoinPage
 from server.web.pages.standby import page_from as standby_from
-from server.web.pages.swap import Check, Reason, SwapPage, SwapReportPage, view
+from server.web.pages.swap import SwapPage, SwapReportPage, view
 from server.web.pages.swap import page_from as swap_from
 from tests.storybook.fixture import (
     DAY_US,
@@ -43,15 +44,15 @@ FINGERPRINT = "5c1f9e0a7d34b2c8e6f1a09d7b53c4e2810fa96d3e7b5c2190d4f8a6b37e1c05"
 
 DONE = (
     ("preflight", "in sync, checksums equal, clocks 0.02 s apart, 81 GB free", 0.3),
-    ("announce", "3 people see it; sign-in is closed to users", 0.1),
-    ("lock queues", "12 of 12 agents acknowledged", 0.8),
-    ("stop scheduler", "12 of 12 agents acknowledged; 2 runs go on", 0.4),
-    ("drain", "File Replication Requests 0 for 3 s at request 184,244", 3.6),
+    ("sign out", "3 people see it; sign-in is closed to users", 0.1),
+    ("lock all queues", "12 of 12 agents acknowledged", 0.8),
+    ("stop the scheduler", "12 of 12 agents acknowledged; 2 runs go on", 0.4),
+    ("backlog 0", "File Replication Requests 0 for 3 s at request 184,244", 3.6),
     ("hand off", "north stood down at request 184,245, checksum 9c4177e052abd318 equal on both", 0.2),
     ("promote", "south took office in epoch 8", 0.4),
-    ("agents back", "12 of 12 agents obey epoch 8", 1.1),
-    ("restore", "queues and scheduler as before", 0.1),
-    ("rejoin", "north streams from request 184,245: no copy", 0.5),
+    ("agents are back", "12 of 12 agents obey epoch 8", 1.1),
+    ("restore locks and scheduler", "queues and scheduler as before", 0.1),
+    ("old master rejoins", "north streams from request 184,245: no copy", 0.5),
 )
 
 
@@ -67,7 +68,9 @@ def steps(done: int, running: bool = False, undone: bool = False) -> list[Step]:
         elif place == done and running:
             made.append(Step(name=name, state="running", started_at_us=at_us, proof="waiting for 4 requests"))
         elif place == done and undone:
-            made.append(Step(name=name, state="failed", started_at_us=at_us, ended_at_us=ended_us, proof="aborted by admin"))
+            made.append(
+                Step(name=name, state="failed", started_at_us=at_us, ended_at_us=ended_us, proof="aborted by admin")
+            )
         else:
             made.append(Step(name=name))
         at_us = ended_us
@@ -86,22 +89,22 @@ def swap(number: int, state: str, found: list[Step], ago_us: int = 8 * SECOND_US
     return Swap(**values | more)  # type: ignore[arg-type]  # the same fields again
 
 
-SAFE = Check(True, tuple(Reason(True, text) for text in (
+SAFE = SwapCheck(True, "south", list(Reason(True, text) for text in (
     "south is in sync: File Replication Requests 0",
     "Both nodes have the checksum 9c4177e052abd318 at request 184,220",
     "12 of 12 agents are connected and will acknowledge",
     "The clocks are 0.02 s apart",
     "South has 81 GB free",
 )))  # fmt: skip
-UNSAFE = Check(False, (
+UNSAFE = SwapCheck(False, "south", [
     Reason(False, "south is catching up: 1,234 requests are not on it yet. Wait until it is in sync."),
-    Reason(None, "warehouse does not answer: a run may still start there. Switch it on, or accept it by name."),
+    Reason(False, "warehouse does not answer: a run may still start there. Switch it on, or accept it by name.", True),
     *SAFE.reasons[3:],
-), "1,234 requests (11.5 MB) would be lost if north failed now.")  # fmt: skip
+], "1,234 requests (11.5 MB) would be lost if north failed now.")  # fmt: skip
 OLD = [swap(6, "done", steps(10), 17 * DAY_US), swap(5, "aborted", steps(4, undone=True), 80 * DAY_US)]
 
 
-def _swap_page(rows: list[Swap], check: Check | None, **more: object) -> SwapPage:
+def _swap_page(rows: list[Swap], check: SwapCheck | None, **more: object) -> SwapPage:
     return swap_from(frame("Role Swap", "/swap", **more), rows, ROSTER, MASTER, check, "")
 
 
@@ -157,7 +160,9 @@ def standby_stories() -> list[Story]:
                     backlog_age_s=0.8, backlog_proof="", in_sync=False)  # fmt: skip
     lost = status(**own, peers=(changed(north, connected=False, last_seen_s=312.0),), backlog=None, backlog_age_s=312.0)
     copying = status(**own | {"state": State.COPYING}, peers=(north,), backlog=None, copy=0.42, in_sync=False)
-    closed = changed(lost, backlog=Backlog(0, 0, 0.0), backlog_proof="the master closed cleanly with nothing outstanding")
+    closed = changed(
+        lost, backlog=Backlog(0, 0, 0.0), backlog_proof="the master closed cleanly with nothing outstanding"
+    )
     following = f"{WEB[MASTER]}/swap"
     return [
         Story("standby-active", standby_from(_standby_frame("Standby"), active, NAMES)),

@@ -85,8 +85,12 @@ def agent_stories() -> list[Story]:
         Story("agents-confirm", _agents_page(None, 0, frame=frame("Agents", "/agents", confirm="lock-all"))),
         Story("agents-300", _many()),
         Story("agents-empty", AgentsPage(frame("Agents", "/agents"), (), nobody, "")),
-        Story("agent", AgentPage(frame("Agent dock-1", "/agents"), _views(_agents()[:1], None)[0], None,
-                                 (*RUNNING[:1], *FAILED), 7, 1, 6)),
+        Story(
+            "agent",
+            AgentPage(
+                frame("Agent dock-1", "/agents"), _views(_agents()[:1], None)[0], None, (*RUNNING[:1], *FAILED), 7, 1, 6
+            ),
+        ),
         Story("agent-quarantined", AgentPage(frame("Agent gatehouse", "/agents"), sick, None, (), 0, 0, 2)),
     ]
 
@@ -154,9 +158,21 @@ def job_stories() -> list[Story]:
     return [
         Story("jobs", JobsPage(frame("Jobs", "/jobs"), lines)),
         Story("jobs-empty", JobsPage(frame("Jobs", "/jobs"), ())),
-        Story("job", JobPage(frame("nightly-archive", "/jobs"), job(), "dock-1", tuple(WHEN),
-                             instants_of(WHEN, NOW_US, 5), (*RUNNING[:1], *FAILED), once)),
-        Story("job-held", JobPage(frame("nightly-archive", "/jobs"), job(held=True), "dock-1", tuple(WHEN), (), (), once)),
+        Story(
+            "job",
+            JobPage(
+                frame("nightly-archive", "/jobs"),
+                job(),
+                "dock-1",
+                tuple(WHEN),
+                instants_of(WHEN, NOW_US, 5),
+                (*RUNNING[:1], *FAILED),
+                once,
+            ),
+        ),
+        Story(
+            "job-held", JobPage(frame("nightly-archive", "/jobs"), job(held=True), "dock-1", tuple(WHEN), (), (), once)
+        ),
         Story("job-new", JobFormPage(frame("New job", "/jobs"), 0, "", names, {**EMPTY, "agent": "dock-1"})),
         Story("job-wrong", JobFormPage(wrong, 3, "nightly-archive", names, values, errors)),
         Story("job-no-agent", JobFormPage(frame("New job", "/jobs"), 0, "", (), EMPTY)),
@@ -184,8 +200,18 @@ def run_stories() -> list[Story]:
         Story("runs-empty", RunsPage(frame("Runs", "/runs"), (), state="failed")),
         Story("run-running", _run_page("running", OUTPUT, started_s=84, output_bytes=len(OUTPUT))),
         Story("run-waiting", _run_page("waiting", reason="queue locked", requested_by="maria")),
-        Story("run-failed", _run_page("failed", OUTPUT + "tar: write error: No space left on device\n", started_s=84,
-                                      ended_s=2, exit_code=2, output_bytes=20_000_000, output_cut=True)),
+        Story(
+            "run-failed",
+            _run_page(
+                "failed",
+                OUTPUT + "tar: write error: No space left on device\n",
+                started_s=84,
+                ended_s=2,
+                exit_code=2,
+                output_bytes=20_000_000,
+                output_cut=True,
+            ),
+        ),
         Story("run-unknown", _run_page("unknown", started_s=4000, reason="its agent is silent")),
     ]
 

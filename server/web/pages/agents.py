@@ -16,9 +16,9 @@ from server.errors import NotFound
 from server.storage import agents, gates, jobs, orders, overview, runs, settings
 from server.storage.overview import AgentLine
 from server.storage.runs import RunLine
+from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.pages.contacts import Contact, contact
-from server.web.frame import Frame
 from server.web.states import AGENTS, QUEUES, Badge
 
 LIMIT = 500
@@ -120,7 +120,9 @@ async def show(request: web.Request) -> web.Response:
     return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after))
 
 
-def _one(connection: sqlite3.Connection, name: str) -> tuple[AgentLine, Gate | None, int, list[RunLine], list[Order], int]:
+def _one(
+    connection: sqlite3.Connection, name: str
+) -> tuple[AgentLine, Gate | None, int, list[RunLine], list[Order], int]:
     line = overview.agent_line(connection, name)
     if line is None:
         raise NotFound(f"There is no agent {name}.")

@@ -14,10 +14,11 @@ from server.site import Site
 from server.storage import nodes, overview, runs, swaps
 from server.storage.overview import Counts, Upcoming
 from server.storage.runs import RunLine
+from server.web.frame import Frame
 from server.web.pages import serve, standby
 from server.web.pages.flow import FLOW
-from server.web.frame import Frame
 from server.web.pages.pair import Flow, Pair, page_pair
+from server.web.session import principal
 
 SWAP_DUE_US = 61 * DAY_US
 """BEY-2: two months between swaps, as the longest two months are long."""
@@ -119,7 +120,7 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 
 async def _home(request: web.Request, site: Site) -> web.StreamResponse:
-    if serve.principal(request) is None:
+    if principal(request) is None:
         raise web.HTTPSeeOther("/login")
     now_us = site.clock.utc_us()
     frame, found = await serve.load(request, "Home", lambda connection: rows(connection, now_us))

@@ -18,8 +18,8 @@ from server.errors import Invalid, NotFound, UnderstudyError
 from server.storage import agents, jobs, runs, schedules
 from server.storage.jobs import JobLine
 from server.storage.runs import RunLine
-from server.web.pages import serve
 from server.web.frame import Frame
+from server.web.pages import serve
 
 LIMIT = 200
 POLICIES = (
@@ -170,9 +170,7 @@ def instants_of(found: list[Schedule], now_us: int, limit: int = 10) -> tuple[In
 async def show_all(request: web.Request) -> web.Response:
     """`GET /jobs`."""
     match, after = request.query.get("match", ""), request.query.get("after", "")
-    frame, found = await serve.load(
-        request, "Jobs", lambda connection: jobs.lines(connection, after, LIMIT, match)
-    )
+    frame, found = await serve.load(request, "Jobs", lambda connection: jobs.lines(connection, after, LIMIT, match))
     return serve.html(JobsPage(frame, tuple(found), match, found[-1].name if len(found) == LIMIT else ""))
 
 

@@ -11,8 +11,8 @@ from server.actions import messages as message_actions
 from server.actions.change import require
 from server.core.model import AuditEntry, ServerHistoryEntry, SystemMessage
 from server.storage import agents, audit, server_history, system_messages
-from server.web.pages import serve
 from server.web.frame import Frame
+from server.web.pages import serve
 from server.web.session import require_principal
 
 LIMIT = 100

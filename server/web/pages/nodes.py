@@ -11,9 +11,9 @@ from replication.core.types import PeerStatus, Status
 from server.core.model import NodeRow
 from server.storage import nodes
 from server.tls import fingerprint
+from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.pages.flow import FLOW
-from server.web.frame import Frame
 from server.web.pages.home import web_address
 from server.web.pages.pair import Flow, Pair, page_pair, standby_of
 

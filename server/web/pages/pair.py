@@ -133,9 +133,7 @@ def _left(requests: int, rate: float | None) -> float | None:
 
 def _own_card(status: Status, title: str) -> NodeCard:
     badge = STATES.get(status.state, STATES[State.INIT])
-    return NodeCard(
-        title, status.name, True, "", badge, str(status.epoch.number), status.position.sequence, None, None
-    )
+    return NodeCard(title, status.name, True, "", badge, str(status.epoch.number), status.position.sequence, None, None)
 
 
 def _peer_card(peer: PeerStatus, names: dict[str, str], web: dict[str, str], badge: Badge) -> NodeCard:

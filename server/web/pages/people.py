@@ -14,12 +14,21 @@ from server.actions import users as user_actions
 from server.actions.change import require
 from server.core.access import ROLES
 from server.core.model import User
-from server.errors import Conflict, Forbidden, Invalid, NotFound, NotMaster, Unauthenticated, Unavailable, UnderstudyError
+from server.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    NotMaster,
+    Unauthenticated,
+    Unavailable,
+    UnderstudyError,
+)
 from server.storage import sessions, users
 from server.storage.sessions import SignedIn
 from server.web.api.people import check_new_password, sign_in, sign_out
-from server.web.pages import serve, standby
 from server.web.frame import Frame
+from server.web.pages import serve, standby
 from server.web.session import SESSION_HASH, drop_cookie, principal, require_principal, set_cookie
 
 LIMIT = 500

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from server.web.pages import serve
 from server.web.frame import Frame
+from server.web.pages import serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,31 @@ ADVICE = {
     401: Advice("Sign in first", "key-round", "warn", "Nothing was changed."),
     403: Advice("You may not do this", "ban", "warn", "Ask an administrator. Nothing was changed."),
     404: Advice("There is no such page", "circle-question-mark", "warn", "It may have been deleted. Start from Home."),
-    409: Advice("Not in this state", "circle-alert", "warn", "Somebody may have changed it a moment ago. Look again, then decide."),
-    421: Advice("This node is not master", "server-off", "warn", "It takes no changes and runs no jobs. Go to the master."),
-    503: Advice("Not now", "hourglass", "warn", "Nothing was changed. This page tries again by itself every few seconds."),
-    504: Advice("Not confirmed yet", "circle-question-mark", "bad", "It may or may not have happened. Look before you repeat it."),
+    409: Advice(
+        "Not in this state",
+        "circle-alert",
+        "warn",
+        "Somebody may have changed it a moment ago. Look again, then decide.",
+    ),
+    421: Advice(
+        "This node is not master", "server-off", "warn", "It takes no changes and runs no jobs. Go to the master."
+    ),
+    503: Advice(
+        "Not now", "hourglass", "warn", "Nothing was changed. This page tries again by itself every few seconds."
+    ),
+    504: Advice(
+        "Not confirmed yet",
+        "circle-question-mark",
+        "bad",
+        "It may or may not have happened. Look before you repeat it.",
+    ),
 }
-FAULT = Advice("Something is broken here", "circle-x", "bad", "Nothing was changed unless a page shows it. The node's log says more.")
+FAULT = Advice(
+    "Something is broken here",
+    "circle-x",
+    "bad",
+    "Nothing was changed unless a page shows it. The node's log says more.",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from server.core.run_states import ENDED, TABLE, RunState
 from server.errors import NotFound
 from server.storage import jobs, runs
 from server.storage.runs import RunLine
-from server.web.pages import serve
 from server.web.frame import Frame
+from server.web.pages import serve
 
 LIMIT = 100
 OUTPUT_SHOWN_BYTES = 64 * 1024

@@ -15,8 +15,8 @@ from server.core.model import HOUR_US, Gate
 from server.storage import gates, missed, overview
 from server.storage.missed import MissedLine
 from server.storage.overview import Upcoming
-from server.web.pages import serve
 from server.web.frame import Frame
+from server.web.pages import serve
 
 SHOWN = 100
 

@@ -126,8 +126,10 @@ def _section(path: str) -> str:
 
 async def load(request: web.Request, title: str, query: Callable[[sqlite3.Connection], T]) -> tuple[Frame, T]:
     """The frame and what `query` reads, at one sequence; not yet confirmed rows are shown and marked as such."""
-    value, sequence, confirmed = await site_of(request).store().read_unconfirmed(
-        lambda connection: (gates.host_wide(connection), query(connection))
+    value, sequence, confirmed = (
+        await site_of(request)
+        .store()
+        .read_unconfirmed(lambda connection: (gates.host_wide(connection), query(connection)))
     )
     request[SEQUENCE] = sequence
     return frame_of(request, title, value[0], confirmed), value[1]

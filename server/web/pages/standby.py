@@ -8,8 +8,8 @@ from typing import ClassVar
 from aiohttp import web
 
 from replication.core.types import Role, State, Status
-from server.web.pages import serve
 from server.web.frame import Frame
+from server.web.pages import serve
 from server.web.pages.pair import STATES, standby_of
 from server.web.states import STANDBY_ACTIVE, STANDBY_CATCHING_UP, STANDBY_LOST, Badge
 

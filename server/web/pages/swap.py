@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import msgspec
 from aiohttp import web
 
 from server.actions import swap as actions
 from server.core.model import NodeRow, Step, Swap
+from server.core.swap_plan import HAND_OFF, SwapCheck
 from server.errors import NotFound, UnderstudyError
 from server.storage import nodes, swaps
-from server.web.pages import serve, standby
 from server.web.frame import Frame
+from server.web.pages import serve, standby
 from server.web.pages.home import SWAP_DUE_US
 from server.web.session import principal
 
 TIMEOUT_S = 60.0
-NO_RETURN = frozenset({"hand off", "handoff", "hand over", "promote"})
-"""Names of steps behind which there is no way back; the first one of a swap draws the line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One line of the verdict. `ok` None is a warning that may be accepted by name."""
-
-    ok: bool | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Would a swap be safe now, and why. `would_lose` is a sentence, empty when nothing would be lost."""
-
-    safe: bool
-    reasons: tuple[Reason, ...]
-    would_lose: str = ""
-
-    @property
-    def acceptable(self) -> bool:
-        """Not safe, but everything against it may be accepted."""
-        return not self.safe and all(reason.ok is not False for reason in self.reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +31,12 @@ class SwapView:
     @property
     def line_before(self) -> str:
         """The name of the step before which the point of no return is drawn, or empty."""
-        return next((step.name for step in self.row.steps if step.name.lower() in NO_RETURN), "")
+        return next((step.name for step in self.row.steps if step.name == HAND_OFF), "")
 
     @property
     def can_abort(self) -> bool:
         """Whether there is still a way back."""
-        passed = [step for step in self.row.steps if step.name.lower() in NO_RETURN and step.state != "waiting"]
+        passed = [step for step in self.row.steps if step.name == HAND_OFF and step.state != "waiting"]
         return self.row.state == "running" and not passed and not self.row.abort_requested_by
 
     def took_s(self, step: Step, now_us: int) -> float | None:
@@ -76,12 +52,17 @@ class SwapPage:
 
     template: ClassVar[str] = "pages/swap_show.html"
     frame: Frame
-    check: Check | None
+    check: SwapCheck | None
     check_error: str
     running: SwapView | None
     target: str
     history: tuple[SwapView, ...]
     due_us: int | None
+
+    @property
+    def acceptable(self) -> bool:
+        """Not safe, but everything against it may be accepted."""
+        return self.check is not None and not self.check.safe and not self.check.refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,29 +74,13 @@ class SwapReportPage:
     swap: SwapView
 
 
-def check_from(answer: Any) -> Check:
-    """The guide's answer, whatever struct it is, as the page shows it."""
-    found = msgspec.to_builtins(answer)
-    reasons = tuple(_reason(line) for line in found.get("reasons", ()))
-    return Check(bool(found.get("safe")), reasons, str(found.get("would_lose") or ""))
-
-
-def _reason(line: Any) -> Reason:
-    if isinstance(line, str):
-        return Reason(False, line)
-    ok = line.get("ok", False)
-    if not ok and line.get("acceptable"):
-        ok = None
-    return Reason(ok, str(line.get("text", "")))
-
-
 def view(row: Swap, names: dict[str, str]) -> SwapView:
     """A swap with names."""
     return SwapView(row, *(names.get(node, node[:8]) for node in (row.from_node, row.to_node)))
 
 
 def page_from(
-    frame: Frame, rows: list[Swap], roster: list[NodeRow], own: str, check: Check | None, check_error: str
+    frame: Frame, rows: list[Swap], roster: list[NodeRow], own: str, check: SwapCheck | None, check_error: str
 ) -> SwapPage:
     """Put the page together. `rows` are the newest first; `own` is this node's id."""
     names = {node.id: node.name for node in roster}
@@ -135,15 +100,13 @@ async def show(request: web.Request) -> web.Response:
         return serve.html(await standby.page(request, f"{address}/swap" if address else ""))
     if principal(request) is None:
         raise web.HTTPSeeOther("/login?next=/swap")
-    frame, (rows, roster) = await serve.load(
-        request, "Role Swap", lambda c: (swaps.page(c, None, 20), nodes.page(c))
-    )
+    frame, (rows, roster) = await serve.load(request, "Role Swap", lambda c: (swaps.page(c, None, 20), nodes.page(c)))
     status = site.status()
     own = status.node if status else ""
     check, error = None, ""
     if not any(row.state == "running" for row in rows):
         try:
-            check = check_from(await site.guide().check(""))
+            check = await site.guide().check("")
         except UnderstudyError as refused:
             error = str(refused)
     return serve.html(page_from(frame, rows, roster, own, check, error))

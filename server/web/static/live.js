@@ -18,8 +18,19 @@
     }
   }
 
+  // On a phone a row becomes a block: each cell then says which column it is.
+  function label(root) {
+    for (const table of root.querySelectorAll(".scroll > table")) {
+      const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent);
+      for (const row of table.querySelectorAll("tbody tr"))
+        [...row.cells].forEach((cell, place) => { if (cell.tagName === "TD") cell.dataset.label = heads[place]; });
+      table.classList.add("stacked");
+    }
+  }
+
   function enhance(root) {
     localTimes(root);
+    label(root);
     for (const button of root.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
     for (const follow of root.querySelectorAll("[data-bottom]")) follow.scrollTop = follow.scrollHeight;
   }
@@ -51,7 +62,8 @@
     const known = parts.filter((part) => there.getElementById(part.id));
     const own = parts.filter((part) => part.closest("main"));
     if (own.length && !own.some((part) => known.includes(part))) return location.reload();   // another page by now
-    for (const part of known) localTimes(there.getElementById(part.id));
+    localTimes(there);
+    label(there);
     const html = known.map((part) => there.getElementById(part.id).outerHTML).join("");
     const selectOOB = known.map((part) => `#${part.id}:outerMorph`).join(",");
     if (html) await htmx.swap({ sourceElement: document.body, text: html, selectOOB, swap: "none", target: document.body });
