@@ -92,8 +92,17 @@ async def dial(peer: NodeId, address: str, channel: str, context: ssl.SSLContext
             raise ConnectionError(f"at {address} another node answers than {peer[:8]}; correct the roster")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         await session.close()
-        raise ConnectionError(f"node {peer[:8]} at {address} does not answer: {error or 'timed out'}") from error
+        raise ConnectionError(f"node {peer[:8]} at {address} does not answer: {_why(error)}") from error
     return WebSocketConnection(peer, socket, session)
+
+
+def _why(error: Exception) -> str:
+    """An error of a connection in a few words, without the library's own."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or "no connection"
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return f"it refused the link ({error.status})"
+    return "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
 
 
 def dialler(context: ssl.SSLContext) -> Dialler:

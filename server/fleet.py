@@ -98,12 +98,8 @@ class Fleet:
         """The ids of the agents that are connected, obey this node and are reconciled (the swap guide asks)."""
         return [agent_id for agent_id, member in self._members.items() if member.admitted]
 
-    def connected(self) -> list[str]:
-        """Ids of the agents for which `is_active` is true."""
-        return [agent_id for agent_id, member in self._members.items() if member.admitted]
-
     def contact(self, agent_id: str) -> AgentLink | None:
-        """The agent's link with what it said last: clock skew, reports it still holds, why it waits; None without one."""
+        """The agent's link with what it said last: clock skew, reports it holds, why it waits; None without one."""
         return self._links.get(agent_id)
 
     def active_count(self) -> int:

@@ -14,7 +14,7 @@ from server import identity as files
 from server.config import DEFAULT_PORT
 from server.core.role_requests import BecomeMaster, BecomeStandby, PromotionNote, Wish
 from server.enrolment import EnrolmentError, Joiner, enrol_node
-from server.errors import Conflict, Forbidden, Invalid, Unauthenticated, Unavailable, UnderstudyError
+from server.errors import Conflict, Forbidden, Invalid, NotMaster, Unauthenticated, Unavailable, UnderstudyError
 from server.site import Site
 
 OFFICE_WAIT_S = 30.0
@@ -126,7 +126,7 @@ def as_answer(error: EnrolmentError) -> UnderstudyError:
         "unauthenticated": Unauthenticated,
         "forbidden": Forbidden,
         "unreachable": Unreachable,
-        "not_master": Conflict,
+        "not_master": NotMaster,
     }
     return kinds.get(error.code, Invalid)(str(error))
 

@@ -26,6 +26,17 @@ ENROLMENT_CODES = {
 }
 
 
+NEXT = {
+    "unauthenticated": "Type it again with --user NAME and --password-file FILE "
+    "(on the master `understudy user password NAME` sets a new one)",
+    "unreachable": "Type it again with --master HOST and --port PORT as Server Properties on the master shows them",
+    "wrong_port": "Type it again with that --port",
+    "not_understudy": "Type it again with --port PORT as Server Properties on the master shows it",
+    "not_master": "Type it again with --master HOST and --port PORT of that node",
+}
+"""What to type after a refusal whose own text does not say it."""
+
+
 def is_running(data: Path) -> bool:
     """Whether a `serve` answers on the directory's socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -45,13 +56,22 @@ def answers(asker: Asker, hint: str = "") -> Iterator[None]:
     try:
         yield
     except EnrolmentError as error:
-        raise CommandError(ENROLMENT_CODES.get(error.code, CONFIGURATION), f"{error}. Nothing changed") from error
+        raise refusal(error.code, str(error)) from error
     except UnderstudyError as error:
-        raise CommandError(CONFIGURATION, f"{error} Nothing changed") from error
+        raise refusal(error.code, str(error)) from error
     except CommandError as error:
+        if error.problem.get("code") in NEXT:
+            raise refusal(str(error.problem["code"]), str(error)) from error
         if hint and error.problem.get("reason") == "data_loss":
             raise CommandError(error.exit_code, f"{error}\nTo accept that, type: {hint}", error.problem) from error
         raise
+
+
+def refusal(code: str, text: str) -> CommandError:
+    """Why it was refused, that nothing changed, and what to type next."""
+    return CommandError(
+        ENROLMENT_CODES.get(code, CONFIGURATION), f"{text.rstrip('. ')}. Nothing changed. {NEXT.get(code, '')}".rstrip()
+    )
 
 
 def leave_wish(data: Path, master: dict[str, Any]) -> str:
@@ -113,11 +133,11 @@ def fingerprint_of(data: Path, master: str, port: int, given: str | None) -> str
             return fingerprint((data / "ca.crt").read_bytes())
         inspect_node(master, port, None)
     except Invalid as error:
-        raise CommandError(CONFIGURATION, f"--fingerprint: {error}. Nothing changed") from error
+        raise refusal("fingerprint", f"--fingerprint: {error}") from error
     except EnrolmentError as error:
         if error.code == "fingerprint_needed" and sys.stdin.isatty():
             click.echo(f"{master}:{port} shows the fingerprint\n  {error.fingerprint}")
             if click.confirm("Does Server Properties on the master show the same?"):
                 return error.fingerprint
-        raise CommandError(ENROLMENT_CODES.get(error.code, CONFIGURATION), f"{error}. Nothing changed") from error
+        raise refusal(error.code, str(error)) from error
     raise CommandError(CONFIGURATION, "no fingerprint: give --fingerprint F (Server Properties on the master shows it)")

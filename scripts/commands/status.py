@@ -85,9 +85,11 @@ def counts(found: dict[str, Any]) -> Iterator[str]:
     if found.get("scheduler") is not None:
         running = "running" if found["scheduler"]["running"] else "stopped"
         queues, agents = found["queues"], found["agents"]
+        active = f"{agents['active']} of " if agents["active"] is not None else ""
         yield (
             f"Work:    scheduler {running}; {queues['locked']} of {queues['total']} queues locked, "
-            f"{queues['unacknowledged']} not acknowledged; {agents['active']} of {agents['total']} agents active"
+            f"{queues['unacknowledged']} not acknowledged; {active}{agents['total']} agents"
+            + (" active" if active else "")
         )
     for gate in found.get("gates", ()):
         yield f"Gate:    {gate['kind']} by {gate['set_by']}" + (f": {gate['reason']}" if gate["reason"] else "")

@@ -38,6 +38,7 @@ PARTS = {
     "server.fleet": "fleet",
     "server.swap": "swap",
     "server.office": "office",
+    "server.agent_links": "agent links",
     "server.cluster_port": "cluster port",
     "server.agent": "agent",
     "server.web": "web",
@@ -56,19 +57,23 @@ MAY_IMPORT = {
     "storage": {"core", "common"},
     "actions": {"core", "storage", "common", "trust", "replication", "replication words"},
     "scheduler": IN_OFFICE,
-    "fleet": IN_OFFICE,
+    "agent links": SHELL,
+    "fleet": IN_OFFICE | {"agent links"},
     "swap": IN_OFFICE,
-    "office": IN_OFFICE | {"scheduler", "fleet", "swap", "trust"},
+    "office": IN_OFFICE | {"scheduler", "fleet", "swap", "trust", "agent links"},
     "edges": SHELL | {"actions", "trust", "replication"},
     "cluster port": IN_OFFICE | {"scheduler", "fleet", "swap", "office", "trust", "edges"},
     "agent": {"common", "core", "trust", "replication words"},
     "web": SHELL | {"actions", "trust", "replication", "edges"},
     "app": set(PARTS.values()) - {"scripts"},
-    "scripts": {"app", "common", "trust", "core", "agent", "replication words"},
+    "scripts": {"app", "edges", "common", "trust", "core", "agent", "replication words"},
 }
 # What a package shows to the others.
 SHOWN = {
-    "replication": {"replication", "replication.node", "replication.store", "replication.ports", "replication.errors"},
+    "replication": {
+        *("replication", "replication.node", "replication.store", "replication.ports"),
+        *("replication.errors", "replication.process"),
+    },
 }
 PURE_LIBRARIES = {"msgspec", "cronsim", "zoneinfo", "holidays"}
 # fmt: off

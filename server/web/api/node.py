@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
+from server.actions import nodes as node_actions
 from server.actions.change import require
 from server.core.model import NodeRow, Outcome
 from server.core.role_requests import BecomeMaster, BecomeStandby
-from server.errors import Forbidden, NotFound, Unavailable
+from server.errors import Conflict, Forbidden, NotFound, Unavailable
 from server.storage import nodes, outcomes
 from server.tls import fingerprint, valid_until
-from server.web.api.endpoint import Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint
 from server.web.api.status import public_status
 
 
@@ -106,6 +107,15 @@ async def list_nodes(call: Call) -> list[NodeRow]:
     return await call.read(lambda connection: nodes.page(connection))
 
 
+async def remove_node(call: Call) -> Answer:
+    """Take a node out of the roster; not this one."""
+    identity = call.site.identity
+    if identity is not None and identity.id == call.path("id"):
+        raise Conflict("This node cannot remove itself. Do it on the other one.")
+    change = node_actions.remove(call.path("id"), call.by, call.now_us, call.query("reason"))
+    return await call.write(change, lambda _: {"id": call.path("id"), "removed": True})
+
+
 async def show_outcome(call: Call) -> dict[str, Any]:
     """What became of the request with this Idempotency-Key."""
     key = call.path("key")
@@ -129,6 +139,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/v1/ca", show_authority, "The cluster's authority", public=True),
     Endpoint("GET", "/api/v1/properties", show_properties, "Server Properties"),
     Endpoint("GET", "/api/v1/nodes", list_nodes, "Nodes of the cluster", answer=list[NodeRow]),
+    Endpoint("DELETE", "/api/v1/nodes/{id}", remove_node, "Remove a node", query=("reason",)),
     Endpoint("POST", "/api/v1/node/standby", become_standby, "Make this node a standby", body=BecomeStandby),
     Endpoint("POST", "/api/v1/node/master", become_master, "Make this node master", body=BecomeMaster),
     Endpoint("POST", "/api/v1/go-alone", go_alone, "Let the master write without a standby"),

@@ -123,7 +123,7 @@ def _rows(connection: sqlite3.Connection, site: Site) -> dict[str, Any]:
     return {
         "scheduler": {"running": "scheduler_stopped" not in everywhere},
         "queues": {"locked": locked, "total": total, "unacknowledged": behind, "all": "queue_locked" in everywhere},
-        "agents": {"active": site.agents_active(), "total": total},
+        "agents": {"active": site.agents_active() if site.in_office else None, "total": total},
         "gates": [_gate(gate) for gate in in_force if not gate.agent_id],
         "swap": {"id": running.id, "state": running.state, "to": running.to_node} if running else None,
     }
