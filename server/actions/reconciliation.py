@@ -62,8 +62,8 @@ def present(agent_id: str, hello: wire.Hello, shown: wire.Present, epoch: int, n
             return Admission(None, agent.quarantine_reason)
         if not ticket_fits(agent.ticket, agent.ticket_confirmed, shown.ticket):
             why = (
-                f"it shows connection {shown.ticket} where {agent.ticket} is due: it runs twice, or was restored from "
-                f"a snapshot. `understudy agent accept-restored {agent.name}`, or `understudy agent replace {agent.name}`"
+                f"it shows connection {shown.ticket} where {agent.ticket} is due: it runs twice, or came back from a "
+                f"snapshot. `understudy agent accept-restored {agent.name}`, or `understudy agent replace {agent.name}`"
             )
             set_aside(connection, agent, why, now_us)
             return Admission(None, why)

@@ -121,12 +121,12 @@ class Client:
                 self._carry_out(outcome)
 
     async def _commit(self, batch: list[Outcome]) -> None:
-        """Nothing is sent or started before this returns; a full disk makes the agent wait, not forget."""
+        """Nothing is sent or started before this returns; whatever the disk says, nothing is forgotten."""
         while True:
             try:
                 await self._spool.commit([save for outcome in batch for save in outcome.saves])
                 return
-            except Exception as error:  # noqa: BLE001 - whatever the disk says, the batch must not be lost
+            except Exception as error:
                 log.error("the spool cannot be written: free disk space", error=str(error), data=str(self._data))
                 await asyncio.sleep(SPOOL_RETRY_S)
 

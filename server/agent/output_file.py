@@ -22,7 +22,7 @@ class OutputFile:
         self._tails = [directory / "tail.0", directory / "tail.1"]
         self._bytes_max = max(bytes_max, 2)
         self._half = self._bytes_max // 2
-        self._head = open(self._head_path, "wb", buffering=0)
+        self._head = open(self._head_path, "wb", buffering=0)  # noqa: SIM115 - open for as long as the run
         self._tail_sizes = [0, 0]
         self._turn = 0
         self._head_size = 0
@@ -50,18 +50,18 @@ class OutputFile:
             data = data[room:]
 
     def finish(self) -> tuple[int, bool]:
-        """Join head and tail and fsync; return (size in bytes, whether something was cut). Repeatable after an OSError."""
+        """Join head and tail and fsync; return (size, whether something was cut). Repeatable after an OSError."""
         if self._final is None:
-            tail = b"".join(
-                path.read_bytes() for path in (self._tails[1 - self._turn], self._tails[self._turn]) if path.exists()
-            )
+            parts = [path for path in (self._tails[1 - self._turn], self._tails[self._turn]) if path.exists()]
+            tail = b"".join(path.read_bytes() for path in parts)
             tail = tail[-(self._bytes_max - self._half) :]
             dropped = self._total - self._head_size - len(tail)
             mark = f"\n[{dropped} bytes were cut here]\n".encode() if dropped > 0 else b""
             self._head.seek(self._head_size)
             if self._head.write(mark + tail) < len(mark) + len(tail):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._head.fileno())
+            if self._total:
+                os.fsync(self._head.fileno())
             self._final = (self._head_size + len(mark) + len(tail), dropped > 0)
             self._head.close()
             for path in self._tails:

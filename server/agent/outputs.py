@@ -1,4 +1,4 @@
-"""Sends what jobs print to the master, in chunks at offsets: a chunk twice changes nothing, a gap is asked for again."""
+"""Sends what jobs print to the master, in chunks at offsets: one sent twice changes nothing, a gap is asked for."""
 
 from __future__ import annotations
 

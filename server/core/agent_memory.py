@@ -18,7 +18,7 @@ NO_SPECIFICATION = Specification(job_id=0, job_name="", command="")
 
 
 class Durable(msgspec.Struct, frozen=True, array_like=True):
-    """The single values. `highest_us`: the highest wall time seen. `offset_us`: wall minus boot clock at last contact."""
+    """The single values. `highest_us`: highest wall time seen. `offset_us`: wall minus boot clock at last contact."""
 
     epoch: Epoch = NO_EPOCH
     ticket: int = 0
@@ -32,7 +32,7 @@ class Durable(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, array_like=True):
-    """One run here. `state`: held | intent | running | ended | forgotten; `running` is never stored: the pid file says it.
+    """One run here. `state`: held | intent | ended | forgotten. That an intent has its process, its pid file says.
 
     A forgotten run is its bare key: it keeps a late dispatch from starting it again. `turn` orders what is held.
     `stop` is the cause that its end will have, once a stop was asked for.

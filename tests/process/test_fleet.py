@@ -144,9 +144,9 @@ async def test_cancel_and_kill_reach_the_process(tmp_path: Path) -> None:
 
 
 async def test_a_new_office_marks_unknown_and_learns_the_truth(tmp_path: Path) -> None:
-    """SKY-8: the agent ends a job while nobody is in office; the next office has its exit code, and ran nothing twice."""
+    """SKY-8: the agent ends a job while nobody is in office; the next office has its exit code."""
     proof = tmp_path / "ran"
-    async with pair(tmp_path) as (desk, agent):
+    async with pair(tmp_path) as (desk, _):
         await desk.job("swap", f"echo $UNDERSTUDY_RUN_ID >> {proof}; sleep 0.4; exit 6", "alpha")
         run = await desk.write(runs.run_now("swap", "one", BOSS, now_us()))
         await desk.until(lambda c: run_rows.by_key(c, run.key).state == "running")

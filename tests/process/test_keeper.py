@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def record(name: str, command: str, **values: object) -> RunRecord:
-    specification = Specification(job_id=1, job_name="job", command=command, **values)  # type: ignore[arg-type]  # test
+    specification = Specification(job_id=1, job_name="job", command=command, **values)  # type: ignore[arg-type]  # values of a test
     return RunRecord(f"j1.r{name}.a1", specification, "intent", 1, 0, boot_id())
 
 
@@ -33,6 +33,7 @@ class Watched:
     """A runner whose ends can be awaited."""
 
     def __init__(self, data: Path) -> None:
+        data.mkdir(exist_ok=True)
         self.data = data
         self.ends: dict[str, list[Ended]] = {}
         self.began: set[str] = set()
@@ -64,7 +65,6 @@ class Watched:
 
 @contextlib.asynccontextmanager
 async def watched(data: Path, *intents: RunRecord) -> AsyncIterator[Watched]:
-    data.mkdir(exist_ok=True)
     found = Watched(data)
     await found.runner.open(list(intents), boot_id())
     try:
@@ -75,7 +75,7 @@ async def watched(data: Path, *intents: RunRecord) -> AsyncIterator[Watched]:
 
 async def wait_for(path: Path) -> None:
     async with asyncio.timeout(20):
-        while not path.exists():
+        while not os.path.exists(path):  # noqa: ASYNC240 - a test may block for a stat
             await asyncio.sleep(0.01)
 
 
@@ -141,7 +141,9 @@ async def test_an_abandoned_key_never_starts(tmp_path: Path) -> None:
 async def test_a_double_fork_does_not_hold_up_the_end(tmp_path: Path) -> None:
     """A daemon left behind keeps the pipe: the run ends with its own exit code, the daemon lives on."""
     note = tmp_path / "pid"
-    command = f"echo out; (setsid sh -c 'echo $$ > {note}; exec sleep 60' &) ; while [ ! -s {note} ]; do :; done; exit 3"
+    command = (
+        f"echo out; (setsid sh -c 'echo $$ > {note}; exec sleep 60' &) ; while [ ! -s {note} ]; do :; done; exit 3"
+    )
     async with watched(tmp_path / "a") as agent:
         run = record("fork", command)
         agent.runner.start(run)

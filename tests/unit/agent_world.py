@@ -114,7 +114,9 @@ class World:
         return [(r.key, r.body) for r in reports.values() if isinstance(r.body, kind)]
 
 
-def order(first_s: int, step_s: int, count: int, version: int = 1, valid_s: int = 86400, **values: object) -> wire.GiveOrder:
+def order(
+    first_s: int, step_s: int, count: int, version: int = 1, valid_s: int = 86400, **values: object
+) -> wire.GiveOrder:
     """An order of schedule 5 whose instants are seconds after START_US."""
     return wire.GiveOrder(
         wire.StandingOrder(

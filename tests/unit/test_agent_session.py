@@ -8,7 +8,7 @@ from replication.core.types import NO_EPOCH, Epoch
 from server.core import agent_wire as wire
 from server.core.agent_trust import Moment, distrusted_clock, obeys, ticket_fits
 from server.core.model import SECOND_US
-from tests.unit.agent_world import A, B, START_US, World, order, specification
+from tests.unit.agent_world import START_US, A, B, World, order, specification
 
 KEY = "j1.rone.a1"
 

@@ -14,7 +14,7 @@ from replication.core.types import Epoch
 from server.agent.spool import SPOOL_FILE, Spool
 from server.core import agent_memory as memory
 from server.core import agent_wire as wire
-from tests.unit.agent_world import A, BOOT, START_US, order, specification
+from tests.unit.agent_world import BOOT, START_US, A, order, specification
 
 KEYS = st.sampled_from(["j1.rone.a1", "j1.rtwo.a1"])
 NUMBERS = st.integers(1, 4)
@@ -74,7 +74,9 @@ async def test_a_batch_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> No
     """All or nothing: a report without the run that it belongs to would be a lie."""
     spool = await Spool.open(tmp_path)
     await spool.commit([memory.SaveRun(run("j1.rone.a1", "intent"))])
-    await spool._connection.execute("CREATE TRIGGER full BEFORE INSERT ON reports BEGIN SELECT RAISE(FAIL, 'full'); END")
+    await spool._connection.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON reports BEGIN SELECT RAISE(FAIL, 'full'); END"
+    )
     with pytest.raises(sqlite3.Error, match="full"):
         await spool.commit([memory.SaveRun(run("j1.rone.a1", "ended")), memory.SaveReport(report(1))])
     held = await spool.load()
