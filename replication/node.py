@@ -388,7 +388,7 @@ class Node:
         if self.machine.state is State.HANDING_OFF or now - self._progress_at.get(peer, 0.0) >= PROGRESS_S:
             self._progress_at[peer] = now
             meter = self.office.meters.get(peer)
-            lag_s = meter.lag_s(asyncio.get_running_loop().time()) if meter else 0.0
+            lag_s = meter.lag_s(time.monotonic()) if meter else 0.0
             self.post(events.StandbyProgressed(peer, ack.fsynced, ack.applied, ack.checksum, lag_s))
 
     def _fatal(self, error: BaseException) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -167,7 +166,7 @@ class Picture:
             return None
         peer = next(iter(node.machine.memory.in_sync), node.machine.memory.standby)
         meter = office.meters.get(peer)
-        return meter.reading(asyncio.get_running_loop().time()) if meter is not None else None
+        return meter.reading(time.monotonic()) if meter is not None else None
 
     def _peer(self, name: NodeId) -> PeerStatus:
         node = self._node
@@ -175,7 +174,7 @@ class Picture:
         hello = peer.hello
         follower = node.serving.followers.get(name)
         meter = node.office.meters.get(name) if node.office is not None else None
-        reading = meter.reading(asyncio.get_running_loop().time()) if meter is not None else None
+        reading = meter.reading(time.monotonic()) if meter is not None else None
         return PeerStatus(
             node=name,
             role=_role(peer),

@@ -6,6 +6,7 @@ One follower per node id. The decision is `core.decide`; this reads the journal 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -136,7 +137,7 @@ class Serving:
         first = Ack(received=0, fsynced=0, applied=0, checksum=0, disk_free_bytes=0, credit=codec.FRAME_BYTES_MAX)
         if peer in self.followers:
             await self.followers[peer].connection.close()
-        follower = Follower(sender, connection, first, asyncio.get_running_loop().time())
+        follower = Follower(sender, connection, first, time.monotonic())
         self.followers[peer] = follower
         office.measure(peer, follow.last.sequence)
         tasks = [asyncio.ensure_future(sender.run()), asyncio.ensure_future(self._read_acks(connection, follower))]
@@ -155,7 +156,7 @@ class Serving:
     async def _read_acks(self, connection: Connection, follower: Follower) -> None:
         while True:
             ack = await expect(connection, Ack)
-            follower.ack, follower.acked_at = ack, asyncio.get_running_loop().time()
+            follower.ack, follower.acked_at = ack, time.monotonic()
             follower.sender.acknowledged(ack)
             self._on_ack(connection.peer, ack)
             self._keep_for_followers()
