@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.process.api import Api
-from tests.process.programs import BIN, Program, command, end_everything_in, free_port, wait_for
+from tests.process.programs import BIN, Program, TimedOut, command, end_everything_in, free_port, wait_for
 
 NODES = {"north": "127.0.0.1", "south": "127.0.0.2"}
 AGENTS = ("alpha", "beta")
@@ -114,7 +114,10 @@ class Pair:
 
     def type(self, node: Node, *words: str, expect: int | None = 0, extra: dict[str, str] | None = None) -> str:
         """Type a command on a node (its socket is in its directory); returns what it printed."""
-        done = command(*words, "--data", str(node.data), extra=extra)
+        try:
+            done = command(*words, "--data", str(node.data), extra=extra)
+        except TimedOut as late:
+            raise AssertionError(f"{late}\n{self.tails()}") from None
         shown = f"$ {' '.join(words)} -> {done.returncode}\n{done.stdout}{done.stderr}"
         assert expect is None or done.returncode == expect, f"{shown}\n{self.tails()}"
         return done.stdout + done.stderr

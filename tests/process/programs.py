@@ -21,6 +21,7 @@ DEADLINE_S = 60.0
 """How long anything is waited for. A limit for what hangs, not a promise about speed."""
 
 POLL_S = 0.05
+COMMAND_DEADLINE_S = 90.0
 T = TypeVar("T")
 
 
@@ -55,15 +56,19 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def command(*words: str, text: str = "", extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Type one command and wait for its end. The first word is one of the console scripts."""
-    return subprocess.run(
-        [str(BIN / words[0]), *words[1:]],
-        cwd=ROOT,
-        env=clean_environment(extra),
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-    )
+    try:
+        return subprocess.run(
+            [str(BIN / words[0]), *words[1:]],
+            cwd=ROOT,
+            env=clean_environment(extra),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_DEADLINE_S,
+        )
+    except subprocess.TimeoutExpired as late:
+        shown = b"".join(part for part in (late.stdout, late.stderr) if isinstance(part, bytes)).decode()
+        raise TimedOut(f"$ {' '.join(words)} did not end within {COMMAND_DEADLINE_S:g} s\n{shown}") from None
 
 
 class Program:
@@ -122,10 +127,14 @@ class Program:
         except subprocess.TimeoutExpired:
             raise TimedOut(f"{self.name} did not end within {deadline_s:g} s\n{self.tail()}") from None
 
-    def tail(self, lines: int = 25) -> str:
-        """The last lines it printed."""
+    def tail(self, lines: int = 12) -> str:
+        """The last lines it printed, each cut to what fits a screen; of a traceback, its end."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return "\n".join([f"--- {self.name}", *text.splitlines()[-lines:]])
+        return "\n".join([f"--- {self.name}", *(_cut(line) for line in text.splitlines()[-lines:])])
+
+
+def _cut(line: str) -> str:
+    return line if len(line) < 300 else f"{line[:100]} ... {line[-200:]}"
 
 
 def end_everything_in(directory: Path) -> None:
