@@ -43,8 +43,16 @@ class DiskFull(ReplicationError):
     """No room for the next requests; raised before the group is committed. Free disk space, then ask again."""
 
 
-class JournalFailed(ReplicationError):
-    """A write or fsync of the journal failed: what is on the disk is unknown, the process must end and redo."""
+class MustEnd(ReplicationError):
+    """What is on the disk, or in SQLite's log, cannot be trusted any more: end the process; the next start redoes."""
+
+
+class JournalFailed(MustEnd):
+    """A write or fsync of the journal failed."""
+
+
+class SyncFailed(MustEnd):
+    """An fsync failed. The kernel may have dropped what was not written: a second fsync would prove nothing."""
 
 
 class Corrupt(ReplicationError):
@@ -80,7 +88,7 @@ class Forgotten(ReplicationError):
     """The journal no longer holds this request: its segment was dropped after a checkpoint. COMPARE is needed."""
 
 
-class CaptureBroken(ReplicationError):
+class CaptureBroken(MustEnd):
     """SQLite's write-ahead log is not what the writer left. The node stops rather than journal a guess."""
 
 

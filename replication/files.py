@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from replication.core.request import DATABASE_FILE, OBJECT_PREFIX
-from replication.errors import BadName, DiskFull
+from replication.errors import BadName, DiskFull, SyncFailed
 
 WAL_FILE = DATABASE_FILE + "-wal"
 SHM_FILE = DATABASE_FILE + "-shm"
@@ -82,9 +82,14 @@ class File:
         return os.fstat(self.descriptor).st_size
 
     def sync(self) -> None:
-        """Make content and size durable (fdatasync), not the directory entry."""
+        """Make content and size durable (fdatasync), not the directory entry. Raises SyncFailed: end the process."""
         self.disk.begin("sync", self.name)
-        os.fdatasync(self.descriptor)
+        try:
+            os.fdatasync(self.descriptor)
+        except OSError as error:
+            raise SyncFailed(
+                f"{self.name} could not be made durable ({error}): check the disk, then start again"
+            ) from error
         self.disk.end("sync", self.name)
 
     def close(self) -> None:
@@ -198,11 +203,13 @@ class Disk:
         self.end("rename", f"{name}>{target}")
 
     def sync_directory(self, name: str = ".") -> None:
-        """Make the entries of a directory durable."""
+        """Make the entries of a directory durable. Raises SyncFailed: end the process."""
         self.begin("sync-directory", name)
         descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            raise SyncFailed(f"{name} could not be made durable ({error}): check the disk, then start again") from error
         finally:
             os.close(descriptor)
         self.end("sync-directory", name)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from replication.control import EpochStart
 from replication.core.request import chain_hash, continues, peek, position_of
 from replication.core.types import ORIGIN, Position
-from replication.errors import Corrupt, DiskFull, Forgotten, JournalFailed, NotNext
+from replication.errors import Corrupt, DiskFull, Forgotten, JournalFailed, NotNext, SyncFailed
 from replication.files import Disk, File
 from replication.journal_scan import CUT_FILE, Found, read_directory, zero_behind
 from replication.segments import (
@@ -199,7 +199,7 @@ class Journal:
                     file.sync()
                 if directory:
                     self._disk.sync_directory(DIRECTORY)
-            except OSError as error:
+            except (OSError, SyncFailed) as error:
                 raise self._fail(error) from error
             with self._lock:
                 self.synced = max(self.synced, target)

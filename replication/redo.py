@@ -101,7 +101,7 @@ class Applier:
 
         `encoded` spares reading the journal when the caller still has the requests that come next, without a gap; None
         or others: they are read. The commit is made durable before a page is written. Raises ChecksumMismatch: then
-        this node applies no more until a COMPARE; OSError when the disk fails.
+        this node applies no more until a COMPARE; DiskFull; MustEnd when an fsync fails.
         """
         upto = min(upto, self.journal.last.sequence)
         if self.copying or upto <= self.applied:
@@ -184,7 +184,7 @@ class Applier:
     def checkpoint(self) -> None:
         """Make everything applied durable and let the journal's older segments go: files, page sums, control, forget.
 
-        Call it every few MiB. Raises OSError when the disk fails: then nothing was forgotten.
+        Call it every few MiB. Raises DiskFull with nothing forgotten; MustEnd when an fsync fails.
         """
         if self.copying or self.position == self.control.value.checkpoint or not self._exact:
             return

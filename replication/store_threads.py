@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from replication.errors import DiskFull, JournalFailed, Unavailable
+from replication.errors import DiskFull, MustEnd, Unavailable
 from replication.gate import Gate
 from replication.journal import Journal
 from replication.readers import Readers
@@ -160,7 +160,7 @@ class StoreThreads:
     def _run_task(self, task: Task) -> None:
         try:
             result = task.run()
-        except JournalFailed:
+        except MustEnd:
             raise
         except Exception as error:
             self._loop.call_soon_threadsafe(_set_error, task.future, error)
@@ -168,14 +168,19 @@ class StoreThreads:
             self._loop.call_soon_threadsafe(_set_result, task.future, result)
 
     def checkpoint(self) -> bool:
-        """Pause for the commit, then checkpoint. When readers hold it back and the log grows too long, they go."""
+        """Pause for the commit, then checkpoint. When readers hold it back and the log grows too long, they go.
+
+        A full disk is no reason to stop: the log grows on until there is room.
+        """
         done = False
         if self._gate.wait_in_thread(self._journal.last.sequence, CHECKPOINT_WAIT_S):
-            done = self._writer.checkpoint()
+            with contextlib.suppress(DiskFull):
+                done = self._writer.checkpoint()
             if not done and self._writer.wal_bytes > TRUNCATE_WAL_BYTES:
                 try:
                     self._readers.pause(HURRY_S, CHECKPOINT_WAIT_S)
-                    done = self._writer.checkpoint(truncate=True)
+                    with contextlib.suppress(DiskFull):
+                        done = self._writer.checkpoint(truncate=True)
                 finally:
                     self._readers.resume()
         grown = 0 if done else self._writer.wal_bytes

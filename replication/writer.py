@@ -19,7 +19,7 @@ from replication.control import ControlFile, merge_epochs
 from replication.core import request as requests
 from replication.core.request import DATABASE_FILE, FileChange, Kind, Request
 from replication.core.types import Epoch, Position
-from replication.errors import CaptureBroken, ReplicationError
+from replication.errors import CaptureBroken, DiskFull, MustEnd, ReplicationError
 from replication.files import SHM_FILE, WAL_FILE, Disk, object_file
 from replication.journal import Journal
 from replication.objects import Objects
@@ -261,7 +261,8 @@ class Writer:
         """Move SQLite's log into the file, then make files, page sums and the control slot durable, in that order.
 
         Runs only when commit = last captured; returns False when it is not, or a reader held SQLite back (then the
-        checkpoint sequence stays). Afterwards segments that nothing needs are gone. Raises OSError when a disk fails.
+        checkpoint sequence stays). Afterwards segments that nothing needs are gone. Raises DiskFull
+        (nothing is lost, the log stays) and MustEnd.
         """
         last = self._journal.last
         if self._commit() < last.sequence or not self._sums.pages:
@@ -270,7 +271,14 @@ class Writer:
         self._journal.sync()
         how = "TRUNCATE" if truncate else "PASSIVE"
         with self._disk.sqlite_writing():
-            busy, frames, moved = self.connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+            try:
+                busy, frames, moved = self.connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode in (sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_BUSY):
+                    return False  # a cursor of an earlier group is still held: later
+                if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                    raise DiskFull("no room to checkpoint: free some disk space; nothing is lost meanwhile") from error
+                raise MustEnd(f"SQLite could not checkpoint ({error}): check the disk, then start again") from error
         if busy or frames != moved:
             return False
         self._capture.allow_restart()
@@ -306,4 +314,4 @@ class Writer:
         if self._disk.sqlite_connections() > remaining:
             gc.collect()
             if self._disk.sqlite_connections() > remaining:
-                raise ReplicationError("a cursor of scheduler.db is still held somewhere: this process must end")
+                raise MustEnd("a cursor of scheduler.db is still held somewhere: this process must end")

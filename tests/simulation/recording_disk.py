@@ -43,6 +43,15 @@ class RecordingDisk(Disk):
         self._next = 0
         super().__init__(root)
 
+    def adopt(self) -> None:
+        """Take what is in the directory for durable: a machine that has just been switched on again."""
+        for path in sorted(self.root.rglob("*")):
+            if path.is_file():
+                self._next += 1
+                name = path.relative_to(self.root).as_posix()
+                self._durable[self._next] = path.read_bytes()
+                self._entries[name] = self._durable_entries[name] = self._next
+
     def begin(self, operation: str, name: str) -> None:
         self.at_step("before " + operation, name)
 

@@ -14,17 +14,22 @@ from replication.files import Disk
 from replication.journal import Journal
 from replication.page_sums import SUMS_FILE
 from replication.redo import Applier, open_node, read_copy
+from replication.writer import Change
 from tests.unit.engine import EPOCH, SEGMENT_BYTES, create_table, insert, opened
 from tests.unit.test_store import count_items
 
 
 async def written(root: Path, count: int = 20) -> list[bytes]:
     """Write a table, `count` rows and an object into a node at `root`; returns its requests."""
+
+    def log(number: int) -> Change[None]:
+        return lambda t: t.write_object("log", number * 3, b"abc")
+
     async with opened(root) as engine:
         await engine.store.write(create_table)
         for number in range(count):
             await engine.store.write(insert("x" * 500))
-            await engine.store.write(lambda t, at=number: t.write_object("log", at * 3, b"abc"))
+            await engine.store.write(log(number))
         return [encoded for _, encoded in engine.requests]
 
 
@@ -139,7 +144,7 @@ async def test_a_flipped_byte_in_the_file_is_found_by_the_scan(tmp_path: Path) -
     applier.apply_all()
     data = bytearray((tmp_path / DATABASE_FILE).read_bytes())
     data[2 * 4096 + 77] ^= 1
-    applier.disk.keep(DATABASE_FILE).write(0, data)
+    applier.disk.keep(DATABASE_FILE).write(0, bytes(data))
     assert applier.bad_pages() == [3]
 
 

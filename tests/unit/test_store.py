@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from replication import store as store_module
 from replication.core.request import Kind, decode
-from replication.errors import Closed, OutcomeUnknown, ReadTimeout, ReplicationError, Unavailable
+from replication.errors import Closed, DiskFull, MustEnd, OutcomeUnknown, ReadTimeout, ReplicationError, Unavailable
 from replication.gate import STALL_S
 from replication.page_sums import PageSums
 from replication.store import Transaction
@@ -109,7 +110,7 @@ async def test_concurrent_writes_share_requests(tmp_path: Path) -> None:
     async with opened(tmp_path) as engine:
         await engine.store.write(create_table)
         results = await asyncio.gather(*(engine.store.write(insert(str(n))) for n in range(100)))
-        assert sorted(value for value, _ in results) == list(range(1, 101))
+        assert {value for value, _ in results} == set(range(1, 101))
         assert len(engine.requests) < 20
         assert [sequence for sequence, _ in engine.requests] == list(range(1, len(engine.requests) + 1))
 
@@ -257,6 +258,58 @@ async def test_a_cursor_that_outlives_its_group_is_noticed(tmp_path: Path) -> No
         assert [str(error) for error in engine.fatal] != []
         assert "cursor" in str(engine.fatal[0])
         del held
+
+
+async def test_a_held_cursor_only_delays_a_checkpoint(tmp_path: Path) -> None:
+    """A change that returns an unfinished cursor keeps SQLite's log in use: later, and nothing worse."""
+    async with opened(tmp_path) as engine:
+        await engine.store.write(create_table)
+        await asyncio.gather(*(engine.store.write(insert(str(number))) for number in range(5)))
+        held, _ = await engine.store.write(lambda t: t.connection.execute("SELECT * FROM item"))
+        held.fetchone()
+        assert not await engine.store.checkpoint()
+        del held
+        assert await engine.store.checkpoint()
+        assert engine.fatal == []
+
+
+@pytest.mark.parametrize("failing", ["journal", "database"])
+async def test_a_failed_fsync_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    """Nothing is answered after it: what the disk holds is unknown until the next start has redone."""
+    real = os.fdatasync
+    async with opened(tmp_path) as engine:
+        await engine.store.write(create_table)
+        broken = {file.descriptor for file in (engine.disk.keep("scheduler.db"),)}
+        if failing == "journal":
+            broken = {segment.file.descriptor for segment in engine.applier.journal._segments if segment.file}
+
+        def fail(descriptor: int) -> None:
+            if descriptor in broken:
+                raise OSError(5, "Input/output error")
+            real(descriptor)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            act = engine.store.write(insert("lost")) if failing == "journal" else engine.store.checkpoint()
+            waiting = asyncio.ensure_future(act)
+            while not engine.fatal:
+                await asyncio.sleep(0.001)
+        assert isinstance(engine.fatal[0], MustEnd)
+        assert not waiting.done()
+        waiting.cancel()
+
+
+async def test_a_full_disk_refuses_writes_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No room for requests: each write says so with nothing changed, and goes on when there is room again."""
+    async with opened(tmp_path) as engine:
+        await engine.store.write(create_table)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(engine.disk), "free_bytes", lambda disk: 0)
+            for _ in range(3):
+                with pytest.raises(DiskFull, match="free some"):
+                    await engine.store.write(insert("a"))
+        assert (await engine.store.write(insert("b")))[0] == 1
+        assert engine.fatal == []
 
 
 async def test_a_slow_query_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
