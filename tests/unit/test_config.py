@@ -1,0 +1,48 @@
+"""Settings: which source wins, and that every mistake is named at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.config import ConfigError, data_directory, read_config
+
+DATA = Path("/data")
+
+
+def test_flags_win_over_environment_over_file() -> None:
+    """Each source is asked only for what the one above it leaves open."""
+    text = 'port = 1\ncluster_port = 2\nhost = "127.0.0.9"\n'
+    environ = {"UNDERSTUDY_PORT": "3", "UNDERSTUDY_CLUSTER_PORT": "4"}
+    config = read_config(DATA, {"port": "5", "cluster_port": None}, environ, text)
+    assert (config.port, config.cluster_port, config.host) == (5, 4, "127.0.0.9")
+
+
+def test_all_mistakes_are_named_with_their_places() -> None:
+    """One error names the file's key, the variable and the flag; nobody has to start four times."""
+    with pytest.raises(ConfigError) as raised:
+        read_config(DATA, {"port": "x"}, {"UNDERSTUDY_LOG_LEVEL": "loud"}, "cluster_port = 70000\nfoo = 1\n")
+    text = str(raised.value)
+    for place in ("--port", "UNDERSTUDY_LOG_LEVEL", "/data/understudy.toml: cluster_port", "foo"):
+        assert place in text
+
+
+def test_a_broken_file_is_named() -> None:
+    """A file that is no TOML says so with its path."""
+    with pytest.raises(ConfigError, match=r"/data/understudy\.toml"):
+        read_config(DATA, {}, {}, "port =")
+
+
+def test_plain_http_stays_on_loopback() -> None:
+    """Behind a proxy the node listens on loopback, and refuses to listen elsewhere."""
+    assert read_config(DATA, {"behind_proxy": True}, {}, "").host == "127.0.0.1"
+    with pytest.raises(ConfigError, match="--behind-proxy"):
+        read_config(DATA, {"behind_proxy": True, "host": "10.0.0.1"}, {}, "")
+
+
+def test_the_data_directory_is_the_one_that_was_named() -> None:
+    """The flag wins over `UNDERSTUDY_DATA`; a relative path is made whole."""
+    assert data_directory("/a", {"UNDERSTUDY_DATA": "/b"}) == Path("/a")
+    assert data_directory(None, {"UNDERSTUDY_DATA": "/b"}) == Path("/b")
+    assert data_directory("here", {}).is_absolute()
