@@ -83,7 +83,7 @@ class Desk(Protocol):
         """It has ended."""
 
     def said(self, link: AgentLink, message: wire.FromAgent) -> None:
-        """One message, in order. Must not block."""
+        """One message, in order; of heartbeats only one that begins to say why it waits. Must not block."""
 
     def doubled(self, link: AgentLink, other: AgentLink) -> None:
         """`other` claims an identity whose `link` is alive: quarantine it, and close `other`."""
@@ -214,8 +214,11 @@ class Links:
     def _take(self, link: AgentLink, message: wire.FromAgent) -> None:
         match message:
             case wire.AgentHeartbeat(now_us, reports, waiting):
+                news = bool(waiting) and not link.waiting
                 link.skew_us = now_us - self._utc_us()
                 link.reports, link.waiting = reports, waiting
+                if news and self._desk is not None:
+                    self._desk.said(link, message)
             case wire.WitnessSays(question):
                 answer = self._answers.get((link.agent_id, question))
                 if answer is not None and not answer.done():

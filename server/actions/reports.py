@@ -24,7 +24,14 @@ UNKNOWN_RUN = "no job here has this run"
 OTHER_AGENT = "the run belongs to another agent now"
 
 Recordable = (
-    wire.Report | wire.Output | wire.TicketKept | wire.GatesKept | wire.OrderKept | wire.Released | wire.EpochRefused
+    wire.Report
+    | wire.Output
+    | wire.TicketKept
+    | wire.GatesKept
+    | wire.OrderKept
+    | wire.Released
+    | wire.EpochRefused
+    | wire.AgentHeartbeat
 )
 
 
@@ -76,6 +83,9 @@ def _acknowledgement(connection: sqlite3.Connection, agent_id: str, message: Rec
                 released(connection, order, started, now_us)
         case wire.EpochRefused(offered, highest):
             text = f"{_name(connection, agent_id)} refused epoch {offered}: it obeys {highest} (BEY-4)."
+            system_messages.insert(connection, "alarm", text, now_us)
+        case wire.AgentHeartbeat(_, _, waiting):
+            text = f"{_name(connection, agent_id)} starts nothing by itself: {waiting}"
             system_messages.insert(connection, "alarm", text, now_us)
         case _:
             pass

@@ -10,16 +10,20 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from replication.core.types import Epoch
 from replication.core.witness import Claim
+from server import fleet
 from server.actions import gates, runs
+from server.actions.jobs import When
 from server.storage import agents as agent_rows
 from server.storage import gates as gate_rows
 from server.storage import jobs as job_rows
 from server.storage import missed as missed_rows
 from server.storage import orders as order_rows
 from server.storage import runs as run_rows
-from server.storage import server_history, settings
+from server.storage import server_history, settings, system_messages
 from tests.process.agent_master import AGENT, AgentProcess
 from tests.process.fleet_office import BOSS, NODE, OfficeUnderTest, now_us, office
 
@@ -88,8 +92,6 @@ async def test_five_megabytes_of_output_arrive_whole_and_more_is_cut_in_the_midd
 async def test_a_cron_job_runs_by_standing_order(tmp_path: Path) -> None:
     """JS7-1, JS7-2: the order is acknowledged with its validity, its instants become runs with their due times."""
     async with pair(tmp_path) as (desk, _):
-        from server.actions.jobs import When
-
         await desk.job("often", "true", "alpha", schedules=[When("* * * * * *")])
         await desk.until(lambda c: order_rows.autonomous_until_us(c, AGENT))
         await desk.until(lambda c: len(run_rows.page(c, None, "succeeded")) >= 2)
@@ -102,8 +104,6 @@ async def test_a_cron_job_runs_by_standing_order(tmp_path: Path) -> None:
 async def test_lock_holds_with_a_reason_and_unlock_lets_go_in_order(tmp_path: Path) -> None:
     """SKY-2: Locked once the agent has acknowledged; due instants wait at the agent with the reason, none is lost."""
     async with pair(tmp_path) as (desk, _):
-        from server.actions.jobs import When
-
         summary = await desk.write(gates.lock_all(BOSS, now_us()))
         await desk.until(lambda c: agent_rows.get(c, AGENT).gates_acknowledged == summary.revision)
         await desk.job("often", "true", "alpha", schedules=[When("* * * * * *")])
@@ -121,8 +121,6 @@ async def test_lock_holds_with_a_reason_and_unlock_lets_go_in_order(tmp_path: Pa
 async def test_a_stopped_scheduler_suppresses_and_says_so(tmp_path: Path) -> None:
     """BEY-9: what was due while the scheduler was stopped is in the ledger with its cause, and nothing began."""
     async with pair(tmp_path) as (desk, _):
-        from server.actions.jobs import When
-
         summary = await desk.write(gates.stop_scheduler(BOSS, now_us()))
         await desk.until(lambda c: agent_rows.get(c, AGENT).gates_acknowledged == summary.revision)
         await desk.job("often", "true", "alpha", schedules=[When("* * * * * *")])
@@ -252,3 +250,62 @@ async def test_a_witness_agent_grants_through_the_links(tmp_path: Path) -> None:
         await agent.end()
         silent = await desk.links.grant(Claim(Epoch(10, NODE), high, 1))
         assert (silent.asked, silent.answered, silent.has_majority) == (1, 0, False)
+
+
+async def test_a_restored_snapshot_is_quarantined_and_does_not_catch_up(tmp_path: Path) -> None:
+    """An old copy of the directory shows an old connection; once accepted it runs new work and repeats nothing."""
+    proof = tmp_path / "ran"
+    async with pair(tmp_path) as (desk, agent):
+        await desk.job("hello", f"echo $UNDERSTUDY_RUN_ID >> {proof}", "alpha")
+        await agent.end(signal.SIGTERM)
+        snapshot = tmp_path / "snapshot"
+        shutil.copytree(agent.data, snapshot, ignore=shutil.ignore_patterns("keeper.*"))
+        for turn in (2, 3):
+            await agent.start()
+            await desk.until(lambda c, n=turn: agent_rows.get(c, AGENT).ticket_confirmed == n)
+            await agent.end(signal.SIGTERM)
+        shutil.rmtree(agent.data)
+        shutil.copytree(snapshot, agent.data)
+        await agent.start()
+        await desk.until(QUARANTINED)
+        run = await desk.write(runs.run_now("hello", "one", BOSS, now_us()))
+        await desk.accept_restored("alpha")
+        found = await desk.until(ended(run.key), 30)
+        assert found.state == "succeeded"
+        assert lines(proof) == [run.key]
+
+
+async def test_a_clock_one_hour_off_is_said_and_only_standing_orders_stop(tmp_path: Path) -> None:
+    """The message names the command; a dispatch still runs; with the clock set right instants begin again."""
+    async with pair(tmp_path) as (desk, agent):
+        await agent.end()
+        await agent.start(UNDERSTUDY_TEST_CLOCK_OFFSET_S="3600")
+        text = await desk.until(
+            lambda c: next((m.text for m in system_messages.page(c) if "timedatectl" in m.text), None)
+        )
+        assert text.startswith("alpha starts nothing by itself")
+        await desk.job("often", "true", "alpha", schedules=[When("* * * * * *")])
+        await desk.job("hello", "exit 2", "alpha")
+        run = await desk.write(runs.run_now("hello", "one", BOSS, now_us()))
+        assert (await desk.until(ended(run.key))).exit_code == 2
+        assert await desk.read(lambda c: run_rows.page(c, None, "succeeded")) == []
+        await agent.end()
+        await agent.start()
+        await desk.until(lambda c: run_rows.page(c, None, "succeeded"))
+
+
+async def test_a_silent_agents_run_is_unknown_until_it_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not missed and not lost: unknown with the reason, and then what really became of it."""
+    monkeypatch.setattr(fleet, "SILENT_S", 0.2)
+    async with pair(tmp_path) as (desk, agent):
+        gate = tmp_path / "gate"
+        await desk.job("long", f"while [ ! -e {gate} ]; do sleep 0.05; done; exit 8", "alpha")
+        run = await desk.write(runs.run_now("long", "one", BOSS, now_us()))
+        await desk.until(lambda c: run_rows.by_key(c, run.key).state == "running")
+        await agent.end()
+        await desk.until(lambda c: run_rows.by_key(c, run.key).state == "unknown")
+        assert (await desk.run(run.key)).reason == "its agent is silent"
+        await agent.start()
+        await desk.until(lambda c: run_rows.by_key(c, run.key).state == "running")
+        gate.touch()
+        assert (await desk.until(ended(run.key))).exit_code == 8
