@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from replication.core.types import PeerStatus, Refused, Status
-from replication.errors import Closed, ReplicationError
+from replication.errors import Closed, OutcomeUnknown, ReadTimeout, ReplicationError, Unavailable
 from replication.ports import Opening
 from replication.store import Store
 from server.actions import gates, sessions, swap
@@ -96,15 +96,15 @@ class Guide:
         return opened
 
     async def run(self, opening: Opening) -> None:
-        """Go on with a swap found open, then drive each new one until office closes."""
+        """Go on with a swap found open, then drive each new one, until office closes or was handed over."""
         try:
             await self._inherit(opening)
             sequence = 0
             while True:
                 sequence = await self._store.wait_past(sequence)
                 row = await self._read(swaps.open_swap)
-                if row is not None and row.from_node == self._node.status().node:
-                    await self._drive(row)
+                if row is not None and row.from_node == self._node.status().node and await self._drive(row):
+                    return
         except Closed:
             return
 
@@ -137,18 +137,21 @@ class Guide:
 
     # a swap that begins here
 
-    async def _drive(self, row: Swap) -> None:
+    async def _drive(self, row: Swap) -> bool:
+        """True once office is handed over: the new master goes on from the row."""
         timeout_s = self._timeouts.pop(row.id, 60.0)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._prepare(row)
                 await self._hand_off(row)
+                return True
         except (Aborted, Refused, TimeoutError, ReplicationError) as error:
             if isinstance(error, Closed):
                 raise
             why = str(error) or f"It was not done within {timeout_s:.0f} s."
             log.warning("swap aborted", why=why)
             await self._finish(row, "aborted", f"{why} Locks and scheduler are as before.")
+        return False
 
     async def _prepare(self, row: Swap) -> None:
         """Everything with writes still on: check, sign out, lock, stop, backlog 0 with an equal checksum."""
@@ -231,10 +234,20 @@ class Guide:
         return True
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        return (await self._store.read(query))[0]
+        """Read what is committed; while the standby is silent, wait for it."""
+        while True:
+            try:
+                return (await self._store.read(query))[0]
+            except (Unavailable, ReadTimeout):
+                await asyncio.sleep(POLL_S)
 
     async def _write(self, change: Change[T]) -> T:
-        return (await self._store.write(change))[0]
+        """Write what may be written twice; while writes are closed for a moment, try again."""
+        while True:
+            try:
+                return (await self._store.write(change))[0]
+            except (Unavailable, OutcomeUnknown):
+                await asyncio.sleep(POLL_S)
 
     def _now(self) -> int:
         return self._clock.utc_us()
