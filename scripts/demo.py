@@ -75,8 +75,9 @@ class Demo:
             )
 
     def stop(self) -> None:
-        """Ask every process to end, agents first, the standby last; kill what does not."""
-        for name in (*AGENTS, *NODES):
+        """Ask every process to end: agents, then the master, which closes cleanly while its standby listens."""
+        master = self.master()
+        for name in (*AGENTS, *sorted(NODES, key=lambda node: node != master)):
             process = self.processes.get(name)
             if process is not None and process.poll() is None:
                 process.terminate()
@@ -224,7 +225,7 @@ class Demo:
 
     def _compare(self, submitted: list[dict[str, Any]]) -> None:
         """Ask each node's API for itself: epoch, position, and the runs submitted meanwhile."""
-        keys = {run["run"] for run in submitted}
+        keys = {run["key"] for run in submitted}
         print(f"\n{len(keys)} runs were submitted around the swap.")
         for node in NODES:
             status = self.ask("status", node=node) or {}

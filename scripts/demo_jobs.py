@@ -27,8 +27,8 @@ SITE={site}
 DOCUMENTS={documents}
 
 # an archive of the documents, the five newest kept
-* * * * *  {user}  tar -C "$DOCUMENTS" -czf "$SITE/archive-$(date -u +\\%Y\\%m\\%dT\\%H\\%M\\%S).tar.gz" . \
-&& ls -t "$SITE"/archive-*.tar.gz | tail -n +6 | xargs -r rm -- && ls -l "$SITE"/archive-*.tar.gz
+* * * * *  {user}  tar -C "$DOCUMENTS" -czf "$SITE/archive-$(date -u +\\%Y\\%m\\%dT\\%H\\%M\\%S.\\%N).tar.gz" . \
+&& ls -t "$SITE"/archive-*.tar.gz | tail -n +6 | xargs -r rm -f -- && ls -l "$SITE"/archive-*.tar.gz
 # is the newest archive whole, and does it hold what is there now?
 */2 * * * *  {user}  gzip -tv "$(ls -t "$SITE"/archive-*.tar.gz | head -n 1)" 2>&1 \
 && tar -C "$DOCUMENTS" -dzf "$(ls -t "$SITE"/archive-*.tar.gz | head -n 1)" && echo "it holds what is there now"
