@@ -30,6 +30,19 @@ CODES = {
     "unavailable": NOT_NOW,
     "unknown_outcome": TIMED_OUT,
     "unreachable": UNREACHABLE,
+    **dict.fromkeys(
+        (
+            "wrong_port",
+            "not_understudy",
+            "fingerprint",
+            "fingerprint_needed",
+            "other_cluster",
+            "disk",
+            "version",
+            "refused",
+        ),
+        CONFIGURATION,
+    ),
 }
 """The exit code of each stable code of a problem document; any other is FAILED."""
 

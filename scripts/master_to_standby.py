@@ -59,11 +59,11 @@ def master_to_standby(
         "name": name,
     }
     if not running:
-        with answers(asker):
+        with answers():
             text = enrol_stopped(asker.data, asked)
         asker.show({"recorded": True, "text": text}, text)
         return OK
-    with answers(asker):
+    with answers():
         done = asker.client.post("/api/v1/node/standby", asked)
     if not asker.as_json:
         click.echo(done["text"])

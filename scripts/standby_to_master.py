@@ -37,7 +37,7 @@ def standby_to_master(asker: Asker, allow_data_loss: bool, hold: bool, yes: bool
     if not asker.as_json:
         click.echo(f"This node is {status['role']}, {status['state']}; it holds request {status['applied_sequence']}.")
     confirm(QUESTION, yes)
-    with answers(asker, hint="standby-to-master --allow-data-loss"):
+    with answers():
         done = asker.client.post("/api/v1/node/master", asked)
     after = asker.client.get("/api/v1/status")
     held = " The scheduler is stopped and all queues are locked." if hold else ""

@@ -135,6 +135,7 @@ class Server:
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something until `stop`."""
         task = asyncio.create_task(work)
+        task.add_done_callback(report_defect)
 
         async def end() -> None:
             task.cancel()
@@ -162,7 +163,13 @@ class Server:
                 known = peers
                 site.node.set_peers(peers)
                 site.identity = save_peers(site.config.data, site.identity, peers)
-            await asyncio.sleep(ROSTER_S)
+            await asyncio.sleep(ROSTER_S if roster else ROSTER_S / 10)
+
+
+def report_defect(task: asyncio.Task[None]) -> None:
+    """A loop that ends by an exception is a defect, and says so; the node serves on without it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a loop of this node ended; restart the node", exc_info=error)
 
 
 def own_row(site: Site) -> NodeRow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -99,7 +100,7 @@ async def dial(peer: NodeId, address: str, channel: str, context: ssl.SSLContext
 def _why(error: Exception) -> str:
     """An error of a connection in a few words, without the library's own."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "no connection"
+        return os.strerror(error.os_error.errno) if error.os_error.errno else "no connection"
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"it refused the link ({error.status})"
     return "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__

@@ -14,7 +14,7 @@ from server import identity as files
 from server.config import DEFAULT_PORT
 from server.core.role_requests import BecomeMaster, BecomeStandby, PromotionNote, Wish
 from server.enrolment import EnrolmentError, Joiner, enrol_node
-from server.errors import Conflict, Forbidden, Invalid, NotMaster, Unauthenticated, Unavailable, UnderstudyError
+from server.errors import Conflict, Unavailable, UnderstudyError
 from server.site import Site
 
 OFFICE_WAIT_S = 30.0
@@ -67,7 +67,7 @@ class Roles:
                 config.data, asked.master, asked.port, asked.fingerprint, asked.user, asked.password, joiner
             )
         except EnrolmentError as error:
-            raise as_answer(error) from error
+            raise EnrolmentRefused(error) from error
 
     async def become_master(self, asked: BecomeMaster) -> dict[str, Any]:
         """Take office without the master's help.
@@ -120,19 +120,14 @@ def default_name(port: int) -> str:
     return machine if port == DEFAULT_PORT else f"{machine}-{port}"
 
 
-def as_answer(error: EnrolmentError) -> UnderstudyError:
-    """An error of the enrolment as the API's: the script shows its text and exits by its code."""
-    kinds: dict[str, type[UnderstudyError]] = {
-        "unauthenticated": Unauthenticated,
-        "forbidden": Forbidden,
-        "unreachable": Unreachable,
-        "not_master": NotMaster,
-    }
-    return kinds.get(error.code, Invalid)(str(error))
+class EnrolmentRefused(UnderstudyError):
+    """The enrolment failed, and nothing changed.
 
+    It keeps the code of the error, so that a script can tell them apart.
+    """
 
-class Unreachable(UnderstudyError):
-    """The master does not answer."""
+    status = 409
 
-    code = "unreachable"
-    status = 502
+    def __init__(self, error: EnrolmentError) -> None:
+        super().__init__(str(error))
+        self.code = error.code

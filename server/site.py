@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from aiohttp import web
 
 from replication.core.types import IN_OFFICE, Role, Status
+from replication.errors import ReplicationError
 from server import __version__
 from server.actions.reports import output_object
 from server.clock import Clock
 from server.config import Config
 from server.core.model import NodeRow
 from server.core.role_requests import BecomeMaster, BecomeStandby
-from server.errors import NotMaster, Unavailable
+from server.errors import NotMaster, Unavailable, UnderstudyError
 from server.identity import Identity
 from server.passwords import Passwords
 from server.storage import nodes
@@ -176,7 +177,7 @@ class Site:
         """Read the table of nodes again; keeps what was known when this node has no readable copy yet."""
         try:
             found = await self.read_now(lambda connection: nodes.page(connection))
-        except (Unavailable, sqlite3.Error):
+        except (UnderstudyError, ReplicationError, sqlite3.Error, OSError):
             return self.roster
         self.roster = {row.id: row for row in found}
         return self.roster

@@ -14,18 +14,10 @@ from typing import Any
 
 import click
 
-from scripts.client import CONFIGURATION, NOT_NOW, PERMISSION, UNREACHABLE, CommandError
+from scripts.client import CODES, CONFIGURATION, CommandError
 from scripts.commands.options import Asker
 
 __all__ = ["Asker", "answers", "enrol_stopped", "fingerprint_of", "is_running", "leave_wish"]
-ENROLMENT_CODES = {
-    "unreachable": UNREACHABLE,
-    "unauthenticated": PERMISSION,
-    "forbidden": PERMISSION,
-    "not_master": NOT_NOW,
-}
-
-
 NEXT = {
     "unauthenticated": "Type it again with --user NAME and --password-file FILE "
     "(on the master `understudy user password NAME` sets a new one)",
@@ -48,7 +40,7 @@ def is_running(data: Path) -> bool:
 
 
 @contextmanager
-def answers(asker: Asker, hint: str = "") -> Iterator[None]:
+def answers() -> Iterator[None]:
     """Turn refusals into messages that end with the command to type next."""
     from server.enrolment import EnrolmentError
     from server.errors import UnderstudyError
@@ -60,17 +52,15 @@ def answers(asker: Asker, hint: str = "") -> Iterator[None]:
     except UnderstudyError as error:
         raise refusal(error.code, str(error)) from error
     except CommandError as error:
-        if error.problem.get("code") in NEXT:
+        if error.problem.get("code") in NEXT or error.problem.get("code") == "fingerprint":
             raise refusal(str(error.problem["code"]), str(error)) from error
-        if hint and error.problem.get("reason") == "data_loss":
-            raise CommandError(error.exit_code, f"{error}\nTo accept that, type: {hint}", error.problem) from error
         raise
 
 
 def refusal(code: str, text: str) -> CommandError:
     """Why it was refused, that nothing changed, and what to type next."""
     return CommandError(
-        ENROLMENT_CODES.get(code, CONFIGURATION), f"{text.rstrip('. ')}. Nothing changed. {NEXT.get(code, '')}".rstrip()
+        CODES.get(code, CONFIGURATION), f"{text.rstrip('. ')}. Nothing changed. {NEXT.get(code, '')}".rstrip()
     )
 
 

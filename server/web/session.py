@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from aiohttp import web
 
+from replication.errors import ReplicationError
 from server.actions import sessions, users
 from server.core.model import Principal
 from server.errors import Unauthenticated, Unavailable
@@ -97,7 +98,7 @@ async def _by_session(site: Site, request: web.Request, hashed: str) -> None:
     now_us, address = site.clock.utc_us(), remote_address(request)
     try:
         found = await site.read_now(lambda rows: sessions.authenticate(rows, hashed, now_us, address))
-    except Unavailable:
+    except (Unavailable, ReplicationError):
         return
     if found is not None:
         request[PRINCIPAL] = found

@@ -96,7 +96,7 @@ def test_the_local_socket_needs_no_password(north: Node) -> None:
 
 
 def test_a_key_is_done_once(north: Node) -> None:
-    """The same key is answered the same and done once, another body with it is refused, and the outcome can be asked."""
+    """The same key is answered the same and done once; another body with it is refused."""
     first = ask(north, "POST", "/api/v1/agents/lock", {"reason": "once"}, key="key-1")
     assert first.status == 200
     assert first.value["changed"] is True

@@ -6,6 +6,7 @@ import sqlite3
 from typing import Any
 
 from replication.core.types import PeerStatus, Status
+from replication.errors import ReplicationError
 from server.core.model import Gate
 from server.errors import UnderstudyError
 from server.site import Site
@@ -80,7 +81,7 @@ async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
     }
     try:
         return answer | await site.read_now(lambda connection: _rows(connection, site))
-    except (UnderstudyError, sqlite3.Error):
+    except (UnderstudyError, ReplicationError, sqlite3.Error):
         return answer | {"scheduler": None, "queues": None, "agents": None, "swap": None, "gates": []}
 
 
