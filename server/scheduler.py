@@ -58,7 +58,7 @@ class Look:
     """
 
     revision: int
-    stopped: bool
+    may_resolve: bool
     has_changed_jobs: bool
     has_renewals: bool
     has_stops: bool
@@ -78,7 +78,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
     deadlines = [renewal, suppressed, _stop_deadline_us(connection)]
     return Look(
         revision=settings.gate_revision(connection),
-        stopped=gates.get(connection, SCHEDULER_STOPPED) is not None,
+        may_resolve=order_actions.may_resolve(connection),
         has_changed_jobs=bool(jobs.to_plan(connection, 1)),
         has_renewals=renewal is not None and renewal <= now_us,
         has_stops=order_actions.has_stops(connection, now_us),
@@ -151,7 +151,6 @@ class Scheduler:
             await self._store.write(order_actions.account_held(now_us))
             return True
         if seen.has_stops:
-            self._resolved_for = -1
             await self._store.write(order_actions.account_stops(now_us))
             return True
         if seen.has_waiting and self._submitted_for != seen.revision:
@@ -187,7 +186,7 @@ class Scheduler:
     async def _resolve(self, seen: Look, now_us: int) -> bool:
         """Let misfire policies decide: all open rows after a change of gates, else the new ones."""
         is_new = seen.newest_missed > self._resolved_above
-        if seen.stopped or (self._resolved_for == seen.revision and not is_new):
+        if not seen.may_resolve or (self._resolved_for == seen.revision and not is_new):
             return False
         since = self._resolved_above if self._resolved_for == seen.revision else 0
         after: int | None = 0

@@ -20,7 +20,7 @@ from server.core import crontab
 from server.core.model import Job, Principal
 from server.core.schedule import BadSchedule, check
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import jobs, schedules
+from server.storage import jobs, missed, schedules
 
 SCHEDULES_MAX = 50
 POLICIES = ("skip", "once", "all", "ask")
@@ -104,13 +104,14 @@ def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | 
 
 
 def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[None]:
-    """Delete a job: its orders are taken back, its runs and the ledger stay. The name becomes free."""
+    """Delete a job: its orders are taken back, open missed runs are dismissed, its runs stay. The name becomes free."""
     require(by, "jobs.change")
 
     def change(transaction: Transaction) -> None:
         connection = transaction.connection
         job = find(connection, name)
         _set_schedules(connection, job.id, (), now_us)
+        missed.dismiss_of_job(connection, job.id, by.name, now_us)
         jobs.update(
             connection,
             job.id,

@@ -104,7 +104,7 @@ def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
                 _put_step(connection, step, job, now_us)
             jobs.mark_planned(connection, job.id, job.version)
             written += 1
-            if not job.held and job.deleted_at_us is None and _stop_in_force(connection) is None:
+            if not job.held and job.deleted_at_us is None and may_resolve(connection):
                 for schedule in schedules.of_job(connection, job.id):
                     apply_policy(connection, job, schedule.id, now_us)
         return written
@@ -138,7 +138,8 @@ def account_stops(now_us: int) -> Change[int]:
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
         for stop in stops_to_account(connection, now_us):
-            page = orders.due(connection, stop.until_us, stop.revision, PAGE)
+            is_empty = stop.from_us >= stop.until_us
+            page = [] if is_empty else orders.due(connection, stop.until_us, stop.revision, PAGE)
             for order in page:
                 _account_span(connection, order, stop.cause, stop.from_us, stop.until_us, now_us)
             if not page and stop.is_over:
@@ -196,12 +197,12 @@ def account_held(now_us: int) -> Change[int]:
 def resolve_missed(now_us: int, after: int, since_id: int = 0, limit: int = 50) -> Change[int | None]:
     """Let misfire policies decide open rows, by schedule above `after`; returns the schedule to go on after.
 
-    Nothing is decided while the scheduler is stopped or the job is held. None at the end.
+    None at the end. Nothing is decided while a stop stands or is not all in the ledger, or the job is held.
     """
 
     def change(transaction: Transaction) -> int | None:
         connection = transaction.connection
-        if _stop_in_force(connection) is not None:
+        if not may_resolve(connection):
             return None
         here = after
         for _ in range(limit):
@@ -282,8 +283,6 @@ def _revise(connection: sqlite3.Connection, step: planning.Revise, job: Job, now
         from_us = order.accounted_until_us + 1 if order.suppressed else now_us - planning.PAST_US
         _account_span(connection, order, cause, from_us, now_us + 1, now_us, planning.AHEAD_MAX)
         values = {"accounted_until_us": now_us, "next_instant_us": fresh.next_instant_us}
-        if not step.suppressed:
-            values["valid_from_us"] = now_us
     orders.update(
         connection,
         order.id,
@@ -319,6 +318,11 @@ def _account_span(
             missed.record(connection, order.job_id, order.schedule_id, at_us, cause, now_us)
     orders.update(connection, order.id, accounted_until_us=done_us, next_instant_us=next_us)
     return len(found)
+
+
+def may_resolve(connection: sqlite3.Connection) -> bool:
+    """Misfire policies decide when no stop stands and what the last one suppressed is all in the ledger."""
+    return _stop_in_force(connection) is None and not gates.stops(connection, 1)
 
 
 def _stop_in_force(connection: sqlite3.Connection) -> Gate | None:

@@ -97,9 +97,6 @@ def compress(found: Sequence[int]) -> list[Span]:
         count = 1
         while step and index + count < len(found) and found[index + count] == first + count * step:
             count += 1
-        if count == 2 and index + 3 < len(found):
-            later = found[index + 3] - found[index + 2] == found[index + 2] - found[index + 1]
-            count = 1 if later else 2
         spans.append((first, step if count > 1 else 0, count))
         index += count
     return spans
@@ -151,12 +148,7 @@ def _flowing(cron: str, zone: tzinfo, after: datetime, until: datetime) -> Itera
 def _fixed(cron: str, zone: tzinfo, after: datetime, until: datetime) -> Iterator[datetime]:
     """Follow the wall clock; skipped times come at the next valid minute, repeated ones the first time only."""
     last = after
-    start = _local(after, zone)
-    if _local(after + timedelta(hours=26), zone) - start != timedelta(hours=26) or (
-        start - _local(after - timedelta(hours=26), zone) != timedelta(hours=26)
-    ):
-        start -= timedelta(hours=26)
-    for local in _ticks(cron, start):
+    for local in _ticks(cron, _local(after, zone)):
         at = _first_valid(local, zone)
         if at > until:
             return

@@ -72,13 +72,13 @@ def resolve_by_run(connection: sqlite3.Connection, schedule_id: int, at_us: int,
     return connection.execute(query, (by, now_us, schedule_id, at_us)).rowcount == 1
 
 
-def dismiss_all(connection: sqlite3.Connection, by: str, now_us: int, up_to: int) -> int:
-    """Dismiss every open row with an id up to `up_to`; return how many."""
+def dismiss_of_job(connection: sqlite3.Connection, job_id: int, by: str, now_us: int) -> int:
+    """Dismiss every open row of all schedules a job ever had; return how many."""
     query = (
         "UPDATE missed SET resolution = 'dismissed', resolved_by = ?, resolved_at_us = ?"
-        " WHERE resolution = '' AND id <= ?"
+        " WHERE resolution = '' AND schedule_id IN (SELECT id FROM schedules WHERE job_id = ?)"
     )
-    return connection.execute(query, (by, now_us, up_to)).rowcount
+    return connection.execute(query, (by, now_us, job_id)).rowcount
 
 
 def open_rows(connection: sqlite3.Connection, after: int = 0, limit: int = 200) -> list[Missed]:

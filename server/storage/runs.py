@@ -96,6 +96,12 @@ def waiting(connection: sqlite3.Connection, after: int = 0, limit: int = 200) ->
     return rows.every(connection, Run, tail, (after, limit))
 
 
+def waiting_reasons(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many runs wait, by reason: for Home and the metrics."""
+    query = "SELECT reason, count(*) FROM runs WHERE state = 'waiting' GROUP BY reason ORDER BY reason"
+    return {str(reason): int(count) for reason, count in connection.execute(query)}
+
+
 def waiting_for_agent(connection: sqlite3.Connection, agent_id: str, reason: str, limit: int = 500) -> list[Run]:
     """Unsent runs of one agent that wait for `reason`, in order of submission."""
     tail = (

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from server.actions import gates, jobs, runs
+from server.actions import gates, jobs, orders, runs
 from server.actions.change import Change
 from server.actions.orders import GRACE_US, released
 from server.core.model import DAY_US, HOUR_US, MINUTE_US, SECOND_US, SYSTEM, Order
@@ -145,6 +145,8 @@ async def test_an_order_moves_by_release(stage: Stage) -> None:
     await stage.turn()
     old = stage.order()
     assert (old.state, old.version) == ("releasing", 2)
+    stage.ledger.do(jobs.update("backup", spec, SYSTEM, stage.clock.now_us))
+    await stage.turn()
     assert stage.ledger.count("orders") == 1
     stage.ledger.do(
         lambda transaction: released(
@@ -161,9 +163,10 @@ async def test_an_order_moves_by_release(stage: Stage) -> None:
 
 
 async def test_a_deleted_job_takes_its_order_back(stage: Stage) -> None:
-    """Deleting releases the order, and no new one is made."""
+    """Deleting releases the order, no new one is made, and what was missed of it waits for nobody."""
     stage.ledger.add_job()
     await stage.turn()
+    missed_rows.record(stage.ledger.connection, 1, 1, START_US - MINUTE_US, "test", START_US)
     stage.ledger.do(jobs.delete("backup", SYSTEM, stage.clock.now_us))
     await stage.turn()
     assert stage.order().state == "releasing"
@@ -171,7 +174,7 @@ async def test_a_deleted_job_takes_its_order_back(stage: Stage) -> None:
     stage.ledger.do(lambda t: released(t.connection, order, [], stage.clock.now_us + HOUR_US))
     await stage.turn()
     assert stage.ledger.count("orders") == 1
-    assert stage.missed() == []
+    assert stage.missed(only_open=True) == []
 
 
 class OvertakenStore(LocalStore):
@@ -227,6 +230,18 @@ async def test_the_end_of_a_stop_is_accounted_for_after_the_start(stage: Stage) 
     start(stage)
     await stage.turn(HOUR_US)
     assert stage.missed() == [(0, "scheduler stopped", ""), (5, "scheduler stopped", "")]
+    assert stage.ledger.count("stops") == 0
+
+
+async def test_a_stop_without_any_length_is_forgotten(stage: Stage) -> None:
+    """Stopped and started in the same microsecond: nothing is missed, and the turn comes to its end."""
+    stage.ledger.add_job(misfire_policy="ask")
+    await stage.turn()
+    stage.clock.now_us = FIRST_US + 6 * MINUTE_US
+    stop(stage)
+    start(stage)
+    await stage.turn(GRACE_US)
+    assert stage.missed() == []
     assert stage.ledger.count("stops") == 0
 
 
@@ -319,6 +334,43 @@ async def test_a_held_job_has_an_empty_order_and_a_ledger(stage: Stage) -> None:
     assert [row[0] for row in stage.missed()] == [0, 5, 10]
 
 
+async def test_a_release_lets_the_policy_decide(stage: Stage) -> None:
+    """What a hold suppressed is decided by the job's policy when it is released: `once` runs the latest one."""
+    stage.ledger.add_job(misfire_policy="once")
+    await stage.turn()
+    stage.ledger.do(jobs.hold("backup", SYSTEM, stage.clock.now_us))
+    await stage.turn(FIRST_US + 6 * MINUTE_US - START_US)
+    await stage.turn(SECOND_US)
+    assert [row[2] for row in stage.missed()] == ["", ""]
+    stage.ledger.do(jobs.release("backup", SYSTEM, stage.clock.now_us))
+    await stage.turn()
+    assert [row[2] for row in stage.missed()] == ["policy", "run"]
+
+
+async def test_an_instant_just_before_the_start_does_not_make_once_twice(stage: Stage) -> None:
+    """The policy waits until the stop is all in the ledger: the last instant is the only one that runs."""
+    stage.ledger.add_job(misfire_policy="once")
+    await stage.turn()
+    stop(stage)
+    await stage.turn(FIRST_US + 9 * MINUTE_US - START_US)
+    stage.clock.now_us = FIRST_US + 10 * MINUTE_US + SECOND_US
+    start(stage)
+    await stage.turn()
+    await stage.turn(GRACE_US)
+    assert [(row[0], row[2]) for row in stage.missed()] == [(0, "policy"), (5, "policy"), (10, "run")]
+
+
+async def test_a_renewal_that_was_overtaken_is_not_written(stage: Stage) -> None:
+    """An order that got another version meanwhile keeps it: the renewal was made from the old one."""
+    stage.ledger.add_job()
+    await stage.turn()
+    later_us = START_US + 6 * DAY_US
+    ending = orders.read_ending(stage.ledger.connection, later_us)
+    order_rows.update(stage.ledger.connection, stage.order().id, version=7)
+    assert stage.ledger.do(orders.put_renewals(orders.renew_all(ending, later_us), later_us)) == 0
+    assert (stage.order().version, stage.order().valid_until_us) == (7, START_US + 7 * DAY_US)
+
+
 async def test_waiting_runs_go_when_the_gate_falls(stage: Stage) -> None:
     """SKY-2: after the unlock every waiting run starts, in order, also more than one page of them."""
     stage.ledger.add_job(cron="")
@@ -343,6 +395,26 @@ async def test_a_release_lets_the_jobs_waiting_runs_go(stage: Stage) -> None:
     stage.ledger.do(jobs.release("backup", SYSTEM, START_US))
     await stage.turn()
     assert stage.ledger.count("runs", "state = 'starting'") == 1
+
+
+async def test_no_query_of_a_quiet_turn_reads_a_table_through(stage: Stage) -> None:
+    """Nothing grows with history: every statement of a turn finds its rows by an index or a key."""
+    stage.ledger.add_job()
+    stage.ledger.add_job("held")
+    stage.ledger.do(jobs.hold("held", SYSTEM, START_US))
+    await stage.turn()
+    stop(stage)
+    await stage.turn(HOUR_US)
+    statements: list[str] = []
+    connection = stage.ledger.connection
+    connection.set_trace_callback(statements.append)
+    await stage.turn(SECOND_US)
+    connection.set_trace_callback(None)
+    plans = [row[3] for text in statements for row in connection.execute(f"EXPLAIN QUERY PLAN {text}")]
+    assert len(statements) > 8
+    large = ("jobs", "orders", "runs", "missed", "sessions", "outcomes")
+    through = [plan for plan in plans if plan.startswith("SCAN") and "INDEX" not in plan]
+    assert [plan for plan in through if plan.split()[1] in large] == []
 
 
 async def test_the_loop_wakes_by_a_commit_and_ends_by_cancelling(stage: Stage) -> None:

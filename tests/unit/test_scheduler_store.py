@@ -1,0 +1,36 @@
+"""The scheduler over the real store: what it plans is journaled, and an idle one journals nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from server.actions import agents, jobs
+from server.core.model import SYSTEM, JoinToken
+from server.scheduler import Scheduler
+from server.storage import migrate
+from server.storage import orders as order_rows
+from tests.unit.engine import opened
+from tests.unit.ledger import START_US, HandClock
+
+TOKEN = JoinToken(
+    id="t", secret_hash="h", name="north", created_by="test", created_at_us=START_US, expires_at_us=START_US + 1
+)
+
+
+async def test_orders_survive_in_the_journal_and_idling_adds_nothing(tmp_path: Path) -> None:
+    """A job becomes an order in committed requests; opened again, the order is there and nothing more is written."""
+    clock = HandClock()
+    async with opened(tmp_path) as engine:
+        await engine.store.write(lambda transaction: migrate.migrate(transaction.connection))
+        await engine.store.write(agents.invite(TOKEN, SYSTEM, START_US))
+        await engine.store.write(agents.enrol("t", "h", "a" * 32, START_US))
+        spec = jobs.JobSpec(name="backup", command="true", agent="north", schedules=[jobs.When("*/5 * * * *")])
+        await engine.store.write(jobs.create(spec, SYSTEM, START_US))
+        await Scheduler(engine.store, clock).turn()
+        written = len(engine.requests)
+    async with opened(tmp_path) as engine:
+        found, _ = await engine.store.read(lambda connection: order_rows.of_agent(connection, "a" * 32))
+        await Scheduler(engine.store, clock).turn()
+        assert [(order.state, order.version) for order in found] == [("active", 1)]
+        assert engine.requests == []
+    assert written >= 5
