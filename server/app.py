@@ -52,7 +52,7 @@ class Server:
     """
 
     def __init__(self, config: Config) -> None:
-        self._web_socket = bind_port(config.host, config.port, "--port")
+        self._web_socket = bind_port(config.web_host, config.port, "--port")
         self._cluster_socket = bind_port(config.host, config.cluster_port, "--cluster-port")
         self._local_socket = bind_local(config.data / files.SOCKET_FILE)
         config = replace(

@@ -3,11 +3,10 @@ replicated."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ class Config:
     """`host` is where the ports listen, `address` how others reach this node (what the roster and certificate
     say).
 
-    `mode` is `strict`: writes wait for the standby or for `go-alone`. `standby_steady_s` is how long a standby must have
-    kept up before it is counted on.
+    `mode` is `strict`: writes wait for the standby or for `go-alone`. `standby_steady_s` is how long a
+    standby must have kept up before it is counted on.
     """
 
     data: Path
@@ -40,6 +39,11 @@ class Config:
     mode: str = "strict"
     standby_steady_s: float = 30.0
     log_level: str = "info"
+
+    @property
+    def web_host(self) -> str:
+        """Where the web port listens: plain HTTP is for a proxy on this machine alone."""
+        return "127.0.0.1" if self.behind_proxy else self.host
 
 
 def _text(value: Any) -> str:
@@ -126,8 +130,7 @@ def read_config(data: Path, flags: Mapping[str, Any], environ: Mapping[str, str]
                 problems.append(f"{_place(source, data, name)}: {value!r} {error}")
     if problems:
         raise ConfigError("\n".join(problems))
-    config = Config(data=data, **values)
-    return _checked_proxy(config)
+    return Config(data=data, **values)
 
 
 def load_config(data: Path, flags: Mapping[str, Any]) -> Config:
@@ -140,27 +143,6 @@ def load_config(data: Path, flags: Mapping[str, Any]) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     return read_config(data, flags, os.environ, text)
-
-
-def _checked_proxy(config: Config) -> Config:
-    """Plain HTTP is for a proxy on this machine alone."""
-    if not config.behind_proxy:
-        return config
-    if config.host == "0.0.0.0":
-        return Config(**{f.name: getattr(config, f.name) for f in fields(config)} | {"host": "127.0.0.1"})
-    if not _is_loopback(config.host):
-        raise ConfigError(
-            f"--behind-proxy serves plain HTTP, so it listens on loopback only; --host {config.host} is not. "
-            "Leave --host out, or leave --behind-proxy out"
-        )
-    return config
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _file_values(data: Path, text: str, problems: list[str]) -> Mapping[str, Any]:

@@ -19,15 +19,20 @@ GRACE_S = 90.0
 
 @click.command()
 @click.option("--check", "only_check", is_flag=True, help="Say whether it would be safe now; change nothing.")
+@click.option("--abort", is_flag=True, help="Ask the running swap to go back; until the hand-off.")
 @click.option("--to", default="", help="Name or id of the node that becomes master (default: the standby).")
 @click.option("--timeout", "timeout_s", type=float, default=60.0, help="Seconds until the hand-off, else it is undone.")
 @click.option("--yes", is_flag=True, help="Accept what the check lists as acceptable, and do not ask.")
 @asks_node
-def swap(asker: Asker, only_check: bool, to: str, timeout_s: float, yes: bool) -> int:
+def swap(asker: Asker, only_check: bool, abort: bool, to: str, timeout_s: float, yes: bool) -> int:
     """Exchange the roles of master and standby, each step with its proof.
 
     Exit code 0 done, 1 not safe or aborted.
     """
+    if abort:
+        done = asker.client.post("/api/v1/swap/abort", {})
+        asker.show(done, f"Swap {done['id']} is asked to go back.")
+        return OK
     verdict = asker.client.get(f"/api/v1/swap/check?to={quote(to)}")
     if only_check:
         asker.show(verdict, _verdict_lines(verdict))

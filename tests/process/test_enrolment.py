@@ -158,6 +158,21 @@ def test_roles_change_by_the_scripts(pair: Pair) -> None:
     assert [entry["who"] for entry in audit] == ["local"]
 
 
+def test_a_stopped_standby_takes_office_when_it_starts(pair: Pair) -> None:
+    """Both nodes are down: the script records the wish, says what to start, and `serve` carries it out."""
+    north, south = pair.nodes["north"], pair.nodes["south"]
+    pair.wait("the standby in sync", lambda: south.status()["in_sync"])
+    assert south.program.stop() == 0
+    assert north.program.stop() == 0
+    assert "--yes" in pair.type(north, "standby-to-master", expect=2)
+    assert "understudy serve" in pair.type(north, "standby-to-master", "--yes")
+    north.program.start()
+    pair.wait("the node in office", north.is_master)
+    pair.wait("the wish to be forgotten", lambda: not (north.data / "wish.json").exists())
+    south.program.start()
+    pair.wait("the old master as standby", lambda: south.status().get("state") in ("SYNCING", "IN_SYNC"))
+
+
 def test_a_stopped_node_is_enrolled_and_follows_when_it_starts(pair: Pair, tmp_path: Path) -> None:
     """On a stopped node the script does what can be done, says what to start, and `serve` does the rest."""
     master, data, host = pair.node("master"), tmp_path / "third", "127.0.0.3"

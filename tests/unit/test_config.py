@@ -35,10 +35,10 @@ def test_a_broken_file_is_named() -> None:
 
 
 def test_plain_http_stays_on_loopback() -> None:
-    """Behind a proxy the node listens on loopback, and refuses to listen elsewhere."""
-    assert read_config(DATA, {"behind_proxy": True}, {}, "").host == "127.0.0.1"
-    with pytest.raises(ConfigError, match="--behind-proxy"):
-        read_config(DATA, {"behind_proxy": True, "host": "10.0.0.1"}, {}, "")
+    """Behind a proxy the web port listens on loopback whatever the host is; nodes and agents still come to the host."""
+    config = read_config(DATA, {"behind_proxy": True, "host": "10.0.0.1"}, {}, "")
+    assert (config.web_host, config.host) == ("127.0.0.1", "10.0.0.1")
+    assert read_config(DATA, {"host": "10.0.0.1"}, {}, "").web_host == "10.0.0.1"
 
 
 def test_the_data_directory_is_the_one_that_was_named() -> None:
