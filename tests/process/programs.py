@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,9 @@ DEADLINE_S = 60.0
 
 POLL_S = 0.05
 COMMAND_DEADLINE_S = 90.0
+VARYING = re.compile(r'"timestamp".*|0x[0-9a-f]+')
+"""What differs between repetitions of one log line."""
+
 T = TypeVar("T")
 
 
@@ -128,9 +132,10 @@ class Program:
             raise TimedOut(f"{self.name} did not end within {deadline_s:g} s\n{self.tail()}") from None
 
     def tail(self, lines: int = 12) -> str:
-        """The last lines it printed, each cut to what fits a screen; of a traceback, its end."""
+        """The last different lines it printed, each cut to what fits a screen; of a traceback, its end."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return "\n".join([f"--- {self.name}", *(_cut(line) for line in text.splitlines()[-lines:])])
+        last = {VARYING.sub("", line): line for line in text.splitlines()}
+        return "\n".join([f"--- {self.name}", *(_cut(line) for line in list(last.values())[-lines:])])
 
 
 def _cut(line: str) -> str:

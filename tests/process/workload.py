@@ -146,9 +146,15 @@ class Workload:
         api.close()
 
     def _quiet(self, master: Node, standby: Node) -> bool:
+        """Nothing in the backlog, all applied; then the checksums are compared too."""
         first, second = master.status(), standby.status()
         backlog = first.get("backlog") or {"requests": None}
-        return backlog["requests"] == 0 and first.get("position") == second.get("position")
+        position = first.get("position")
+        applied = second.get("applied_sequence")
+        if backlog["requests"] != 0 or position != second.get("position") or position["sequence"] != applied:
+            return False
+        assert first["checksum"] == second["checksum"], f"the checksums differ at {position}"
+        return True
 
     def _view(self, node: Node) -> NodeView:
         api = node.api
