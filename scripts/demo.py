@@ -185,10 +185,10 @@ class Demo:
             print(done.stdout.decode(errors="replace"), end="")
 
     def jobs(self) -> list[str]:
-        """The names of all jobs."""
+        """The names of all jobs, in the order in which they were made."""
         answer = self.ask("job", "list", node=self.master())
         rows = answer if isinstance(answer, list) else answer["items"]
-        return [row["name"] for row in rows]
+        return [row["name"] for row in sorted(rows, key=lambda row: row["id"])]
 
     def run_each(self) -> None:
         """Run every job once now and say how it ended."""
