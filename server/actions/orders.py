@@ -312,10 +312,8 @@ def _account_span(
     if schedule is None or until_us <= from_us:
         return 0
     found, done_us, next_us = planning.unaccounted(order, schedule, from_us, until_us, limit)
-    known = missed.known_instants(connection, order.schedule_id, found[0], found[-1]) if found else set()
     for at_us in found:
-        if at_us not in known:
-            missed.record(connection, order.job_id, order.schedule_id, at_us, cause, now_us)
+        missed.record(connection, order.job_id, order.schedule_id, at_us, cause, now_us)
     orders.update(connection, order.id, accounted_until_us=done_us, next_instant_us=next_us)
     return len(found)
 

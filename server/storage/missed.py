@@ -46,17 +46,6 @@ def record(connection: sqlite3.Connection, job_id: int, schedule_id: int, at_us:
     return connection.execute(query, values).rowcount == 1
 
 
-def known_instants(connection: sqlite3.Connection, schedule_id: int, from_us: int, until_us: int) -> set[int]:
-    """The occurrences in [from_us, until_us] that have a run or a row."""
-    query = (
-        "SELECT scheduled_for_us FROM runs WHERE schedule_id = :id AND scheduled_for_us BETWEEN :low AND :high"
-        " UNION SELECT scheduled_for_us FROM missed"
-        " WHERE schedule_id = :id AND scheduled_for_us BETWEEN :low AND :high"
-    )
-    found = connection.execute(query, {"id": schedule_id, "low": from_us, "high": until_us})
-    return {int(row[0]) for row in found}
-
-
 def resolve(connection: sqlite3.Connection, missed_id: int, resolution: str, by: str, now_us: int) -> bool:
     """Close an open row as run, dismissed or policy; False when it was closed already."""
     query = "UPDATE missed SET resolution = ?, resolved_by = ?, resolved_at_us = ? WHERE id = ? AND resolution = ''"
