@@ -103,13 +103,15 @@ def agent_line(connection: sqlite3.Connection, name: str) -> AgentLine | None:
     return rows.build(AgentLine, AgentLine.__struct_fields__, tuple(row)) if row else None
 
 
-def upcoming(connection: sqlite3.Connection, now_us: int, until_us: int, limit: int) -> list[Upcoming]:
-    """What standing orders start in [now, until), in order of time."""
+def upcoming(
+    connection: sqlite3.Connection, now_us: int, until_us: int, limit: int, each: int = 1000
+) -> list[Upcoming]:
+    """What standing orders start in [now, until), in order of time, at most `each` of one order."""
     due: list[tuple[int, int, int]] = []
     for order in orders.due_before(connection, until_us, limit=500):
         taken = 0
         for at_us in expand(order.instants):
-            if at_us >= until_us or taken == limit:
+            if at_us >= until_us or taken == min(limit, each):
                 break
             if at_us >= now_us:
                 due.append((at_us, order.job_id, order.schedule_id))

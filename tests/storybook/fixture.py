@@ -21,6 +21,7 @@ HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
 
 MASTER, STANDBY = "3f2a91c07be84d5f9e61a0c4d7b82e15", "a81c5e0d94f3472bb6d07f19c2e85a33"
+CLUSTER = "dec55089222cf06382a395462938e098"
 NAMES = {MASTER: "north", STANDBY: "south"}
 WEB = {MASTER: "https://10.20.0.11:8008", STANDBY: "https://10.20.0.12:8008"}
 CHECKSUM = 0x9C41_77E0_52AB_D318
@@ -44,7 +45,7 @@ class Story:
 
 def frame(title: str, path: str, **more: object) -> Frame:
     """The frame of an administrator on the master."""
-    base = Frame(title, path, NOW_US, "harbour", "north", "master", "admin", "administrator")
+    base = Frame(title, path, NOW_US, CLUSTER, "north", "master", "admin", "administrator")
     return changed(base, **more)
 
 
@@ -77,7 +78,7 @@ def peer(**more: object) -> PeerStatus:
 def status(**more: object) -> Status:
     """A healthy master."""
     base = Status(
-        cluster="harbour",
+        cluster=CLUSTER,
         node=MASTER,
         name="north",
         role=Role.MASTER,

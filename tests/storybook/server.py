@@ -16,6 +16,7 @@ from server.web.pages.standby import page_from as standby_from
 from server.web.pages.swap import SwapPage, SwapReportPage, view
 from server.web.pages.swap import page_from as swap_from
 from tests.storybook.fixture import (
+    CLUSTER,
     DAY_US,
     HEALTHY_FLOW,
     HOUR_US,
@@ -37,9 +38,23 @@ from tests.storybook.fixture import (
 )
 
 ROSTER = [
-    NodeRow(id=MASTER, name="north", address="10.20.0.11", web_port=8008, cluster_port=8009, enrolled_at_us=NOW_US - 80 * DAY_US),
-    NodeRow(id=STANDBY, name="south", address="10.20.0.12", web_port=8008, cluster_port=8009, enrolled_at_us=NOW_US - 80 * DAY_US),
-]  # fmt: skip
+    NodeRow(
+        id=MASTER,
+        name="north",
+        address="10.20.0.11",
+        web_port=8008,
+        cluster_port=8009,
+        enrolled_at_us=NOW_US - 80 * DAY_US,
+    ),
+    NodeRow(
+        id=STANDBY,
+        name="south",
+        address="10.20.0.12",
+        web_port=8008,
+        cluster_port=8009,
+        enrolled_at_us=NOW_US - 80 * DAY_US,
+    ),
+]
 FINGERPRINT = "5c1f9e0a7d34b2c8e6f1a09d7b53c4e2810fa96d3e7b5c2190d4f8a6b37e1c05"
 
 DONE = (
@@ -81,26 +96,50 @@ def swap(number: int, state: str, found: list[Step], ago_us: int = 8 * SECOND_US
     """A swap from north to south."""
     ended_us = None if state == "running" else NOW_US - ago_us + 8 * SECOND_US
     base = Swap(
-        id=number, requested_by="admin", requested_at_us=NOW_US - ago_us, kind="planned", from_node=MASTER,
-        to_node=STANDBY, state=state, prior_gates=[], steps=found, accepted=[], abort_requested_by="",
-        ended_at_us=ended_us, report="",
-    )  # fmt: skip
+        id=number,
+        requested_by="admin",
+        requested_at_us=NOW_US - ago_us,
+        kind="planned",
+        from_node=MASTER,
+        to_node=STANDBY,
+        state=state,
+        prior_gates=[],
+        steps=found,
+        accepted=[],
+        abort_requested_by="",
+        ended_at_us=ended_us,
+        report="",
+    )
     values = {name: getattr(base, name) for name in base.__struct_fields__}
-    return Swap(**values | more)  # type: ignore[arg-type]  # the same fields again
+    return Swap(**values | more)
 
 
-SAFE = SwapCheck(True, "south", list(Reason(True, text) for text in (
-    "south is in sync: File Replication Requests 0",
-    "Both nodes have the checksum 9c4177e052abd318 at request 184,220",
-    "12 of 12 agents are connected and will acknowledge",
-    "The clocks are 0.02 s apart",
-    "South has 81 GB free",
-)))  # fmt: skip
-UNSAFE = SwapCheck(False, "south", [
-    Reason(False, "south is catching up: 1,234 requests are not on it yet. Wait until it is in sync."),
-    Reason(False, "warehouse does not answer: a run may still start there. Switch it on, or accept it by name.", True),
-    *SAFE.reasons[3:],
-], "1,234 requests (11.5 MB) would be lost if north failed now.")  # fmt: skip
+SAFE = SwapCheck(
+    True,
+    "south",
+    list(
+        Reason(True, text)
+        for text in (
+            "south is in sync: File Replication Requests 0",
+            "Both nodes have the checksum 9c4177e052abd318 at request 184,220",
+            "12 of 12 agents are connected and will acknowledge",
+            "The clocks are 0.02 s apart",
+            "South has 81 GB free",
+        )
+    ),
+)
+UNSAFE = SwapCheck(
+    False,
+    "south",
+    [
+        Reason(False, "south is catching up: 1,234 requests are not on it yet. Wait until it is in sync."),
+        Reason(
+            False, "warehouse does not answer: a run may still start there. Switch it on, or accept it by name.", True
+        ),
+        *SAFE.reasons[3:],
+    ],
+    "1,234 requests (11.5 MB) would be lost if north failed now.",
+)
 OLD = [swap(6, "done", steps(10), 17 * DAY_US), swap(5, "aborted", steps(4, undone=True), 80 * DAY_US)]
 
 
@@ -133,10 +172,20 @@ def node_stories() -> list[Story]:
     behind, flow = catching_up()
     differs = status(peers=(peer(checksum=1),), forks=1)
     properties = PropertiesPage(
-        frame("Server Properties", "/properties"), "10.20.0.11", 8008, 8009, MASTER, "harbour", "7", "available",
-        FINGERPRINT, "0.1.0", "/var/lib/understudy",
-        f"master-to-standby --master 10.20.0.11 --port 8008 --fingerprint {FINGERPRINT}", tuple(ROSTER),
-    )  # fmt: skip
+        frame("Server Properties", "/properties"),
+        "10.20.0.11",
+        8008,
+        8009,
+        MASTER,
+        CLUSTER,
+        "7",
+        "available",
+        FINGERPRINT,
+        "0.1.0",
+        "/var/lib/understudy",
+        f"master-to-standby --master 10.20.0.11 --port 8008 --fingerprint {FINGERPRINT}",
+        tuple(ROSTER),
+    )
     at = frame("Replication", "/replication")
     return [
         Story("replication", replication_from(at, status(), HEALTHY_FLOW, ROSTER)),
@@ -156,8 +205,14 @@ def standby_stories() -> list[Story]:
     own = {"node": STANDBY, "name": "south", "role": Role.STANDBY, "state": State.IN_SYNC}
     north = peer(node=MASTER, role=Role.MASTER, state=State.MASTER)
     active = status(**own, peers=(north,), backlog_age_s=0.6, backlog_proof="")
-    behind = status(**own | {"state": State.SYNCING}, peers=(north,), backlog=Backlog(1234, 11_476_200, 14.2),
-                    backlog_age_s=0.8, backlog_proof="", in_sync=False)  # fmt: skip
+    behind = status(
+        **own | {"state": State.SYNCING},
+        peers=(north,),
+        backlog=Backlog(1234, 11_476_200, 14.2),
+        backlog_age_s=0.8,
+        backlog_proof="",
+        in_sync=False,
+    )
     lost = status(**own, peers=(changed(north, connected=False, last_seen_s=312.0),), backlog=None, backlog_age_s=312.0)
     copying = status(**own | {"state": State.COPYING}, peers=(north,), backlog=None, copy=0.42, in_sync=False)
     closed = changed(
@@ -181,18 +236,38 @@ def people_stories() -> list[Story]:
     users = [
         User(id=1, name="admin", password="", role="administrator", created_at_us=NOW_US - 80 * DAY_US),
         User(id=2, name="maria", password="", role="operator", created_at_us=NOW_US - 60 * DAY_US),
-        User(id=3, name="night-shift", password="", role="user", created_at_us=NOW_US - 9 * DAY_US, disabled_at_us=NOW_US - DAY_US),
-    ]  # fmt: skip
+        User(
+            id=3,
+            name="night-shift",
+            password="",
+            role="user",
+            created_at_us=NOW_US - 9 * DAY_US,
+            disabled_at_us=NOW_US - DAY_US,
+        ),
+    ]
     firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
     signed_in = [
-        SignedIn(token_hash=f"{n:064x}", user_id=n, name=name, role="operator", created_at_us=NOW_US - n * HOUR_US,
-                 expires_at_us=NOW_US + DAY_US, address=f"10.20.0.{40 + n}", user_agent=firefox)
+        SignedIn(
+            token_hash=f"{n:064x}",
+            user_id=n,
+            name=name,
+            role="operator",
+            created_at_us=NOW_US - n * HOUR_US,
+            expires_at_us=NOW_US + DAY_US,
+            address=f"10.20.0.{40 + n}",
+            user_agent=firefox,
+        )
         for n, name in enumerate(("admin", "maria", "maria"))
-    ]  # fmt: skip
+    ]
     at = frame("Users and Sessions", "/users")
     page = page_from(at, (users, signed_in), signed_in[0].token_hash)
-    wrong = UsersPage(at.with_problem("A password has 10 to 200 characters."), page.users, page.sessions,
-                      {"name": "otto", "role": "operator"}, {"password": "A password has 10 to 200 characters."})  # fmt: skip
+    wrong = UsersPage(
+        at.with_problem("A password has 10 to 200 characters."),
+        page.users,
+        page.sessions,
+        {"name": "otto", "role": "operator"},
+        {"password": "A password has 10 to 200 characters."},
+    )
     return [
         Story("sign-in", SignInPage(nobody)),
         Story("sign-in-wrong", SignInPage(nobody, "/swap", "admin", "The name or the password is not right.")),
@@ -204,23 +279,56 @@ def people_stories() -> list[Story]:
 def ledger_stories() -> list[Story]:
     """Audit, system messages, Server History."""
     entries = tuple(
-        AuditEntry(id=9 - n, at_us=NOW_US - n * MINUTE_US, who="admin", address="10.20.0.40", action=action, object=what,
-                   before=before, after=after, reason=reason)
-        for n, (action, what, before, after, reason) in enumerate((
-            ("gates.stop_scheduler", "all", "", "scheduler_stopped", "planned swap"),
-            ("gates.lock_all", "all", "", "queue_locked", "planned swap"),
-            ("jobs.update", "nightly-archive", '{"timeout_s":0}', '{"timeout_s":3600}', ""),
-        ))
-    )  # fmt: skip
+        AuditEntry(
+            id=9 - n,
+            at_us=NOW_US - n * MINUTE_US,
+            who="admin",
+            address="10.20.0.40",
+            action=action,
+            object=what,
+            before=before,
+            after=after,
+            reason=reason,
+        )
+        for n, (action, what, before, after, reason) in enumerate(
+            (
+                ("gates.stop_scheduler", "all", "", "scheduler_stopped", "planned swap"),
+                ("gates.lock_all", "all", "", "queue_locked", "planned swap"),
+                ("jobs.update", "nightly-archive", '{"timeout_s":0}', '{"timeout_s":3600}', ""),
+            )
+        )
+    )
     messages = (
-        SystemMessage(id=2, at_us=NOW_US - 5 * MINUTE_US, severity="alarm", text="gatehouse runs twice under one identity. It is quarantined and starts nothing."),
-        SystemMessage(id=1, at_us=NOW_US - DAY_US, severity="warning", text="The clock of dock-3 is 7.2 s off.", acknowledged_by="maria", acknowledged_at_us=NOW_US - HOUR_US),
-    )  # fmt: skip
-    history = (ServerHistoryEntry(
-        id=1, run_key="j3.s3.20261024T233000Z.a1", agent_id="dock-1-id", job_name="nightly-archive",
-        started_at_us=NOW_US - HOUR_US, ended_at_us=NOW_US - HOUR_US + 84 * SECOND_US, exit_code=0, signal=None,
-        output=b"packed 1,204 documents\n", why="started under an epoch that this master never had", recorded_at_us=NOW_US - 50 * MINUTE_US,
-    ),)  # fmt: skip
+        SystemMessage(
+            id=2,
+            at_us=NOW_US - 5 * MINUTE_US,
+            severity="alarm",
+            text="gatehouse runs twice under one identity. It is quarantined and starts nothing.",
+        ),
+        SystemMessage(
+            id=1,
+            at_us=NOW_US - DAY_US,
+            severity="warning",
+            text="The clock of dock-3 is 7.2 s off.",
+            acknowledged_by="maria",
+            acknowledged_at_us=NOW_US - HOUR_US,
+        ),
+    )
+    history = (
+        ServerHistoryEntry(
+            id=1,
+            run_key="j3.s3.20261024T233000Z.a1",
+            agent_id="dock-1-id",
+            job_name="nightly-archive",
+            started_at_us=NOW_US - HOUR_US,
+            ended_at_us=NOW_US - HOUR_US + 84 * SECOND_US,
+            exit_code=0,
+            signal=None,
+            output=b"packed 1,204 documents\n",
+            why="started under an epoch that this master never had",
+            recorded_at_us=NOW_US - 50 * MINUTE_US,
+        ),
+    )
     return [
         Story("audit", AuditPage(frame("Audit", "/audit"), entries)),
         Story("messages", MessagesPage(frame("System Messages", "/messages"), messages)),
@@ -236,17 +344,25 @@ def problem_stories() -> list[Story]:
     elsewhere = _standby_frame("This node is not master", path="/jobs")
     taking = "This node is taking office. Try again in a few seconds."
     return [
-        Story("problem-403", problem_from(at, 403, "maria has the role operator; this needs the role administrator.", "/jobs")),
+        Story(
+            "problem-403",
+            problem_from(at, 403, "maria has the role operator; this needs the role administrator.", "/jobs"),
+        ),
         Story("problem-404", problem_from(at, 404, "There is no run 99999. See the list of runs.", "/runs/99999")),
         Story("problem-409", problem_from(at, 409, "This run has ended already.", "/runs/9121")),
         Story("problem-421", problem_from(elsewhere, 421, "This node is not master and takes no changes.", "/jobs")),
         Story("problem-503", problem_from(at, 503, taking, "/jobs")),
         Story("problem-500", problem_from(at, 500, "This is a defect. The node's log has the details.", "/jobs")),
-    ]  # fmt: skip
+    ]
 
 
 def stories() -> list[Story]:
     """All of them."""
     return [
-        *swap_stories(), *node_stories(), *standby_stories(), *people_stories(), *ledger_stories(), *problem_stories(),
-    ]  # fmt: skip
+        *swap_stories(),
+        *node_stories(),
+        *standby_stories(),
+        *people_stories(),
+        *ledger_stories(),
+        *problem_stories(),
+    ]

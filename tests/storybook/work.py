@@ -38,10 +38,21 @@ STOP = Gate(
 def agent(name: str, acknowledged: int = 42, **more: object) -> AgentLine:
     """An agent's row."""
     base = AgentLine(
-        id=f"{name}-id", name=name, enrolled_at_us=NOW_US - 90 * DAY_US, witness=False, version="0.1.0", ticket=812,
-        quarantined_at_us=None, quarantine_reason="", gates_acknowledged=acknowledged, locked_by=None,
-        locked_at_us=None, locked_revision=None, runs=0, autonomous_until_us=NOW_US + 6 * DAY_US,
-    )  # fmt: skip
+        id=f"{name}-id",
+        name=name,
+        enrolled_at_us=NOW_US - 90 * DAY_US,
+        witness=False,
+        version="0.1.0",
+        ticket=812,
+        quarantined_at_us=None,
+        quarantine_reason="",
+        gates_acknowledged=acknowledged,
+        locked_by=None,
+        locked_at_us=None,
+        locked_revision=None,
+        runs=0,
+        autonomous_until_us=NOW_US + 6 * DAY_US,
+    )
     return msgspec.structs.replace(base, **more)
 
 
@@ -99,9 +110,17 @@ def missed(number: int, job: str, minutes: int) -> MissedLine:
     """An open row of the ledger."""
     at_us = NOW_US - minutes * MINUTE_US
     return MissedLine(
-        id=number, job_id=number, job=job, schedule_id=number, scheduled_for_us=at_us, cause="scheduler stopped",
-        recorded_at_us=at_us, resolution="", resolved_by="", resolved_at_us=None,
-    )  # fmt: skip
+        id=number,
+        job_id=number,
+        job=job,
+        schedule_id=number,
+        scheduled_for_us=at_us,
+        cause="scheduler stopped",
+        recorded_at_us=at_us,
+        resolution="",
+        resolved_by="",
+        resolved_at_us=None,
+    )
 
 
 def scheduler_stories() -> list[Story]:
@@ -118,14 +137,27 @@ def scheduler_stories() -> list[Story]:
 def job(**more: object) -> Job:
     """A job."""
     values: dict[str, object] = {
-        "id": 3, "name": "nightly-archive", "command": "set -e\ncd /srv/documents\ntar --zstd -cf \"archive-$(date +%F).tar.zst\" .",
-        "agent_id": "dock-1-id", "environment": {"ZSTD_CLEVEL": "9"}, "working_directory": "/srv", "run_as": "archive",
-        "timeout_s": 3600, "output_bytes_max": 10_485_760, "misfire_policy": "once", "misfire_grace_s": 3600,
-        "may_run_twice": False, "skip_if_running": True, "held": False,
-        "description": "Packs the documents and rotates what is older than 30 days", "version": 4,
-        "created_at_us": NOW_US - 80 * DAY_US, "updated_at_us": NOW_US - DAY_US, "standard_input": "",
+        "id": 3,
+        "name": "nightly-archive",
+        "command": 'set -e\ncd /srv/documents\ntar --zstd -cf "archive-$(date +%F).tar.zst" .',
+        "agent_id": "dock-1-id",
+        "environment": {"ZSTD_CLEVEL": "9"},
+        "working_directory": "/srv",
+        "run_as": "archive",
+        "timeout_s": 3600,
+        "output_bytes_max": 10_485_760,
+        "misfire_policy": "once",
+        "misfire_grace_s": 3600,
+        "may_run_twice": False,
+        "skip_if_running": True,
+        "held": False,
+        "description": "Packs the documents and rotates what is older than 30 days",
+        "version": 4,
+        "created_at_us": NOW_US - 80 * DAY_US,
+        "updated_at_us": NOW_US - DAY_US,
+        "standard_input": "",
         "planned_version": 4,
-    }  # fmt: skip
+    }
     return msgspec.convert(values | more, Job)
 
 
@@ -134,10 +166,17 @@ WHEN = [Schedule(id=3, job_id=3, cron="30 1 * * *", zone="Europe/Berlin", create
 
 def _job_line(number: int, name: str, schedules: str, state: str | None, **more: object) -> JobLine:
     values: dict[str, object] = {
-        "id": number, "name": name, "agent": "dock-1", "command": f"/usr/local/bin/{name} --all", "held": False,
-        "description": "", "schedules": schedules, "last_run": 9000 + number if state else None, "last_state": state,
+        "id": number,
+        "name": name,
+        "agent": "dock-1",
+        "command": f"/usr/local/bin/{name} --all",
+        "held": False,
+        "description": "",
+        "schedules": schedules,
+        "last_run": 9000 + number if state else None,
+        "last_state": state,
         "last_ended_at_us": NOW_US - number * HOUR_US if state and state != "running" else None,
-    }  # fmt: skip
+    }
     return msgspec.convert(values | more, JobLine)
 
 

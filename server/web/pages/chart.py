@@ -1,4 +1,4 @@
-"""The last ten minutes of File Replication Requests as an SVG polyline drawn here, with a table for those who cannot see it."""
+"""The last ten minutes of File Replication Requests: an SVG polyline drawn here, and a table of the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`lines` are SVG `points`, one per stretch of known values; `minutes` is the same as rows (minutes ago, highest)."""
+    """`lines` are SVG `points`, one per stretch of known values; `minutes` are rows (minutes ago, highest)."""
 
     lines: tuple[str, ...]
     areas: tuple[str, ...]

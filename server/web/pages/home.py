@@ -74,7 +74,7 @@ def rows(connection: sqlite3.Connection, now_us: int) -> HomeRows:
         runs.page(connection, state="running", limit=SHOWN),
         overview.failed_since(connection, since_us, SHOWN),
         runs.page(connection, state="waiting", limit=SHOWN),
-        overview.upcoming(connection, now_us, now_us + 7 * DAY_US, SHOWN),
+        overview.upcoming(connection, now_us, now_us + 7 * DAY_US, SHOWN, each=1),
         swaps.newest(connection),
         swaps.open_swap(connection),
         nodes.page(connection),

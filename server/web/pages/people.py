@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,10 +106,8 @@ async def end_own(request: web.Request) -> web.Response:
     """`POST /logout`. On a node that is not in office only the cookie goes; the session ends with its time."""
     by = principal(request)
     if by is not None:
-        try:
+        with contextlib.suppress(NotMaster, Unavailable):
             await sign_out(serve.site(request), request, by)
-        except (NotMaster, Unavailable):
-            pass
     response = serve.back("/login")
     drop_cookie(response)
     return response

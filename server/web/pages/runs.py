@@ -71,7 +71,7 @@ SENTENCES = {
     "waiting": "It has not started.",
     "starting": "It was given to its agent, which has not reported a start yet.",
     "running": "Its process runs on the agent.",
-    "unknown": "Its agent is silent and may have it. It is neither lost nor repeated: the agent answers when it is back.",
+    "unknown": "Its agent is silent and may have it. It is not repeated: the agent answers when it is back.",
 }
 
 

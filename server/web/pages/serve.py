@@ -47,7 +47,6 @@ NOTICES = {
     "user-saved": "The user is saved.",
     "session-ended": "The session is ended.",
     "swap-abort": "Abort is requested. The master undoes the steps that were done.",
-    "adopted": "Adopted into the job history.",
     "acknowledged": "Acknowledged.",
     "agent-accepted": "The agent is accepted as it is.",
     "agent-removed": "The agent is removed.",

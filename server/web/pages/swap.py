@@ -1,4 +1,4 @@
-"""Role Swap: the verdict at any time, the steps as they happen each with its proof, abort, the report, and the history."""
+"""Role Swap: the verdict at any time, the steps as they happen with their proofs, abort, report and history."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ class SwapView:
         passed = [step for step in self.row.steps if step.name == HAND_OFF and step.state != "waiting"]
         return self.row.state == "running" and not passed and not self.row.abort_requested_by
 
+    def whole_s(self, now_us: int) -> float:
+        """How long the swap took, or has taken so far."""
+        return max(0, (self.row.ended_at_us or now_us) - self.row.requested_at_us) / 1e6
+
     def took_s(self, step: Step, now_us: int) -> float | None:
         """How long a step took, or has taken so far."""
         if step.started_at_us is None:
@@ -48,7 +52,7 @@ class SwapView:
 
 @dataclass(frozen=True, slots=True)
 class SwapPage:
-    """The verdict or the running swap, and all swaps. `check` is None while one runs; `error` when it cannot be asked."""
+    """The verdict or the running swap, and all. `check` is None while one runs; else `check_error` may say why."""
 
     template: ClassVar[str] = "pages/swap_show.html"
     frame: Frame

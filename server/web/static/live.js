@@ -51,6 +51,7 @@
     try {
       const answer = await fetch(location.href, { headers: { "X-Live": "1" }, cache: "no-store" });
       if (answer.redirected && new URL(answer.url).pathname === "/login") return location.assign(answer.url);
+      if (answer.status >= 500) return schedule("*", 1000);        // what is shown stays until there is better
       await show(await answer.text(), parts);
     } catch { changed.add("*"); } finally { fetching = false; }
   }
@@ -105,7 +106,10 @@
   });
   document.addEventListener("visibilitychange", () => document.hidden || schedule("*", 0));
   enhance(document);
-  if (document.querySelector("[data-live][id]")) {
+  const address = new URL(location.href);              // what was said once is not said again after a reload
+  for (const once of ["done", "confirm"]) address.searchParams.delete(once);
+  if (address.href !== location.href) history.replaceState(null, "", address);
+  if (document.querySelector("main [data-live], body.signed-in")) {
     connect();
     setInterval(() => schedule("*"), slowest);
   }

@@ -1,0 +1,69 @@
+"""Debian's Chromium, headless, and the storybook on an ephemeral port. Without a browser these tests are skipped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.storybook.__main__ import application
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+MODES = {
+    "wide": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
+    "phone": {"viewport": {"width": 360, "height": 740}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
+}
+
+
+async def serve(app: web.Application, port: int = 0) -> tuple[web.AppRunner, int]:
+    """Serve on loopback; returns the runner, to be cleaned up, and the port."""
+    runner = web.AppRunner(app, shutdown_timeout=0.5)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
+    return runner, int(runner.addresses[0][1])
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A browser that asks nobody but the test's own server."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        await started.close()
+
+
+@pytest.fixture
+async def storybook() -> AsyncIterator[str]:
+    """The address of the storybook."""
+    runner, port = await serve(application())
+    yield f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+
+
+async def open_page(browser: Browser, mode: str) -> tuple[Page, list[str]]:
+    """A page in a mode, and the list that collects what it complains about or asks of others."""
+    context = await browser.new_context(**MODES[mode], timezone_id="Europe/Berlin", locale="en-GB")  # type: ignore[arg-type]  # the keys above
+    page = await context.new_page()
+    found: list[str] = []
+    page.on("console", lambda message: found.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("request", lambda request: None if _own(request.url) else found.append(f"asked {request.url}"))
+    return page, found
+
+
+def _own(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:"))
