@@ -58,6 +58,8 @@ def verdict(found: dict[str, Any]) -> str:
     if role == "standby":
         master = found.get("master") or "its master"
         return f"This node is the standby of {master}" + (" and has everything." if in_sync else "; not in sync.")
+    if found.get("state") == "RESUMING":
+        return "This node was master and is not master again yet."
     return "This node has no role yet."
 
 

@@ -87,6 +87,12 @@ def page_from(frame: Frame, status: Status, names: dict[str, str], follow: str =
 
 def _words(status: Status, connected: bool) -> tuple[Badge, str, str]:
     """The badge, what it means, and what to do."""
+    if status.state is State.RESUMING:
+        return (
+            STATES[status.state],
+            "This node was master. It asks its standby whether it may be again.",
+            (status.waiting_for or "Nothing to do while the standby answers."),
+        )
     if status.role is Role.MASTER:
         return STATES[status.state], "This node is taking office.", "Jobs start once it has. Nothing to do."
     if status.state is State.IN_SYNC and connected:
