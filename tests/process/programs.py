@@ -144,8 +144,9 @@ def _cut(line: str) -> str:
 
 def end_everything_in(directory: Path) -> None:
     """End, by pid, every process whose command line names this directory: keepers outlive their agents."""
+    spared = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter(["pid"]):
         with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and any(str(directory) in word for word in process.cmdline()):
+            if process.pid not in spared and any(str(directory) in word for word in process.cmdline()):
                 process.kill()
                 process.wait(5)
