@@ -117,7 +117,7 @@ class Guide:
         if opening.kind == "handoff" and row.to_node == self._node.status().node:
             await self._conclude(row, msgspec.json.decode(opening.note, type=HandOffNote), opening)
         else:
-            await self._finish(row, "aborted", "The master stopped in the middle; locks and scheduler are as before.")
+            await self._finish(row, "aborted", "The master stopped in the middle; locks are as before.")
 
     async def _conclude(self, row: Swap, note: HandOffNote, opening: Opening) -> None:
         """The new master's steps. None of them fails the swap: office is taken, the report says what is missing."""
@@ -132,7 +132,7 @@ class Guide:
         await self._wait(lambda: expected <= set(self._fleet.connected()), AGENTS_WAIT_S)
         back = expected & set(self._fleet.connected())
         await self._done(row, plan.AGENTS, f"{len(back)} of {len(expected)} agents that were connected are back.")
-        await self._done(row, plan.RESTORE, "Locks and scheduler are as they were before the swap.")
+        await self._done(row, plan.RESTORE, "Queues are locked or open as they were before the swap.")
         await self._finish(row, "done", f"Nothing was lost: {here}. Epoch {opening.epoch.number}.")
 
     # a swap that begins here
@@ -150,11 +150,11 @@ class Guide:
                 raise
             why = str(error) or f"It was not done within {timeout_s:.0f} s."
             log.warning("swap aborted", why=why)
-            await self._finish(row, "aborted", f"{why} Locks and scheduler are as before.")
+            await self._finish(row, "aborted", f"{why} Locks are as before.")
         return False
 
     async def _prepare(self, row: Swap) -> None:
-        """Everything with writes still on: check, sign out, lock, stop, backlog 0 with an equal checksum."""
+        """Everything with writes still on: check, sign out, lock, backlog 0 with an equal checksum."""
         by = Principal(row.requested_by, "administrator")
         why = f"swap {row.id}"
         await self._step(row, plan.PREFLIGHT, self._preflight(row))
@@ -162,8 +162,6 @@ class Guide:
         await self._done(row, plan.SIGN_OUT, f"{ended} users signed out; sign-in is for administrators until the end.")
         await self._write(gates.lock_all(by, self._now(), why))
         await self._step(row, plan.LOCK, self._locked(row))
-        await self._write(gates.stop_scheduler(by, self._now(), why))
-        await self._step(row, plan.STOP, self._locked(row, "The scheduler is stopped and"))
         await self._step(row, plan.BACKLOG, self._backlog_zero(row))
 
     async def _hand_off(self, row: Swap) -> None:
@@ -183,7 +181,7 @@ class Guide:
             raise Aborted(" ".join(verdict.refusals))
         return " ".join(reason.text for reason in verdict.reasons if reason.ok)
 
-    async def _locked(self, row: Swap, said: str = "Every queue is locked and") -> str:
+    async def _locked(self, row: Swap) -> str:
         """Wait until every agent has acknowledged the gates; the accepted silent ones are named instead."""
         revision = await self._read(settings.gate_revision)
         while True:
@@ -192,7 +190,8 @@ class Guide:
             silent = {name for name in missing if any(name in accepted for accepted in row.accepted)}
             if set(missing) <= silent:
                 named = f" Accepted without: {', '.join(sorted(silent))}." if silent else ""
-                return f"{said} {total - len(missing)} of {total} agents have acknowledged it.{named}"
+                held = "what falls due waits and starts in order afterwards"
+                return f"{total - len(missing)} of {total} agents have locked their queue; {held}.{named}"
             await asyncio.sleep(POLL_S)
 
     async def _backlog_zero(self, row: Swap) -> str:

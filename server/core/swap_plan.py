@@ -14,14 +14,13 @@ DISK_FREE_MIN_BYTES = 128 * 1024 * 1024
 PREFLIGHT = "preflight"
 SIGN_OUT = "sign out"
 LOCK = "lock all queues"
-STOP = "stop the scheduler"
 BACKLOG = "backlog 0"
 HAND_OFF = "hand off"
 PROMOTE = "promote"
 REJOIN = "old master rejoins"
 AGENTS = "agents are back"
-RESTORE = "restore locks and scheduler"
-STEPS = (PREFLIGHT, SIGN_OUT, LOCK, STOP, BACKLOG, HAND_OFF, PROMOTE, REJOIN, AGENTS, RESTORE)
+RESTORE = "restore locks"
+STEPS = (PREFLIGHT, SIGN_OUT, LOCK, BACKLOG, HAND_OFF, PROMOTE, REJOIN, AGENTS, RESTORE)
 
 
 class Reason(msgspec.Struct, frozen=True):
