@@ -129,26 +129,24 @@ class Client:
         content = json.dumps(body).encode() if body is not None else None
         places = list(self._places)
         problem = CommandError(UNREACHABLE, "no node answers")
-        for number in range(TRIES):
-            place = places[number % len(places)]
+        for _ in range(TRIES):
+            place = places.pop(0)
+            places.append(place)
             try:
                 answer = self._once(place, method, path, content, headers)
             except (OSError, http.client.HTTPException) as error:
                 problem = CommandError(UNREACHABLE, _no_answer(place, error))
-                if len(places) == 1 and (
-                    method == "GET" or isinstance(error, (FileNotFoundError, ConnectionRefusedError))
-                ):
+                if len(places) == 1 and (method == "GET" or _nobody_listens(error)):
                     break
-                time.sleep(PAUSE_S if number >= len(places) - 1 else 0)
+                time.sleep(PAUSE_S)
                 continue
             if answer.status < 400:
                 return answer
             problem = _as_error(answer)
-            code = problem.problem.get("code")
-            if code == "not_master" and not place.startswith("unix:") and problem.problem.get("master"):
-                master = str(problem.problem["master"])
-                places = [master, *[known for known in places if known != master]]
-            elif code not in ("not_master", "unavailable") or (code == "not_master" and len(places) == 1):
+            code, master = problem.problem.get("code"), str(problem.problem.get("master") or "")
+            if code == "not_master" and master and not place.startswith("unix:"):
+                places = [master, *(known for known in places if known != master)]
+            elif code != "unavailable" and (code != "not_master" or len(places) == 1):
                 break
             time.sleep(PAUSE_S)
         raise problem
@@ -229,6 +227,10 @@ def _as_error(answer: Answer) -> CommandError:
         if wrong not in text:
             text += f"\n  {name}: {wrong}"
     return CommandError(CODES.get(str(problem.get("code")), FAILED), text, problem or {"status": answer.status})
+
+
+def _nobody_listens(error: Exception) -> bool:
+    return isinstance(error, FileNotFoundError | ConnectionRefusedError)
 
 
 def _no_answer(place: str, error: Exception) -> str:

@@ -14,6 +14,7 @@ from server.core.access import may
 from server.core.model import NodeRow, Principal
 from server.enrolment import ENROLMENT_VERSION, EnrolAnswer, EnrolRequest, Place
 from server.errors import Conflict, Forbidden, Invalid, Unauthenticated
+from server.storage import agents as agent_rows
 from server.storage import sealed, users
 from server.tls import SEALED_AUTHORITY_KEY, Authority, Peer, secret_hash, unseal
 
@@ -24,8 +25,9 @@ FAILURE_PAUSE_S = 1.0
 """A refused password or token is answered this late: guessing over the network is slow."""
 
 
-async def admit(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
-    """Check, write the row, and sign. `address` is where the request came from, for the audit.
+async def admit(site: Site, asked: EnrolRequest, address: str, peer: Peer | None) -> EnrolAnswer:
+    """Check, write the row, and sign. `address` is where the request came from, for the audit; `peer` who showed a
+    certificate: an agent that does gets a fresh one, on either node, without a token.
 
     Raises `NotMaster`, `Invalid`, `Unauthenticated`, `Forbidden`, `Conflict`; then nothing changed. The
     certificate is made after the row is committed, so a certificate without a row never leaves.
@@ -37,6 +39,8 @@ async def admit(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
         )
     if len(asked.id) != 32 or any(digit not in "0123456789abcdef" for digit in asked.id):
         raise Invalid("The id is not 32 hexadecimal digits.")
+    if peer == Peer("agent", asked.id):
+        return await _renew_agent(site, asked)
     site.store()
     if asked.kind == "agent":
         return await _admit_agent(site, asked, address)
@@ -55,6 +59,13 @@ async def _admit_agent(site: Site, asked: EnrolRequest, address: str) -> EnrolAn
         await asyncio.sleep(FAILURE_PAUSE_S)
         raise
     return await _answer(site, asked, authority, agent.name, ())
+
+
+async def _renew_agent(site: Site, asked: EnrolRequest) -> EnrolAnswer:
+    agent = await site.read_now(lambda connection: agent_rows.get(connection, asked.id))
+    if agent is None or agent.removed_at_us is not None:
+        raise Forbidden("This agent was removed. Enrol it anew: `understudy agent invite --name NAME` on the master.")
+    return await _answer(site, asked, await load_authority(site), agent.name, ())
 
 
 async def _admit_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:

@@ -15,6 +15,7 @@ import shutil
 import socket
 import ssl
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,39 @@ def enrol_agent(token: str, data: Path, name: str = "") -> Identity:
             _compare(join.fingerprint, authority, address)
             key = tls.new_key()
             asked = EnrolRequest("agent", files.new_id(), name, _request(key), secret=join.secret)
-            answer = post(host, port, authority, asked)
+            answer = post(host, port, tls.client_context(authority), asked)
         except EnrolmentError as error:
             problem = error
             if error.code in ("unreachable", "not_master"):
                 continue
             raise
         return _keep(data, "agent", asked.id, answer, key)
+    raise problem
+
+
+def renew_agent(data: Path, now: datetime) -> bool:
+    """Fetch a fresh certificate for an agent when two thirds of its life are over; False when it is not due. Blocking.
+
+    Any node of the roster may answer. The key stays; node.crt is replaced durably. Raises `EnrolmentError` when nobody
+    answers: try again later.
+    """
+    certificate, key = data / files.CERTIFICATE_FILE, data / files.KEY_FILE
+    if now < tls.valid_until(certificate.read_bytes()) - timedelta(days=tls.LEAF_DAYS / 3):
+        return False
+    identity = files.load_identity(data)
+    assert identity is not None, "only an enrolled agent renews"
+    context = tls.client_context(data / files.AUTHORITY_FILE, certificate, key)
+    asked = EnrolRequest("agent", identity.id, identity.name, _request(tls.load_key(key.read_bytes())))
+    problem = EnrolmentError("unreachable", "no node of the roster answers")
+    for address in identity.peers.values():
+        host, port = split_address(address, 8009)
+        try:
+            answer = post(host, port, context, asked)
+        except EnrolmentError as error:
+            problem = error
+            continue
+        files.write_private(certificate, answer.certificate.encode())
+        return True
     raise problem
 
 
@@ -214,9 +241,10 @@ def enrol_node(
         web_port=joiner.web_port,
         cluster_port=joiner.cluster_port,
     )
-    check = post(host, cluster_port, authority, msgspec.structs.replace(asked, check=True))
+    context = tls.client_context(authority)
+    check = post(host, cluster_port, context, msgspec.structs.replace(asked, check=True))
     _check_disk(data, check.copy_bytes)
-    return _keep(data, "node", asked.id, post(host, cluster_port, authority, asked), key)
+    return _keep(data, "node", asked.id, post(host, cluster_port, context, asked), key)
 
 
 def fetch_authority(host: str, port: int, path: str) -> str:
@@ -228,9 +256,9 @@ def fetch_authority(host: str, port: int, path: str) -> str:
     return authority
 
 
-def post(host: str, port: int, authority: str, asked: EnrolRequest) -> EnrolAnswer:
-    """Post to `/enrol` over a connection verified against `authority`."""
-    status, body = _exchange(host, port, tls.client_context(authority), "POST", "/enrol", msgspec.json.encode(asked))
+def post(host: str, port: int, context: ssl.SSLContext, asked: EnrolRequest) -> EnrolAnswer:
+    """Post to `/enrol` over a connection that `context` verifies against the cluster's authority."""
+    status, body = _exchange(host, port, context, "POST", "/enrol", msgspec.json.encode(asked))
     if status == 200:
         return msgspec.json.decode(body, type=EnrolAnswer)
     try:

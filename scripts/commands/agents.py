@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +15,8 @@ import click
 from scripts.client import CONFIGURATION, PERMISSION, UNREACHABLE, CommandError
 from scripts.commands.gates import reason_option
 from scripts.commands.options import Asker, asks_node, confirm, data_option, table
+
+RENEW_CHECK_S = 3600.0
 
 
 @click.group(invoke_without_command=True)
@@ -59,7 +64,23 @@ def _run(directory: Path) -> int:
         authority, certificate = directory / files.AUTHORITY_FILE, directory / files.CERTIFICATE_FILE
         return client_context(authority, certificate, directory / files.KEY_FILE)
 
+    threading.Thread(target=_keep_certificate_fresh, args=(directory,), daemon=True).start()
     return program.run(directory, context)
+
+
+def _keep_certificate_fresh(directory: Path) -> None:
+    """Renew the certificate when it is due; each new connection reads it anew. Never ends the agent."""
+    import structlog
+
+    from server.enrolment import EnrolmentError, renew_agent
+
+    while True:
+        try:
+            if (directory / "identity.json").exists() and renew_agent(directory, datetime.now(UTC)):
+                structlog.get_logger().info("renewed this agent's certificate")
+        except (EnrolmentError, OSError) as error:
+            structlog.get_logger().warning("the certificate was not renewed; it is tried again", why=str(error))
+        time.sleep(RENEW_CHECK_S)
 
 
 @agent.command()

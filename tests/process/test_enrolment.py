@@ -6,10 +6,14 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from server.enrolment import renew_agent
+from server.identity import load_identity, save_identity
 from tests.process.cluster import Node, Pair, start_master
 from tests.process.programs import BIN, Program, command, free_port
 
@@ -136,6 +140,24 @@ def test_a_join_token_is_used_once(pair: Pair, tmp_path: Path) -> None:
     assert "understudy agent invite" in half.stderr
     known = json.loads(pair.type(north, "understudy", "agent", "list", "--json"))
     assert [(agent["name"], agent["witness"]) for agent in known] == [("alpha", True), ("beta", False)]
+
+
+def test_an_agent_gets_a_fresh_certificate(pair: Pair) -> None:
+    """Two thirds through its life it asks with the old one; before that it does not; either node may sign."""
+    north, south, data = pair.nodes["north"], pair.nodes["south"], pair.directory / "alpha"
+    now, before = datetime.now(UTC), (data / "node.crt").read_bytes()
+    assert not renew_agent(data, now)
+    assert (data / "node.crt").read_bytes() == before
+    identity = load_identity(data)
+    assert identity is not None
+    for node in (north, south):
+        save_identity(data, replace(identity, peers={"": f"{node.host}:{node.cluster_port}"}))
+        assert renew_agent(data, now + timedelta(days=21))
+    save_identity(data, identity)
+    assert (data / "node.crt").read_bytes() != before
+    pair.agents["alpha"].program.kill()
+    pair.agents["alpha"].program.start()
+    pair.wait("the agent to be back", lambda: north.status()["agents"]["active"])
 
 
 def test_roles_change_by_the_scripts(pair: Pair) -> None:
