@@ -160,7 +160,7 @@ class Fleet:
 
     def _replicated(self) -> int:
         status = self._status()
-        return status.commit_sequence if status.in_sync else 0
+        return status.commit_sequence if is_everywhere(status) else 0
 
     async def _write(self, action: Callable[[int], Callable[[Any], T]]) -> tuple[T, int]:
         """Write until it is committed: every change here may be done twice. Raises Closed when office ends."""
@@ -226,7 +226,7 @@ class Fleet:
             return
         agent_id, number = member.link.agent_id, self._epoch.number
         held, sequence = await self._write(lambda now_us: reports.record(agent_id, messages, number, now_us))
-        in_sync = self._status().in_sync
+        in_sync = is_everywhere(self._status())
         kept = tuple(message.id for message in messages if isinstance(message, wire.Report))
         if kept:
             member.link.send(wire.Kept(kept, sequence, in_sync))
@@ -311,6 +311,11 @@ class Fleet:
         else:
             for one in given:
                 member.link.send(one.dispatch)
+
+
+def is_everywhere(status: Status) -> bool:
+    """What is committed is on every node of the cluster: the standby is in sync, or none was ever enrolled."""
+    return status.in_sync or not status.peers
 
 
 def order_message(order: Order) -> wire.FromNode:

@@ -122,7 +122,8 @@ def statement(save: Save) -> Statement:
         case PruneSettled(schedule_id, before_us):
             return "DELETE FROM settled WHERE schedule_id = ? AND instant_us < ?", [(schedule_id, before_us)]
         case SaveReport(report):
-            return "INSERT OR REPLACE INTO reports (id, body) VALUES (?, ?)", [(report.id, _pack(report))]
+            text = "INSERT INTO reports (id, body) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+            return text, [(report.id, _pack(report))]
         case MarkReports(ids, mark):
             packed = _pack(mark)
             return "UPDATE reports SET mark = ? WHERE id = ?", [(packed, number) for number in ids]

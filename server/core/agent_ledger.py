@@ -115,8 +115,12 @@ class Ledger:
         self._drop(tuple(n for n, m in self.memory.marks.items() if m.epoch == epoch and m.sequence <= sequence))
 
     def expire(self, now: Moment) -> None:
-        """Marks do not outlive seven days."""
-        self._drop(tuple(n for n, m in self.memory.marks.items() if now.wall_us - m.at_us > MARKED_KEPT_US))
+        """Marks do not outlive seven days, and neither do the files of their runs."""
+        old = tuple(n for n, m in self.memory.marks.items() if now.wall_us - m.at_us > MARKED_KEPT_US)
+        ended = [r.key for n in old if isinstance((r := self.memory.reports[n]).body, wire.Ended)]
+        self._drop(old)
+        for key in ended:
+            self.output_done(key)
 
     def output_done(self, key: str) -> None:
         """The run's output is replicated, or nobody wants it."""

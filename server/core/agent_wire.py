@@ -61,7 +61,7 @@ class RunNote(msgspec.Struct, array_like=True, frozen=True):
 # From a node.
 
 
-class Office(_Message, tag="office"):
+class Office(_Message, frozen=True, tag="office"):
     """Who speaks: sent first on every link and again whenever it changes. Epoch is NO_EPOCH from a standby."""
 
     node: str
@@ -71,7 +71,7 @@ class Office(_Message, tag="office"):
     roster: dict[str, str] = {}
 
 
-class Admitted(_Message, tag="admitted"):
+class Admitted(_Message, frozen=True, tag="admitted"):
     """The connection is recorded under `ticket` and the inventory reconciled: answer `TicketKept` once it is durable.
 
     `outputs`: how many bytes of output the master holds, by run key. `forgotten`: keys whose output nobody awaits.
@@ -84,28 +84,28 @@ class Admitted(_Message, tag="admitted"):
     restored: bool = False
 
 
-class Quarantined(_Message, tag="quarantined"):
+class Quarantined(_Message, frozen=True, tag="quarantined"):
     """This identity runs twice or came back from a snapshot: it starts nothing until an operator ends that."""
 
     reason: str
 
 
-class SetGates(_Message, tag="gates"):
+class SetGates(_Message, frozen=True, tag="gates"):
     gates: GateSet
 
 
-class GiveOrder(_Message, tag="order"):
+class GiveOrder(_Message, frozen=True, tag="order"):
     order: StandingOrder
 
 
-class ReleaseOrder(_Message, tag="release"):
+class ReleaseOrder(_Message, frozen=True, tag="release"):
     """Give the order back; answered with `Released` also when it was never received."""
 
     order_id: int
     version: int
 
 
-class Dispatch(_Message, tag="dispatch"):
+class Dispatch(_Message, frozen=True, tag="dispatch"):
     """Start this one run; a key that the agent already knows changes nothing."""
 
     key: str
@@ -114,7 +114,7 @@ class Dispatch(_Message, tag="dispatch"):
     attempt: int = 1
 
 
-class StopRun(_Message, tag="stop"):
+class StopRun(_Message, frozen=True, tag="stop"):
     """End a run. `kill`: SIGKILL at once; otherwise SIGTERM and, after `grace_s`, SIGKILL."""
 
     key: str
@@ -122,7 +122,7 @@ class StopRun(_Message, tag="stop"):
     grace_s: int = 10
 
 
-class Kept(_Message, tag="kept"):
+class Kept(_Message, frozen=True, tag="kept"):
     """The reports are committed at `sequence`. Only with `in_sync` may the spool forget them."""
 
     reports: tuple[int, ...]
@@ -130,7 +130,7 @@ class Kept(_Message, tag="kept"):
     in_sync: bool
 
 
-class OutputKept(_Message, tag="output_kept"):
+class OutputKept(_Message, frozen=True, tag="output_kept"):
     """The master holds `size` bytes of this run's output; -1: it wants no more of it."""
 
     key: str
@@ -139,14 +139,14 @@ class OutputKept(_Message, tag="output_kept"):
     in_sync: bool
 
 
-class NodeHeartbeat(_Message, tag="node_heartbeat"):
+class NodeHeartbeat(_Message, frozen=True, tag="node_heartbeat"):
     """Every second. `replicated`: the commit sequence while the standby is in sync, else 0."""
 
     now_us: int
     replicated: int = 0
 
 
-class AskGrant(_Message, tag="ask_grant"):
+class AskGrant(_Message, frozen=True, tag="ask_grant"):
     """A question to a witness, see `replication.core.witness.Claim`."""
 
     question: int
@@ -156,7 +156,7 @@ class AskGrant(_Message, tag="ask_grant"):
     forced: bool = False
 
 
-class AskAlone(_Message, tag="ask_alone"):
+class AskAlone(_Message, frozen=True, tag="ask_alone"):
     """Record who writes alone in `epoch` ("" for nobody)."""
 
     question: int
@@ -168,7 +168,7 @@ class AskAlone(_Message, tag="ask_alone"):
 # From an agent.
 
 
-class Hello(_Message, tag="hello"):
+class Hello(_Message, frozen=True, tag="hello"):
     """The first message of a link. `instance` is random for each start of the program."""
 
     agent_id: str
@@ -179,7 +179,7 @@ class Hello(_Message, tag="hello"):
     now_us: int
 
 
-class Present(_Message, tag="present"):
+class Present(_Message, frozen=True, tag="present"):
     """To the master whose epoch is now durable here: the last ticket, and everything this agent still holds."""
 
     epoch: Epoch
@@ -191,29 +191,29 @@ class Present(_Message, tag="present"):
     oldest_report_us: int = 0
 
 
-class EpochRefused(_Message, tag="epoch_refused"):
+class EpochRefused(_Message, frozen=True, tag="epoch_refused"):
     """BEY-4: the office that spoke is stale; `highest` is what this agent obeys."""
 
     offered: Epoch
     highest: Epoch
 
 
-class TicketKept(_Message, tag="ticket_kept"):
+class TicketKept(_Message, frozen=True, tag="ticket_kept"):
     ticket: int
 
 
-class GatesKept(_Message, tag="gates_kept"):
+class GatesKept(_Message, frozen=True, tag="gates_kept"):
     """These gates are durable here and no intent awaits its process."""
 
     revision: int
 
 
-class OrderKept(_Message, tag="order_kept"):
+class OrderKept(_Message, frozen=True, tag="order_kept"):
     order_id: int
     version: int
 
 
-class Released(_Message, tag="released"):
+class Released(_Message, frozen=True, tag="released"):
     """The order is given back; `started` are its instants that began here."""
 
     order_id: int
@@ -221,7 +221,7 @@ class Released(_Message, tag="released"):
     started: tuple[int, ...]
 
 
-class Report(_Message, tag="report"):
+class Report(_Message, frozen=True, tag="report"):
     """Something that happened, kept in the spool under `id` until it is replicated. `body` is one of `Body`."""
 
     id: int
@@ -230,7 +230,7 @@ class Report(_Message, tag="report"):
     body: Held | Begun | Ended | Suppressed | Trouble
 
 
-class Output(_Message, tag="output"):
+class Output(_Message, frozen=True, tag="output"):
     """Bytes of a run's output from `offset` on; `size` is what it has so far."""
 
     key: str
@@ -239,7 +239,7 @@ class Output(_Message, tag="output"):
     size: int
 
 
-class AgentHeartbeat(_Message, tag="agent_heartbeat"):
+class AgentHeartbeat(_Message, frozen=True, tag="agent_heartbeat"):
     """Every second. `waiting`: a sentence while the agent starts nothing by itself, else ""."""
 
     now_us: int
@@ -247,7 +247,7 @@ class AgentHeartbeat(_Message, tag="agent_heartbeat"):
     waiting: str = ""
 
 
-class WitnessSays(_Message, tag="witness_says"):
+class WitnessSays(_Message, frozen=True, tag="witness_says"):
     """The answer to `question`; the record is the one held before it, durable when `granted`."""
 
     question: int
@@ -261,7 +261,7 @@ class WitnessSays(_Message, tag="witness_says"):
 # Bodies of reports.
 
 
-class Held(_Message, tag="held"):
+class Held(_Message, frozen=True, tag="held"):
     """A run is due and waits at the agent: `reason` is the gate."""
 
     specification: Specification
@@ -270,7 +270,7 @@ class Held(_Message, tag="held"):
     reason: str
 
 
-class Begun(_Message, tag="begun"):
+class Begun(_Message, frozen=True, tag="begun"):
     """The intent is durable; the process follows at once."""
 
     specification: Specification
@@ -278,7 +278,7 @@ class Begun(_Message, tag="begun"):
     attempt: int
 
 
-class Ended(_Message, tag="ended"):
+class Ended(_Message, frozen=True, tag="ended"):
     """`cause`: "" (ran to its end) | timeout | cancelled | killed | interrupted | never started | not startable.
 
     `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
@@ -294,7 +294,7 @@ class Ended(_Message, tag="ended"):
     job_name: str = ""
 
 
-class Suppressed(_Message, tag="suppressed"):
+class Suppressed(_Message, frozen=True, tag="suppressed"):
     """An instant that did not start, with its cause; `settled`: the misfire policy has already decided it."""
 
     job_id: int
@@ -304,7 +304,7 @@ class Suppressed(_Message, tag="suppressed"):
     settled: bool = False
 
 
-class Trouble(_Message, tag="trouble"):
+class Trouble(_Message, frozen=True, tag="trouble"):
     """Something that people must know: becomes a system message."""
 
     text: str

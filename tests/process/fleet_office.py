@@ -112,7 +112,7 @@ class OfficeUnderTest:
         return self.witnesses
 
     def _status(self) -> Any:
-        return SimpleNamespace(in_sync=self.in_sync, commit_sequence=self.store.gate.sequence)
+        return SimpleNamespace(in_sync=self.in_sync, peers=("standby",), commit_sequence=self.store.gate.sequence)
 
     async def _accept(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=wire.FRAME_BYTES_MAX, compress=False)

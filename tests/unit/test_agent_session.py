@@ -127,6 +127,22 @@ def test_what_a_lone_master_acknowledged_stays_until_it_is_replicated() -> None:
     assert world.disk.reports == {}
 
 
+def test_a_mark_and_its_runs_files_are_kept_for_seven_days() -> None:
+    """A master that stays alone for ever does not fill the agent's disk."""
+    world = World()
+    world.connect()
+    world.hear(dispatch())
+    end = wire.Ended(0, None, world.wall_us, world.wall_us, 100, False)
+    world.do(world.session.ended(KEY, end, world.now))
+    world.hear(wire.Kept(tuple(world.disk.reports), 40, False))
+    world.do(world.session.link_closed(A))
+    world.pass_s(6.9 * 86400)
+    assert len(world.disk.reports) == 2
+    world.pass_s(0.2 * 86400)
+    assert world.disk.reports == {}
+    assert world.forgotten == [KEY]
+
+
 def test_instants_begin_on_time_without_a_master_and_once() -> None:
     """JS7-1: 24 hours of silence, one start for each instant, none for the second look at the same time."""
     world = World()
