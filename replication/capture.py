@@ -37,7 +37,6 @@ class Capture:
         self._frame_bytes = FRAME_HEADER_BYTES + page_size
         self._lock_page = LOCK_BYTE // page_size + 1
         self._salts = b""
-        self._latest: dict[int, int] = {}
         self._restart_allowed = True
         self.frames = 0
         self.page_count = database.size() // page_size
@@ -71,7 +70,6 @@ class Capture:
             if not self._restart_allowed:
                 raise CaptureBroken("SQLite's log was restarted by somebody else: no other program may write here")
             self._salts = salts
-            self._latest.clear()
             self.frames = 0
         if frames < self.frames:
             raise CaptureBroken(f"SQLite's log went back from {self.frames} to {frames} frames")
@@ -80,7 +78,7 @@ class Capture:
             self._restart_allowed = False
         for page in range(self.page_count + 1, page_count + 1):
             if page not in pages and page != self._lock_page:
-                pages[page] = memoryview(self._unwritten(page))
+                raise CaptureBroken(f"the database grew over page {page}, which is not in SQLite's log")
         self.page_count = page_count
         return Captured({page: data for page, data in pages.items() if page <= page_count}, page_count)
 
@@ -100,15 +98,5 @@ class Capture:
                 raise CaptureBroken(f"frame {self.frames + index + 1} of SQLite's log is of another generation")
             page = _FRAME_PAGE.unpack_from(data, at)[0]
             pages[page] = data[at + FRAME_HEADER_BYTES : at + self._frame_bytes]
-            self._latest[page] = self.frames + index
         self.frames = frames
         return pages
-
-    def _unwritten(self, page: int) -> bytes:
-        """A page within the new size that this commit did not write (a free page): what a checkpoint will leave there,
-        that is its last frame of this log, or what the file holds, or zeros."""
-        if page in self._latest:
-            at = WAL_HEADER_BYTES + self._latest[page] * self._frame_bytes + FRAME_HEADER_BYTES
-            return self._disk.keep(WAL_FILE).read(self._page_size, at)
-        data = self._database.read(self._page_size, (page - 1) * self._page_size)
-        return data.ljust(self._page_size, b"\0")

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from replication.writer import Transaction
 from tests.unit.engine import create_table
-from tests.unit.test_capture import Node
+from tests.unit.test_capture import SHRINK, Node
 
 
 class CaptureMachine(RuleBasedStateMachine):
@@ -46,7 +46,7 @@ class CaptureMachine(RuleBasedStateMachine):
     @rule(pages=st.integers(1, 30))
     def vacuum(self, pages: int) -> None:
         """Give back free pages: the file shrinks."""
-        self.node.execute(f"PRAGMA incremental_vacuum({pages})")
+        self.node.execute(*SHRINK[:pages])
 
     @rule(name=st.sampled_from(("one", "two")), drop=st.booleans())
     def change_schema(self, name: str, drop: bool) -> None:

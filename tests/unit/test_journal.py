@@ -108,6 +108,19 @@ def test_a_bad_record_that_had_been_fsynced_is_corruption(tmp_path: Path) -> Non
     assert (tmp_path / FIRST).read_bytes() == before
 
 
+def test_a_whole_record_of_another_chain_is_corruption(tmp_path: Path) -> None:
+    """A request that does not follow the one before is not believed, however valid its CRC is."""
+    requests = chain(4)
+    journal = open_journal(tmp_path)
+    fill(journal, requests)
+    journal.close()
+    other = control_request(Position(EPOCH, 1, bytes(32)), note=b"\0" * 100)
+    assert len(other) == len(requests[1])
+    overwrite(tmp_path / FIRST, HEADER_BYTES + RECORD.size + len(other), pack_record(1, 1, other) + other)
+    with pytest.raises(Corrupt, match="request 2"):
+        open_journal(tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["length", "segment gone", "segment header"])
 def test_other_damage_is_corruption_too(tmp_path: Path, damage: str) -> None:
     """A wrong length, a missing segment in the middle and a spoilt header are named, never skipped."""
