@@ -1,6 +1,4 @@
-"""The scheduler of a node in office:
-
-plans standing orders, accounts for what did not start, submits what waits.
+"""The scheduler of a node in office: plans standing orders, accounts for what did not start, submits what waits.
 
 It decides from rows that are committed, and what it does is rows: the fleet sends them. It sleeps until the
 commit sequence moves or its next deadline. Nothing it does grows with history, and an idle scheduler writes

@@ -97,9 +97,7 @@ def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
 
 
 def accept_restored(name: str, by: Principal, now_us: int, reason: str = "") -> Change[None]:
-    """End the quarantine of an agent that was restored from a snapshot:
-
-    its next connection is taken as it comes.
+    """End the quarantine of an agent that was restored from a snapshot: its next connection is taken as it comes.
 
     The ticket is forgotten on this side; what was given to it before is `unknown` until its inventory is
     reconciled.

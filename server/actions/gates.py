@@ -18,10 +18,7 @@ from server.storage import agents, gates, settings
 
 
 class GateSummary(msgspec.Struct, frozen=True):
-    """What a change of gates came to. `unacknowledged` agents may still start work:
-
-    the fleet is telling them.
-    """
+    """What a change of gates came to. `unacknowledged` agents may still start work: the fleet is telling them."""
 
     changed: bool
     revision: int

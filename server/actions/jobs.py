@@ -104,7 +104,10 @@ def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | 
 
 
 def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[None]:
-    """Delete a job: its orders are taken back, open missed runs are dismissed, its runs stay. The name becomes free."""
+    """Delete a job: its orders are taken back, open missed runs are dismissed, its runs stay.
+
+    The name becomes free. Runs that wait for a gate are cancelled when it is lifted.
+    """
     require(by, "jobs.change")
 
     def change(transaction: Transaction) -> None:

@@ -1,7 +1,4 @@
-"""The ledger of what did not start: run it now or dismiss it, one or all (SKY-12). Permission:
-
-missed.resolve.
-"""
+"""The ledger of what did not start: run it now or dismiss it, one or all (SKY-12). Permission: missed.resolve."""
 
 from __future__ import annotations
 

@@ -9,10 +9,7 @@ from server.storage import nodes
 
 
 def put(node: NodeRow, by: Principal, now_us: int) -> Change[bool]:
-    """Add a node, or change where it listens; True when something changed. Another node of that name:
-
-    Invalid.
-    """
+    """Add a node, or change where it listens; True when something changed. Another node of that name: Invalid."""
     require(by, "nodes.manage")
     _check(node)
 

@@ -1,6 +1,6 @@
-"""Standing orders and the ledger of what they suppressed. By the program itself:
+"""Standing orders and the ledger of what they suppressed.
 
-for the scheduler and the fleet.
+By the program itself: for the scheduler and the fleet.
 
 Every function here is safe to repeat: an occurrence has at most one row in the ledger and one run.
 """

@@ -24,10 +24,7 @@ _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
 
 def run_now(job: str, request_id: str, by: Principal, now_us: int) -> Change[Run]:
-    """Submit a run on request. `request_id` (1 to 64 letters, digits, hyphens) makes its key:
-
-    twice is one run.
-    """
+    """Submit a run on request. `request_id` (1 to 64 letters, digits, hyphens) makes its key: twice is one run."""
     require(by, "runs.start")
     if not _REQUEST_ID.match(request_id):
         raise Invalid("The request id must have 1 to 64 letters, digits or hyphens.", field="request_id")
@@ -82,9 +79,7 @@ def submit_occurrence(
 
 
 def submit_waiting(now_us: int, after: int = 0, limit: int = 200) -> Change[tuple[int, int | None]]:
-    """Look at waiting runs in order of submission:
-
-    those that no gate stops become `starting`, others say why.
+    """Look at waiting runs in order of submission: those that no gate stops become `starting`, others say why.
 
     Returns (how many start, the number to go on after, or None at the end). For the scheduler.
     """
@@ -93,16 +88,18 @@ def submit_waiting(now_us: int, after: int = 0, limit: int = 200) -> Change[tupl
         connection = transaction.connection
         page = runs.waiting(connection, after, limit)
         in_force = gates.every(connection)
-        held: dict[int, bool] = {}
+        known: dict[int, Job | None] = {}
         started = 0
         for run in page:
             if run.reason == NO_AGENT:
                 continue
-            if run.job_id not in held:
-                job = jobs.get(connection, run.job_id)
-                held[run.job_id] = job is not None and job.held
-            why = reason(in_force, run.agent_id, held[run.job_id])
-            if why is None:
+            if run.job_id not in known:
+                known[run.job_id] = jobs.get(connection, run.job_id)
+            job = known[run.job_id]
+            why = reason(in_force, run.agent_id, job is not None and job.held)
+            if job is None or job.deleted_at_us is not None:
+                runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, "job deleted")
+            elif why is None:
                 state = step(run.state, RunEvent.SUBMITTED)
                 runs.set_state(connection, run.number, state, now_us)
                 started += 1

@@ -1,6 +1,6 @@
-"""The row of a role swap: whichever node is master goes on from it. Permissions:
+"""The row of a role swap: whichever node is master goes on from it.
 
-swap.run; swap.abort to abort.
+Permissions: swap.run; swap.abort to abort.
 
 `server/swap.py` drives it. `begin` keeps the gates that were in force; `finish` restores them exactly.
 """

@@ -1,6 +1,6 @@
-"""People, their passwords and API tokens. Permissions:
+"""People, their passwords and API tokens.
 
-users.manage; tokens.own for one's own tokens and password.
+Permissions: users.manage; tokens.own for one's own tokens and password.
 
 Passwords arrive as Argon2id PHC strings: hashing takes memory and time and is done in a thread outside of the
 writer.

@@ -1,6 +1,4 @@
-"""Read a crontab, line by line:
-
-every line is a job, an environment line, a comment, or refused with its reason.
+"""Read a crontab, line by line: every line is a job, an environment line, a comment, or refused with its reason.
 
 `system_form` is /etc/crontab and /etc/cron.d: a user name stands between the schedule and the command. An
 environment line holds for the lines below it. `%` ends the command and what follows is its standard input;

@@ -242,10 +242,7 @@ class Missed(Row, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a swap. state:
-
-    waiting | running | done | failed | undone; `proof` is a sentence with figures.
-    """
+    """One step of a swap. state: waiting | running | done | failed | undone; `proof` is a sentence with figures."""
 
     name: str
     state: str = "waiting"

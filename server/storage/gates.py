@@ -37,10 +37,7 @@ def locked_agents(connection: sqlite3.Connection) -> int:
 
 
 def put(connection: sqlite3.Connection, gate: Gate) -> bool:
-    """Set a gate; False when it was set already, and then nothing changes:
-
-    the first who set it is remembered.
-    """
+    """Set a gate; False when it was set already, and then nothing changes: the first who set it is remembered."""
     cursor = connection.execute(
         "INSERT INTO gates (kind, agent_id, set_by, set_at_us, reason, revision) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",

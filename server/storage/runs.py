@@ -112,10 +112,7 @@ def waiting_for_agent(connection: sqlite3.Connection, agent_id: str, reason: str
 
 
 def to_dispatch(connection: sqlite3.Connection, agent_id: str, limit: int = 100) -> list[Run]:
-    """Runs on request in `starting` that were not sent in any epoch yet, in order of submission:
-
-    the fleet's work.
-    """
+    """Runs on request in `starting` that were not sent in any epoch yet, in order of submission: the fleet's work."""
     tail = "FROM runs WHERE agent_id = ? AND state = 'starting' AND dispatched_epoch IS NULL ORDER BY number LIMIT ?"
     return rows.every(connection, Run, tail, (agent_id, limit))
 
@@ -161,9 +158,9 @@ def insert(
     now_us: int,
     **more: object,
 ) -> int:
-    """Add a run and return its number. `more` are further columns by name:
+    """Add a run and return its number.
 
-    reason, schedule_id, started_at_us...
+    `more` are further columns by name: reason, schedule_id, started_at_us...
 
     The open row of the same occurrence in the ledger of missed ones is closed: here is its run.
     """

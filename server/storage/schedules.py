@@ -1,7 +1,4 @@
-"""Schedules of jobs. A changed schedule is a new row:
-
-the key of a run names the schedule that made it for ever.
-"""
+"""Schedules of jobs. A changed schedule is a new row: the key of a run names the schedule that made it for ever."""
 
 from __future__ import annotations
 

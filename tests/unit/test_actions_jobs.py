@@ -192,6 +192,17 @@ def test_a_deleted_job_frees_its_name(ledger: Ledger) -> None:
     assert [line.job_id for line in run_rows.page(ledger.connection)] == [old.id]
 
 
+def test_waiting_runs_of_a_deleted_job_are_cancelled(ledger: Ledger) -> None:
+    """What waits for a gate does not start a job that is gone by then, and says so."""
+    ledger.add_job()
+    ledger.do(gates.lock_all(BOB, START_US))
+    number = run(ledger).number
+    ledger.do(jobs.delete("backup", BOB, START_US))
+    ledger.do(gates.unlock_all(BOB, START_US))
+    assert ledger.do(runs.submit_waiting(START_US)) == (0, None)
+    assert state(ledger, number) == ("cancelled", "job deleted")
+
+
 def test_a_crontab_is_imported_once(ledger: Ledger) -> None:
     """SKY-21: each line is reported; importing again makes nothing new."""
     text = "SHELL=/bin/sh\n*/5 * * * * root /opt/poll\n@reboot root /opt/start\n0 99 * * * root /opt/no\n"
