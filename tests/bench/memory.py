@@ -1,0 +1,40 @@
+"""P10: resident memory of a master, idle with its standby, and after a number of runs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from tests.bench.store_writes import fdatasyncs_per_second
+from tests.process.cluster import Node, running_pair
+from tests.process.workload import Workload
+
+
+def resident_mb(node: Node) -> float:
+    """Resident memory of a node's process, in millions of bytes."""
+    assert node.program.process is not None
+    return round(psutil.Process(node.program.process.pid).memory_info().rss / 1e6, 1)
+
+
+def run(seconds: float) -> dict[str, object]:
+    """Measure an idle master and its standby, then the master under `seconds` times 200 writes/s and running jobs."""
+    with tempfile.TemporaryDirectory() as name, running_pair(Path(name)) as pair:
+        before = fdatasyncs_per_second(Path(name))
+        master, standby = pair.wait_healthy()
+        idle = {node.name: resident_mb(node) for node in (master, standby)}
+        load = Workload(pair).start()
+        load.wait_progress("some load", writes=int(200 * seconds))
+        busy = resident_mb(master)
+        verdict = load.finish()
+        after = fdatasyncs_per_second(Path(name))
+    return {
+        "bench": "memory",
+        "idle_master_mb": idle[master.name],
+        "idle_standby_mb": idle[standby.name],
+        "busy_master_mb": busy,
+        "writes": len(load.acknowledged()),
+        "faults": len(verdict.faults),
+        "fdatasync_per_s": [round(before), round(after)],
+    }
