@@ -114,9 +114,17 @@ class Session:
         self._ledger.output_done(key)
         return self._ledger.take()
 
+    def _roster(self, office: wire.Office) -> dict[str, str]:
+        """Addresses to dial from now on. A standby's copy may be of long ago: it corrects what a master said once."""
+        known = self._memory.durable.roster
+        if office.role == "master":
+            return office.roster or known
+        return {**known, **office.roster} if known else known
+
     def _office(self, node: str, office: wire.Office, now: Moment) -> None:
-        if office.roster and office.roster != self._memory.durable.roster:
-            self._ledger.change(roster=office.roster)
+        roster = self._roster(office)
+        if roster != self._memory.durable.roster:
+            self._ledger.change(roster=roster)
         highest = self._memory.durable.epoch
         if office.role != "master":
             if self._obeyed == node:

@@ -370,3 +370,15 @@ def test_a_run_is_forgotten_only_with_its_last_report() -> None:
 def test_start_of_the_epoch_used_here() -> None:
     """The keys above name real times: START_US is 2027-01-15 08:00:00 UTC."""
     assert START_US == 1_800_000_000_000_000
+
+
+def test_only_a_master_takes_an_address_away() -> None:
+    """A standby's copy may be of before its own enrolment: its roster adds and corrects, and locks nobody out."""
+    world = World()
+    world.hear(wire.Office(B, "standby", NO_EPOCH, world.wall_us, {A: "old:1"}), B)
+    assert world.disk.durable.roster == {}
+    world.hear(wire.Office(A, "master", Epoch(1, A), world.wall_us, {A: "a:1", B: "b:1"}), A)
+    world.hear(wire.Office(B, "standby", NO_EPOCH, world.wall_us, {A: "old:1"}), B)
+    assert world.disk.durable.roster == {A: "old:1", B: "b:1"}
+    world.hear(wire.Office(A, "master", Epoch(1, A), world.wall_us, {A: "a:1"}), A)
+    assert world.disk.durable.roster == {A: "a:1"}
