@@ -26,6 +26,7 @@ from replication.segments import (
     REQUEST,
     Segment,
     create_zeroed,
+    newest_within,
     pack_header,
     pack_record,
     segment_name,
@@ -377,13 +378,8 @@ class Journal:
 
     def newest_within(self, keep_bytes: int, before: int) -> int:
         """Return the lowest sequence not above `before` whose segments take up to `keep_bytes` in all."""
-        total = 0
         with self._lock:
-            for segment in reversed(self._segments):
-                total += segment.capacity
-                if segment.first <= before and total >= keep_bytes:
-                    return min(segment.first, before)
-        return 0
+            return newest_within(self._segments, keep_bytes, before)
 
     def bytes_behind(self, sequence: int) -> int:
         """Return the number of bytes of the requests behind `sequence`: the backlog's size."""

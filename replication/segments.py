@@ -155,6 +155,16 @@ class Scan:
         return True
 
 
+def newest_within(segments: list[Segment], keep_bytes: int, before: int) -> int:
+    """Return the lowest sequence not above `before` such that the segments from it on take `keep_bytes`; else 0."""
+    total = 0
+    for segment in reversed(segments):
+        total += segment.capacity
+        if segment.first <= before and total >= keep_bytes:
+            return min(segment.first, before)
+    return 0
+
+
 def create_zeroed(disk: Disk, name: str, size: int) -> File:
     """Create a file of zeros, written and fsynced, so that later writes allocate nothing. Raises DiskFull."""
     file = disk.open(name, create=True)
