@@ -28,13 +28,14 @@ def run(seconds: float) -> dict[str, object]:
         load.wait_progress("some load", writes=int(200 * seconds))
         busy = resident_mb(master)
         verdict = load.finish()
+        writes = len(load.acknowledged())
         after = fdatasyncs_per_second(Path(name))
     return {
         "bench": "memory",
         "idle_master_mb": idle[master.name],
         "idle_standby_mb": idle[standby.name],
         "busy_master_mb": busy,
-        "writes": len(load.acknowledged()),
+        "writes": writes,
         "faults": len(verdict.faults),
         "fdatasync_per_s": [round(before), round(after)],
     }
