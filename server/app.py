@@ -17,22 +17,25 @@ import structlog
 from aiohttp import web
 
 from replication.core.types import Mode, NodeId, State
+from replication.errors import ReplicationError
 from replication.node import Node, NodeSettings
 from replication.ports import Connection
 from server import __version__
 from server import identity as files
 from server.agent_links import Links
+from server.allocator import bound_memory
 from server.certificates import Certificates
 from server.clock import SystemClock
 from server.cluster_port import dialler
 from server.cluster_port import make_app as make_cluster_app
-from server.config import Config
+from server.config import Config, ConfigError
 from server.core.model import NodeRow
 from server.founding import check_empty, found_cluster
-from server.identity import directory_lock, load_identity, save_identity, save_peers
+from server.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
 from server.listeners import bind_local, bind_port, own_address, port_of
 from server.office import Office
 from server.passwords import Passwords, hash_password
+from server.repair import may_copy_again, set_aside
 from server.roles import Roles
 from server.site import Site
 from server.storage import agents
@@ -94,21 +97,14 @@ class Server:
         identity = load_identity(site.config.data)
         assert identity is not None
         site.identity = identity
-        site.authority_pem = (site.config.data / files.AUTHORITY_FILE).read_bytes()
-        site.seal_key = (site.config.data / files.SEAL_FILE).read_bytes()
+        site.authority_pem = files.read_private(site.config.data / files.AUTHORITY_FILE)
+        site.seal_key = files.read_private(site.config.data / files.SEAL_FILE)
         self._certificates.load()
         assert self._certificates.client is not None
         links = agent_links(site)
         site.office = office = Office(site.clock, lambda: own_row(site), links, lambda: known_node(site))
         runner = await self._runner(make_cluster_app(site, links.serve))
-        site.node = await Node.open(
-            site.config.data,
-            node_settings(site),
-            office,
-            links,
-            dialler(self._certificates.client),
-            log_node,
-        )
+        site.node = await self._open_node(office, links)
         self._stack.push_async_callback(site.node.close)
         await web.SockSite(runner, self._cluster_socket, ssl_context=self._certificates.cluster).start()
         if site.node.status().state is State.INIT:
@@ -118,6 +114,26 @@ class Server:
         self._run(self._follow_roster(links))
         self._run(self._certificates.keep_fresh(site))
         site.ready = True
+
+    async def _open_node(self, office: Office, links: Links) -> Node:
+        """Open the node; one that only followed and is damaged is set aside whole, and copies from its master again."""
+        site, config = self.site, self.site.config
+        assert self._certificates.client is not None
+        assert site.identity is not None
+        dial = dialler(self._certificates.client)
+        try:
+            return await Node.open(config.data, node_settings(site), office, links, dial, log_node)
+        except ReplicationError as error:
+            wish = load_wish(config.data)
+            asked = wish is not None and wish.standby is not None
+            if not asked and not await asyncio.to_thread(may_copy_again, config.data, site.identity):
+                raise ConfigError(
+                    f"{error}\nIf another node is master, copy from it again (what is here is kept in forks/): "
+                    f"master-to-standby --data {config.data} --master HOST --port PORT. Else restore a backup"
+                ) from error
+            kept = await asyncio.to_thread(set_aside, config.data)
+            log.error("this node's copy is damaged; it is kept and copied again", why=str(error), kept=str(kept))
+        return await Node.open(config.data, node_settings(site), office, links, dial, log_node)
 
     async def stop(self) -> None:
         """Close everything in reverse; the node says CLOSED while its links still stand."""
@@ -249,6 +265,7 @@ async def run(config: Config) -> int:
 
 def serve(config: Config) -> int:
     """`understudy serve`: hold the data directory and serve; the exit code. Raises `ConfigError` (exit 78)."""
+    bound_memory()
     with directory_lock(config.data, "understudy serve"):
         return asyncio.run(run(config))
 
