@@ -12,7 +12,11 @@ from replication.core.types import NO_EPOCH, Epoch, NodeId
 
 @dataclass(frozen=True, slots=True)
 class WitnessRecord:
-    """What one witness remembers. `alone` names the node that may acknowledge alone, "" for nobody."""
+    """What one witness remembers. `alone` names the node that may acknowledge alone, "" for nobody.
+
+    `counter` orders what was said of `alone` within `alone_epoch`. A later grant keeps both: which of two witnesses
+    heard last must stay known until another office says something new.
+    """
 
     epoch: Epoch = NO_EPOCH
     alone: NodeId = ""
@@ -70,7 +74,7 @@ def decide_claim(record: WitnessRecord, claim: Claim) -> tuple[WitnessRecord, Wi
     unseen = record.epoch.node != claim.epoch.node and record.epoch > claim.seen
     if claim.epoch <= record.epoch or (unseen and not claim.forced):
         return record, WitnessAnswer(False, record)
-    return replace(record, epoch=claim.epoch, counter=0), WitnessAnswer(True, record)
+    return replace(record, epoch=claim.epoch), WitnessAnswer(True, record)
 
 
 def decide_alone(record: WitnessRecord, epoch: Epoch, alone: NodeId, counter: int) -> tuple[WitnessRecord, bool]:
@@ -80,9 +84,8 @@ def decide_alone(record: WitnessRecord, epoch: Epoch, alone: NodeId, counter: in
     """
     if epoch < record.epoch:
         return record, False
-    if epoch == record.epoch and counter <= record.counter:
-        same = counter == record.counter and alone == record.alone and epoch == record.alone_epoch
-        return record, same
+    if epoch == record.alone_epoch and counter <= record.counter:
+        return record, counter == record.counter and alone == record.alone
     return WitnessRecord(epoch, alone, epoch, counter), True
 
 
