@@ -1,8 +1,7 @@
 """A node of the pair: drives the role machine with one inbox and one timer, and carries out its effects in order.
 
 The machine decides; `Links`, `Following`, `Serving` and `Office` do. All of it runs in one event loop; what blocks runs
-in threads. Slow effects (opening and closing office, handing over) run one after the other in `_operate`, so that
-the inbox never waits for them.
+in threads. Slow effects are queued in `Operations`, so that the inbox never waits for them.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ import contextlib
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-
-import msgspec
 
 from replication.control import ControlFile
 from replication.core import effects, events, memory
@@ -26,14 +23,16 @@ from replication.core.effects import Effect
 from replication.core.events import Event, Facts
 from replication.core.machine import Machine
 from replication.core.messages import Ack
-from replication.core.request import Kind, decode, peek
+from replication.core.request import Kind
 from replication.core.types import Mode, NodeId, Refused, State, Status
+from replication.errors import Closed, DiskFull
 from replication.files import Disk
 from replication.following import Following
 from replication.links import Links
 from replication.office import Office
+from replication.operations import Operations
 from replication.picture import Picture
-from replication.ports import Application, Connection, Dialler, Opening, Witnesses
+from replication.ports import Application, Connection, Dialler, Witnesses
 from replication.process import end_process
 from replication.redo import Applier, open_node, read_copy
 from replication.serving import Serving
@@ -72,6 +71,7 @@ class Node:
         self.cluster, self.node = settings.cluster, settings.node
         self.instance = secrets.token_hex(8)
         self.machine = Machine(settings.node, memory.decode(self.control.value.memory), settings.steady_s)
+        self.persisted = self.machine.memory
         self.rule = CommitRule()
         self.rule.required = frozenset(self.machine.memory.in_sync)
         self.office: Office | None = None
@@ -79,12 +79,12 @@ class Node:
         self.picture = Picture(self)
         self.links = Links(self.picture, dial, self.post, self.log)
         self.serving = Serving(
-            disk, self.journal, self.control, self.cluster, lambda: self.office, self._on_ack, self.log
-        )
-        self._application, self._witnesses, self._dial, self._log = application, witnesses, dial, log
+            disk, self.journal, self.control, self.cluster, lambda: self.office, self._on_ack, self.log,
+            self.links.instance,
+        )  # fmt: skip
+        self._witnesses, self._log = witnesses, log
         self._inbox: asyncio.Queue[tuple[Event, asyncio.Future[None] | None]] = asyncio.Queue()
-        self._operations: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
-        self._following_task: asyncio.Task[None] | None = None
+        self._operations = Operations(self, application, dial)
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[int, asyncio.Future[effects.Answer]] = {}
         self._requests = itertools.count(1)
@@ -100,8 +100,8 @@ class Node:
         disk = Disk(directory)
         applier = await asyncio.to_thread(open_node, disk)
         node = cls(disk, applier, settings, application, witnesses, dial, log)
-        for job in (node._run(), node._operate()):
-            node._spawn(job)
+        for job in (node._run(), node._operations.run()):
+            node.spawn(job)
         node.post(events.Started())
         return node
 
@@ -164,12 +164,11 @@ class Node:
 
     async def close(self) -> None:
         """Clean stop: CLOSED is journaled and, within 5 s, acknowledged by the standby. Idempotent."""
-        if self.office is not None and self.office.store is not None:
+        if self.office is not None:
             await self._say_closed(self.office)
-        await self._stop_following()
+        await self._operations.stop_following()
         await self.links.close()
-        for connection in self.serving.disconnect_all():
-            await connection.close()
+        await self.serving.disconnect_all()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -177,14 +176,14 @@ class Node:
         self.disk.close()
 
     async def _say_closed(self, office: Office) -> None:
-        store = office.store
-        assert store is not None
+        """CLOSED is the last word of a master; behind HANDOFF it would keep the token from fitting."""
         await office.close_application()
-        position = await store.append_control_request(Kind.CLOSED, b"")
-        try:
-            await asyncio.wait_for(store.committed(position.sequence), CLOSE_WAIT_S)
-        except TimeoutError:
-            self.log("Stopped before the standby acknowledged the last request.", "")
+        if office.store is not None and self.machine.state in (State.MASTER, State.ALONE):
+            try:
+                position = await office.store.append_control_request(Kind.CLOSED, b"")
+                await asyncio.wait_for(office.store.committed(position.sequence), CLOSE_WAIT_S)
+            except (TimeoutError, DiskFull, Closed) as error:
+                self.log(f"Stopped before the standby acknowledged the last request. {error}".rstrip(), "")
         await office.close()
 
     # events
@@ -233,12 +232,7 @@ class Node:
 
     async def _run(self) -> None:
         while True:
-            wait_s = self.machine.next_deadline(time.monotonic()) - time.monotonic()
-            try:
-                async with asyncio.timeout(wait_s):
-                    event, done = await self._inbox.get()
-            except TimeoutError:
-                event, done = events.Ticked(), None
+            event, done = await self._next_event()
             for effect in self.machine.step(event, self._facts(), time.monotonic()):
                 await self._carry_out(effect)
             if done is not None:
@@ -246,13 +240,23 @@ class Node:
             if not isinstance(event, events.Ticked | events.PeerHeard):
                 self.notify()
 
+    async def _next_event(self) -> tuple[Event, asyncio.Future[None] | None]:
+        """The next of the inbox; `Ticked` as soon as it is due, however full the inbox is."""
+        now = time.monotonic()
+        wait_s = self.machine.next_deadline(now) - now
+        if wait_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    return await self._inbox.get()
+        return events.Ticked(), None
+
     def notify(self) -> None:
         """Something that the status shows has changed."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     def _facts(self) -> Facts:
-        return Facts(self.journal.last, self.last_is_closed())
+        return Facts(self.journal.last, self.last_is_closed(), self.journal.synced, self.utc_us())
 
     def last_is_closed(self) -> bool:
         """The last request is CLOSED: the master stopped cleanly behind it."""
@@ -265,6 +269,7 @@ class Node:
             case effects.Persist():
                 encoded = effect.memory.encode()
                 await asyncio.to_thread(lambda: self.control.update(memory=encoded, state=effect.memory.state))
+                self.persisted = effect.memory
             case effects.Send():
                 self.links.send(effect.peer, effect.message)
             case effects.RequireAcks():
@@ -280,105 +285,18 @@ class Node:
                 self.links.announce()
                 self.notify()
             case effects.AskWitnesses():
-                self._spawn(self._ask_witnesses(effect))
+                self.spawn(self._ask_witnesses(effect))
             case effects.RecordAlone():
-                self._spawn(self._record_alone(effect))
+                self.spawn(self._record_alone(effect))
             case _:
-                self._operations.put_nowait(lambda: self._do(effect))
-
-    async def _operate(self) -> None:
-        while True:
-            operation = await self._operations.get()
-            await operation()
-            self.links.announce()
-            self.notify()
-
-    async def _do(self, effect: Effect) -> None:
-        """The slow effects, strictly one after the other."""
-        match effect:
-            case effects.FollowPeer():
-                await self._follow(effect.peer)
-            case effects.Unfollow():
-                await self._stop_following()
-            case effects.OpenOffice():
-                await self._open_office(effect)
-            case effects.CloseOffice():
-                await self._close_office()
-            case effects.HandOff():
-                await self._hand_off(effect)
-            case effects.AbortHandOff():
-                await self._abort_hand_off(effect)
-            case effects.FetchTail():
-                await self._fetch_tail(effect.peer)
-
-    async def _follow(self, peer: NodeId) -> None:
-        if self.office is not None or (self.following is not None and self.following.peer == peer):
-            return
-        await self._stop_following()
-        self.following = Following(self, peer, lambda: self.links.address(peer), self._dial)
-        self._following_task = self._spawn(self.following.run())
-
-    async def _stop_following(self) -> None:
-        task, self._following_task, self.following = self._following_task, None, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _open_office(self, effect: effects.OpenOffice) -> None:
-        await self._stop_following()
-        await self._close_store()
-        note = self._note_of_handoff() if effect.kind == "handoff" else effect.note
-        await asyncio.to_thread(self.applier.apply_all)
-        self.office = Office(self.disk, self.journal, self.control, self.rule, self._fatal)
-        reason = msgspec.msgpack.encode({"kind": effect.kind, "node": self.node})
-        position = await self.office.open(effect.epoch, reason, self.applier.sums)
-        self.office.start(self._application, Opening(effect.epoch, effect.kind, note), position.sequence)
-        self.post(events.OfficeOpened())
-
-    def _note_of_handoff(self) -> bytes:
-        last = self.journal.last.sequence
-        encoded = next(self.journal.read(last), None)
-        return decode(encoded).note if encoded is not None and peek(encoded).kind is Kind.HANDOFF else b""
-
-    async def _close_office(self) -> None:
-        await self._close_store()
-        self.post(events.OfficeClosed())
-
-    async def _close_store(self) -> None:
-        office, self.office = self.office, None
-        if office is None:
-            return
-        for connection in self.serving.disconnect_all():
-            await connection.close()
-        await office.close()
-        self.applier = await asyncio.to_thread(self.reopen)
-
-    async def _hand_off(self, effect: effects.HandOff) -> None:
-        if self.office is None or self.office.store is None:
-            return
-        position = await self.office.store.append_control_request(Kind.HANDOFF, effect.note)
-        self.post(events.HandoffAppended(position, self.office.store.checksum))
-
-    async def _abort_hand_off(self, effect: effects.AbortHandOff) -> None:
-        if self.office is not None and self.office.store is not None:
-            await self.office.store.append_control_request(Kind.ABORT, effect.reason.encode())
-            self.office.store.thaw()
-
-    async def _fetch_tail(self, peer: NodeId) -> None:
-        following = Following(self, peer, lambda: self.links.address(peer), self._dial)
-        try:
-            await following.fetch_tail()
-        except (ConnectionError, TimeoutError, OSError) as error:
-            self.log(f"Could not fetch the standby's longer tail: {error}", peer)
-        else:
-            self.post(events.TailFetched())
+                self._operations.put(effect)
 
     async def _ask_witnesses(self, effect: effects.AskWitnesses) -> None:
         self.post(events.WitnessesAnswered(effect.claim, await self._witnesses.grant(effect.claim)))
 
     async def _record_alone(self, effect: effects.RecordAlone) -> None:
         done = await self._witnesses.record_alone(effect.epoch, effect.alone, effect.counter)
-        self.post(events.AloneRecorded(effect.epoch, done))
+        self.post(events.AloneRecorded(effect.epoch, effect.alone, effect.counter, done))
 
     def _on_ack(self, peer: NodeId, ack: Ack) -> None:
         if self.office is None:
@@ -391,11 +309,13 @@ class Node:
             lag_s = meter.lag_s(time.monotonic()) if meter else 0.0
             self.post(events.StandbyProgressed(peer, ack.fsynced, ack.applied, ack.checksum, lag_s))
 
-    def _fatal(self, error: BaseException) -> None:
+    def fatal(self, error: BaseException) -> None:
+        """What is on the disk, or in memory, cannot be trusted any more: end the process."""
         self._log(f"This process ends: {error}. The next start redoes what was journaled.", {})
         end_process(error)
 
-    def _spawn(self, job: Any) -> asyncio.Task[None]:
+    def spawn(self, job: Any) -> asyncio.Task[None]:
+        """Run a job until the node closes; an exception of it ends the process."""
         task: asyncio.Task[None] = asyncio.ensure_future(job)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -404,4 +324,4 @@ class Node:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fatal(error)
+            self.fatal(error)

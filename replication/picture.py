@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from replication.core.machine import role_of
 from replication.core.messages import PROTOCOL_MAX, PROTOCOL_MIN, Heartbeat, Hello
 from replication.core.request import Kind, peek
-from replication.core.types import IN_OFFICE, Backlog, NodeId, PeerStatus, Role, State, Status
+from replication.core.types import IN_OFFICE, Backlog, NodeId, PeerStatus, State, Status
 from replication.errors import Forgotten
 from replication.fork import list_forks
 
 if TYPE_CHECKING:
-    from replication.core.machine import Peer
     from replication.node import Node
 
 _PROOFS = {Kind.CLOSED: "CLOSED", Kind.HANDOFF: "HANDOFF"}
@@ -41,9 +41,13 @@ class Picture:
         return self._kind_at[1]
 
     def hello(self) -> Hello:
-        """The whole picture, for a peer."""
-        node, machine = self._node, self._node.machine
-        in_office = machine.state in IN_OFFICE
+        """The whole picture, for a peer: what is durable, so that no crash takes a word back.
+
+        `in_sync` is whose fsync the commit sequence needs at this moment: together with `commit` in the same frame it
+        tells a standby from where on nothing is acknowledged without it.
+        """
+        node, memory = self._node, self._node.persisted
+        in_office = memory.state in IN_OFFICE
         return Hello(
             protocol_min=PROTOCOL_MIN,
             protocol_max=PROTOCOL_MAX,
@@ -51,15 +55,15 @@ class Picture:
             node=node.node,
             name=node.settings.name,
             instance=node.instance,
-            state=machine.state,
-            epoch=machine.memory.office if in_office else machine.journal_epoch,
-            seen=max(machine.memory.seen, machine.memory.granted),
+            state=memory.state,
+            epoch=memory.office if in_office else max(node.journal.last.epoch, memory.office),
+            seen=max(memory.seen, memory.granted),
             last=node.journal.last,
             commit=self._commit(),
             applied=self._applied(),
             checksum=self._checksum(),
             closed=self.last_kind() is Kind.CLOSED,
-            in_sync=list(machine.memory.in_sync),
+            in_sync=sorted(node.rule.required if in_office else memory.in_sync),
             address=node.settings.address,
             version=node.settings.version,
             utc_us=node.utc_us(),
@@ -133,8 +137,10 @@ class Picture:
 
     def _commit(self) -> int:
         node = self._node
-        if node.office is not None:
+        if node.office is not None and node.office.store is not None:
             return node.rule.sequence
+        if node.machine.state in IN_OFFICE:
+            return node.journal.last.sequence  # whoever takes office takes all of it for committed
         receiver = node.following.receiver if node.following is not None else None
         return max(node.journal.recorded_commit, receiver.commit if receiver is not None else 0)
 
@@ -177,7 +183,7 @@ class Picture:
         reading = meter.reading(time.monotonic()) if meter is not None else None
         return PeerStatus(
             node=name,
-            role=_role(peer),
+            role=role_of(hello.state),
             state=hello.state,
             address=hello.address,
             connected=peer.connected,
@@ -192,9 +198,3 @@ class Picture:
             clock_skew_s=peer.skew_s,
             disk_free_bytes=follower.ack.disk_free_bytes if follower else None,
         )
-
-
-def _role(peer: Peer) -> Role:
-    if peer.hello.state in IN_OFFICE or peer.hello.state is State.RESUMING:
-        return Role.MASTER
-    return Role.NONE if peer.hello.state is State.INIT else Role.STANDBY

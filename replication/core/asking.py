@@ -9,7 +9,16 @@ from replication.core.effects import Effect
 from replication.core.events import Event
 from replication.core.guards import judge
 from replication.core.messages import ClaimOffice
-from replication.core.moves import ASK_AGAIN_S, ask_witnesses, begin, next_epoch, refuse_operator, take_office
+from replication.core.moves import (
+    ASK_AGAIN_S,
+    ask_witnesses,
+    begin,
+    clear_alone,
+    next_epoch,
+    refuse_operator,
+    renew_claim,
+    take_office,
+)
 from replication.core.types import Epoch
 
 if TYPE_CHECKING:
@@ -35,7 +44,7 @@ def note_roster(machine: Machine, event: events.PeersChanged, now: float) -> lis
 
 def claim(machine: Machine, event: events.PeerHeard, now: float) -> list[Effect]:
     """Ask this peer for the next number; the same claim is repeated until it is answered."""
-    if now < machine.pending.ask_again_at and machine.pending.claim.number > event.hello.seen.number:
+    if now < machine.pending.ask_again_at and machine.pending.claim == renew_claim(machine):
         return []
     machine.pending.ask_again_at = now + ASK_AGAIN_S
     return _send_claim(machine, event.peer)
@@ -52,12 +61,12 @@ def ask_again(machine: Machine, event: events.Ticked, now: float) -> list[Effect
     if not machine.pending.request:
         return claim_again(machine, event, now)
     machine.pending.ask_again_at = now + ASK_AGAIN_S
+    renew_claim(machine)
     return ask_witnesses(machine, forced=False)
 
 
 def _send_claim(machine: Machine, peer: str) -> list[Effect]:
-    machine.pending.claim = next_epoch(machine)
-    message = ClaimOffice(epoch=machine.pending.claim, office=machine.memory.office, last=machine.facts.last)
+    message = ClaimOffice(epoch=renew_claim(machine), office=machine.memory.office, last=machine.facts.last)
     return [effects.Send(peer, message)]
 
 
@@ -70,7 +79,8 @@ def resume(machine: Machine, event: events.GrantReceived, now: float) -> list[Ef
     """Office again with the set of before."""
     kept = machine.memory.in_sync
     refused = refuse_operator(machine, "conflict", "The standby is back: this node is master with it again.")
-    return [*refused, *take_office(machine, event.epoch, kept, "restart", b"")]
+    opening = take_office(machine, event.epoch, kept, "restart", b"")
+    return [*refused, *opening, *clear_alone(machine, now)]
 
 
 def note_refusal(machine: Machine, event: events.ClaimRefused, now: float) -> list[Effect]:
@@ -89,12 +99,19 @@ def ask_to_go_alone(machine: Machine, event: events.GoAloneRequested, now: float
 
 
 def explain_witnesses(machine: Machine, event: events.WitnessesAnswered, now: float) -> list[Effect]:
-    """Superseded is final; silence is asked again."""
+    """Superseded is final; silence is asked again; a number of our own, claimed before a restart, is passed."""
     highest = event.verdict.highest
-    if highest.node not in ("", machine.node) and highest > machine.memory.office and machine.pending.request:
+    if not machine.pending.request or event.claim.epoch != machine.pending.claim:
+        return []
+    if highest.number >= event.claim.epoch.number:
+        machine.remember(seen=max(machine.memory.seen, highest))
+    if highest.node not in ("", machine.node) and highest > machine.memory.office:
         machine.remember(seen=max(machine.memory.seen, highest))
         text = f"The witnesses know a later master (epoch {highest.number}). Start the other node instead."
         return refuse_operator(machine, "conflict", text)
+    if highest.number >= event.claim.epoch.number:
+        renew_claim(machine)
+        return ask_witnesses(machine, forced=False)
     machine.pending.text = f"{event.verdict.answered} of {event.verdict.asked} witnesses answered; asking again."
     return []
 
@@ -113,4 +130,7 @@ def take_office_alone(machine: Machine, event: events.AloneRecorded, now: float)
     pending = machine.pending
     kind = pending.kind or "restart"
     answered = [effects.Answer(pending.request, "", pending.text)] if pending.request else []
-    return [*take_office(machine, pending.claim, (), kind, pending.note), *answered]
+    opening = take_office(machine, pending.claim, (), kind, pending.note)
+    machine.remember(alone_since_utc_us=machine.facts.utc_us)
+    machine.clear_alone = False
+    return [*opening, *answered]

@@ -88,9 +88,10 @@ def decide_follow(
     """
     if follow.cluster != cluster:
         return WayOn(Decision.REFUSE, 0, "The node belongs to another cluster; nothing of it is changed.")
-    if follow.empty or follow.copying:
-        return WayOn(Decision.COMPARE, 0, "The node is empty or its copy is not finished.")
     theirs = follow.last.sequence
+    if follow.empty or follow.copying:
+        common = common_sequence(follow.history, theirs, history, last.sequence)
+        return WayOn(Decision.COMPARE, common, "The node is empty or its copy is not finished.")
     found = position_at(theirs)
     if theirs + 1 >= first and found is not None and found.hash == follow.last.hash:
         return WayOn(Decision.STREAM, theirs, "The node's position is in the master's history.")

@@ -16,10 +16,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the shell knows at every step: the last journaled request, and whether it is CLOSED."""
+    """What the shell knows at every step: the last journaled request, whether it is CLOSED, and what is fsynced.
+
+    `utc_us` is the wall clock, for display only.
+    """
 
     last: Position
     closed: bool = False
+    synced: int = 0
+    utc_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +135,9 @@ class StandbyProgressed(Event):
 
 @dataclass(frozen=True, slots=True)
 class HandoffAppended(Event):
-    """HANDOFF is journaled as `last`; `checksum` is the rolling checksum after it."""
+    """HANDOFF(`epoch`) is journaled as `last`; `checksum` is the rolling checksum after it."""
 
+    epoch: Epoch
     last: Position
     checksum: int
 
@@ -203,9 +209,14 @@ class WitnessesAnswered(Event):
 
 @dataclass(frozen=True, slots=True)
 class AloneRecorded(Event):
-    """A majority of the witnesses has (`done`) or has not yet fsynced who writes alone in `epoch`."""
+    """A majority of the witnesses has (`done`) or has not yet fsynced that `alone` writes alone in `epoch`.
+
+    `alone` ("" for nobody) and `counter` are those of the question: an answer to another one proves nothing.
+    """
 
     epoch: Epoch
+    alone: NodeId
+    counter: int
     done: bool
 
 

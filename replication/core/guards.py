@@ -39,10 +39,23 @@ def peer_claims_higher(machine: Machine, event: events.PeerHeard) -> bool:
     return machine.office_open and seen.node != machine.node and seen > max(machine.memory.office, machine.memory.seen)
 
 
+def peer_same_number(machine: Machine, event: events.PeerHeard) -> bool:
+    """A lower pair of our own number exists: agents that obeyed it refuse ours (invariant 9)."""
+    theirs = (event.hello.epoch, event.hello.seen)
+    office = machine.memory.office
+    return machine.office_open and any(epoch.number == office.number and epoch < office for epoch in theirs)
+
+
+def handoff_asked(machine: Machine, event: events.HandoffAppended) -> bool:
+    """It is the HANDOFF of the hand-off under way, not of one that was aborted before."""
+    return event.epoch == machine.pending.claim
+
+
 def tail_missing(machine: Machine, event: events.GrantReceived) -> bool:
     """The granting standby holds requests of our last epoch that we lost."""
     mine = machine.facts.last
-    return _our_claim(machine, event) and event.last.sequence > mine.sequence and event.last.epoch == mine.epoch
+    ours = (mine.epoch, machine.memory.office)  # the office may have begun at the standby and not yet here
+    return _our_claim(machine, event) and event.last.sequence > mine.sequence and event.last.epoch in ours
 
 
 def granted_in_sync(machine: Machine, event: events.GrantReceived) -> bool:
@@ -67,12 +80,13 @@ def superseded(machine: Machine, event: events.ClaimRefused) -> bool:
 def witnesses_agree(machine: Machine, event: events.WitnessesAnswered) -> bool:
     """A majority granted our claim; with no witness configured the operator's leave is all there is."""
     verdict = event.verdict
-    return event.claim.epoch == machine.pending.claim and (verdict.has_majority or verdict.asked == 0)
+    ours = machine.pending.claim != NO_EPOCH and event.claim.epoch == machine.pending.claim
+    return ours and (verdict.has_majority or verdict.asked == 0)
 
 
 def recorded_for_claim(machine: Machine, event: events.AloneRecorded) -> bool:
     """The record for the office that we are about to take is durable at a majority."""
-    return event.done and event.epoch == machine.pending.claim
+    return event.done and event.alone == machine.node and event.epoch == machine.pending.claim
 
 
 def recorded_or_forced(machine: Machine, event: events.AloneRecorded) -> bool:
@@ -81,13 +95,19 @@ def recorded_or_forced(machine: Machine, event: events.AloneRecorded) -> bool:
 
 
 def recorded_for_office(machine: Machine, event: events.AloneRecorded) -> bool:
-    """The operator's leave to write alone in the present office is durable at a majority."""
-    return event.done and bool(machine.pending.request) and event.epoch == machine.memory.office
+    """The operator's leave to write alone in the present office is durable at a majority.
+
+    An answer to an earlier question does not count: it may have said that nobody writes alone.
+    """
+    pending = machine.pending
+    asked = event.alone == machine.node and event.counter >= pending.alone_from
+    return event.done and asked and bool(pending.request) and event.epoch == machine.memory.office
 
 
 def cleared(machine: Machine, event: events.AloneRecorded) -> bool:
     """The witnesses no longer name us as writing alone."""
-    return event.done and machine.clear_alone and event.epoch == machine.memory.office
+    asked = event.alone == "" and event.counter >= machine.pending.alone_from
+    return event.done and asked and machine.clear_alone and event.epoch == machine.memory.office
 
 
 def time_to_ask_again(machine: Machine, event: events.Ticked) -> bool:
@@ -143,8 +163,9 @@ def _handed_to_other(machine: Machine, event: events.ClaimReceived) -> bool:
 
 
 def told_in_sync(machine: Machine, event: events.PeerHeard) -> bool:
-    """The master that we stream from counts on us."""
-    return peer_in_office(machine, event) and machine.node in event.hello.in_sync
+    """The master needs our fsync from now on, and all that it acknowledged without us is fsynced here."""
+    caught_up = machine.facts.synced >= event.hello.commit
+    return caught_up and peer_in_office(machine, event) and machine.node in event.hello.in_sync
 
 
 def told_out_of_sync(machine: Machine, event: events.PeerHeard) -> bool:

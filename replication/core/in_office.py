@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replication.core import effects, events
 from replication.core.effects import Effect
 from replication.core.events import Event
-from replication.core.moves import ASK_AGAIN_S, begin, refuse_operator
+from replication.core.moves import ASK_AGAIN_S, begin, clear_alone, record_again, refuse_operator
 from replication.core.types import NO_EPOCH, Epoch
 
 if TYPE_CHECKING:
@@ -44,20 +44,18 @@ def record_alone_in_office(machine: Machine, event: events.GoAloneRequested, now
     """The standby leaves the set only after the witnesses know."""
     begin(machine, event.request, "go_alone", event.note)
     machine.clear_alone = False
-    return record_again(machine, event, now)
+    machine.pending.alone_from = machine.memory.alone_counter + 1
+    return record_again(machine, now)
 
 
-def record_again(machine: Machine, event: Event, now: float) -> list[Effect]:
+def tell_witnesses_again(machine: Machine, event: Event, now: float) -> list[Effect]:
     """Retried until a majority has it."""
-    alone = "" if machine.clear_alone else machine.node
-    machine.pending.ask_again_at = now + ASK_AGAIN_S
-    machine.remember(alone_counter=machine.memory.alone_counter + 1)
-    return [effects.RecordAlone(machine.memory.office, alone, machine.memory.alone_counter)]
+    return record_again(machine, now)
 
 
 def go_alone(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
     """The set is empty on disk before the first write is acknowledged alone (invariant 12)."""
-    machine.remember(in_sync=(), alone_since_utc_us=0)
+    machine.remember(in_sync=(), alone_since_utc_us=machine.facts.utc_us)
     answer = effects.Answer(machine.pending.request, "", "Writes are acknowledged by this node alone from now on.")
     begin(machine, 0, "", b"")
     return [effects.RequireAcks(frozenset()), answer]
@@ -82,9 +80,8 @@ def watch_progress(machine: Machine, event: events.StandbyProgressed, now: float
 def enlist(machine: Machine, event: events.StandbyProgressed, now: float) -> list[Effect]:
     """Counted on from now; the witnesses are told afterwards, since the other order could promise too much."""
     machine.remember(in_sync=(event.peer,), alone_since_utc_us=0)
-    machine.clear_alone = True
     begin(machine, 0, "", b"")
-    return [effects.RequireAcks(frozenset({event.peer})), *record_again(machine, event, now)]
+    return [effects.RequireAcks(frozenset({event.peer})), *clear_alone(machine, now)]
 
 
 def alone_cleared(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
@@ -129,6 +126,8 @@ def abort_handoff(machine: Machine, event: Event, now: float) -> list[Effect]:
     """Writes resume in the same epoch; the number stays used."""
     reason = "The standby did not confirm in time." if isinstance(event, events.Ticked) else "Aborted."
     answers: list[Effect] = refuse_operator(machine, "aborted", reason)
+    if machine.clear_alone:
+        machine.pending.ask_again_at = now + ASK_AGAIN_S
     if isinstance(event, events.SwapAbortRequested):
         answers.append(effects.Answer(event.request, "", "Aborted: this node goes on as master."))
     return [effects.AbortHandOff(reason), *answers]

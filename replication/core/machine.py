@@ -33,6 +33,13 @@ class Peer:
     skew_s: float = 0.0
 
 
+def role_of(state: State) -> Role:
+    """The role that goes with a state."""
+    if state in (State.INIT, State.RESUMING):
+        return Role.NONE
+    return Role.MASTER if state in IN_OFFICE else Role.STANDBY
+
+
 @dataclass(slots=True)
 class Pending:
     """What is under way and forgotten by a restart: an operator's wish, a claim, a hand-off."""
@@ -49,6 +56,7 @@ class Pending:
     handoff: Position = ORIGIN
     checksum: int = 0
     ask_again_at: float = 0.0
+    alone_from: int = 0
     text: str = ""
 
 
@@ -66,13 +74,17 @@ class Machine:
     caught_up_since: dict[NodeId, float] = field(default_factory=dict)
     clear_alone: bool = False
     now: float = 0.0
+    ticked_at: float = 0.0
 
     def step(self, event: Event, facts: Facts, now: float) -> list[Effect]:
         """Take one event; return what to do, in order. An event without a row changes nothing."""
         self.facts, self.now = facts, now
         before = self.memory
         self._note(event, now)
-        lost = self._silent(now) if isinstance(event, events.Ticked) else []
+        lost: list[Event] = []
+        if isinstance(event, events.Ticked):
+            self.ticked_at = now
+            lost = self._silent(now)
         for occurred in [*lost, event]:
             for row in TABLE:
                 if row.matches(self, occurred):
@@ -80,8 +92,9 @@ class Machine:
         return self._persisted(before, [])
 
     def next_deadline(self, now: float) -> float:
-        """When `Ticked` is due next."""
-        return now + TICK_S
+        """When `Ticked` is due next, however many other events there are; `now` only for the first."""
+        self.ticked_at = self.ticked_at or now
+        return self.ticked_at + TICK_S
 
     @property
     def state(self) -> State:
@@ -90,10 +103,8 @@ class Machine:
 
     @property
     def role(self) -> Role:
-        """The word people use: master while in office or resuming it."""
-        if self.state is State.INIT:
-            return Role.NONE
-        return Role.MASTER if self.state in IN_OFFICE or self.state is State.RESUMING else Role.STANDBY
+        """The word people use. A node that was master and waits to be it again has none: it does not act."""
+        return role_of(self.state)
 
     @property
     def journal_epoch(self) -> Epoch:
@@ -119,10 +130,11 @@ class Machine:
         """True while the peer was heard within PEER_SILENT_S on an open link."""
         return peer in self.peers and self.peers[peer].connected
 
-    def highest_number(self) -> int:
-        """The highest epoch number seen here or at any peer heard so far."""
-        numbers = [self.memory.seen.number, self.memory.granted.number, self.journal_epoch.number]
-        return max(numbers + [peer.hello.seen.number for peer in self.peers.values()])
+    def highest_number(self, but: Epoch = NO_EPOCH) -> int:
+        """The highest epoch number seen here or at any peer heard so far; our own claim `but` does not count."""
+        epochs = [self.memory.seen, self.memory.granted, self.journal_epoch]
+        epochs += [peer.hello.seen for peer in self.peers.values()]
+        return max(epoch.number for epoch in epochs if epoch != but or epoch == NO_EPOCH)
 
     def waiting_for(self) -> str:
         """A sentence for people when this node cannot go on by itself, else ""."""

@@ -102,7 +102,7 @@ class Follow(Message):
 
     `history` is the list of (epoch, its first sequence, that request's chain hash), oldest first. `applied` is what its
     files hold; `copying` an unfinished COMPARE. `tail_only` asks for requests after `last` only, of a node that is not
-    in office: a resuming master does.
+    in office: a resuming master does. `instance` is that of the sender's HELLO.
     """
 
     cluster: str
@@ -114,6 +114,7 @@ class Follow(Message):
     empty: bool
     copying: bool
     tail_only: bool = False
+    instance: str = ""
 
 
 class Decision(StrEnum):

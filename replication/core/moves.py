@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replication.core import effects
 from replication.core.effects import Effect
 from replication.core.events import Event
-from replication.core.types import Epoch
+from replication.core.types import NO_EPOCH, Epoch
 from replication.core.witness import Claim
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ def next_epoch(machine: Machine) -> Epoch:
     return Epoch(machine.highest_number() + 1, machine.node)
 
 
+def renew_claim(machine: Machine) -> Epoch:
+    """Our unanswered claim, or the next number when another epoch has reached it."""
+    claim = machine.pending.claim
+    if claim.number <= machine.highest_number(but=claim):
+        machine.pending.claim = next_epoch(machine)
+    return machine.pending.claim
+
+
 def begin(machine: Machine, request: int, kind: str, note: bytes) -> None:
     machine.pending = type(machine.pending)(request=request, kind=kind, note=note)
 
@@ -40,8 +48,24 @@ def refuse_operator(machine: Machine, code: str, text: str) -> list[Effect]:
     return [effects.Answer(request, code, text)] if request else []
 
 
+def clear_alone(machine: Machine, now: float) -> list[Effect]:
+    """Tell the witnesses that nobody writes alone any more, until a majority has it."""
+    machine.clear_alone = True
+    machine.pending.alone_from = machine.memory.alone_counter + 1
+    return record_again(machine, now)
+
+
+def record_again(machine: Machine, now: float) -> list[Effect]:
+    """Tell the witnesses (again) who writes alone in the present office; the counter is durable first."""
+    alone = "" if machine.clear_alone else machine.node
+    machine.pending.ask_again_at = now + ASK_AGAIN_S
+    machine.remember(alone_counter=machine.memory.alone_counter + 1)
+    return [effects.RecordAlone(machine.memory.office, alone, machine.memory.alone_counter)]
+
+
 def take_office(machine: Machine, epoch: Epoch, in_sync: tuple[str, ...], kind: str, note: bytes) -> list[Effect]:
-    machine.remember(office=epoch, seen=max(machine.memory.seen, epoch), in_sync=in_sync, enlisted=False)
+    seen = max(machine.memory.seen, epoch)
+    machine.remember(office=epoch, seen=seen, in_sync=in_sync, enlisted=False, token=NO_EPOCH, alone_since_utc_us=0)
     machine.caught_up_since.clear()
     begin(machine, 0, "", b"")
     return [

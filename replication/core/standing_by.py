@@ -127,7 +127,7 @@ def ask_for_promotion(machine: Machine, event: events.PromoteRequested, now: flo
 def ask_for_promotion_higher(machine: Machine, event: events.WitnessesAnswered, now: float) -> list[Effect]:
     """Forced, and a witness knew a higher number."""
     machine.pending.claim = Epoch(event.verdict.highest.number + 1, machine.node)
-    machine.remember(seen=machine.pending.claim)
+    machine.remember(seen=max(machine.memory.seen, machine.pending.claim))
     return ask_witnesses(machine, forced=True)
 
 

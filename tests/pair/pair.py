@@ -176,7 +176,7 @@ class Pair:
 async def abandon(node: Node) -> None:
     """Stop a node's tasks and close its descriptors without telling anybody or writing anything."""
     await node.links.close()
-    await node._stop_following()
+    await node._operations.stop_following()
     tasks = list(node._tasks)
     for task in tasks:
         task.cancel()

@@ -1,0 +1,174 @@
+"""The role machine step by step: each hole that was found once, as the shortest story that shows it."""
+
+from __future__ import annotations
+
+from replication.core import effects, events
+from replication.core.machine import TICK_S
+from replication.core.types import NO_EPOCH, State
+from replication.core.witness import (
+    Claim,
+    WitnessAnswer,
+    WitnessRecord,
+    WitnessVerdict,
+    combine,
+    decide_alone,
+    decide_claim,
+)
+from tests.unit.role_world import A, B, epoch, found, hello, machine, place, step
+
+MASTER = {"office": epoch(5), "seen": epoch(5), "standby": B}
+
+
+def test_an_answer_of_cleared_does_not_let_a_master_go_alone() -> None:
+    """Invariant 12: "nobody writes alone", recorded late, is no leave to write alone, although office and epoch fit."""
+    it = machine(State.ALONE, is_open=True, **MASTER)
+    for now in (100.0, 102.0):
+        told = step(it, events.StandbyProgressed(B, 7, 7, 0, 0.0), place(5, 7), now)
+    cleared = found(told, effects.RecordAlone)[0]
+    assert it.state is State.MASTER
+    asked = found(step(it, events.GoAloneRequested(1, b""), place(5, 7)), effects.RecordAlone)[0]
+    step(it, events.AloneRecorded(cleared.epoch, cleared.alone, cleared.counter, True), place(5, 7))
+    assert it.state is State.MASTER
+    step(it, events.AloneRecorded(asked.epoch, asked.alone, asked.counter, True), place(5, 7))
+    assert it.state is State.ALONE
+
+
+def test_a_standby_counts_itself_in_only_with_all_that_was_acknowledged_without_it() -> None:
+    """Invariant 12: the master counts on it from request 10 on, but 9 and 10 were acknowledged alone and not here."""
+    it = machine(State.SYNCING, B)
+    said = events.PeerHeard(A, hello(A, state=State.MASTER, epoch=epoch(5), commit=10, in_sync=[B]))
+    step(it, said, place(5, 8))
+    assert (it.state, it.memory.enlisted) == (State.SYNCING, False)
+    step(it, said, place(5, 10), synced=9)
+    assert it.state is State.SYNCING, "10 is not fsynced here"
+    step(it, said, place(5, 10))
+    assert (it.state, it.memory.enlisted) == (State.IN_SYNC, True)
+
+
+def test_witnesses_keep_apart_who_heard_last_across_a_failed_promotion() -> None:
+    """Three witnesses: the one that missed "alone" must not outweigh those that heard it, after an earlier grant."""
+    records = [decide_alone(WitnessRecord(), epoch(5), "", 2)[0] for _ in range(3)]
+    records[1:] = [decide_alone(record, epoch(5), A, 3)[0] for record in records[1:]]
+
+    def ask(number: int, who: list[int]) -> WitnessVerdict:
+        answers: list[WitnessAnswer] = []
+        for index in who:
+            records[index], answer = decide_claim(records[index], Claim(epoch(number, B), epoch(5), 0))
+            answers.append(answer)
+        return combine(answers, 3)
+
+    assert ask(6, [1, 2]).alone == A
+    assert ask(7, [0, 1]).alone == A
+
+
+def test_a_late_word_of_an_earlier_counter_changes_nothing() -> None:
+    """A witness refuses what was said before what it already holds, also after it granted a later number."""
+    record, _ = decide_alone(WitnessRecord(), epoch(5), A, 4)
+    assert decide_alone(record, epoch(5), "", 3) == (record, False)
+    granted, _ = decide_claim(record, Claim(epoch(6, B), epoch(5), 0))
+    assert decide_alone(granted, epoch(5), "", 9) == (granted, False)
+    assert decide_alone(granted, epoch(6, B), B, 1)[1]
+
+
+def test_ticks_come_however_many_other_events_there_are() -> None:
+    """A steady stream of reports, each sooner than a tick, does not put the next tick off."""
+    it = machine(State.MASTER, is_open=True, in_sync=(B,), **MASTER)
+    step(it, events.Ticked(), place(5, 7), 100.0)
+    for now in (100.1, 100.2, 100.3):
+        step(it, events.StandbyProgressed(B, 7, 7, 0, 0.0), place(5, 7), now)
+    assert it.next_deadline(100.3) == 100.0 + TICK_S
+
+
+def test_an_epoch_that_began_at_the_standby_only_is_fetched() -> None:
+    """Invariant 14: the EPOCH request reached the standby and not our disk; its tail is fetched, not cut."""
+    it = machine(State.RESUMING, in_sync=(B,), **MASTER)
+    claim = found(step(it, events.PeerHeard(B, hello(epoch=epoch(5))), place(4, 9)), effects.Send)[0].message
+    answered = step(it, events.GrantReceived(B, claim.epoch, place(5, 10)), place(4, 9))
+    assert found(answered, effects.FetchTail)
+    assert it.state is State.RESUMING
+
+
+def test_a_claim_is_repeated_with_its_number_while_the_standby_only_repeats_it() -> None:
+    """The number that the standby granted us, heard back in its heartbeat, is no reason for a higher one."""
+    it = machine(State.RESUMING, in_sync=(B,), **MASTER)
+    first = found(step(it, events.PeerHeard(B, hello(epoch=epoch(5))), place(5, 9)), effects.Send)[0].message
+    echo = events.PeerHeard(B, hello(epoch=epoch(5), seen=first.epoch))
+    again = found(step(it, echo, place(5, 9), 110.0), effects.Send)[0].message
+    assert again.epoch == first.epoch
+    other = events.PeerHeard(B, hello(epoch=epoch(5), seen=epoch(first.epoch.number, B)))
+    assert found(step(it, other, place(5, 9), 120.0), effects.Send)[0].message.epoch.number == first.epoch.number + 1
+
+
+def test_go_alone_passes_a_number_claimed_before_a_restart() -> None:
+    """The witness granted us 8, we crashed and forgot: 6 is refused, and the next question is above 8."""
+    it = machine(State.RESUMING, in_sync=(B,), **MASTER)
+    asked = found(step(it, events.GoAloneRequested(1, b""), place(5, 9)), effects.AskWitnesses)[0].claim
+    refused = WitnessVerdict(asked=1, answered=1, granted=0, highest=epoch(8))
+    again = found(step(it, events.WitnessesAnswered(asked, refused), place(5, 9)), effects.AskWitnesses)
+    assert again[0].claim.epoch == epoch(9)
+
+
+def test_a_wish_to_go_alone_survives_standing_down_with_a_real_number() -> None:
+    """A master that reopens while go-alone waits asks the witnesses for its next number, never for number 0."""
+    it = machine(State.MASTER, is_open=True, in_sync=(B,), **MASTER)
+    step(it, events.GoAloneRequested(1, b""), place(5, 9))
+    step(it, events.PeerHeard(B, hello(epoch=epoch(5), seen=epoch(7, B))), place(5, 9))
+    assert it.state is State.RESUMING
+    asked = found(step(it, events.Ticked(), place(5, 9), 200.0), effects.AskWitnesses)
+    assert asked[0].claim.epoch == epoch(8)
+
+
+def test_an_aborted_handoff_is_not_taken_for_the_next_one() -> None:
+    """The HANDOFF of a hand-off that was aborted, reported late, is not what the second one waits for."""
+    it = machine(State.MASTER, is_open=True, in_sync=(B,), **MASTER)
+    step(it, events.PeerHeard(B, hello(epoch=epoch(5), in_sync=[B])), place(5, 9))
+    first = found(step(it, events.SwapRequested(1, B, 9.0, b""), place(5, 9)), effects.HandOff)[0]
+    step(it, events.SwapAbortRequested(2), place(5, 9))
+    second = found(step(it, events.SwapRequested(3, B, 9.0, b""), place(5, 9)), effects.HandOff)[0]
+    assert second.epoch > first.epoch
+    step(it, events.HandoffAppended(first.epoch, place(5, 10), 77), place(5, 10))
+    step(it, events.StandbyProgressed(B, 10, 10, 77, 0.0), place(5, 10))
+    assert it.state is State.HANDING_OFF
+    step(it, events.HandoffAppended(second.epoch, place(5, 12), 77), place(5, 12))
+    step(it, events.StandbyProgressed(B, 12, 12, 77, 0.0), place(5, 12))
+    assert (it.state, it.memory.token, it.memory.token_last.sequence) == (State.DEMOTED, second.epoch, 12)
+
+
+def test_a_token_is_forgotten_by_a_standby_that_streams_already() -> None:
+    """The confirmation comes after the stream began: the token is not sent for ever."""
+    it = machine(State.SYNCING, token=epoch(6, B), token_last=place(5, 9), office=epoch(5))
+    step(it, events.TokenTaken(B, epoch(6, B)), place(6, 11, B))
+    assert it.memory.token == NO_EPOCH
+
+
+def test_office_ends_an_own_token() -> None:
+    """Who takes office after giving it away forgets the token: it would name an epoch below its own."""
+    it = machine(State.PROMOTING, token=epoch(6, B), token_last=place(5, 9), office=epoch(5))
+    it.pending.claim = epoch(7)
+    step(it, events.AloneRecorded(epoch(7), A, 1, True), place(5, 9))
+    assert (it.state, it.memory.token) == (State.ALONE, NO_EPOCH)
+
+
+def test_one_number_at_two_nodes_ends_with_the_next_number() -> None:
+    """Invariant 9: the higher pair meets the lower one of its own number and asks for the next number."""
+    it = machine(State.ALONE, B, is_open=True, office=epoch(6, B), seen=epoch(6, B), standby=A)
+    step(it, events.PeerHeard(A, hello(A, state=State.SYNCING, epoch=epoch(6), seen=epoch(6))), place(6, 9, B))
+    assert it.state is State.RESUMING
+    sent = step(it, events.PeerHeard(A, hello(A, state=State.SYNCING, epoch=epoch(6), seen=epoch(6))), place(6, 9, B))
+    assert found(sent, effects.Send)[0].message.epoch == epoch(7, B)
+
+
+def test_a_resumed_master_tells_the_witnesses_that_the_pair_is_whole() -> None:
+    """An earlier "alone" that was never cleared does not make the next promotion look lossy for ever."""
+    it = machine(State.RESUMING, in_sync=(B,), alone_counter=3, **MASTER)
+    claim = found(step(it, events.PeerHeard(B, hello(epoch=epoch(5))), place(5, 9)), effects.Send)[0].message
+    told = found(step(it, events.GrantReceived(B, claim.epoch, place(5, 9)), place(5, 9)), effects.RecordAlone)
+    assert (it.state, told[0].epoch, told[0].alone, told[0].counter) == (State.MASTER, claim.epoch, "", 4)
+
+
+def test_alone_since_is_shown_from_the_moment_it_began() -> None:
+    """BEY-6: people see since when writes are acknowledged by one node."""
+    it = machine(State.MASTER, is_open=True, in_sync=(B,), **MASTER)
+    asked = found(step(it, events.GoAloneRequested(1, b""), place(5, 9)), effects.RecordAlone)[0]
+    step(it, events.AloneRecorded(asked.epoch, asked.alone, asked.counter, True), place(5, 9), utc_us=1234)
+    assert (it.state, it.memory.alone_since_utc_us) == (State.ALONE, 1234)
