@@ -33,6 +33,7 @@ from replication.files import Disk
 from replication.fork import BlockKeeper
 from replication.office import Office
 from replication.ports import Connection
+from replication.threads import finished
 from replication.writer import Writer
 
 BATCH_BLOCKS = 256
@@ -43,7 +44,7 @@ class CopySource:
     """The master's half. `pin` is the checkpoint where the copy's redo starts; the journal is kept from there on."""
 
     def __init__(self, connection: Connection, disk: Disk, control: ControlFile, office: Office) -> None:
-        self._connection = connection
+        self.connection = connection
         self._disk = disk
         self._control = control
         self._office = office
@@ -80,7 +81,7 @@ class CopySource:
         store = self._office.store
         if store is None:
             raise ConnectionError("this node left office")
-        await self._connection.send(codec.encode(Copied(sequence=store.last.sequence, files=names)))
+        await self.connection.send(codec.encode(Copied(sequence=store.last.sequence, files=names)))
 
     async def _offer(self, name: str, blocks: list[BlockHash]) -> None:
         size = self._disk.size_of(name)
@@ -89,15 +90,15 @@ class CopySource:
         message = Hashes(
             file=name, size=size, block_bytes=BLOCK_BYTES, first=blocks[0].number, hashes=digest, last=end >= size
         )
-        await self._connection.send(codec.encode(message))
-        want = codec.decode(await self._connection.receive())
+        await self.connection.send(codec.encode(message))
+        want = codec.decode(await self.connection.receive())
         if not isinstance(want, Want) or want.file != name:
             raise FrameError("something else than WANT after HASHES")
         for number in want.blocks:
             data = await asyncio.to_thread(read_block, self._disk, name, number)
             now = self._disk.size_of(name) if data is not None else GONE_SIZE
             self.bytes_sent += len(data or b"")
-            await self._connection.send(codec.encode(Block(file=name, number=number, size=now, data=data or b"")))
+            await self.connection.send(codec.encode(Block(file=name, number=number, size=now, data=data or b"")))
 
 
 class CopyTarget:
@@ -122,7 +123,7 @@ class CopyTarget:
         while True:
             message = codec.decode(await self._connection.receive())
             if isinstance(message, Copied):
-                await asyncio.to_thread(self._finish, message)
+                await finished(self._finish, message)
                 return message.sequence
             if not isinstance(message, Hashes) or message.block_bytes != BLOCK_BYTES:
                 raise FrameError("something else than HASHES in a copy")
@@ -132,7 +133,7 @@ class CopyTarget:
         if message.first == 0:
             self.blocks_total += -(-message.size // BLOCK_BYTES)
         self._sizes[message.file] = message.size
-        wanted = await asyncio.to_thread(lambda: list(self._differing(message)))
+        wanted = await finished(lambda: list(self._differing(message)))
         self.blocks_compared += len(message.hashes) // HASH_BYTES - len(wanted)
         await self._connection.send(codec.encode(Want(file=message.file, blocks=wanted)))
         for number in wanted:
@@ -143,7 +144,7 @@ class CopyTarget:
             self.bytes_received += len(block.data)
             if block.size != GONE_SIZE:
                 self._sizes[block.file] = block.size
-                await asyncio.to_thread(
+                await finished(
                     write_block, self._disk, block.file, block.number, block.data, max(block.size, self._end(block))
                 )
 

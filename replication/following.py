@@ -16,8 +16,9 @@ from replication.core import codec, events
 from replication.core.codec import FrameError
 from replication.core.events import Event
 from replication.core.messages import Copied, Decide, Decision, Follow, Requests
+from replication.core.request import MalformedRequest
 from replication.core.types import NodeId
-from replication.errors import ChecksumMismatch, DiskFull, NotNext, ReplicationError
+from replication.errors import ChecksumMismatch, DiskFull, MustEnd, ReplicationError
 from replication.files import Disk
 from replication.fork import BlockKeeper, Fork, keep_suffix
 from replication.journal import Journal
@@ -26,8 +27,10 @@ from replication.ports import Connection, Dialler
 from replication.receiver import Receiver
 from replication.redo import Applier
 from replication.serving import expect, history_of
+from replication.threads import finished
 
 RETRY_S = (0.1, 2.0)
+TAIL_S = 10.0
 REFUSED_S = 5.0
 
 
@@ -38,6 +41,7 @@ class Home(Protocol):
     applier: Applier
     cluster: str
     node: NodeId
+    instance: str
 
     def post(self, event: Event) -> None:
         """Give an event to the role machine."""
@@ -70,35 +74,44 @@ class Following:
         self.copy: CopyTarget | None = None
 
     async def run(self) -> None:
-        """Dial, follow, and begin again until cancelled."""
+        """Dial, follow, and begin again until cancelled. Raises MustEnd or OSError when this node's own disk fails."""
         delay = RETRY_S[0]
         while True:
             try:
-                connection = await self._dial(self.peer, self._address(), BULK)
+                connection = await self._dialled()
                 try:
                     self.problem = ""
                     delay = RETRY_S[0]
                     await self._follow(connection)
                 finally:
                     await connection.close()
-            except (ConnectionError, TimeoutError, OSError) as error:
+            except (ConnectionError, TimeoutError) as error:
                 self.problem = f"no stream from the master: {error}"
+            except MustEnd:
+                raise
             except ChecksumMismatch as error:
                 await self._distrust_copy(str(error))
             except DiskFull as error:
                 self.problem = f"{error} Replication goes on by itself then."
                 delay = RETRY_S[1]
-            except (FrameError, NotNext, ReplicationError) as error:
+            except (FrameError, MalformedRequest, ReplicationError) as error:
                 self.problem = str(error)
                 self._home.log(f"Begins again: {error}", self.peer)
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, RETRY_S[1])
 
+    async def _dialled(self) -> Connection:
+        try:
+            return await self._dial(self.peer, self._address(), BULK)
+        except OSError as error:
+            raise ConnectionError(str(error)) from error
+
     async def _distrust_copy(self, why: str) -> None:
         """A mismatch stops the standby, never the master: its files are compared with the master's anew."""
         self._home.log(f"The copy differs from the master: {why}. Compares it anew.", self.peer)
+        self._until = 0
         await self._home.settled(events.CopyStarted())
-        self._home.applier = await asyncio.to_thread(self._home.reopen)
+        self._home.applier = await finished(self._home.reopen)
 
     async def _follow(self, connection: Connection) -> None:
         while True:
@@ -130,6 +143,7 @@ class Following:
             empty=last.sequence == 0,
             copying=applier.copying and not self._until,
             tail_only=tail_only,
+            instance=self._home.instance,
         )
 
     async def _stream(self, connection: Connection) -> None:
@@ -152,14 +166,16 @@ class Following:
     async def _copied(self) -> None:
         """The copy is whole and equal: durable as such before it is trusted."""
         await self._home.settled(events.StreamStarted())
-        await asyncio.to_thread(self._home.applier.checkpoint)
+        await finished(self._home.applier.checkpoint)
         self._until = 0
 
     async def _cut(self, decide: Decide) -> None:
         applier = self._home.applier
         await self._home.settled(events.ForkFound())
-        await asyncio.to_thread(self._keep, decide.sequence, "An unapplied tail that the master never had.")
-        await asyncio.to_thread(applier.journal.cut, decide.sequence)
+        await finished(self._keep, decide.sequence, "An unapplied tail that the master never had.")
+        await finished(applier.journal.cut, decide.sequence)
+        if decide.sequence < self._until:
+            self._until = 0  # the blocks may be newer than what is left: compare again
 
     def _keep(self, after: int, why: str) -> None:
         self._fork = keep_suffix(self._home.disk, self._home.applier.journal, after, why, self._home.utc_us())
@@ -173,9 +189,10 @@ class Following:
         home = self._home
         if not home.applier.copying:
             await home.settled(events.ForkFound())
-            await asyncio.to_thread(self._keep, decide.sequence, "A history that went another way.")
+        await finished(self._keep, decide.sequence, "A history that went another way.")
+        if not home.applier.copying:
             await home.settled(events.CopyStarted())
-            home.applier = await asyncio.to_thread(home.reopen)
+            home.applier = await finished(home.reopen)
         keeper = BlockKeeper(home.disk, self._fork) if self._fork is not None else None
         self.copy = CopyTarget(connection, home.disk, keeper)
         try:
@@ -184,7 +201,7 @@ class Following:
             self.copy = None
             if keeper is not None:
                 keeper.close()
-        await asyncio.to_thread(self._begin_at, decide)
+        await finished(self._begin_at, decide)
 
     def _begin_at(self, decide: Decide) -> None:
         """The journal starts at the pin; the control file says so first (state COPYING protects both steps)."""
@@ -200,19 +217,27 @@ class Following:
         connection = await self._dial(self.peer, self._address(), BULK)
         try:
             await connection.send(codec.encode(self._question(tail_only=True)))
+            parts: list[bytes] = []
             while True:
-                message = codec.decode(await connection.receive())
+                async with asyncio.timeout(TAIL_S):
+                    message = codec.decode(await connection.receive())
                 if isinstance(message, Copied):
                     return
                 if not isinstance(message, Requests):
                     raise FrameError("something else than requests in a tail")
-                await asyncio.to_thread(append_all, journal, message)
+                if message.more:
+                    parts += message.requests
+                    continue
+                whole = [b"".join([*parts, *message.requests])] if parts else list(message.requests)
+                parts.clear()
+                await finished(append_all, journal, whole)
         finally:
             await connection.close()
 
 
-def append_all(journal: Journal, message: Requests) -> None:
-    """Append and fsync the requests of one frame. Blocks."""
-    for encoded in message.requests:
+def append_all(journal: Journal, requests: list[bytes]) -> None:
+    """Append and fsync requests in order. Raises NotNext, DiskFull with nothing appended. Blocks."""
+    journal.reserve(sum(map(len, requests)))
+    for encoded in requests:
         journal.append(encoded)
     journal.sync()

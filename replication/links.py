@@ -22,6 +22,7 @@ from replication.core.types import NodeId
 from replication.ports import Connection, Dialler
 
 HEARTBEAT_S = 1.0
+SILENT_S = 5.0
 REDIAL_S = (0.2, 2.0)
 CONTROL = "control"
 BULK = "bulk"
@@ -74,6 +75,10 @@ class Links:
     def address(self, peer: NodeId) -> str:
         """Where the roster says the peer listens, or ""."""
         return self._roster.get(peer, "")
+
+    def instance(self, peer: NodeId) -> str:
+        """Which process of the peer is at the other end, by its HELLO, or ""."""
+        return next((link.hello.instance for link in self._links.get(peer, []) if link.hello is not None), "")
 
     def send(self, peer: NodeId, message: Message) -> None:
         """Queue on one open link to the peer; dropped when there is none."""
@@ -140,7 +145,9 @@ class Links:
 
     async def _read(self, link: Link) -> None:
         while True:
-            message = codec.decode(await link.connection.receive())
+            async with asyncio.timeout(SILENT_S):  # a dead link must not keep a restarted peer out
+                frame = await link.connection.receive()
+            message = codec.decode(frame)
             if isinstance(message, Hello):
                 self._take_hello(link, message)
             elif link.hello is None:
@@ -154,6 +161,11 @@ class Links:
         peer, mine = link.connection.peer, self._voice.hello()
         if hello.node != peer or hello.cluster != mine.cluster:
             raise FrameError("a HELLO of another node or another cluster than its certificate names")
+        if hello.protocol_max < mine.protocol_min or hello.protocol_min > mine.protocol_max:
+            theirs = f"{hello.protocol_min} to {hello.protocol_max}"
+            raise FrameError(
+                f"a HELLO of version {hello.version}, which speaks protocol {theirs}: update the older node"
+            )
         for other in self._links[peer]:
             if other.hello is not None and other.hello.instance != hello.instance:
                 self._log("A second process with the same node id connected; its link is closed.", peer)

@@ -114,6 +114,8 @@ class Receiver:
             self._appliable.set()
 
     def _append(self, batch: list[bytes], commit: int) -> None:
+        """Raises DiskFull before anything is appended: the stream ends and begins again when there is room."""
+        self._journal.reserve(sum(map(len, batch)))
         for encoded in batch:
             self._journal.append(encoded)
         if not batch:

@@ -46,7 +46,10 @@ def history_of(control: ControlFile, journal: Journal) -> History:
 
 
 class Serving:
-    """Serves followers while `office()` is one. `on_ack` is called in the event loop for every ACK."""
+    """Serves followers while `office()` is one. `on_ack` is called in the event loop for every ACK.
+
+    `instance` says which process of a node has the control link: an ACK of any other would prove nothing of its disk.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Serving:
         office: Callable[[], Office | None],
         on_ack: Callable[[NodeId, Ack], None],
         log: Callable[[str, NodeId], None],
+        instance: Callable[[NodeId], str],
     ) -> None:
         self._disk = disk
         self._journal = journal
@@ -65,11 +69,14 @@ class Serving:
         self._office = office
         self._on_ack = on_ack
         self._log = log
+        self._instance = instance
+        self._connections: set[Connection] = set()
         self.followers: dict[NodeId, Follower] = {}
         self.copies: dict[NodeId, CopySource] = {}
 
     async def attach(self, connection: Connection) -> None:
         """Serve one bulk link until it ends; what a peer does wrong ends the link, nothing else."""
+        self._connections.add(connection)
         try:
             await self._serve(connection)
         except (ConnectionError, TimeoutError):
@@ -77,19 +84,25 @@ class Serving:
         except (FrameError, ReplicationError) as error:
             self._log(f"Ended its bulk link: {error}", connection.peer)
         finally:
-            self.copies.pop(connection.peer, None)
+            self._connections.discard(connection)
+            copy = self.copies.get(connection.peer)
+            if copy is not None and copy.connection is connection:
+                del self.copies[connection.peer]
             self._keep_for_followers()
             await connection.close()
 
-    def disconnect_all(self) -> list[Connection]:
-        """The connections of all followers, for the caller to close: this node leaves office."""
-        return [follower.connection for follower in self.followers.values()]
+    async def disconnect_all(self) -> None:
+        """Close every bulk link, followers' and copies': this node leaves office."""
+        for connection in list(self._connections):
+            await connection.close()
 
     async def _serve(self, connection: Connection) -> None:
         while True:
             follow = await expect(connection, Follow)
             if follow.node != connection.peer:
                 raise FrameError("a FOLLOW of another node than its certificate names")
+            if follow.instance != self._instance(connection.peer):
+                raise ConnectionError("its control link is not up, or belongs to another process of the same node id")
             if follow.tail_only:
                 await self._send_tail(connection, follow)
                 return
@@ -140,7 +153,8 @@ class Serving:
         follower = Follower(sender, connection, first, time.monotonic())
         self.followers[peer] = follower
         office.measure(peer, follow.last.sequence)
-        tasks = [asyncio.ensure_future(sender.run()), asyncio.ensure_future(self._read_acks(connection, follower))]
+        jobs = (sender.run(), self._read_acks(connection, follower, office))
+        tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -153,9 +167,12 @@ class Serving:
                 del self.followers[peer]
                 office.meters.pop(peer, None)
 
-    async def _read_acks(self, connection: Connection, follower: Follower) -> None:
+    async def _read_acks(self, connection: Connection, follower: Follower, office: Office) -> None:
+        """Count what it reports, for the office in which the stream began only."""
         while True:
             ack = await expect(connection, Ack)
+            if self._office() is not office:
+                raise ConnectionError("the office of this stream is closed")
             follower.ack, follower.acked_at = ack, time.monotonic()
             follower.sender.acknowledged(ack)
             self._on_ack(connection.peer, ack)
