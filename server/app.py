@@ -172,8 +172,9 @@ class Server:
         known: dict[str, str] = dict(site.identity.peers)
         while True:
             roster = await site.refresh_roster()
-            links.set_roster({row.id: f"{row.address}:{row.cluster_port}" for row in roster.values()})
             peers = {row.id: f"{row.address}:{row.cluster_port}" for row in roster.values()}
+            own = {site.identity.id: f"{site.config.address}:{site.config.cluster_port}"}
+            links.set_roster(peers | own)  # the table may still have where this node was before
             peers.pop(site.identity.id, None)
             if peers and peers != known:
                 known = peers
