@@ -25,7 +25,8 @@ from replication.core.machine import Machine
 from replication.core.messages import Ack
 from replication.core.request import Kind
 from replication.core.types import Mode, NodeId, Refused, State, Status
-from replication.errors import Closed, DiskFull
+from replication.core.witness import WitnessVerdict
+from replication.errors import Closed, DiskFull, ReplicationError
 from replication.files import Disk
 from replication.following import Following
 from replication.links import Links
@@ -292,10 +293,19 @@ class Node:
                 self._operations.put(effect)
 
     async def _ask_witnesses(self, effect: effects.AskWitnesses) -> None:
-        self.post(events.WitnessesAnswered(effect.claim, await self._witnesses.grant(effect.claim)))
+        try:
+            verdict = await self._witnesses.grant(effect.claim)
+        except ReplicationError as error:
+            self.log(f"Cannot tell who the witnesses are: {error}", "")
+            verdict = WitnessVerdict(asked=1, answered=0, granted=0)
+        self.post(events.WitnessesAnswered(effect.claim, verdict))
 
     async def _record_alone(self, effect: effects.RecordAlone) -> None:
-        done = await self._witnesses.record_alone(effect.epoch, effect.alone, effect.counter)
+        try:
+            done = await self._witnesses.record_alone(effect.epoch, effect.alone, effect.counter)
+        except ReplicationError as error:
+            self.log(f"Cannot tell who the witnesses are: {error}", "")
+            done = False
         self.post(events.AloneRecorded(effect.epoch, effect.alone, effect.counter, done))
 
     def _on_ack(self, peer: NodeId, ack: Ack) -> None:

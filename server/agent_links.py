@@ -254,13 +254,14 @@ class Links:
         return combine(answers, asked, self._unknown_since_s(asked, len(said)))
 
     async def record_alone(self, epoch: Epoch, alone: NodeId | None, counter: int) -> bool:
-        """Record who writes alone; True once a majority of the witnesses has it durably."""
+        """Record who writes alone; True once a majority of the witnesses has it durably, or when none is enrolled:
+        then the operator's word is all there is."""
 
         def question(number: int) -> wire.FromNode:
             return wire.AskAlone(number, epoch, alone or "", counter)
 
         asked, said = await self._ask(question)
-        return sum(s.granted for s in said) * 2 > asked
+        return asked == 0 or sum(s.granted for s in said) * 2 > asked
 
     async def _ask(self, question: Callable[[int], wire.FromNode]) -> tuple[int, list[wire.WitnessSays]]:
         ids = await self._witness_ids()

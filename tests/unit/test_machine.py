@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from replication.core import effects, events
 from replication.core.machine import TICK_S
 from replication.core.types import NO_EPOCH, State
@@ -16,7 +18,7 @@ from replication.core.witness import (
 )
 from tests.unit.role_world import A, B, epoch, found, hello, machine, place, step
 
-MASTER = {"office": epoch(5), "seen": epoch(5), "standby": B}
+MASTER: dict[str, Any] = {"office": epoch(5), "seen": epoch(5), "standby": B}
 
 
 def test_an_answer_of_cleared_does_not_let_a_master_go_alone() -> None:
