@@ -19,6 +19,7 @@ from pathlib import Path
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
 from tests.process.workload import Workload
+from tests.simulation import power_loss
 
 Say = Callable[[str], None]
 Scenario = Callable[[Path, int, Say], Verdict]
@@ -227,5 +228,6 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "restarts": (restarts, 20),
     "kills": (kills, 50),
     "alone": (alone, 5),
+    "power-loss": (power_loss.soak, 500),
 }
 """Name, function, and the count that the release asks for."""

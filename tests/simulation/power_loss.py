@@ -12,17 +12,19 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from replication.errors import ReplicationError
 from replication.files import Disk
 from replication.redo import open_node
+from tests.process.checker import Verdict
 from tests.simulation.recording_disk import RecordingDisk
 from tests.simulation.storage_model import SEGMENT_BYTES, Master, Model, Standby, Wrong, check
 
@@ -162,6 +164,31 @@ def simulate(count: int, seed: int, *, unsafe: bool = False) -> Iterator[Case]:
         seed += 1
 
 
+def judge(count: int, seed: int, say: Callable[[str], None]) -> Verdict:
+    """Run `count` power losses, then half as many with invariant 3 switched off, of which at least 1 % must fail."""
+    counts = {"power losses of a master": 0, "of a standby": 0, "kinds of cut points": 0, "failed": 0}
+    faults: list[str] = []
+    kinds: set[str] = set()
+    for case in simulate(count, seed):
+        counts["power losses of a master" if case.role == "master" else "of a standby"] += 1
+        kinds.add(re.sub(r"\d+", "N", case.at))
+        if case.wrong:
+            say(f"again: python -m tests.simulation.power_loss --seed {case.history} --cut {case.cut}")
+            faults.append(f"{case.role} history {case.history}, {case.at}: {case.wrong}")
+    counts["kinds of cut points"], counts["failed"] = len(kinds), len(faults)
+    broken = list(simulate(max(count // 2, 100), seed, unsafe=True))
+    caught = sum(bool(case.wrong) for case in broken)
+    counts["with invariant 3 switched off"], counts["of which failed"] = len(broken), caught
+    if caught < len(broken) * 0.01:
+        faults.append("the simulation no longer sees what invariant 3 prevents")
+    return Verdict(counts, tuple(faults))
+
+
+def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
+    """The same as a scenario of `./scripts/soak`; it keeps nothing in `directory`."""
+    return judge(count, 1, say)
+
+
 def main() -> int:
     """Run, print counts, and how to see each failure again; 0 only when all is as it must be."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
@@ -177,17 +204,9 @@ def main() -> int:
             cases = list(history.run())
         print(*cases, sep="\n")
         return 1 if any(case.wrong for case in cases) else 0
-    cases = list(simulate(arguments.count, arguments.seed))
-    failed = [case for case in cases if case.wrong]
-    for case in failed:
-        print(f"{case.role} history {case.history}, {case.at}: {case.wrong}")
-        print(f"    python -m tests.simulation.power_loss --seed {case.history} --cut {case.cut}")
-    masters = sum(case.role == "master" for case in cases)
-    print(f"{len(cases)} power losses ({masters} master, {len(cases) - masters} standby): {len(failed)} failed")
-    broken = list(simulate(max(arguments.count // 2, 100), arguments.seed, unsafe=True))
-    caught = sum(bool(case.wrong) for case in broken)
-    print(f"invariant 3 switched off: {caught} of {len(broken)} failed ({caught / len(broken):.1%}, at least 1 % must)")
-    return 1 if failed or caught < len(broken) * 0.01 else 0
+    verdict = judge(arguments.count, arguments.seed, print)
+    print(verdict)
+    return int(bool(verdict.faults))
 
 
 if __name__ == "__main__":
