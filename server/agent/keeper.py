@@ -77,6 +77,8 @@ class Keeper:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._children: dict[str, Child] = {}
+        self._by_pid: dict[int, Child] = {}
+        self._ending: dict[str, Child] = {}
         self._agents: dict[int, Agent] = {}
         self._selector = selectors.DefaultSelector()
         self._idle_since = time.monotonic()
@@ -111,7 +113,7 @@ class Keeper:
         return time.monotonic() - self._idle_since > IDLE_S
 
     def _wait_s(self) -> float:
-        return 0.05 if any(child.ended for child in self._children.values()) else 0.5
+        return 0.05 if self._ending else 0.5
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -179,6 +181,10 @@ class Keeper:
         if request["timeout_s"]:
             child.deadline = time.monotonic() + request["timeout_s"]
         self._children[key] = child
+        if child.process is None:
+            self._ending[key] = child
+        else:
+            self._by_pid[pid] = child
         self._selector.register(reading, selectors.EVENT_READ, ("output", child))
         self._tell("began", key)
 
@@ -209,16 +215,19 @@ class Keeper:
             child.pipe = -1
 
     def _reap(self) -> None:
-        for child in list(self._children.values()):
-            if child.ended is None and child.process is not None and child.process.poll() is not None:
-                code = child.process.returncode
-                child.ended = (code, None) if code >= 0 else (None, -code)
-                child.ended_at_us = time.time_ns() // 1000
-                child.drain_until = time.monotonic() + DRAIN_S
-                if child.stopped:
-                    signal_run(child.key, None, signal.SIGKILL)
-            if child.ended is not None:
-                self._conclude(child)
+        """Take every process that has ended, at the same cost however many still run."""
+        while (pid := _ended_pid()) is not None:
+            child = self._by_pid.pop(pid)
+            assert child.process is not None, "it has a pid"
+            code = child.process.wait()
+            child.ended = (code, None) if code >= 0 else (None, -code)
+            child.ended_at_us = time.time_ns() // 1000
+            child.drain_until = time.monotonic() + DRAIN_S
+            self._ending[child.key] = child
+            if child.stopped:
+                signal_run(child.key, None, signal.SIGKILL)
+        for child in list(self._ending.values()):
+            self._conclude(child)
 
     def _conclude(self, child: Child) -> None:
         """Write the end down once the output is complete, or a left-over process keeps the pipe too long."""
@@ -235,7 +244,7 @@ class Keeper:
             if child.written.exception() is not None:
                 child.written = None  # a full disk: tried again at the next turn
                 return
-            del self._children[child.key]
+            del self._children[child.key], self._ending[child.key]
             self._tell("ended", child.key)
 
     def _keep_time(self) -> None:
@@ -246,6 +255,15 @@ class Keeper:
                 self._stop(child, False, 10.0)
             if child.kill_at is not None and now > child.kill_at and child.ended is None:
                 self._stop(child, True, 10.0)
+
+
+def _ended_pid() -> int | None:
+    """The pid of a child that has ended and is not reaped yet, or None."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if found is None else found.si_pid
 
 
 def _spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:

@@ -67,8 +67,9 @@ class Work:
             bits = self._memory.settled.get(order.schedule_id, {})
             after = max(kept.cursor_us, order.valid_from_us - 1)
             open_ones = [at for at in instants_between(order.instants, after, until) if at not in bits]
-            past = [at for at in open_ones if at <= self._floor_us or at < now.wall_us - LATE_US]
-            due.extend((at, kept) for at in open_ones if at not in set(past))
+            late_us = max(self._floor_us, now.wall_us - LATE_US - 1)
+            past = [at for at in open_ones if at <= late_us]
+            due.extend((at, kept) for at in open_ones if at > late_us)
             if past and answered:
                 due.extend(self._judge(past, kept, now))
             if open_ones and (answered or not past):
