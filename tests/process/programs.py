@@ -134,7 +134,10 @@ class Program:
     def tail(self, lines: int = 12) -> str:
         """The last different lines it printed, each cut to what fits a screen; of a traceback, its end."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        last = {VARYING.sub("", line): line for line in text.splitlines()}
+        last: dict[str, str] = {}
+        for line in text.splitlines():
+            last.pop(VARYING.sub("", line), None)
+            last[VARYING.sub("", line)] = line
         return "\n".join([f"--- {self.name}", *(_cut(line) for line in list(last.values())[-lines:])])
 
 
