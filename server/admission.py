@@ -15,6 +15,7 @@ from server.core.model import NodeRow, Principal
 from server.enrolment import ENROLMENT_VERSION, EnrolAnswer, EnrolRequest, Place
 from server.errors import Conflict, Forbidden, Invalid, Unauthenticated
 from server.storage import agents as agent_rows
+from server.storage import nodes as node_rows
 from server.storage import sealed, users
 from server.tls import SEALED_AUTHORITY_KEY, Authority, Peer, secret_hash, unseal
 
@@ -26,8 +27,10 @@ FAILURE_PAUSE_S = 1.0
 
 
 async def admit(site: Site, asked: EnrolRequest, address: str, peer: Peer | None) -> EnrolAnswer:
-    """Check, write the row, and sign. `address` is where the request came from, for the audit; `peer` who showed a
-    certificate: an agent that does gets a fresh one, on either node, without a token.
+    """Check, write the row, and sign.
+
+    `address` is where the request came from, for the audit; `peer` who showed a certificate: an agent that
+    does gets a fresh one, on either node, without a token.
 
     Raises `NotMaster`, `Invalid`, `Unauthenticated`, `Forbidden`, `Conflict`; then nothing changed. The
     certificate is made after the row is committed, so a certificate without a row never leaves.
@@ -42,6 +45,8 @@ async def admit(site: Site, asked: EnrolRequest, address: str, peer: Peer | None
     if peer == Peer("agent", asked.id):
         return await _renew_agent(site, asked)
     site.store()
+    if peer == Peer("node", asked.id):
+        return await _move_node(site, asked, address)
     if asked.kind == "agent":
         return await _admit_agent(site, asked, address)
     if asked.kind == "node":
@@ -68,6 +73,15 @@ async def _renew_agent(site: Site, asked: EnrolRequest) -> EnrolAnswer:
     return await _answer(site, asked, await load_authority(site), agent.name, ())
 
 
+async def _move_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
+    """A node of this cluster says where it listens now: its row and its certificate follow."""
+    known = await site.read_now(lambda connection: node_rows.get(connection, asked.id))
+    if known is None or known.removed_at_us is not None:
+        raise Forbidden("This node was removed from the cluster. Enrol it anew: master-to-standby on that node.")
+    by = Principal(f"node {known.name}", "administrator", address)
+    return await _write_node(site, asked, by, address)
+
+
 async def _admit_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
     by = await check_password(site, asked.user, asked.password, address)
     if not may(by.role, "nodes.manage"):
@@ -77,6 +91,10 @@ async def _admit_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAns
         raise Conflict("That is this node's own id: the data directory is a copy of this node's. Use an empty one.")
     if asked.check:
         return EnrolAnswer(site.identity.cluster, copy_bytes=await asyncio.to_thread(data_bytes, site.config.data))
+    return await _write_node(site, asked, by, address)
+
+
+async def _write_node(site: Site, asked: EnrolRequest, by: Principal, address: str) -> EnrolAnswer:
     authority = await load_authority(site)
     row = NodeRow(
         id=asked.id,

@@ -22,6 +22,7 @@ from replication.node import Node, NodeSettings
 from replication.ports import Connection
 from server import __version__
 from server import identity as files
+from server.admission import place
 from server.agent_links import Links
 from server.allocator import bound_memory
 from server.certificates import Certificates
@@ -30,6 +31,7 @@ from server.cluster_port import dialler
 from server.cluster_port import make_app as make_cluster_app
 from server.config import Config, ConfigError
 from server.core.model import NodeRow
+from server.enrolment import EnrolmentError, Joiner, announce_node
 from server.founding import check_empty, found_cluster
 from server.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
 from server.listeners import bind_local, bind_port, own_address, port_of
@@ -116,7 +118,9 @@ class Server:
         site.ready = True
 
     async def _open_node(self, office: Office, links: Links) -> Node:
-        """Open the node; one that only followed and is damaged is set aside whole, and copies from its master again."""
+        """Open the node; one that only followed and is damaged is set aside whole, and copies from its master
+        again.
+        """
         site, config = self.site, self.site.config
         assert self._certificates.client is not None
         assert site.identity is not None
@@ -180,7 +184,23 @@ class Server:
                 known = peers
                 site.node.set_peers(peers)
                 site.identity = save_peers(site.config.data, site.identity, peers)
+            await self._announce_move(peers)
             await asyncio.sleep(ROSTER_S if roster else ROSTER_S / 10)
+
+    async def _announce_move(self, peers: dict[str, str]) -> None:
+        """A standby that listens elsewhere than the roster says tells its master, who writes the row."""
+        site, status = self.site, self.site.status()
+        assert site.identity is not None
+        known, now = site.roster.get(site.identity.id), own_row(site)
+        if known is None or status is None or status.master not in peers or place(known) == place(now):
+            return
+        joiner = Joiner(now.name, now.address, now.web_port, now.cluster_port)
+        try:
+            await asyncio.to_thread(announce_node, site.config.data, site.identity, peers[status.master], joiner)
+            self._certificates.load()
+            log.info("told the master where this node listens now", address=now.address, port=now.web_port)
+        except EnrolmentError as error:
+            log.warning("the master does not know where this node listens now; it is told again", why=str(error))
 
 
 def report_defect(task: asyncio.Task[None]) -> None:

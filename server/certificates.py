@@ -16,6 +16,7 @@ from server.admission import load_authority
 from server.site import Site
 
 RENEW_CHECK_S = 3600.0
+RETRY_S = 5.0
 log = structlog.get_logger()
 
 
@@ -67,7 +68,7 @@ class Certificates:
                 await self.renew_when_due(site)
             except Exception as error:
                 log.warning("the certificate was not renewed; it is tried again", why=str(error))
-                await asyncio.sleep(60.0)
+                await asyncio.sleep(RETRY_S)
                 continue
             await asyncio.sleep(RENEW_CHECK_S)
 

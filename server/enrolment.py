@@ -165,10 +165,12 @@ def enrol_agent(token: str, data: Path, name: str = "") -> Identity:
 
 
 def renew_agent(data: Path, now: datetime) -> bool:
-    """Fetch a fresh certificate for an agent when two thirds of its life are over; False when it is not due. Blocking.
+    """Fetch a fresh certificate for an agent when two thirds of its life are over; False when it is not due.
 
-    Any node of the roster may answer. The key stays; node.crt is replaced durably. Raises `EnrolmentError` when nobody
-    answers: try again later.
+    Blocking.
+
+    Any node of the roster may answer. The key stays; node.crt is replaced durably. Raises `EnrolmentError`
+    when nobody answers: try again later.
     """
     certificate, key = data / files.CERTIFICATE_FILE, data / files.KEY_FILE
     if now < tls.valid_until(certificate.read_bytes()) - timedelta(days=tls.LEAF_DAYS / 3):
@@ -188,6 +190,27 @@ def renew_agent(data: Path, now: datetime) -> bool:
         files.write_private(certificate, answer.certificate.encode())
         return True
     raise problem
+
+
+def announce_node(data: Path, identity: Identity, address: str, joiner: Joiner) -> None:
+    """Tell the master at `address` (host:cluster_port) where this node listens now; takes its fresh
+    certificate. Blocking.
+
+    The old certificate proves who asks. Raises `EnrolmentError`.
+    """
+    certificate, key = data / files.CERTIFICATE_FILE, data / files.KEY_FILE
+    context = tls.client_context(data / files.AUTHORITY_FILE, certificate, key)
+    asked = EnrolRequest(
+        "node",
+        identity.id,
+        joiner.name,
+        _request(tls.load_key(key.read_bytes())),
+        address=joiner.address,
+        web_port=joiner.web_port,
+        cluster_port=joiner.cluster_port,
+    )
+    answer = post(*split_address(address, 8009), context, asked)
+    files.write_private(certificate, answer.certificate.encode())
 
 
 def inspect_node(host: str, port: int, expected: str | None) -> tuple[dict[str, Any], str]:

@@ -94,6 +94,17 @@ def write_private(path: Path, content: bytes) -> None:
     sync_directory(path.parent)
 
 
+def read_private(path: Path) -> bytes:
+    """A private file; raises `ConfigError` when it is gone, naming it and what to do."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}). Restore it from a backup of this node, or make the node a "
+            "standby again in an empty directory: master-to-standby --data DIR"
+        ) from error
+
+
 def sync_directory(path: Path) -> None:
     """Make renames and removals inside `path` durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

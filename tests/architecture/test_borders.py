@@ -18,6 +18,7 @@ PARTS = {
     "replication.core.witness": "replication words",
     "server": "common",
     "server.errors": "common",
+    "server.allocator": "common",
     "server.clock": "common",
     "server.config": "common",
     "server.passwords": "trust",
@@ -43,6 +44,7 @@ PARTS = {
     "server.agent": "agent",
     "server.web": "web",
     "server.app": "app",
+    "server.repair": "app",
     "scripts": "scripts",
 }
 SHELL = {"common", "core", "storage", "replication words"}

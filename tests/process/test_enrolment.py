@@ -195,6 +195,52 @@ def test_a_stopped_standby_takes_office_when_it_starts(pair: Pair) -> None:
     pair.wait("the old master as standby", lambda: south.status().get("state") in ("SYNCING", "IN_SYNC"))
 
 
+def flip(node: Node) -> None:
+    """Turn one byte over in the middle of what is written of the newest segment."""
+    segments = [path for path in (node.data / "journal").iterdir() if path.suffix == ".journal"]
+    newest = max(segments, key=lambda path: path.stat().st_mtime)
+    content = bytearray(newest.read_bytes())
+    content[len(bytes(content).rstrip(b"\0")) // 2] ^= 0xFF
+    newest.write_bytes(bytes(content))
+
+
+def test_a_damaged_standby_is_kept_and_copied_again(pair: Pair) -> None:
+    """A flipped byte in its journal: nothing is cut, what it had is kept in forks/, and it streams again by itself."""
+    master = pair.node("master")
+    standby = pair.nodes["south" if master.name == "north" else "north"]
+    standby.program.stop()
+    flip(standby)
+    standby.program.start()
+    pair.wait("the standby to stream again", lambda: standby.status().get("state") in ("SYNCING", "IN_SYNC"))
+    assert [path.name for path in (standby.data / "forks").glob("damaged-*/journal")] == ["journal"]
+    pair.wait("the standby in sync", lambda: master.status()["in_sync"])
+    assert standby.status()["checksum"] == master.status()["checksum"]
+
+
+def test_a_damaged_master_waits_for_a_person(pair: Pair) -> None:
+    """It may have the only copy of something: it says what to type, and that makes it a standby with all kept."""
+    master = pair.node("master")
+    standby = pair.nodes["south" if master.name == "north" else "north"]
+    master.program.kill()
+    flip(master)
+    refused = command("understudy", "serve", "--data", str(master.data), "--host", master.host)
+    assert refused.returncode == 78, refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert f"master-to-standby --data {master.data}" in refused.stderr
+    pair.type(standby, "standby-to-master", "--yes", "--allow-data-loss")
+    done = enrol(pair, master.data, master=standby.host, port=str(standby.port))
+    assert done.returncode == 0, done.stderr
+    master.program.start()
+    pair.wait("the damaged node to stream", lambda: master.status().get("state") in ("SYNCING", "IN_SYNC"))
+    assert list((master.data / "forks").glob("damaged-*/journal"))
+
+    def listed() -> bool:
+        rows = standby.api.get("/api/v1/nodes")
+        return (master.host, master.port) in [(row["address"], row["web_port"]) for row in rows]
+
+    pair.wait("the roster to say where it listens now", listed)
+
+
 def test_a_stopped_node_is_enrolled_and_follows_when_it_starts(pair: Pair, tmp_path: Path) -> None:
     """On a stopped node the script does what can be done, says what to start, and `serve` does the rest."""
     master, data, host = pair.node("master"), tmp_path / "third", "127.0.0.3"
