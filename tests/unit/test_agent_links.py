@@ -191,3 +191,22 @@ async def test_two_of_three_witnesses_are_a_majority_and_one_is_none(monkeypatch
         await one
         assert (verdict.answered, verdict.has_majority) == (1, False)
         assert verdict.unknown_since_s is not None
+
+
+async def test_alone_is_recorded_only_by_a_majority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of three is not enough, two that refuse neither; two that have it are."""
+    monkeypatch.setattr(agent_links, "WITNESS_S", 0.3)
+    async with node() as here:
+        here.witnesses = ["x", "y", "z"]
+        sockets = {name: await here.agent(name) for name in ("x", "y")}
+
+        async def answer(name: str, granted: bool) -> None:
+            question = await hear(sockets[name], wire.AskAlone)
+            await sockets[name].send_bytes(says(question, granted, WitnessRecord()))
+
+        found = []
+        for granting in (["x"], ["x", "y"], []):
+            answers = asyncio.gather(*(answer(name, name in granting) for name in sockets))
+            found.append(await here.links.record_alone(Epoch(3, NODE), NODE, len(found) + 1))
+            await answers
+        assert found == [False, True, False]
