@@ -12,10 +12,10 @@ from pathlib import Path
 from replication.control import ControlFile
 from replication.core.types import State
 from replication.errors import ReplicationError
-from replication.files import Disk
+from replication.files import DATABASE_FILE, SHM_FILE, WAL_FILE, Disk
 from server.identity import Identity, sync_directory
 
-REPLICATED = ("journal", "page-sums", "scheduler.db", "scheduler.db-wal", "scheduler.db-shm", "objects", "control")
+REPLICATED = ("journal", "page-sums", DATABASE_FILE, WAL_FILE, SHM_FILE, "objects", "control")
 """What is set aside, in this order: while `control` is there, the next start finds the damage again."""
 
 FOLLOWED = frozenset({State.COPYING, State.SYNCING, State.IN_SYNC, State.DEMOTED, State.FORKED})
