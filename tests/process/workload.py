@@ -165,7 +165,7 @@ class Workload:
         )
         missed = {
             (row["schedule_id"], row["scheduled_for_us"]): row["resolution"]
-            for row in api.pages("/api/v1/missed", "id")
+            for row in api.pages("/api/v1/missed", "id", all=1)
         }
         api.close()
         written = tuple(name for name in names if name.startswith("w"))
