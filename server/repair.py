@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from replication.control import ControlFile
+from replication.core.request import DATABASE_FILE
 from replication.core.types import State
 from replication.errors import ReplicationError
-from replication.files import DATABASE_FILE, SHM_FILE, WAL_FILE, Disk
+from replication.files import SHM_FILE, WAL_FILE, Disk
 from server.identity import Identity, sync_directory
 
 REPLICATED = ("journal", "page-sums", DATABASE_FILE, WAL_FILE, SHM_FILE, "objects", "control")

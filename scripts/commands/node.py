@@ -103,12 +103,10 @@ def configure_log(level: str) -> None:
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def demo(arguments: tuple[str, ...]) -> int:
+def demo(arguments: tuple[str, ...]) -> None:
     """A master, a standby and two agents on loopback, running real jobs."""
-    import importlib
+    import importlib.util
 
-    try:
-        program = importlib.import_module("scripts.demo")
-    except ModuleNotFoundError as error:
-        raise CommandError(CONFIGURATION, "the demo is part of a checkout: type ./scripts/demo there") from error
-    return int(program.main(list(arguments)) or 0)
+    if importlib.util.find_spec("scripts.demo") is None:
+        raise CommandError(CONFIGURATION, "the demo is part of a checkout: type ./scripts/demo there")
+    os.execv(sys.executable, [sys.executable, "-m", "scripts.demo", *arguments])
