@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -94,38 +95,42 @@ def _line(call: Call, agent: Agent, locked: set[str], revision: int) -> AgentLin
 
 async def invite(call: Call) -> Answer:
     """Make a join token for one agent; it is in this answer and nowhere else."""
-    row, token = await new_join_token(call, call.body.name)
-    change = agents.invite(row, call.by, call.now_us)
-    return await call.write(change, _invited, 201, secret={"token": token})
+    row, text = await new_join_token(call, call.body.name)
+    return await call.write(agents.invite(row, call.by, call.now_us), _invited, 201, secret=text)
 
 
 async def replace(call: Call) -> Answer:
     """Give an agent's name to a new machine; answers its join token."""
     name = call.path("name")
-    row, token = await new_join_token(call, name)
-    change = agents.replace(name, row, call.by, call.now_us, call.body.reason)
-    return await call.write(change, _invited, 201, secret={"token": token})
+    row, text = await new_join_token(call, name)
+    return await call.write(
+        agents.replace(name, row, call.by, call.now_us, call.body.reason), _invited, 201, secret=text
+    )
 
 
-async def new_join_token(call: Call, name: str) -> tuple[JoinToken, str]:
-    """The row and the text of a join token for `name`; the same ones again for the same Idempotency-Key."""
+async def new_join_token(call: Call, name: str) -> tuple[JoinToken, Callable[[Any], dict[str, str]]]:
+    """The row of a join token for `name`, and what makes its text of the kept answer: the same one for the same key."""
     site = call.site
     hours = int(await call.read(lambda connection: settings.get(connection, "join_token_hours", "24")))
     secret = site.derive_secret("join", call.by.name, call.key)
     token_id = secret_hash(f"join id {secret}")[:16]
-    expires_at_us = call.now_us + hours * HOUR_US
     row = JoinToken(
         id=token_id,
         secret_hash=secret_hash(secret),
         name=name,
         created_by=call.by.name,
         created_at_us=call.now_us,
-        expires_at_us=expires_at_us,
+        expires_at_us=call.now_us + hours * HOUR_US,
     )
     roster = await site.refresh_roster()
     addresses = [f"{node.address}:{node.cluster_port}" for node in roster.values()]
     mark = fingerprint(site.authority_pem)
-    return row, JoinTokenText(addresses, mark, f"{token_id}.{secret}", expires_at_us // 1_000_000).encode()
+
+    def text(kept: Any) -> dict[str, str]:
+        expires_at_s = int(kept["expires_at_us"]) // 1_000_000
+        return {"token": JoinTokenText(addresses, mark, f"{token_id}.{secret}", expires_at_s).encode()}
+
+    return row, text
 
 
 def _invited(token: JoinToken) -> dict[str, Any]:

@@ -93,20 +93,20 @@ class Call:
         change: Callable[[Any], T],
         render: Callable[[T], Any] = lambda value: value,
         status: int = 200,
-        secret: Mapping[str, Any] | None = None,
+        secret: Callable[[Any], Mapping[str, Any]] | None = None,
     ) -> Answer:
         """Do a change once and answer when it is durable. `render` makes the JSON answer that is kept with
         the key.
 
-        `secret` is added to the answer and never stored; derive it from `secret_for`, so that a repetition
-        gets the same.
+        `secret` makes of the kept answer what is added to the one sent and never stored; with `Site.derive_secret` a
+        repetition gets the same.
         """
         once = outcomes.once(self.key, self.by, self.request_hash(), status, change, render, self.now_us)
         (kept_status, kept), sequence = await self.site.store().write(once, self.key)
         self.request[SEQUENCE] = sequence
         value = msgspec.json.decode(kept)
         if secret is not None and isinstance(value, dict):
-            value |= secret
+            value |= secret(value)
         return Answer(value, kept_status, {KEY_HEADER: self.key})
 
     def request_hash(self) -> str:

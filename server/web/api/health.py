@@ -92,6 +92,8 @@ class _StatusCollector:
             _value("commit_sequence", "Highest request durable wherever the mode demands it", status.commit_sequence),
             _value("standby_in_sync", "1 while the standby has everything that was answered", status.in_sync),
         ]
+        if self._site.in_office:
+            found.append(_gauge("agents", "Agents by state", {"active": float(self._site.agents_active())}, "state"))
         if status.backlog is not None:
             found.append(_value("backlog_requests", "File Replication Requests", status.backlog.requests))
             found.append(_value("backlog_bytes", "Bytes of the backlog", status.backlog.bytes))

@@ -264,7 +264,7 @@ async def create_token(call: Call) -> Answer:
     expires = call.now_us + body.days * DAY_US if body.days is not None else None
     change = users.create_token(user, body.name, secret_hash(secret), expires, call.by, call.now_us)
     return await call.write(
-        change, lambda number: {"id": number, "user": user, "name": body.name}, 201, secret={"token": secret}
+        change, lambda number: {"id": number, "user": user, "name": body.name}, 201, secret=lambda _: {"token": secret}
     )
 
 
