@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from replication.core.types import Epoch, Status
-from replication.errors import Closed, OutcomeUnknown, Unavailable
+from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
 from replication.store import Store
 from server.actions import reconciliation, reports
 from server.actions import runs as run_actions
@@ -28,6 +28,7 @@ T = TypeVar("T")
 BATCH_MESSAGES = 500
 BATCH_OUTPUT_BYTES = 4 * 1024 * 1024
 RETRY_S = 0.2
+DEFECT_S = 5.0
 SILENT_S = 15.0
 
 
@@ -167,7 +168,7 @@ class Fleet:
         while True:
             try:
                 return await self._store.write(action(self._utc_us()))
-            except (Unavailable, OutcomeUnknown):
+            except (Unavailable, OutcomeUnknown, DiskFull):
                 await asyncio.sleep(RETRY_S)
 
     async def _fall_silent(self, agent_id: str) -> None:
@@ -251,8 +252,15 @@ class Fleet:
             self._wake.clear()
             try:
                 await self._deliver()
-            except Unavailable:
+            except (Unavailable, ReadTimeout, DiskFull) as error:
+                log.warning("agents wait for what rows say", why=str(error))
                 await asyncio.sleep(RETRY_S)
+                self._wake.set()
+            except Closed:
+                return
+            except Exception as error:
+                log.error("a defect keeps agents from what rows say; it is tried again", exc_info=error)
+                await asyncio.sleep(DEFECT_S)
                 self._wake.set()
 
     async def _deliver(self) -> None:
@@ -304,7 +312,7 @@ class Fleet:
         number = self._epoch.number
         try:
             given, _ = await self._store.write(reconciliation.dispatch(agent_id, number, self._utc_us()))
-        except Unavailable:
+        except (Unavailable, DiskFull):
             asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
         except OutcomeUnknown:
             await member.link.close()

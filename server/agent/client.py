@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import ssl
 from collections.abc import Callable
@@ -62,6 +61,8 @@ class Client:
         self._pending: list[Outcome] = []
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._batch: list[Outcome] = []
         self._links: dict[str, Link] = {}
         self._dialling: dict[str, tuple[str, asyncio.Task[None]]] = {}
 
@@ -70,13 +71,13 @@ class Client:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Serve until `stop`."""
+        """Serve until `stop`. Raises what no part expected, after everything is closed."""
         self._spool = await Spool.open(self._data)
         memory = await self._spool.load()
         self._memory = memory
         self._session = Session(memory, self._boot_id, self._now())
         self._outputs = Outputs(self._data, self._send_output, self._output_done)
-        self._runner = Runner(self._data, self._began, self._ended)
+        self._runner = Runner(self._data, self._began, self._ended, self._fail)
         for run in list(memory.runs.values()):
             if run.state == "ended":
                 self._outputs.follow(run.key)
@@ -93,6 +94,8 @@ class Client:
                 task.result()
         finally:
             await self._close([*tasks, stopping])
+        if self._failure is not None:
+            raise self._failure
 
     async def _close(self, tasks: list[asyncio.Task[None] | asyncio.Task[bool]]) -> None:
         dials = [task for _, task in self._dialling.values()]
@@ -100,8 +103,11 @@ class Client:
             task.cancel()
         await asyncio.gather(*tasks, *dials, return_exceptions=True)
         await self._runner.close()
-        with contextlib.suppress(Exception):
-            await self._spool.commit(save for outcome in self._pending for save in outcome.saves)
+        left = [*self._batch, *self._pending]  # a batch that was interrupted comes first: twice is once
+        try:
+            await self._spool.commit(save for outcome in left for save in outcome.saves)
+        except Exception as error:
+            log.error("the last events were not kept; the next start finds them by their files", error=str(error))
         await self._spool.close()
 
     def _now(self) -> Moment:
@@ -115,8 +121,9 @@ class Client:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            batch, self._pending = self._pending, []
-            await self._commit(batch)
+            self._batch, self._pending = self._pending, []
+            await self._commit(self._batch)
+            batch, self._batch = self._batch, []
             for outcome in batch:
                 self._carry_out(outcome)
 
@@ -196,7 +203,18 @@ class Client:
         for node, address in wanted.items():
             if node not in self._dialling:
                 link = Link(node, address, self._tls, self._opened, self._closed, self._received)
-                self._dialling[node] = (address, asyncio.create_task(link.keep()))
+                task = asyncio.create_task(link.keep())
+                task.add_done_callback(self._dial_ended)
+                self._dialling[node] = (address, task)
+
+    def _dial_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """A defect: stop rather than go on half-deaf. Jobs go on under the keeper, the next start adopts them."""
+        self._failure = self._failure or error
+        self.stop()
 
     def _opened(self, link: Link) -> None:
         self._links[link.node] = link

@@ -29,13 +29,23 @@ ORPHAN_POLL_S = 0.5
 
 
 class Runner:
-    """`on_began(key)` and `on_ended(key, end)` are called in the event loop; both may be called more than once."""
+    """`on_began(key)` and `on_ended(key, end)` are called in the event loop; both may be called more than once.
 
-    def __init__(self, data: Path, on_began: Callable[[str], None], on_ended: Callable[[str, Ended], None]) -> None:
+    `on_failed(error)` is told of a defect that ends the watching.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        on_began: Callable[[str], None],
+        on_ended: Callable[[str, Ended], None],
+        on_failed: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
         self._data = data
         self._runs = data / RUNS
         self._on_began = on_began
         self._on_ended = on_ended
+        self._on_failed = on_failed
         self._writer: asyncio.StreamWriter | None = None
         self._requested: dict[str, bytes] = {}
         self._stopping: dict[str, StopRun] = {}
@@ -138,7 +148,12 @@ class Runner:
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failed(error)
 
     async def _keep_connected(self) -> None:
         while True:
