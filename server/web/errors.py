@@ -67,7 +67,7 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
 
 
 def _sequence(request: web.Request) -> int:
-    seen = request.get(SEQUENCE)
+    seen: int | None = request.get(SEQUENCE)
     if seen is not None:
         return seen
     status = site_of(request).status()
