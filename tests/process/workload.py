@@ -129,7 +129,7 @@ class Workload:
         history = History(
             acknowledged=tuple(line["name"] for line in lines if line["event"] == "acknowledged"),
             refused=tuple(str(line) for line in lines if line["event"] != "acknowledged"),
-            views=(self._view(master), self._view(standby)),
+            views=(self._view(master, until_us), self._view(standby, until_us)),
             ran=tuple(self.ran()),
             schedules=tuple(Schedule(number, 1, until_us) for number in self.schedules),
             interrupted_is_allowed=interrupted_is_allowed,
@@ -156,7 +156,8 @@ class Workload:
         assert first["checksum"] == second["checksum"], f"the checksums differ at {position}"
         return True
 
-    def _view(self, node: Node) -> NodeView:
+    def _view(self, node: Node, until_us: int) -> NodeView:
+        """What a node shows. The stopped scheduler goes on recording what is due now: that is left out."""
         api = node.api
         names = [job["name"] for job in api.pages("/api/v1/jobs", "name")]
         runs = tuple(
@@ -166,6 +167,7 @@ class Workload:
         missed = {
             (row["schedule_id"], row["scheduled_for_us"]): row["resolution"]
             for row in api.pages("/api/v1/missed", "id", all=1)
+            if row["scheduled_for_us"] <= until_us
         }
         api.close()
         written = tuple(name for name in names if name.startswith("w"))
@@ -179,7 +181,7 @@ class Workload:
 
     def longest_pause_s(self, since: float) -> float:
         """The longest time between two acknowledgements after `since` (wall clock): what clients felt."""
-        times = sorted(line["at"] for line in self.acknowledged() if line["at"] >= since)
+        times = [since, *sorted(line["at"] for line in self.acknowledged() if line["at"] >= since)]
         return max((after - before for before, after in pairwise(times)), default=0.0)
 
 
