@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from tests.storybook.__main__ import application
 
 CHROMIUM = Path("/usr/bin/chromium")
+HAS_CHROMIUM = CHROMIUM.exists()
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -38,7 +39,7 @@ async def serve(app: web.Application, port: int = 0) -> tuple[web.AppRunner, int
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """A browser that asks nobody but the test's own server."""
-    if not CHROMIUM.exists():
+    if not HAS_CHROMIUM:
         pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

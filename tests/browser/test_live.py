@@ -146,9 +146,9 @@ async def test_a_page_keeps_what_it_shows_while_the_node_says_not_now(browser: B
         "() => performance.getEntriesByType('resource').some(one => one.responseStatus == 503)"
     )
     assert found.asked > before
-    await expect(page.locator("#step-4")).to_contain_text("Stop the scheduler")
+    await expect(page.locator("#step-3")).to_contain_text("Lock all queues")
     found.page, found.status = STORIES["swap-late"], 200
-    await expect(page.locator("#step-6 .proof")).to_be_visible()
+    await expect(page.locator("#step-5 .proof")).to_be_visible()
 
 
 async def test_a_destructive_button_asks_and_takes_a_reason(browser: Browser, stage: On) -> None:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from replication.core.types import Backlog, Role, State
 from server.core.model import AuditEntry, Gate, NodeRow, ServerHistoryEntry, Step, Swap, SystemMessage, User
-from server.core.swap_plan import Reason, SwapCheck
+from server.core.swap_plan import (
+    AGENTS,
+    BACKLOG,
+    HAND_OFF,
+    LOCK,
+    PREFLIGHT,
+    PROMOTE,
+    REJOIN,
+    RESTORE,
+    SIGN_OUT,
+    Reason,
+    SwapCheck,
+)
 from server.storage.sessions import SignedIn
 from server.web.frame import Frame
 from server.web.pages.ledgers import AuditPage, HistoryPage, MessagesPage
@@ -58,16 +70,15 @@ ROSTER = [
 FINGERPRINT = "5c1f9e0a7d34b2c8e6f1a09d7b53c4e2810fa96d3e7b5c2190d4f8a6b37e1c05"
 
 DONE = (
-    ("preflight", "in sync, checksums equal, clocks 0.02 s apart, 81 GB free", 0.3),
-    ("sign out", "3 people see it; sign-in is closed to users", 0.1),
-    ("lock all queues", "12 of 12 agents acknowledged", 0.8),
-    ("stop the scheduler", "12 of 12 agents acknowledged; 2 runs go on", 0.4),
-    ("backlog 0", "File Replication Requests 0 for 3 s at request 184,244", 3.6),
-    ("hand off", "north stood down at request 184,245, checksum 9c4177e052abd318 equal on both", 0.2),
-    ("promote", "south took office in epoch 8", 0.4),
-    ("agents are back", "12 of 12 agents obey epoch 8", 1.1),
-    ("restore locks and scheduler", "queues and scheduler as before", 0.1),
-    ("old master rejoins", "north streams from request 184,245: no copy", 0.5),
+    (PREFLIGHT, "In sync, checksums equal, clocks 0.02 s apart, 81 GB free.", 0.3),
+    (SIGN_OUT, "3 users signed out; sign-in is for administrators until the end.", 0.1),
+    (LOCK, "12 of 12 agents have locked their queue; what falls due waits and starts in order afterwards.", 0.8),
+    (BACKLOG, "Both nodes hold request 184,244, checksum 9c4177e052abd318; backlog 0.", 3.6),
+    (HAND_OFF, "HANDOFF follows request 184,246, chain hash 5d90c2aa71b04e3f.", 0.2),
+    (PROMOTE, "This node is master in epoch 8.", 0.4),
+    (REJOIN, "The old master streams: both nodes are at request 184,251, checksum 77e052abd3189c41.", 0.5),
+    (AGENTS, "12 of 12 agents that were connected are back.", 1.1),
+    (RESTORE, "Queues are locked or open as they were before the swap.", 0.1),
 )
 
 
@@ -81,7 +92,7 @@ def steps(done: int, running: bool = False, undone: bool = False) -> list[Step]:
             state = "undone" if undone and place >= 1 else "done"
             made.append(Step(name=name, state=state, started_at_us=at_us, ended_at_us=ended_us, proof=proof))
         elif place == done and running:
-            made.append(Step(name=name, state="running", started_at_us=at_us, proof="waiting for 4 requests"))
+            made.append(Step(name=name, state="running", started_at_us=at_us, proof="4 requests to go"))
         elif place == done and undone:
             made.append(
                 Step(name=name, state="failed", started_at_us=at_us, ended_at_us=ended_us, proof="aborted by admin")
@@ -140,7 +151,7 @@ UNSAFE = SwapCheck(
     ],
     "1,234 requests (11.5 MB) would be lost if north failed now.",
 )
-OLD = [swap(6, "done", steps(10), 17 * DAY_US), swap(5, "aborted", steps(4, undone=True), 80 * DAY_US)]
+OLD = [swap(6, "done", steps(9), 17 * DAY_US), swap(5, "aborted", steps(3, undone=True), 80 * DAY_US)]
 
 
 def _swap_page(rows: list[Swap], check: SwapCheck | None, **more: object) -> SwapPage:
@@ -150,12 +161,12 @@ def _swap_page(rows: list[Swap], check: SwapCheck | None, **more: object) -> Swa
 def swap_stories() -> list[Story]:
     """Before, in the middle, aborted, and the report."""
     names = {node.id: node.name for node in ROSTER}
-    running = swap(7, "running", steps(4, running=True))
-    late = swap(7, "running", steps(6, running=True))
+    running = swap(7, "running", steps(3, running=True))
+    late = swap(7, "running", steps(5, running=True))
     prior = [Gate(kind="queue_locked", set_by="maria", set_at_us=NOW_US - HOUR_US)]
     report = "Nothing was lost and nothing ran twice. Changes were refused for 1.2 s. 2 runs went on throughout."
-    done = swap(7, "done", steps(10), prior_gates=prior, report=report)
-    aborted = swap(7, "aborted", steps(4, undone=True), abort_requested_by="admin")
+    done = swap(7, "done", steps(9), prior_gates=prior, report=report)
+    aborted = swap(7, "aborted", steps(3, undone=True), abort_requested_by="admin")
     return [
         Story("swap-safe", _swap_page(OLD, SAFE)),
         Story("swap-not-safe", _swap_page(OLD, UNSAFE)),

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from scripts.vendor import VENDOR, differences
 from server.core.run_states import RunState
+from server.core.swap_plan import STEPS
 from server.web import states
 from server.web.frame import NAVIGATION
 from server.web.pages import PAGES
@@ -19,6 +20,7 @@ from server.web.pages.serve import NOTICES
 from server.web.render import STATIC, TEMPLATES, render
 from tests.storybook.__main__ import stories
 from tests.storybook.fixture import Story, changed
+from tests.storybook.server import DONE
 
 STORIES = stories()
 ROUTES = [route for page in PAGES for route in page.ROUTES]
@@ -94,6 +96,11 @@ def test_every_template_of_a_page_is_in_the_storybook() -> None:
         f"{path.parent.name}/{path.name}" for folder in ("pages", "errors") for path in (TEMPLATES / folder).iterdir()
     }
     assert there == shown
+
+
+def test_the_stories_show_the_swap_as_the_guide_does_it() -> None:
+    """The steps in the storybook, in the browser tests and in the documents are the guide's own, in its order."""
+    assert tuple(name for name, _, _ in DONE) == STEPS
 
 
 def test_navigation_leads_to_pages_only() -> None:
