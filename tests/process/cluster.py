@@ -154,8 +154,7 @@ class Pair:
         return self.type(
             node,
             *("master-to-standby", "--master", master.host, "--port", str(master.port)),
-            *("--password-file", str(self.password_file), "--yes"),
-            extra={"UNDERSTUDY_FINGERPRINT": self.fingerprint(master)},
+            *("--fingerprint", self.fingerprint(master), "--password-file", str(self.password_file), "--yes"),
         )
 
     def fingerprint(self, master: Node) -> str:
@@ -193,14 +192,24 @@ def start_master(pair: Pair, *flags: str) -> Node:
 
 
 @contextmanager
-def running_pair(directory: Path, witness: str = "alpha", flags: tuple[str, ...] = ()) -> Iterator[Pair]:
-    """A healthy pair with two agents, one of them a witness; everything is ended on the way out."""
+def running_pair(
+    directory: Path,
+    witness: str = "alpha",
+    flags: tuple[str, ...] = (),
+    before_enrolment: Callable[[Pair, Node, Node], None] | None = None,
+) -> Iterator[Pair]:
+    """A healthy pair with two agents, one of them a witness; everything is ended on the way out.
+
+    `before_enrolment` is given the pair, its master and the node that waits to become the standby.
+    """
     pair = Pair(directory)
     try:
         north = start_master(pair, *flags)
         south = pair.add_node("south", *flags)
         south.program.start()
         pair.wait("the empty node to wait", lambda: (south.data / "understudy.sock").exists())
+        if before_enrolment is not None:
+            before_enrolment(pair, north, south)
         pair.enrol_standby(south, north)
         for name in AGENTS:
             pair.add_agent(name)

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
+from tests.process.troubles import troubles
+from tests.process.wire import rejoin_cost
 from tests.process.workload import Workload
 from tests.simulation import power_loss
 
@@ -35,10 +37,11 @@ def swaps(directory: Path, count: int, say: Say) -> Verdict:
             said = pair.type(master, "understudy", "swap", "--yes")
             now_master, _ = pair.wait_healthy()
             assert now_master is standby, f"{standby.name} should be master and {now_master.name} is"
+            cost = rejoin_cost(master, standby, _handoff(said))
             load.wait_progress(f"load after swap {number}")
+            pause_s = load.longest_pause_s(began)
             say(
-                f"swap {number}: {master.name} to {standby.name}, longest pause of clients "
-                f"{load.longest_pause_s(began):.2f} s, {_proof(said)}"
+                f"swap {number}: {master.name} to {standby.name}, clients paused {pause_s:.2f} s; {_proof(said)}; {cost}"
             )
         verdict = load.finish()
         say(f"databases: {_equal_databases(pair)}")
@@ -195,6 +198,13 @@ def _proof(said: str) -> str:
     return str(found[-1])
 
 
+def _handoff(said: str) -> int:
+    """The sequence of HANDOFF, from the report."""
+    found = re.search(r"HANDOFF follows request (\d+)", said)
+    assert found, f"the report of the swap does not say where office was handed over:\n{said}"
+    return int(found[1]) + 1
+
+
 def _equal_databases(pair: Pair) -> str:
     """Stop both nodes cleanly, master first, and compare the bytes of their databases."""
     master, standby = pair.node("master"), pair.node("standby")
@@ -228,6 +238,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "restarts": (restarts, 20),
     "kills": (kills, 50),
     "alone": (alone, 5),
+    "troubles": (troubles, 1),
     "power-loss": (power_loss.soak, 500),
 }
 """Name, function, and the count that the release asks for."""

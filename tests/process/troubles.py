@@ -10,12 +10,14 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.process.cluster import Agent, Node, Pair
+from tests.process.checker import Verdict
+from tests.process.cluster import Agent, Node, Pair, running_pair
 from tests.process.programs import BIN, Program, command
+from tests.process.workload import Workload
 
 COMMAND = re.compile(r"\b((?:understudy|master-to-standby|standby-to-master) [^`\n]*[^`\n.,;:)])")
 Trouble = Callable[[Pair], str]
@@ -195,12 +197,44 @@ def _complaint(pair: Pair, word: str) -> str:
     return ""
 
 
-def mounted_tmpfs(path: Path, mebibytes: int) -> bool:
-    """Mount a small tmpfs on `path`; False where that is not allowed."""
+@contextmanager
+def small_disk(path: Path, mebibytes: int) -> Iterator[bool]:
+    """A tmpfs of its own on `path` while this lasts; False where mounting is not allowed."""
     path.mkdir(parents=True, exist_ok=True)
-    words = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(path)]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    words = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=700", "tmpfs", str(path)]
+    mounted = subprocess.run(words, capture_output=True, check=False).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 UNDER_LOAD: tuple[Trouble, ...] = (second_serve, another_cluster, flipped_byte, standby_clock, cloned_agent)
 """Put on a healthy pair under load."""
+
+
+def troubles(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
+    """Each trouble `count` times; every write acknowledged meanwhile is kept, and every run happened once."""
+
+    def before_enrolment(pair: Pair, master: Node, new: Node) -> None:
+        for trouble in ENROLMENT:
+            say(f"{trouble.__name__}: {_last_line(trouble(pair, master, new))}")
+
+    with (
+        small_disk(directory / "south", 256) as small,
+        running_pair(directory, before_enrolment=before_enrolment) as pair,
+    ):
+        load = Workload(pair).start()
+        if not small:
+            say("*** SKIPPED: full_disk, which needs root for a file system of its own")
+        for _ in range(count):
+            for trouble in (*UNDER_LOAD, *([full_disk] if small else [])):
+                said = trouble(pair)
+                load.wait_progress(f"load after {trouble.__name__}")
+                say(f"{trouble.__name__}: {_last_line(said)}")
+        return load.finish()
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1][:300]
