@@ -40,9 +40,8 @@ def swaps(directory: Path, count: int, say: Say) -> Verdict:
             cost = rejoin_cost(master, standby, _handoff(said))
             load.wait_progress(f"load after swap {number}")
             pause_s = load.longest_pause_s(began)
-            say(
-                f"swap {number}: {master.name} to {standby.name}, clients paused {pause_s:.2f} s; {_proof(said)}; {cost}"
-            )
+            roles = f"{master.name} to {standby.name}"
+            say(f"swap {number}: {roles}, clients paused {pause_s:.2f} s; {_proof(said)}; {cost}")
         verdict = load.finish()
         say(f"databases: {_equal_databases(pair)}")
         return verdict
