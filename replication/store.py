@@ -133,7 +133,8 @@ class Store:
         value, sequence = await self._loop.run_in_executor(self._readers.pool, lambda: self._readers.run(query, READ_S))
         if sequence > self.gate.sequence and wait_s > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.gate.wait(sequence), wait_s)
+                async with asyncio.timeout(wait_s):  # wait_for of Python 3.11 can swallow a cancellation
+                    await self.gate.wait(sequence)
         return value, sequence, sequence <= self.gate.sequence
 
     async def committed(self, sequence: int) -> None:

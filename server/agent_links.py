@@ -58,7 +58,8 @@ class AgentLink:
         """True once the agent says anything more within the time; heartbeats come every second."""
         self._heard.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._heard.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._heard.wait()
         return self._heard.is_set()
 
     async def write(self) -> None:
@@ -70,7 +71,8 @@ class AgentLink:
     async def close(self) -> None:
         """Close; idempotent, at most a second for the good-bye."""
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._socket.close(), 1.0)
+            async with asyncio.timeout(1.0):
+                await self._socket.close()
 
 
 class Desk(Protocol):
@@ -168,7 +170,8 @@ class Links:
             log.warning("agent link refused", agent=agent_id, why=str(error) or repr(error))
         finally:
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(socket.close(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await socket.close()
 
     async def _is_single(self, link: AgentLink) -> bool:
         """Make room for a returning agent. False for a second process of an identity that is alive here."""
