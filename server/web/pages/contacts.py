@@ -9,11 +9,18 @@ from server.site import Site
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A connected agent. `skew_s` is its clock minus ours, None while it is not measured."""
+    """A connected agent, as of its last heartbeat. `skew_s` is its clock minus ours; `reports` are what its spool holds
+    that is not replicated yet; `waiting` says why it starts nothing, or is empty."""
 
     skew_s: float | None = None
+    reports: int = 0
+    waiting: str = ""
 
 
 def contact(site: Site, agent_id: str) -> Contact | None:
     """The contact with an agent, or None while it is not connected."""
-    return Contact() if site.agent_connected(agent_id) else None
+    fleet = site.office.fleet if site.office is not None else None
+    if fleet is None or not fleet.is_active(agent_id):
+        return None
+    link = fleet.contact(agent_id)
+    return Contact(link.skew_us / 1e6, link.reports, link.waiting) if link is not None else None
