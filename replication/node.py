@@ -46,7 +46,10 @@ ANSWER_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """Who this node is, and how patient. `address` is what the roster says of it, "host:port" of the cluster port."""
+    """Who this node is, how patient, and its wall clock, which nothing but display and skew depends on.
+
+    `address` is what the roster says of it, "host:port" of the cluster port.
+    """
 
     cluster: str
     node: NodeId
@@ -55,6 +58,7 @@ class NodeSettings:
     version: str
     mode: Mode = Mode.STRICT
     steady_s: float = 30.0
+    utc_us: Callable[[], int] = lambda: time.time_ns() // 1000
 
 
 class Node:
@@ -205,7 +209,7 @@ class Node:
 
     def utc_us(self) -> int:
         """Wall clock, for display only."""
-        return time.time_ns() // 1000
+        return self.settings.utc_us()
 
     def reopen(self) -> Applier:
         """A new applier on the directory as it is. Blocks."""

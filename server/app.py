@@ -239,6 +239,7 @@ def node_settings(site: Site) -> NodeSettings:
         version=__version__,
         mode=Mode(site.config.mode),
         steady_s=site.config.standby_steady_s,
+        utc_us=site.clock.utc_us,
     )
 
 
