@@ -8,332 +8,254 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from scripts.demo_jobs import crontabs
+from scripts.demo_pair import AGENTS, NODES, DemoError, Pair, must, new_password, understudy, write_private
 
-READY_S = 60.0
-STOP_S = 15.0
-NODES = {"alpha": "127.0.0.1", "beta": "127.0.0.2"}
-AGENTS = ("north", "south")
-
-
-class DemoError(Exception):
-    """The demo cannot go on; the text says where to look."""
+HERE = Path(sys.executable).parent
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Demo:
-    """The processes of the demo and what is known of them."""
+# bring the pair up
 
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.ports = self._ports()
-        self.password_file = data / "admin-password"
-        self.token_file = data / "token"
-        self.site = data / "site"
 
-    def _ports(self) -> tuple[int, int]:
-        """The web and the cluster port: the usual ones when they are free on both addresses; kept with the data."""
-        kept = self.data / "ports.json"
-        if kept.exists():
-            web, cluster = json.loads(kept.read_text())
-            return int(web), int(cluster)
-        ports = (8008, 8009) if all(is_free(host, port) for host in NODES.values() for port in (8008, 8009)) else None
-        found = ports or (free_port(), free_port())
-        kept.write_text(json.dumps(found))
-        return found
-
-    def url(self, node: str) -> str:
-        """Where a browser goes."""
-        return f"https://{NODES[node]}:{self.ports[0]}"
-
-    # processes
-
-    def start(self, name: str, *command: str) -> None:
-        """Start one command in the background; its output goes to a log below the data directory."""
-        environment = {**os.environ, "UNDERSTUDY_STANDBY_STEADY_S": "2"}
-        with (self.data / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                understudy(*command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
-
-    def stop(self) -> None:
-        """Ask every process to end: agents, then the master, which closes cleanly while its standby listens."""
-        master = self.master()
-        for name in (*AGENTS, *sorted(NODES, key=lambda node: node != master)):
-            process = self.processes.get(name)
-            if process is not None and process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(STOP_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-
-    def until(self, what: str, condition: Any) -> None:
-        """Wait for a condition; DemoError when a process died or time is up."""
-        end = time.monotonic() + READY_S
-        while not condition():
-            for name, process in self.processes.items():
-                if process.poll() is not None:
-                    raise DemoError(f"{name} ended with code {process.returncode}; see {self.data / name}.log")
-            if time.monotonic() > end:
-                raise DemoError(f"{what} did not come within {READY_S:.0f} s; see the logs in {self.data}")
-            time.sleep(0.1)
-
-    # commands
-
-    def ask(self, *command: str, node: str = "alpha") -> Any:
-        """The JSON answer of a command on a node's own socket, or None when it fails."""
-        done = run_quietly(*command, "--json", "--data", str(self.data / node))
-        return json.loads(done.stdout) if done.stdout.strip().startswith((b"{", b"[")) else None
-
-    def over_http(self, *command: str) -> list[str]:
-        """The same command for a program that knows both addresses only."""
-        servers = [part for node in NODES for part in ("--server", self.url(node))]
-        return understudy(*command, *servers, "--token-file", str(self.token_file), "--ca", self.authority)
-
-    @property
-    def authority(self) -> str:
-        """The cluster's certificate, to verify both nodes with."""
-        return str(self.data / "alpha" / "ca.crt")
-
-    def master(self) -> str:
-        """The name of the node that is master now, or ""."""
+def bring_up(pair: Pair) -> None:
+    """Found or continue: both nodes, the standby in sync, the agents, their jobs; what is there is not done again."""
+    if not pair.has("alpha"):
+        with step("found a cluster: alpha", "understudy init"):
+            write_private(pair.password_file, new_password())
+            init = ("init", "--data", str(pair.data / "alpha"), "--name", "alpha")
+            must(*understudy(*init, "--password-file", str(pair.password_file)))
+    with step("start alpha and beta", "understudy serve"):
         for node in NODES:
-            status = self.ask("status", node=node)
-            if status and status.get("role") == "master" and status.get("state") in ("MASTER", "ALONE"):
-                return node
-        return ""
-
-    def is_whole(self) -> bool:
-        """One master, its standby in sync."""
-        statuses = [self.ask("status", node=node) for node in NODES]
-        return all(status and status.get("in_sync") for status in statuses)
-
-    # the demo itself
-
-    def bring_up(self) -> None:
-        """Found or continue: both nodes, the standby in sync, the agents, their jobs."""
-        is_new = not (self.data / "alpha" / "identity.json").exists()
-        if is_new:
-            self._found()
-        for node, host in NODES.items():
-            arguments = ("--data", str(self.data / node), "--host", host)
-            self.start(node, "serve", *arguments, "--port", str(self.ports[0]), "--cluster-port", str(self.ports[1]))
-        if is_new:
-            self.until("the master", lambda: self.master() == "alpha")
-            self._join_standby()
-        self.until("a standby in sync", self.is_whole)
+            pair.serve(node)
+        if not pair.has("beta"):
+            pair.until("the master", lambda: pair.master() == "alpha")
+    if not pair.has("beta"):
+        with step("make beta the standby of alpha", "master-to-standby"):
+            join_standby(pair)
+    with step("wait until the standby has everything", "understudy status"):
+        pair.until("a standby in sync", pair.is_whole)
+    with step("start two agents: north and south", "understudy agent"):
         for agent in AGENTS:
-            self._start_agent(agent, is_new)
-        master = self.master()
-        self.until("both agents", lambda: (self.ask("status", node=master) or {})["agents"]["active"] == len(AGENTS))
-        if is_new:
-            self._import_jobs()
+            start_agent(pair, agent)
+        pair.until("both agents", lambda: pair.active_agents() == len(AGENTS))
+    if not (pair.data / "site").exists():
+        import_jobs(pair)
 
-    def _found(self) -> None:
-        write_private(self.password_file, secrets.token_urlsafe(12))
-        say("Founding a cluster: alpha.")
-        must("init", "--data", str(self.data / "alpha"), "--name", "alpha", "--password-file", str(self.password_file))
 
-    def _join_standby(self) -> None:
-        say("Making beta its standby: master-to-standby.")
-        token = json.loads(must("user", "token", "create", "--json", "--data", str(self.data / "alpha")))["token"]
-        write_private(self.token_file, token)
-        fingerprint = (self.ask("status") or {}).get("fingerprint") or fingerprint_of(Path(self.authority))
-        command = [sys.executable, "-m", "scripts.master_to_standby", "--data", str(self.data / "beta"), "--yes"]
-        command += ["--master", NODES["alpha"], "--port", str(self.ports[0]), "--fingerprint", fingerprint]
-        joined = subprocess.run([*command, "--password-file", str(self.password_file)], capture_output=True)
-        if joined.returncode:
-            raise DemoError(joined.stderr.decode(errors="replace"))
+def join_standby(pair: Pair) -> None:
+    """Enrol beta with the administrator's password and the fingerprint, as over a network."""
+    token = json.loads(must(*understudy("user", "token", "create", "--json", "--data", str(pair.data / "alpha"))))
+    write_private(pair.token_file, token["token"])
+    command = [sys.executable, "-m", "scripts.master_to_standby", "--data", str(pair.data / "beta"), "--yes"]
+    command += ["--master", NODES["alpha"], "--port", str(pair.ports[0]), "--fingerprint", fingerprint(pair)]
+    must(*command, "--password-file", str(pair.password_file))
 
-    def _start_agent(self, name: str, is_new: bool) -> None:
-        arguments = ["--data", str(self.data / name)]
-        if is_new:
-            invited = must("agent", "invite", "--name", name, "--json", "--data", str(self.data / "alpha"))
-            arguments += ["--join", json.loads(invited)["token"]]
-        self.start(name, "agent", *arguments)
 
-    def _import_jobs(self) -> None:
-        self.site.mkdir(exist_ok=True)
-        documents = self.data / "documents"
-        shutil.copytree(Path(__file__).resolve().parent.parent / "templates", documents, dirs_exist_ok=True)
-        for agent, text in crontabs(self.site, documents).items():
-            file = self.data / f"{agent}.crontab"
-            file.write_text(text)
-            say(f"Importing {file.name} for the agent {agent}: understudy import crontab")
+def fingerprint(pair: Pair) -> str:
+    """The cluster's fingerprint, as Server Properties shows it."""
+    from server.tls import fingerprint
+
+    return fingerprint((pair.data / "alpha" / "ca.crt").read_bytes())
+
+
+def start_agent(pair: Pair, name: str) -> None:
+    """Start an agent; a new one with a join token, in its environment and not in the list of processes."""
+    environment = {}
+    if not pair.has(name):
+        node = str(pair.data / (pair.master() or "alpha"))
+        invited = must(*understudy("agent", "invite", "--name", name, "--json", "--data", node))
+        environment["UNDERSTUDY_JOIN"] = json.loads(invited)["token"]
+    pair.start(name, "agent", "--data", str(pair.data / name), **environment)
+
+
+def import_jobs(pair: Pair) -> None:
+    """Make jobs of two system crontabs, and show what became of each line."""
+    documents, site = pair.data / "documents", pair.data / "site"
+    shutil.copytree(Path(__file__).resolve().parent.parent / "templates", documents, dirs_exist_ok=True)
+    site.mkdir()
+    for agent, text in crontabs(site, documents).items():
+        file = pair.data / f"{agent}.crontab"
+        file.write_text(text)
+        with step(f"import {file.name}", "understudy import crontab"):
             command = ("import", "crontab", str(file), "--system", "--agent", agent, "--prefix", agent)
-            done = run_quietly(*command, "--data", str(self.data / "alpha"))
-            print(done.stdout.decode(errors="replace"), end="")
+            data = str(pair.data / (pair.master() or "alpha"))
+            report = subprocess.run(understudy(*command, "--data", data), capture_output=True).stdout
+        for line in report.decode(errors="replace").splitlines():
+            if " job " in line or " refused " in line:
+                say("       " + shortened(" ".join(line.split())))
 
-    def jobs(self) -> list[str]:
-        """The names of all jobs, in the order in which they were made."""
-        answer = self.ask("job", "list", node=self.master())
-        rows = answer if isinstance(answer, list) else answer["items"]
-        return [row["name"] for row in sorted(rows, key=lambda row: row["id"])]
 
-    def run_each(self) -> None:
-        """Run every job once now and say how it ended."""
-        for job in self.jobs():
-            done = subprocess.run(self.over_http("run", "now", job, "--wait"), capture_output=True)
-            print("  " + (done.stdout or done.stderr).decode(errors="replace").strip().splitlines()[-1])
+# what it shows
 
-    def swap(self) -> int:
-        """One planned swap while jobs run; prints the report and what both nodes say of it afterwards."""
-        before = self.master()
-        stop = threading.Event()
-        submitted: list[dict[str, Any]] = []
-        work = threading.Thread(target=self._keep_running, args=(stop, submitted))
-        work.start()
-        self.until("runs before the swap", lambda: len(submitted) >= 2)
-        done = subprocess.run(understudy("swap", "--yes", "--data", str(self.data / before)))
+
+def jobs(pair: Pair) -> list[str]:
+    """The names of all jobs, in the order in which they were made."""
+    rows = pair.ask("job", "list", node=pair.master()) or []
+    return [row["name"] for row in sorted(rows, key=lambda row: row["id"])]
+
+
+def run_each(pair: Pair) -> None:
+    """Run every job once now and say how it ended."""
+    say("\nEach job once, now: understudy run now JOB --wait")
+    for job in jobs(pair):
+        done = subprocess.run(pair.over_http("run", "now", job, "--wait"), capture_output=True, text=True)
+        say(f"  {job:<20} {(done.stdout or done.stderr).strip().splitlines()[-1]}")
+
+
+def show_addresses(pair: Pair) -> None:
+    """Where to look, the password, and what to type next."""
+    master = pair.master()
+    standby = next(node for node in NODES if node != master)
+    at = f"--data {pair.data}"
+    say(
+        f"""
+Master    {pair.url(master)}   {master}
+Standby   {pair.url(standby)}   {standby}
+Sign in   admin   {pair.password_file.read_text().strip()}
+          The browser warns once for each address: the certificate is the cluster's own.
+
+Try       {HERE}/understudy status {at}/{master}
+          {HERE}/understudy run list {at}/{master}
+          {HERE}/understudy swap {at}/{master}
+Logs      {pair.data}/*.log
+
+Ctrl-C stops everything."""
+    )
+
+
+def swap(pair: Pair) -> int:
+    """One planned swap while jobs run; prints the report and what both nodes say of it. The swap's exit code."""
+    before = pair.master()
+    stop = threading.Event()
+    submitted: list[dict[str, Any]] = []
+    failed: list[str] = []
+    work = threading.Thread(target=keep_running, args=(pair, stop, submitted, failed))
+    work.start()
+    try:
+        pair.until("runs before the swap", lambda: len(submitted) >= 2)
+        say(f"\nOne planned swap while jobs run: understudy swap --yes   ({before} is master)")
+        done = subprocess.run(understudy("swap", "--yes", "--data", str(pair.data / before)))
         count = len(submitted)
-        self.until("runs after the swap", lambda: len(submitted) >= count + 2 or done.returncode)
+        pair.until("runs after the swap", lambda: len(submitted) >= count + 2 or done.returncode)
+    finally:
         stop.set()
         work.join()
-        self.until("a standby in sync", self.is_whole)
-        self._compare(submitted)
-        return done.returncode
-
-    def _keep_running(self, stop: threading.Event, submitted: list[dict[str, Any]]) -> None:
-        jobs = self.jobs()
-        number = 0
-        while not stop.is_set():
-            command = self.over_http("run", "now", jobs[number % len(jobs)], "--wait", "--json")
-            done = subprocess.run(command, capture_output=True)
-            if done.stdout.strip().startswith(b"{"):
-                submitted.append(json.loads(done.stdout))
-            number += 1
-
-    def _compare(self, submitted: list[dict[str, Any]]) -> None:
-        """Ask each node's API for itself: epoch, position, and the runs submitted meanwhile."""
-        keys = {run["key"] for run in submitted}
-        print(f"\n{len(keys)} runs were submitted around the swap.")
-        for node in NODES:
-            status = self.ask("status", node=node) or {}
-            rows = self.ask("run", "list", "--limit", "1000", node=node) or []
-            known = {row["key"] for row in (rows if isinstance(rows, list) else rows["items"])}
-            position = status.get("position", {})
-            print(
-                f"  {node}: {status.get('role')}, epoch {status.get('epoch')}, "
-                f"request {position.get('sequence')}, chain {str(position.get('hash'))[:12]}, "
-                f"knows {len(keys & known)} of {len(keys)} runs"
-            )
+    pair.until("a standby in sync", pair.is_whole)
+    compare(pair, submitted)
+    for text in failed:
+        say(f"  not submitted: {text}")
+    return done.returncode or int(bool(failed))
 
 
-def understudy(*command: str) -> list[str]:
-    """The command line of one command."""
-    return [sys.executable, "-m", "scripts.understudy", *command]
+def keep_running(pair: Pair, stop: threading.Event, submitted: list[dict[str, Any]], failed: list[str]) -> None:
+    """Run one job after the other as a program would that knows both addresses."""
+    names = jobs(pair)
+    number = 0
+    while not stop.is_set():
+        command = pair.over_http("run", "now", names[number % len(names)], "--wait", "--json")
+        done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
+        answer = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+        if "key" in answer:
+            submitted.append(answer)
+        else:
+            failed.append(done.stderr.strip() or f"exit code {done.returncode}")
+        number += 1
 
 
-def run_quietly(*command: str) -> subprocess.CompletedProcess[bytes]:
-    """Run one command; its output is kept."""
-    return subprocess.run(understudy(*command), capture_output=True)
+def compare(pair: Pair, submitted: Sequence[dict[str, Any]]) -> None:
+    """Ask each node for itself: epoch, position, and the runs submitted meanwhile."""
+    keys = {run["key"] for run in submitted}
+    succeeded = sum(run["state"] == "succeeded" for run in submitted)
+    say(f"\n{len(keys)} runs were submitted before, during and after the swap; {succeeded} succeeded.")
+    for node in NODES:
+        status = pair.ask("status", node=node) or {}
+        known = {row["key"] for row in pair.ask("run", "list", "--limit", "1000", node=node) or []}
+        position = status.get("position", {})
+        say(
+            f"  {node:<6} {status.get('role'):<8} epoch {status.get('epoch')}, request {position.get('sequence')}, "
+            f"chain {str(position.get('hash'))[:12]}, knows {len(keys & known)} of {len(keys)} runs"
+        )
 
 
-def must(*command: str) -> bytes:
-    """The output of a command that has to succeed."""
-    done = run_quietly(*command)
-    if done.returncode:
-        raise DemoError(f"understudy {command[0]} failed: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
+# on the screen
 
 
 def say(text: str) -> None:
-    """One line for people, at once."""
+    """Print for people, at once, so that it stands in order with what commands print."""
     print(text, flush=True)
 
 
-def write_private(path: Path, text: str) -> None:
-    """A file that only this user can read."""
-    path.touch(mode=0o600)
-    path.write_text(text)
+def shortened(line: str, width: int = 110) -> str:
+    """The line, cut where a terminal would fold it."""
+    return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def is_free(host: str, port: int) -> bool:
-    """Nobody listens there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port() -> int:
-    """A port that is free on both addresses."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind((NODES["alpha"], 0))
-            port = int(probe.getsockname()[1])
-        if is_free(NODES["beta"], port):
-            return port
-
-
-def fingerprint_of(authority: Path) -> str:
-    """The fingerprint that Server Properties shows."""
-    from server.tls import fingerprint
-
-    return fingerprint(authority.read_bytes())
-
-
-def wait_for_interrupt() -> None:
-    """Until Ctrl-C or SIGTERM."""
+@contextmanager
+def step(text: str, command: str) -> Iterator[None]:
+    """Say what is done and by which command, and how long it took."""
+    print(f"  {text:<38} {command:<27}", end="", flush=True)
+    started = time.monotonic()
     try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        return
+        yield
+    except BaseException:
+        print(flush=True)
+        raise
+    print(f"{time.monotonic() - started:5.1f} s", flush=True)
 
 
-def main() -> int:
-    """`./scripts/demo`: 0, or the swap's exit code; 1 when the pair does not come up."""
-    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+def demonstrate(pair: Pair, is_swap: bool) -> int:
+    """Everything between the first line and the last; the exit code."""
+    say(f"Understudy: a master, a standby and two agents on this machine, in {pair.data}")
+    bring_up(pair)
+    run_each(pair)
+    if is_swap:
+        return swap(pair)
+    show_addresses(pair)
+    threading.Event().wait()
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`./scripts/demo`: 0, or the swap's exit code; 1 when the pair does not come up; 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--swap", action="store_true", help="perform one planned swap under running jobs, then end")
-    parser.add_argument("--data", type=Path, help="keep everything here for the next time")
-    options = parser.parse_args()
+    parser.add_argument("--data", type=Path, metavar="DIR", help="keep everything here for the next time")
+    options = parser.parse_args(arguments)
+    for number in ENDINGS:
+        signal.signal(number, signal.default_int_handler)
     data = (options.data or Path(tempfile.mkdtemp(prefix="understudy-demo-"))).absolute()
     data.mkdir(parents=True, exist_ok=True)
-    demo = Demo(data)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pair = Pair(data)
+    is_kept = options.data is not None
     try:
-        demo.bring_up()
-        say("Each job once, now:")
-        demo.run_each()
-        if options.swap:
-            return demo.swap()
-        say(f"\nMaster  {demo.url(demo.master())}\nBoth    {demo.url('alpha')}  {demo.url('beta')}")
-        say(f"User    admin\nPassword {demo.password_file.read_text()}")
-        say("The certificate is the cluster's own, so a browser asks once. Ctrl-C stops everything.")
-        wait_for_interrupt()
-        return 0
+        return demonstrate(pair, options.swap)
     except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"demo: {error}\nThe logs are kept: {data}/*.log", file=sys.stderr)
+        is_kept = True
         return 1
     except KeyboardInterrupt:
         return 130
     finally:
-        demo.stop()
-        if options.data is None:
+        for number in ENDINGS:  # one Ctrl-C is enough; a second must not leave processes behind
+            signal.signal(number, signal.SIG_IGN)
+        say("\nStopping…")
+        pair.stop()
+        if not is_kept:
             shutil.rmtree(data, ignore_errors=True)
+        say(f"Stopped. {f'Kept in {data}; the next time: ./scripts/demo --data {data}' if options.data else ''}")
 
 
 if __name__ == "__main__":
