@@ -23,11 +23,12 @@ COMMAND = re.compile(r"\b((?:understudy|master-to-standby|standby-to-master) [^`
 Trouble = Callable[[Pair], str]
 
 
-def named_command(text: str) -> list[str]:
-    """The last command that an error names, as words; an assertion error when it names none."""
-    found = COMMAND.findall(text)
-    assert found, f"the error names no command to type next:\n{text}"
-    return shlex.split(found[-1])
+def named_command(text: str, verb: str) -> list[str]:
+    """The command with this verb that an error names, as words; an assertion error when it names none."""
+    found = [shlex.split(command) for command in COMMAND.findall(text)]
+    fitting = [words for words in found if verb in words]
+    assert fitting, f"the error names no command `{verb}` to type next:\n{text}"
+    return fitting[0]
 
 
 def refused(pair: Pair, node: Node, *words: str) -> str:
@@ -158,8 +159,7 @@ def cloned_agent(pair: Pair) -> str:
         shown = pair.wait("the quarantine", lambda: _quarantine(pair, "beta"))
     finally:
         clone.program.kill()
-    typed = named_command(shown)
-    pair.type(pair.node("master"), *typed, "--yes")
+    pair.type(pair.node("master"), *named_command(shown, "accept-restored"))
     pair.wait_healthy()
     return shown
 
