@@ -22,9 +22,7 @@ UNTIL_US = instant_us("20260201T000001Z")
 
 
 def view(node: str) -> NodeView:
-    rows = tuple(
-        RunRow(key, "failed" if n else "succeeded", n, f"output of {key}") for n, key in enumerate(KEYS)
-    )
+    rows = tuple(RunRow(key, "failed" if n else "succeeded", n, f"output of {key}") for n, key in enumerate(KEYS))
     return NodeView(node, ("w1-1", "w1-2", "w1-3"), rows, MISSED)
 
 
