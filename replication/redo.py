@@ -235,7 +235,9 @@ def read_copy(applier: Applier, query: Callable[[sqlite3.Connection], T]) -> tup
             deadline = time.monotonic() + HOLD_S
             connection.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
             return query(connection), read_sequence(connection)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
+                raise  # the query is wrong, not the copy: "malformed" is a request applied in part, on a full disk
             raise Unavailable(f"the copy cannot answer this ({error}); ask the master") from error
         finally:
             connection.close()

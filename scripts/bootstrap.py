@@ -118,7 +118,7 @@ def link_project() -> None:
     folder = subprocess.check_output([PYTHON, "-I", "-c", question], text=True).strip()
     write(os.path.join(folder, "understudy-checkout.pth"), ROOT + "\n")
     metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    write(os.path.join(folder, f"{project['name']}-checkout.dist-info", "METADATA"), metadata)
+    write(os.path.join(folder, f"{project['name']}-{project['version']}.dist-info", "METADATA"), metadata)
     for name, target in project["scripts"].items():
         module, function = target.split(":")
         path = os.path.join(VENV, "bin", name)

@@ -104,7 +104,17 @@ class Work:
                 self._ledger.out.abandons.append(key)
         if restored:
             for kept in list(self._memory.orders.values()):
-                self._ledger.save(SaveOrder(KeptOrder(kept.order, now.wall_us)))
+                self._give_up_past(kept, now)
+
+    def _give_up_past(self, kept: KeptOrder, now: Moment) -> None:
+        """Begin no instant up to now, and say so: the master knows of those that did run."""
+        order = kept.order
+        bits = self._memory.settled.get(order.schedule_id, {})
+        after = max(kept.cursor_us, order.valid_from_us - 1)
+        for at in list(instants_between(order.instants, after, min(now.wall_us, order.valid_until_us))):
+            if at not in bits:
+                self._suppress(at, order, "agent was quarantined", False, now)
+        self._ledger.save(SaveOrder(KeptOrder(order, now.wall_us)))
 
     def take_order(self, order: wire.StandingOrder) -> None:
         """Hold an order in place of an older one of its schedule; what was settled stays settled."""

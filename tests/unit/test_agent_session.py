@@ -261,7 +261,7 @@ def test_a_quarantined_agent_starts_nothing_until_it_is_admitted_again() -> None
 
 
 def test_an_accepted_snapshot_does_not_catch_up() -> None:
-    """What the lost part of its life may have run is not run again."""
+    """BEY-9: what the lost part of its life may have run is not run again; each instant goes to the ledger."""
     world = World()
     world.connect()
     world.hear(order(60, 60, 10, misfire_policy="all"))
@@ -271,6 +271,9 @@ def test_an_accepted_snapshot_does_not_catch_up() -> None:
     world.connect(ticket=2, restored=True)
     world.pass_s(1)
     assert world.processes == {}
+    suppressed = [body for _, body in world.bodies(wire.Suppressed) if isinstance(body, wire.Suppressed)]
+    assert [body.instant_us for body in suppressed] == [START_US + n * 60 * SECOND_US for n in range(1, 6)]
+    assert {(body.cause, body.settled) for body in suppressed} == {("agent was quarantined", False)}
 
 
 @pytest.mark.parametrize(
