@@ -64,10 +64,9 @@ def test_peers_are_written_only_when_they_change(tmp_path: Path) -> None:
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     """The second one learns who has the directory and what to type; afterwards it is free."""
-    with directory_lock(tmp_path, "understudy serve"):
-        with pytest.raises(ConfigError, match=f"understudy serve with pid {os.getpid()}.*--data"):
-            with directory_lock(tmp_path, "understudy init"):
-                pass
+    refused = pytest.raises(ConfigError, match=f"understudy serve with pid {os.getpid()}.*--data")
+    with directory_lock(tmp_path, "understudy serve"), refused, directory_lock(tmp_path, "understudy init"):
+        pass
     with directory_lock(tmp_path, "understudy init"):
         pass
 
