@@ -1,0 +1,161 @@
+"""Stories of a pair, told move by move: each keeps every promise, and breaks one when its safety rule is missing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from replication.core import effects, events
+from replication.core.types import State
+from tests.property.role_nodes import Question
+from tests.property.role_walks import World
+from tests.unit.role_world import A, B, epoch, hello
+
+
+def world(witnesses: int = 1) -> World:
+    """A pair in sync, a first write on both, and then a network that is cut."""
+    made = World(random.Random(1), witnesses)
+    made.write(made.nodes[A])
+    made.quiet(1.0)
+    made.is_cut = True
+    return made
+
+
+def answer(it: World, question: Question, who: list[int] | None = None) -> None:
+    """These witnesses answer; the asker hears it."""
+    for index in who if who is not None else list(question.waiting):
+        it._ask(question, index)
+    it._conclude(question)
+
+
+def answer_all(it: World, who: list[int] | None = None) -> None:
+    """So do they to every open question, and to those that follow; slow effects happen."""
+    while it.questions:
+        answer(it, it.questions[0], who)
+    for node in it.nodes.values():
+        while node.is_up and node.operations:
+            it.operate(node)
+        it.fsync(node)
+
+
+def go_alone(it: World, who: list[int] | None = None) -> None:
+    """The operator lets A write alone; it does, and is believed."""
+    it.give(A, events.PeerLost(B))
+    it.ask(A, lambda number: events.GoAloneRequested(number, b""))
+    answer_all(it, who)
+    write(it, A)
+
+
+def write(it: World, name: str) -> None:
+    """One more change, durable at this node."""
+    it.write(it.nodes[name])
+    it.fsync(it.nodes[name])
+
+
+def promote(it: World, who: list[int] | None = None) -> None:
+    """The operator wants B, without loss; if B may, it acknowledges a change."""
+    it.promote(B, force=False)
+    answer_all(it, who)
+    write(it, B)
+
+
+def counted_on_before_it_holds_all(it: World) -> None:
+    """A counts on B again while the last change, acknowledged alone, is still under way to B; then A dies."""
+    go_alone(it)
+    it.is_cut = False
+    it.quiet(0.6)
+    node = it.nodes[A]
+    write(it, A)
+    for later in (0.0, 1.5):
+        it.now += later
+        it.give(A, events.StandbyProgressed(B, len(node.journal) - 1, 0, 0, 0.0))
+    it.say_hello(node)
+    it.give(B, it.wire.pop()[2])
+    answer_all(it)
+    it.crash(A)
+    promote(it)
+
+
+def late_answer(it: World) -> None:
+    """The witnesses recorded that nobody writes alone; A hears it when it asks for the opposite, which gets lost."""
+    go_alone(it)
+    it.is_cut = False
+    for _ in range(40):
+        it.quiet(0.2)
+        if it.nodes[A].machine.state is State.MASTER:
+            break
+    it.quiet(2.0)
+    it.is_cut = True
+    said = effects.RecordAlone(it.nodes[A].memory.office, "", 2)
+    cleared = Question(said, it.nodes[A].instance, [], A, done=1)
+    it.give(A, events.PeerLost(B))
+    it.ask(A, lambda number: events.GoAloneRequested(number, b""))
+    it.questions = [cleared]
+    it._conclude(cleared)
+    write(it, A)
+    it.crash(A)
+    promote(it)
+
+
+def promoted_twice(it: World) -> None:
+    """Two of three witnesses know that A writes alone; a promotion is refused, then tried with the third in place."""
+    go_alone(it, [1, 2])
+    it.crash(A)
+    promote(it, [1, 2])
+    promote(it, [0, 1])
+
+
+def old_master_goes_alone(it: World) -> None:
+    """B was promoted and died; A starts with a number above B's, and its operator lets it go alone."""
+    it.crash(A)
+    promote(it)
+    it.crash(B)
+    it.start(A)
+    it.give(A, events.PeerHeard(B, hello(B, epoch=epoch(1), seen=epoch(5, B))))
+    go_alone(it)
+
+
+def old_master_claims_from_a_later_one(it: World) -> None:
+    """Both start; a word of B from before its promotion makes A claim, and B gets the claim."""
+    it.crash(A)
+    promote(it)
+    it.crash(B)
+    it.is_cut = False
+    for name in (A, B):
+        it.start(name)
+    it.give(A, events.PeerHeard(B, hello(B, epoch=epoch(1), in_sync=[])))
+    claim = next(event for _, _, event in it.wire if isinstance(event, events.ClaimReceived))
+    it.wire.clear()
+    it.give(B, claim)
+    for _, _, event in list(it.wire):
+        it.give(A, event)
+    answer_all(it)
+    it.nodes[A].rule.peer(B, 99)
+    write(it, A)
+
+
+def lost_by_its_own_master(it: World) -> None:
+    """B fsynced a change that A has not; A loses power, B dies, and A goes alone without it."""
+    it.is_cut = False
+    it.quiet(0.4)
+    it.write(it.nodes[A])
+    for _ in range(20):
+        it.pump(it.nodes[B])
+        it.fsync(it.nodes[B])
+    node = it.nodes[A]
+    del node.journal[node.synced :]
+    it.crash(A)
+    it.crash(B)
+    it.start(A)
+    go_alone(it)
+
+
+STORIES: list[tuple[Callable[[World], None], int]] = [
+    (counted_on_before_it_holds_all, 1),
+    (late_answer, 1),
+    (promoted_twice, 3),
+    (old_master_goes_alone, 1),
+    (old_master_claims_from_a_later_one, 1),
+    (lost_by_its_own_master, 1),
+]
+"""Each with its number of witnesses."""
