@@ -54,7 +54,10 @@ class RanLine:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Instants every `step_s` seconds, expected without a gap from the first seen to `until_us`."""
+    """Instants every `step_s` seconds, expected without a gap from the first seen until before `until_us`.
+
+    What is later is not judged: a run may be seen whose predecessors' rows were still on their way.
+    """
 
     schedule: int
     step_s: int
@@ -163,10 +166,18 @@ def _check_no_instant_missing(history: History) -> Iterator[str]:
     for schedule in history.schedules:
         began = ran.get(schedule.schedule, set())
         recorded = {instant for number, instant in missed if number == schedule.schedule}
+        recorded |= _interrupted(history, schedule.schedule)
         yield from _check_one_schedule(schedule, began, recorded)
         for instant in sorted(began & recorded):
-            if missed[schedule.schedule, instant] != "run":
+            if missed.get((schedule.schedule, instant), "run") != "run":
                 yield f"schedule {schedule.schedule}: {_text(instant)} ran and is recorded as missed"
+
+
+def _interrupted(history: History, schedule: int) -> set[int]:
+    """Where a machine or keeper may be killed: instants whose rows say that nobody knows whether a process began."""
+    rows = history.views[0].runs if history.interrupted_is_allowed and history.views else ()
+    found = [OCCURRENCE.match(row.key) for row in rows if row.state == "interrupted"]
+    return {instant_us(match["instant"]) for match in found if match and int(match["schedule"]) == schedule}
 
 
 def _check_one_schedule(schedule: Schedule, began: set[int], recorded: set[int]) -> Iterator[str]:
@@ -174,9 +185,7 @@ def _check_one_schedule(schedule: Schedule, began: set[int], recorded: set[int])
     if not began:
         yield f"schedule {schedule.schedule} never ran"
         return
-    step = schedule.step_s * SECOND_US
-    last = max(max(accounted), schedule.until_us)
-    for instant in range(min(began), last - step + 1, step):
+    for instant in range(min(began), schedule.until_us, schedule.step_s * SECOND_US):
         if instant not in accounted:
             yield f"schedule {schedule.schedule}: {_text(instant)} neither ran nor is recorded as missed"
 

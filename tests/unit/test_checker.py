@@ -142,3 +142,19 @@ def test_an_interrupted_run_needs_leave() -> None:
     cut = replace(cut, ran=tuple(line for line in cut.ran if (line.key, line.exit_code) != (key, 6)))
     assert [fault for fault in check(cut).faults if key in fault]
     assert check(replace(cut, interrupted_is_allowed=True)).faults == ()
+
+
+def test_what_is_later_than_the_question_is_not_judged() -> None:
+    """A run after `until_us` is no sign that an instant before it, whose row was not asked for, is missing."""
+    late = "j1.s7.20260201T000009Z.a1"
+    views = with_both(good(), runs=(*view("any").runs, RunRow(late, "succeeded", 0, late)))
+    assert check(replace(views, ran=(*views.ran, RanLine(late), RanLine(late, 0)))).faults == ()
+
+
+def test_an_interrupted_row_accounts_for_its_instant_only_with_leave() -> None:
+    """A run that was noted and never began, because all was killed, is found as its row, where that is allowed."""
+    key = KEYS[4]
+    cut = with_both(good(), runs=rows_with(4, RunRow(key, "interrupted", None)))
+    cut = replace(cut, ran=tuple(line for line in cut.ran if line.key != key))
+    assert [fault for fault in check(cut).faults if "20260131T235954Z neither ran" in fault]
+    assert check(replace(cut, interrupted_is_allowed=True)).faults == ()
