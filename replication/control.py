@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from replication.core.types import NO_EPOCH, ORIGIN, Epoch, Mode, NodeId, Position, State
+from replication.core.types import ORIGIN, Epoch, NodeId, Position, State
 from replication.errors import Corrupt
 from replication.files import Disk
 
@@ -32,35 +32,16 @@ class EpochStart(msgspec.Struct, array_like=True, frozen=True):
     hash: bytes
 
 
-class CopyPin(msgspec.Struct, array_like=True, frozen=True):
-    """A COMPARE under way: where redo starts, from whom, and the blocks (file, number) already right."""
-
-    position: Position
-    source: NodeId
-    file: str = ""
-    block: int = 0
-    until: int = 0
-
-
 class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     """The persisted self of a node. `checkpoint` is where redo starts: the files hold everything up to it.
 
-    `epoch_seen` is the highest epoch met anywhere, `epoch_granted` the highest this node granted to another;
-    neither ever falls. `office_epoch` and `office_last` are the last office held here and its last request.
+    `memory` is what the role machine remembers (`core.memory`); `state` repeats its state for redo, which must
+    know of a copy before there is a machine. `peers` is the roster as last known, node id to "host:port".
     """
 
     state: State = State.INIT
-    epoch_seen: Epoch = NO_EPOCH
-    epoch_granted: Epoch = NO_EPOCH
-    office_epoch: Epoch = NO_EPOCH
-    office_last: int = 0
-    in_sync: tuple[NodeId, ...] = ()
-    alone: bool = False
-    alone_since_us: int = 0
     checkpoint: Position = ORIGIN
     epochs: tuple[EpochStart, ...] = ()
-    mode: Mode = Mode.AVAILABLE
-    copy: CopyPin | None = None
     peers: dict[NodeId, str] = {}
     memory: bytes = b""
 
@@ -104,14 +85,8 @@ class ControlFile:
         return counter, _decoder.decode(payload)
 
     def update(self, **changes: Any) -> Control:
-        """Replace fields, write the older slot and fsync it. Returns what is now durable.
-
-        `epoch_seen` and `epoch_granted` only grow, whatever is passed.
-        """
+        """Replace fields, write the older slot and fsync it. Returns what is now durable."""
         with self._lock:
-            for name in ("epoch_seen", "epoch_granted"):
-                if name in changes:
-                    changes[name] = max(changes[name], getattr(self.value, name))
             value = msgspec.structs.replace(self.value, **changes)
             self._write(self._counter + 1, value)
             self._counter, self.value = self._counter + 1, value

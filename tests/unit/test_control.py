@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from replication.control import SLOT_BYTES, Control, ControlFile, EpochStart, merge_epochs
-from replication.core.types import Epoch, Mode, Position, State
+from replication.core.types import Epoch, Position, State
 from replication.errors import Corrupt
 from replication.files import Disk
 
@@ -29,9 +29,8 @@ def test_what_was_saved_is_found_again(tmp_path: Path) -> None:
         for _ in range(count):
             control.update(
                 state=State.IN_SYNC,
-                mode=Mode.STRICT,
                 checkpoint=Position(Epoch(2, NODE), count, bytes(32)),
-                in_sync=(NODE,),
+                memory=b"what the role machine remembers",
                 peers={NODE: "127.0.0.1:7000"},
             )
         saved = control.value
@@ -70,15 +69,6 @@ def test_a_file_torn_at_its_birth_is_a_new_node(tmp_path: Path) -> None:
     """A power loss during the very first save has lost nothing."""
     (tmp_path / "control").write_bytes(bytes(100))
     assert ControlFile(Disk(tmp_path)).value == Control()
-
-
-def test_epochs_never_fall(tmp_path: Path) -> None:
-    """Invariant 9: a lower epoch given by mistake changes nothing."""
-    control = ControlFile(Disk(tmp_path))
-    control.update(epoch_seen=Epoch(5, NODE), epoch_granted=Epoch(4, NODE))
-    control.update(epoch_seen=Epoch(3, NODE), epoch_granted=Epoch(6, NODE))
-    assert control.value.epoch_seen == Epoch(5, NODE)
-    assert control.value.epoch_granted == Epoch(6, NODE)
 
 
 def test_fields_of_a_newer_version_are_skipped(tmp_path: Path) -> None:
