@@ -174,14 +174,16 @@ def _quarantine(pair: Pair, name: str) -> str:
 
 
 def full_disk(pair: Pair) -> str:
-    """A standby whose disk is full says so on the master; with space again it goes on. Needs root (a tmpfs)."""
+    """A standby whose disk is full says so and what to do; with space again it goes on. Needs root (a tmpfs)."""
     _, standby = pair.wait_healthy()
     ballast = standby.data / "ballast"
     with suppress(OSError), ballast.open("wb") as file:
         while True:
             file.write(bytes(1 << 20))
             file.flush()
-    shown = pair.wait("the master to say that the standby's disk is full", lambda: _complaint(pair, "disk"))
+    shown = pair.wait(
+        "`understudy status` to tell of the full disk", lambda: _status_with(pair, standby, "no space left")
+    )
     ballast.unlink()
     if not standby.program.running:
         standby.program.start()
@@ -189,12 +191,10 @@ def full_disk(pair: Pair) -> str:
     return shown
 
 
-def _complaint(pair: Pair, word: str) -> str:
-    for node in pair.nodes.values():
-        text = str(node.status().get("waiting_for") or "") + node.program.tail(40)
-        if word in text.lower():
-            return text
-    return ""
+def _status_with(pair: Pair, node: Node, words: str) -> str:
+    """What `understudy status` on a node says, once it has these words."""
+    said = pair.type(node, "understudy", "status", expect=None)
+    return said if words in said.lower() else ""
 
 
 @contextmanager
