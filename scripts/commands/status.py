@@ -50,17 +50,24 @@ def verdict(found: dict[str, Any]) -> str:
     """One sentence: is it well."""
     role, in_sync = found.get("role"), found.get("in_sync")
     if role == "master":
-        return (
-            "This node is master; the standby has everything."
-            if in_sync
-            else ("This node is master; no standby is in sync.")
-        )
+        return _verdict_of_master(found)
     if role == "standby":
         master = found.get("master") or "its master"
         return f"This node is the standby of {master}" + (" and has everything." if in_sync else "; not in sync.")
     if found.get("state") == "RESUMING":
         return "This node was master and is not master again yet."
     return "This node has no role yet."
+
+
+def _verdict_of_master(found: dict[str, Any]) -> str:
+    if found.get("in_sync"):
+        return "This node is master; the standby has everything."
+    if found.get("state") == "ALONE":
+        return "This node is master and writes alone; no standby is in sync."
+    return (
+        "This node is master; no standby is in sync, and writes wait for it. "
+        "Start the standby, or let this node write alone: understudy go-alone"
+    )
 
 
 def backlog(found: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from scripts.client import FAILED, NOT_NOW, OK, TIMED_OUT, UNREACHABLE, CommandE
 from scripts.commands.options import Asker, asks_node, confirm, table
 
 POLL_S = 0.2
+WIDTH = 110
 GRACE_S = 90.0
 """How long after the hand-off the new master's steps are waited for."""
 
@@ -90,7 +92,8 @@ def _show_steps(asker: Asker, row: dict[str, Any], shown: int) -> int:
     ended = [step for step in row["steps"] if step["state"] in ("done", "failed", "undone")]
     if not asker.as_json:
         for step in ended[shown:]:
-            click.echo(f"  {step['state']:<6}  {step['name']}: {step['proof']}")
+            line = f"  {step['state']:<6}  {step['name']}: {step['proof']}"
+            click.echo(textwrap.fill(line, WIDTH, subsequent_indent=" " * 12))
     return len(ended)
 
 
@@ -101,7 +104,8 @@ def go_alone(asker: Asker, yes: bool) -> None:
     """Let the master write without its standby: what it answers from now on is on one machine only."""
     confirm("Let this node write without its standby?", yes)
     done = asker.client.post("/api/v1/go-alone")
-    asker.show(done, done["text"] or "This node writes alone.")
+    alone = "This node is master and writes alone: what it answers from now on is on this machine only."
+    asker.show(done, alone if done.get("state") == "ALONE" else done["text"])
 
 
 @click.group()
