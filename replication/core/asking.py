@@ -36,9 +36,13 @@ def restart_single(machine: Machine, event: events.Started, now: float) -> list[
 
 
 def note_roster(machine: Machine, event: events.PeersChanged, now: float) -> list[Effect]:
-    """Remember that a standby was enrolled: from then on a restart asks it."""
+    """Remember that a standby was enrolled: from then on a restart asks it.
+
+    Only an open office that counts on nobody believes an empty roster: elsewhere it may be one not read yet.
+    """
     others = [node for node in event.peers if node != machine.node]
-    machine.remember(standby=others[0] if others else "")
+    if others or (machine.office_open and not machine.memory.in_sync):
+        machine.remember(standby=others[0] if others else "")
     return []
 
 

@@ -174,3 +174,22 @@ def test_alone_since_is_shown_from_the_moment_it_began() -> None:
     asked = found(step(it, events.GoAloneRequested(1, b""), place(5, 9)), effects.RecordAlone)[0]
     step(it, events.AloneRecorded(asked.epoch, asked.alone, asked.counter, True), place(5, 9), utc_us=1234)
     assert (it.state, it.memory.alone_since_utc_us) == (State.ALONE, 1234)
+
+
+def test_an_empty_roster_at_start_does_not_forget_the_standby() -> None:
+    """Restart, case 4: a node that had a standby never takes office unasked because its roster was not read yet."""
+    it = machine(State.MASTER, in_sync=(B,), **MASTER)
+    step(it, events.Started(), place(5, 9))
+    step(it, events.PeersChanged(()), place(5, 9))
+    again = machine(it.state, **{**MASTER, "standby": it.memory.standby})
+    step(again, events.Started(), place(5, 9))
+    assert again.state is State.RESUMING
+
+
+def test_a_removed_standby_is_forgotten_by_an_open_office() -> None:
+    """The operator removed it while it was not counted on: the next restart asks nobody."""
+    it = machine(State.ALONE, is_open=True, **MASTER)
+    step(it, events.PeersChanged(()), place(5, 9))
+    again = machine(it.state, **{**MASTER, "standby": it.memory.standby})
+    step(again, events.Started(), place(5, 9))
+    assert again.state is State.ALONE
