@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from replication.copier import CopyTarget
 from replication.core import codec
 from replication.core.messages import Follow, Hello
 from replication.core.types import State
@@ -152,3 +153,36 @@ async def test_a_tail_larger_than_a_frame_is_fetched(pair: Pair) -> None:
     await pair.until(lambda: pair.in_office(A) and pair.is_standing_by(B))
     assert node.journal.position(last.sequence) == last
     assert [len(line) for line in await pair.lines(A)] == [6_000_000]
+
+
+async def test_a_copy_interrupted_by_a_restart_still_keeps_what_it_replaces(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 14: the old master's applied divergence is copied over only block by kept block, in one fork."""
+    await pair.found()
+    await pair.crash(B)
+    await pair.nodes[A].go_alone(b"")
+    await pair.books[A].write("only here")
+    await pair.nodes[A].office.store.checkpoint()  # type: ignore[union-attr]  # in office
+    await pair.crash(A)
+    node = await pair.start(B)
+    await node.promote(allow_data_loss=True, stopped=True, note=b"")
+    await pair.until(lambda: pair.in_office(B))
+    await pair.books[B].write("new life")
+    tried: list[CopyTarget] = []
+
+    async def interrupted(copy: CopyTarget) -> int:
+        tried.append(copy)
+        raise ConnectionError("interrupted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CopyTarget, "run", interrupted)
+        await pair.start(A)
+        await pair.until(lambda: bool(tried) and pair.nodes[A].machine.state is State.COPYING)
+        await pair.crash(A)
+    await pair.start(A)
+    await pair.until(lambda: pair.is_standing_by(A))
+    forks = list_forks(pair.nodes[A].disk)
+    assert len(forks) == 1
+    assert b"only here" in (pair.root / "a" / "forks" / forks[0].name / "blocks").read_bytes()
+    assert await pair.lines(A) == ["new life"]
