@@ -14,7 +14,7 @@ from replication.copier import CopyTarget
 from replication.core import codec
 from replication.core.messages import Follow, Hello
 from replication.core.types import State
-from replication.errors import ChecksumMismatch, DiskFull
+from replication.errors import ChecksumMismatch, DiskFull, OutcomeUnknown, ReplicationError
 from replication.files import Disk
 from replication.fork import list_forks
 from replication.journal import Journal
@@ -186,3 +186,49 @@ async def test_a_copy_interrupted_by_a_restart_still_keeps_what_it_replaces(
     assert len(forks) == 1
     assert b"only here" in (pair.root / "a" / "forks" / forks[0].name / "blocks").read_bytes()
     assert await pair.lines(A) == ["new life"]
+
+
+async def test_a_write_in_flight_at_a_stand_down_is_unknown_and_kept(pair: Pair) -> None:
+    """An old master cut off with a write that waits: it ends as unknown, never as done or dropped, and is in a fork."""
+    await pair.found()
+    await pair.network.cut()
+    write = asyncio.ensure_future(pair.books[A].write("in flight"))
+    await pair.until(lambda: pair.nodes[A].journal.last.sequence > pair.nodes[B].journal.last.sequence)
+    await pair.until(lambda: not pair.nodes[B].machine.connected(A))
+    await pair.nodes[B].promote(allow_data_loss=False, stopped=False, note=b"")
+    await pair.until(lambda: pair.in_office(B))
+    pair.network.heal()
+    with pytest.raises(OutcomeUnknown):
+        await write
+    await pair.until(lambda: pair.is_standing_by(A))
+    await pair.settle()
+    assert await pair.lines(A) == await pair.lines(B) == []
+    assert pair.nodes[A].status().forks == 1
+
+
+async def test_writes_in_flight_at_a_swap_are_on_both_nodes_or_refused(pair: Pair) -> None:
+    """Each write that is answered as done is on the new master; each other one is told so."""
+    await pair.found()
+    done: list[str] = []
+    refused: list[str] = []
+
+    async def client(number: int) -> None:
+        for turn in range(40):
+            text = f"{number}/{turn}"
+            try:
+                await pair.books[A].write(text)
+                done.append(text)
+            except (ReplicationError, AssertionError):
+                refused.append(text)
+                return
+
+    clients = asyncio.gather(*(client(number) for number in range(8)))
+    await pair.until(lambda: len(done) > 20)
+    await pair.nodes[A].swap(B, b"", 5.0)
+    await clients
+    await pair.until(lambda: pair.in_office(B) and pair.is_standing_by(A))
+    await pair.settle()
+    lines = await pair.lines(A)
+    assert lines == await pair.lines(B)
+    assert set(done) <= set(lines)
+    assert set(lines) <= set(done) | set(refused)
