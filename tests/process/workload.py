@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.process.api import Api
@@ -134,7 +136,8 @@ class Workload:
             schedules=tuple(Schedule(number, 1, until_us) for number in self.schedules),
             interrupted_is_allowed=interrupted_is_allowed,
         )
-        return check(history)
+        verdict = check(history)
+        return replace(verdict, counts={**verdict.counts, "writes/s": round(self.writes_per_second())})
 
     def _wait_all_ended(self, master: Node) -> None:
         api = master.api
@@ -178,6 +181,11 @@ class Workload:
         if run["number"] % 10 or run["state"] not in ("succeeded", "failed"):
             return None
         return str(api.request("GET", f"/api/v1/runs/{run['key']}/output").value)
+
+    def writes_per_second(self) -> float:
+        """Acknowledged writes in the median second: how much load there was between troubles."""
+        seconds = Counter(int(line["at"]) for line in self.acknowledged() if line["event"] == "acknowledged")
+        return median(seconds.values()) if seconds else 0.0
 
     def longest_pause_s(self, since: float) -> float:
         """The longest time between two acknowledgements after `since` (wall clock): what clients felt."""
