@@ -9,7 +9,10 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from replication.control import ControlFile
+from replication.core.memory import Memory, decode
 from replication.core.request import DATABASE_FILE
 from replication.core.types import State
 from replication.errors import ReplicationError
@@ -48,8 +51,10 @@ def set_aside(data: Path) -> Path:
 
     Nothing is deleted.
 
-    Renames within one file system, both directories fsynced afterwards; identity and keys stay.
+    Renames within one file system, both directories fsynced afterwards; identity and keys stay, and so does what the
+    role machine must never forget: the epochs that it saw and granted, and a hand-off that nobody confirmed yet.
     """
+    memory = _promises(data)
     target = data / "forks" / f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
     target.mkdir(mode=0o700, parents=True)
     for name in REPLICATED:
@@ -57,4 +62,23 @@ def set_aside(data: Path) -> Path:
             os.rename(data / name, target / name)
     for folder in (target, target.parent, data):
         sync_directory(folder)
+    disk = Disk(data)
+    control = ControlFile(disk)
+    control.update(memory=memory.encode())
+    control.close()
+    disk.close()
     return target
+
+
+def _promises(data: Path) -> Memory:
+    """The role machine's memory as that of a node without a copy; empty when it cannot be read."""
+    disk = Disk(data)
+    try:
+        control = ControlFile(disk)
+        memory = decode(control.value.memory)
+        control.close()
+    except ReplicationError:
+        return Memory()
+    finally:
+        disk.close()
+    return msgspec.structs.replace(memory, state=State.INIT, enlisted=False, in_sync=())
