@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,6 +20,7 @@ from server import errors
 from server.admission import admit
 from server.core.agent_wire import FRAME_BYTES_MAX
 from server.core.agent_wire import PATH as AGENT_LINK
+from server.dialling import why_no_link
 from server.enrolment import EnrolRequest
 from server.problems import problem, problem_response, translate
 from server.site import SITE, Site, site_of
@@ -93,17 +93,8 @@ async def dial(peer: NodeId, address: str, channel: str, context: ssl.SSLContext
             raise ConnectionError(f"at {address} another node answers than {peer[:8]}; correct the roster")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         await session.close()
-        raise ConnectionError(f"node {peer[:8]} at {address} does not answer: {_why(error)}") from error
+        raise ConnectionError(f"node {peer[:8]} at {address} does not answer: {why_no_link(error)}") from error
     return WebSocketConnection(peer, socket, session)
-
-
-def _why(error: Exception) -> str:
-    """An error of a connection in a few words, without the library's own."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return os.strerror(error.os_error.errno) if error.os_error.errno else "no connection"
-    if isinstance(error, aiohttp.WSServerHandshakeError):
-        return f"it refused the link ({error.status})"
-    return "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
 
 
 def dialler(context: ssl.SSLContext) -> Dialler:

@@ -11,6 +11,7 @@ import aiohttp
 import structlog
 
 from server.core import agent_wire as wire
+from server.dialling import why_no_link
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ class Link:
             try:
                 await self._serve()
             except (OSError, aiohttp.ClientError, TimeoutError, wire.ProtocolError) as error:
-                log.info("no link", node=self.node[:8], address=self._address, why=str(error) or repr(error))
+                log.info("no link", node=self.node[:8], address=self._address, why=why_no_link(error))
             await asyncio.sleep(self._delay_s * random.uniform(0.5, 1.0))
             self._delay_s = min(self._delay_s * 2, RETRY_MAX_S)
 
