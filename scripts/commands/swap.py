@@ -118,8 +118,8 @@ def forks() -> None:
 def list_forks(asker: Asker) -> None:
     """The forks on this node."""
     found = asker.client.get("/api/v1/forks")
-    rows = [(fork["name"], fork["bytes"], fork["path"]) for fork in found]
-    asker.show(found, table(rows, ("FORK", "BYTES", "PATH")) if found else "This node keeps no fork.")
+    rows = [(fork["name"], fork["requests"] or "", fork["bytes"], fork["why"]) for fork in found]
+    asker.show(found, table(rows, ("FORK", "REQUESTS", "BYTES", "WHY")) if found else "This node keeps no fork.")
 
 
 @forks.command()

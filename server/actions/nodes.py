@@ -9,7 +9,11 @@ from server.storage import nodes
 
 
 def put(node: NodeRow, by: Principal, now_us: int) -> Change[bool]:
-    """Add a node, or change where it listens; True when something changed. Another node of that name: Invalid."""
+    """Add a node, or change where it listens; True when something changed.
+
+    A node of that name that listened at the same place is replaced: its machine was set up anew, with an empty
+    directory. One that listens elsewhere: Invalid.
+    """
     require(by, "nodes.manage")
     _check(node)
 
@@ -17,10 +21,10 @@ def put(node: NodeRow, by: Principal, now_us: int) -> Change[bool]:
         connection = transaction.connection
         for other in nodes.page(connection):
             if other.name == node.name and other.id != node.id:
-                raise Invalid(
-                    f"There is a node {node.name} already: {other.id[:8]}. Choose another --name.",
-                    field="name",
-                )
+                if _place(other) != _place(node):
+                    raise Invalid(_taken(other), field="name")
+                nodes.remove(connection, other.id, now_us)
+                record(connection, by, now_us, "nodes.replace", node.name, other, node)
         before = nodes.get(connection, node.id)
         if before is None:
             nodes.insert(connection, node)
@@ -49,6 +53,13 @@ def remove(node_id: str, by: Principal, now_us: int, reason: str = "") -> Change
             record(connection, by, now_us, "nodes.remove", node.name, node, "", reason)
 
     return change
+
+
+def _taken(other: NodeRow) -> str:
+    return (
+        f"There is a node {other.name} already, {other.id[:8]}, at {other.address}:{other.web_port}. Choose another "
+        "--name; or, if that machine is gone for good, remove it on the page Server Properties first."
+    )
 
 
 def _place(node: NodeRow) -> tuple[str, str, int, int]:

@@ -41,5 +41,6 @@ def update(
 
 
 def remove(connection: sqlite3.Connection, node_id: str, now_us: int) -> None:
-    """Mark a node removed."""
-    rows.update(connection, "nodes", {"removed_at_us": now_us}, {"id": node_id})
+    """Mark a node removed; its name is free for another."""
+    query = "UPDATE nodes SET removed_at_us = ?, name = name || ' ' || substr(id, 1, 8) WHERE id = ?"
+    connection.execute(query, (now_us, node_id))

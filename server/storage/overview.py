@@ -5,12 +5,17 @@ Bounded whatever the history is.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from itertools import takewhile
 
 from server.core.model import Row
 from server.core.run_states import OPEN, RunState
 from server.core.schedule import expand
 from server.storage import orders, rows, runs
+
+ORDERS_MAX = 500
+"""How many standing orders one look ahead expands."""
 
 FAILED = (RunState.FAILED, RunState.KILLED, RunState.INTERRUPTED)
 _OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN))
@@ -57,6 +62,14 @@ class Upcoming(Row, frozen=True, kw_only=True):
     cron: str
     zone: str
     held: bool
+
+
+class DueCount(Row, frozen=True, kw_only=True):
+    """How often a job is due within a span of time."""
+
+    job_id: int
+    job: str
+    count: int
 
 
 def counts(connection: sqlite3.Connection, since_us: int) -> Counts:
@@ -108,7 +121,7 @@ def upcoming(
 ) -> list[Upcoming]:
     """What standing orders start in [now, until), in order of time, at most `each` of one order."""
     due: list[tuple[int, int, int]] = []
-    for order in orders.due_before(connection, until_us, limit=500):
+    for order in orders.due_before(connection, until_us, limit=ORDERS_MAX):
         taken = 0
         for at_us in expand(order.instants):
             if at_us >= until_us or taken == min(limit, each):
@@ -118,6 +131,20 @@ def upcoming(
                 taken += 1
     found = (_upcoming(connection, *line) for line in sorted(due)[:limit])
     return [line for line in found if line is not None]
+
+
+def due_counts(connection: sqlite3.Connection, now_us: int, until_us: int) -> list[DueCount]:
+    """How many instants of standing orders each job has in [now, until); the most first. At most 500 orders."""
+    found: dict[int, int] = {}
+    for order in orders.due_before(connection, until_us, limit=ORDERS_MAX):
+        ahead = takewhile(lambda at_us: at_us < until_us, expand(order.instants))
+        found[order.job_id] = found.get(order.job_id, 0) + sum(at_us >= now_us for at_us in ahead)
+    names = connection.execute(
+        "SELECT id, name FROM jobs WHERE deleted_at_us IS NULL AND id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(found)),),
+    )
+    lines = (DueCount(job_id=job_id, job=name, count=found[job_id]) for job_id, name in names)
+    return sorted((line for line in lines if line.count), key=lambda line: (-line.count, line.job))
 
 
 def _upcoming(connection: sqlite3.Connection, at_us: int, job_id: int, schedule_id: int) -> Upcoming | None:

@@ -110,10 +110,10 @@ _UNITS = (_Unit(86400, "d"), _Unit(3600, "h"), _Unit(60, "min"), _Unit(1, "s"))
 
 def seconds(value: float) -> str:
     """A duration in its two largest units: `0.4 s`, `12 s`, `3 min 5 s`, `2 d 4 h`."""
+    if 0 < abs(value) < 0.05:
+        return "under 0.1 s"
     if value < 0:
         return "-" + seconds(-value)
-    if 0 < value < 0.05:
-        return "under 0.1 s"
     if value < 10 and round(value, 1) != int(value):
         return f"{value:.1f} s"
     left = round(value)

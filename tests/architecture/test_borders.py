@@ -33,6 +33,7 @@ PARTS = {
     "server.founding": "edges",
     "server.certificates": "edges",
     "server.roles": "edges",
+    "server.forks": "edges",
     "server.core": "core",
     "server.storage": "storage",
     "server.actions": "actions",

@@ -1,14 +1,19 @@
-"""Debian's Chromium, headless, and the storybook on an ephemeral port. Without a browser these tests are skipped."""
+"""Debian's Chromium, headless; the storybook and a real pair on ephemeral ports. All three are started once.
+
+Without a browser these tests are skipped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.process.cluster import Pair, running_pair
 from tests.storybook.__main__ import application
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -28,6 +33,13 @@ MODES = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One event loop for all tests of this folder, because one browser belongs to one loop."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and isinstance(item, pytest.Function):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
 async def serve(app: web.Application, port: int = 0) -> tuple[web.AppRunner, int]:
     """Serve on loopback; returns the runner, to be cleaned up, and the port."""
     runner = web.AppRunner(app, shutdown_timeout=0.5)
@@ -36,8 +48,8 @@ async def serve(app: web.Application, port: int = 0) -> tuple[web.AppRunner, int
     return runner, int(runner.addresses[0][1])
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def one_browser() -> AsyncIterator[Browser]:
     """A browser that asks nobody but the test's own server."""
     if not HAS_CHROMIUM:
         pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
@@ -47,7 +59,22 @@ async def browser() -> AsyncIterator[Browser]:
         await started.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(one_browser: Browser) -> AsyncIterator[Browser]:
+    """The browser; what a test opened is closed behind it, so that no test sees another's pages or cookies."""
+    yield one_browser
+    for context in one_browser.contexts:
+        await context.close()
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Master, standby and two agents. Tests take it healthy, whoever is master, and leave it with nothing held."""
+    with running_pair(tmp_path_factory.mktemp("pair")) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def storybook() -> AsyncIterator[str]:
     """The address of the storybook."""
     runner, port = await serve(application())

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-import pytest
+import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, expect
 
@@ -65,7 +65,7 @@ class Stage:
         return app
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def stage() -> AsyncIterator[tuple[Stage, str, web.AppRunner]]:
     """A stage with Home on it, its address, and the runner that serves it."""
     found = Stage(STORIES["home-healthy"])

@@ -2,66 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
 from playwright.async_api import Page as Tab
 
 from server.core.swap_plan import STEPS
-from tests.process.cluster import Node, Pair, running_pair
+from tests.browser.walk import SLOW_MS, confirm, open_tab, shoot, sign_in, web
+from tests.process.cluster import Node, Pair
 
-SHOTS = os.environ.get("UNDERSTUDY_TEST_SHOTS", "")
-SLOW_MS = 30_000
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    """Master, standby and two agents on loopback."""
-    with running_pair(tmp_path) as found:
-        yield found
-
-
-def web(node: Node) -> str:
-    """Where a browser finds the node."""
-    return f"https://{node.host}:{node.port}"
-
-
-async def shoot(tab: Tab, name: str) -> None:
-    """Keep a picture, when somebody wants to look."""
-    if SHOTS:
-        await tab.screenshot(path=Path(SHOTS) / f"pair-{name}.png", full_page=True)
-
-
-async def sign_in(tab: Tab, pair: Pair) -> None:
-    """Fill in the page that is open."""
-    await tab.fill("#name", "admin")
-    await tab.fill("#password", pair.password)
-    await tab.locator("main form button").click()
-
-
-async def confirm(tab: Tab, button: str, reason: str = "") -> None:
-    """Press a button that asks first, and say yes."""
-    await tab.get_by_role("button", name=button, exact=True).click()
-    dialog = tab.get_by_role("dialog")
-    if reason:
-        await dialog.get_by_role("textbox").fill(reason)
-    async with tab.expect_navigation():
-        await dialog.locator("footer button").first.click()
-
-
-async def open_tab(browser: Browser) -> tuple[Tab, list[str]]:
-    """A tab that trusts the cluster's own certificates, and what its pages complain about."""
-    context = await browser.new_context(ignore_https_errors=True, locale="en-GB", timezone_id="Europe/Berlin")
-    tab = await context.new_page()
-    said: list[str] = []
-    tab.on("console", lambda line: said.append(line.text) if "Content Security Policy" in line.text else None)
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    return tab, said
 
 
 async def make_job(tab: Tab, master: Node) -> None:
@@ -89,38 +40,38 @@ async def test_the_two_monthly_swap(browser: Browser, pair: Pair) -> None:
     await sign_in(tab, pair)
     await expect(tab.locator(".verdict .sign")).to_contain_text("Active", timeout=SLOW_MS)
     await expect(tab.locator("#backlog-number")).to_have_text("0", timeout=SLOW_MS)
-    await shoot(tab, "home")
+    await shoot(tab, "pair-home", whole=True)
     await make_job(tab, master)
 
     await tab.goto(f"{web(master)}/agents")
     await expect(tab.locator("#agents")).not_to_contain_text(standby.name)
     await confirm(tab, "Lock all Agent Job Queues", "two-monthly swap")
     await expect(tab.locator("#agents")).to_contain_text("All 2 queues are locked and acknowledged", timeout=SLOW_MS)
-    await shoot(tab, "agents-locked")
+    await shoot(tab, "pair-agents-locked", whole=True)
     await tab.goto(f"{web(master)}/scheduler")
     await confirm(tab, "Stop Scheduler", "two-monthly swap")
     await expect(tab.locator("#scheduler .badge")).to_contain_text("Stopped")
     await expect(tab.locator("#gates")).to_contain_text("All job queues locked")
-    await shoot(tab, "scheduler-stopped")
+    await shoot(tab, "pair-scheduler-stopped", whole=True)
     await tab.goto(f"{web(master)}/properties")
     fingerprint = pair.fingerprint(master).replace(":", "").lower()
     await expect(tab.locator("main")).to_contain_text(re.compile(fingerprint, re.IGNORECASE))
 
     await tab.goto(f"{web(master)}/swap")
     await expect(tab.locator("#swap-now")).to_contain_text("Safe", timeout=SLOW_MS)
-    await shoot(tab, "swap-safe")
+    await shoot(tab, "pair-swap-safe", whole=True)
     await confirm(tab, "Swap roles now")
     await tab.wait_for_url(f"{web(standby)}/login?next=/swap", timeout=SLOW_MS)
     await sign_in(tab, pair)
     await expect(tab.locator("#swap-history .badge").first).to_contain_text("Done", timeout=SLOW_MS)
     await tab.locator("#swap-history a").first.click()
     await expect(tab.locator("#swap-report .steps .mark.ok")).to_have_count(len(STEPS))
-    await shoot(tab, "swap-report")
+    await shoot(tab, "pair-swap-report", whole=True)
     await expect(tab.locator("#gates")).to_contain_text("Scheduler stopped")
 
     await tab.goto(web(master))
     await expect(tab.locator("h1")).to_contain_text("This is the standby. It is active", timeout=SLOW_MS)
     await expect(tab.locator("main")).to_contain_text("Jobs do not run here")
     assert await tab.locator(f'main a[href="{web(standby)}"]').count() >= 1
-    await shoot(tab, "standby")
+    await shoot(tab, "pair-standby", whole=True)
     assert said == []

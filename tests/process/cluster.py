@@ -155,6 +155,7 @@ class Pair:
             node,
             *("master-to-standby", "--master", master.host, "--port", str(master.port)),
             *("--fingerprint", self.fingerprint(master), "--password-file", str(self.password_file), "--yes"),
+            *("--name", node.name),
         )
 
     def fingerprint(self, master: Node) -> str:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from replication.core.types import Backlog, Epoch, Mode, PeerStatus, Position, Role, State, Status
+from server.forks import ForkLine
 from server.storage.runs import RunLine
 from server.web.frame import Frame, GateLine
 from server.web.pages.chart import Sample
@@ -163,3 +164,29 @@ def run(
         "output_bytes": 0, "output_cut": False, "cancel_requested_by": "",
     }  # fmt: skip
     return msgspec.convert(values | more, RunLine)
+
+
+FORKS = (
+    ForkLine(
+        name="48211-48213-9c1f0ab77e02",
+        path="/var/lib/understudy/forks/48211-48213-9c1f0ab77e02",
+        bytes=61_440,
+        requests=3,
+        first=48_211,
+        last=48_213,
+        epoch=6,
+        kept_at_us=NOW_US - 3 * DAY_US,
+        why="The master's history goes on differently from request 48211.",
+    ),
+    ForkLine(
+        name="damaged-20260901T031502.000000Z",
+        path="/var/lib/understudy/forks/damaged-20260901T031502.000000Z",
+        bytes=81_000_000,
+        requests=None,
+        first=None,
+        last=None,
+        epoch=None,
+        kept_at_us=NOW_US - 54 * DAY_US,
+        why="Found damaged at a start; kept before it was copied again.",
+    ),
+)

@@ -30,6 +30,7 @@ from server.web.pages.swap import page_from as swap_from
 from tests.storybook.fixture import (
     CLUSTER,
     DAY_US,
+    FORKS,
     HEALTHY_FLOW,
     HOUR_US,
     LOCKED,
@@ -196,13 +197,16 @@ def node_stories() -> list[Story]:
         "/var/lib/understudy",
         f"master-to-standby --master 10.20.0.11 --port 8008 --fingerprint {FINGERPRINT}",
         tuple(ROSTER),
+        frozenset({STANDBY}),
     )
+    lost = changed(properties, connected=frozenset())
     at = frame("Replication", "/replication")
     return [
         Story("replication", replication_from(at, status(), HEALTHY_FLOW, ROSTER)),
         Story("replication-catching-up", replication_from(at, behind, flow, ROSTER)),
-        Story("replication-differs", replication_from(at, differs, HEALTHY_FLOW, ROSTER)),
+        Story("replication-differs", replication_from(at, differs, HEALTHY_FLOW, ROSTER, FORKS)),
         Story("properties", properties),
+        Story("properties-lost", lost),
     ]
 
 

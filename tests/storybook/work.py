@@ -7,7 +7,7 @@ import msgspec
 from server.core.model import Gate, Job, Schedule
 from server.storage.jobs import JobLine
 from server.storage.missed import MissedLine
-from server.storage.overview import AgentLine
+from server.storage.overview import AgentLine, DueCount
 from server.web.pages.agents import AgentPage, AgentsPage, AgentView, Queues, view
 from server.web.pages.contacts import Contact
 from server.web.pages.jobs import EMPTY, JobFormPage, JobPage, JobsPage, instants_of, values_of
@@ -33,6 +33,9 @@ HOST_LOCK = Gate(
 STOP = Gate(
     kind="scheduler_stopped", set_by="admin", set_at_us=NOW_US - 4 * MINUTE_US, reason="planned swap", revision=42
 )
+
+
+DUE = tuple(DueCount(job_id=line.job_id, job=line.job, count=12 - 3 * n) for n, line in enumerate(NEXT))
 
 
 def agent(name: str, acknowledged: int = 42, **more: object) -> AgentLine:
@@ -128,9 +131,9 @@ def scheduler_stories() -> list[Story]:
     rows = (missed(3, "checksum-documents", 4), missed(2, "disk-usage", 3), missed(1, "disk-usage", 1))
     stopped = frame("Job Scheduler", "/scheduler", gates=(STOPPED,))
     return [
-        Story("scheduler-running", SchedulerPage(frame("Job Scheduler", "/scheduler"), None, NEXT, (), 0)),
-        Story("scheduler-stopped", SchedulerPage(stopped, STOP, NEXT, rows, 3)),
-        Story("scheduler-empty", SchedulerPage(frame("Job Scheduler", "/scheduler"), None, (), (), 0)),
+        Story("scheduler-running", SchedulerPage(frame("Job Scheduler", "/scheduler"), None, NEXT, DUE, (), 0)),
+        Story("scheduler-stopped", SchedulerPage(stopped, STOP, NEXT, DUE, rows, 3)),
+        Story("scheduler-empty", SchedulerPage(frame("Job Scheduler", "/scheduler"), None, (), (), (), 0)),
     ]
 
 

@@ -10,6 +10,7 @@ from server.core.model import DAY_US, HOUR_US, SYSTEM, JoinToken, NodeRow, Princ
 from server.errors import Conflict, Forbidden, Invalid, KeyReused, Unauthenticated
 from server.storage import agents as agent_rows
 from server.storage import jobs as job_rows
+from server.storage import nodes as node_rows
 from server.storage import orders as order_rows
 from server.storage import outcomes as outcome_rows
 from server.storage import runs as run_rows
@@ -183,6 +184,21 @@ def test_a_node_is_added_once_and_moved(ledger: Ledger) -> None:
     assert ledger.do(nodes.put(msgspec.structs.replace(node, address="127.0.0.2"), SYSTEM, START_US))
     with pytest.raises(Invalid, match="Choose another --name"):
         ledger.do(nodes.put(msgspec.structs.replace(node, id="b" * 32), SYSTEM, START_US))
+
+
+def test_a_machine_set_up_anew_takes_the_place_of_the_old_one(ledger: Ledger) -> None:
+    """SKY-6: the same name at the same place replaces the node whose directory is gone; removed names are free."""
+    node = NodeRow(
+        id="a" * 32, name="left", address="127.0.0.1", web_port=8008, cluster_port=8009, enrolled_at_us=START_US
+    )
+    ledger.do(nodes.put(node, SYSTEM, START_US))
+    anew = msgspec.structs.replace(node, id="b" * 32)
+    assert ledger.do(nodes.put(anew, SYSTEM, START_US + 5))
+    assert node_rows.page(ledger.connection) == [anew]
+    ledger.do(nodes.remove(anew.id, SYSTEM, START_US + 6))
+    third = msgspec.structs.replace(node, id="c" * 32, address="127.0.0.2")
+    assert ledger.do(nodes.put(third, SYSTEM, START_US + 7))
+    assert node_rows.page(ledger.connection) == [third]
 
 
 def test_settings_are_checked(ledger: Ledger) -> None:

@@ -209,6 +209,7 @@ def test_the_tail_of_an_output_says_what_is_hidden(tmp_path: Path) -> None:
         (3600, "1 h"),
         (187_200, "2 d 4 h"),
         (-3, "-3 s"),
+        (-0.02, "under 0.1 s"),
     ],
 )
 def test_durations_in_two_units(value: float, text: str) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from server.actions import agents, jobs
-from server.core.model import SYSTEM, JoinToken
+from server.core.model import HOUR_US, SYSTEM, JoinToken
 from server.scheduler import Scheduler
-from server.storage import migrate
+from server.storage import migrate, overview
 from server.storage import orders as order_rows
+from server.storage.overview import DueCount, Upcoming
 from tests.unit.engine import opened
 from tests.unit.ledger import START_US, HandClock
 
 TOKEN = JoinToken(
     id="t", secret_hash="h", name="north", created_by="test", created_at_us=START_US, expires_at_us=START_US + 1
 )
+
+
+def _next_hour(connection: sqlite3.Connection) -> tuple[list[DueCount], list[Upcoming]]:
+    """How often each job is due within the hour, and the next five."""
+    until_us = START_US + HOUR_US
+    return overview.due_counts(connection, START_US, until_us), overview.upcoming(connection, START_US, until_us, 5)
 
 
 async def test_orders_survive_in_the_journal_and_idling_adds_nothing(tmp_path: Path) -> None:
@@ -33,4 +41,8 @@ async def test_orders_survive_in_the_journal_and_idling_adds_nothing(tmp_path: P
         await Scheduler(engine.store, clock).turn()
         assert [(order.state, order.version) for order in found] == [("active", 1)]
         assert engine.requests == []
+        (due, lines), _ = await engine.store.read(_next_hour)
+        assert [(line.job, line.count) for line in due] == [("backup", 12)]
+        assert [line.due_us for line in lines] == sorted({line.due_us for line in lines})
+        assert len(lines) == 5
     assert written >= 5

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 from typing import Any
 
 import msgspec
 
+from server import forks
 from server.actions import nodes as node_actions
 from server.actions.change import require
 from server.core.model import NodeRow, Outcome
 from server.core.role_requests import BecomeMaster, BecomeStandby
 from server.errors import Conflict, Forbidden, NotFound, Unavailable
+from server.forks import ForkLine
 from server.storage import nodes, outcomes
 from server.tls import fingerprint, valid_until
 from server.web.api.endpoint import Answer, Call, Endpoint
@@ -82,24 +84,10 @@ async def go_alone(call: Call) -> dict[str, Any]:
     return {"text": text} | public_status(call.site, call.site.status())
 
 
-async def list_forks(call: Call) -> list[dict[str, Any]]:
-    """The forks kept on this node: what an old master had that the new one never did."""
+async def list_forks(call: Call) -> list[ForkLine]:
+    """The forks kept on this node: what an old master had that the new one never did. The newest first."""
     require(call.by, "audit.read")
-    return list_fork_folders(call)
-
-
-def list_fork_folders(call: Call) -> list[dict[str, Any]]:
-    """One entry for each folder in `forks/`, with its own description where there is one."""
-    found = []
-    folder = call.site.config.data / "forks"
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        entry: dict[str, Any] = {"name": path.name, "bytes": size, "path": str(path)}
-        description = next(iter(sorted(path.glob("*.json"))), None)
-        if description is not None:
-            entry["description"] = json.loads(description.read_bytes())
-        found.append(entry)
-    return found
+    return await asyncio.to_thread(forks.listed, call.site.config.data)
 
 
 async def list_nodes(call: Call) -> list[NodeRow]:
@@ -143,6 +131,6 @@ ENDPOINTS = (
     Endpoint("POST", "/api/v1/node/standby", become_standby, "Make this node a standby", body=BecomeStandby),
     Endpoint("POST", "/api/v1/node/master", become_master, "Make this node master", body=BecomeMaster),
     Endpoint("POST", "/api/v1/go-alone", go_alone, "Let the master write without a standby"),
-    Endpoint("GET", "/api/v1/forks", list_forks, "Forks kept on this node"),
+    Endpoint("GET", "/api/v1/forks", list_forks, "Forks kept on this node", answer=list[ForkLine]),
     Endpoint("GET", "/api/v1/outcomes/{key}", show_outcome, "What became of a request"),
 )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
 from aiohttp import web
 
 from replication.core.types import PeerStatus, Status
+from server import forks
+from server.actions import nodes as node_actions
 from server.core.model import NodeRow
+from server.errors import Conflict
+from server.forks import ForkLine
 from server.storage import nodes
 from server.tls import fingerprint
 from server.web.frame import Frame
@@ -32,11 +37,15 @@ class ReplicationPage:
     checksum: str
     peer_checksum: str
     agrees: bool | None
+    forks: tuple[ForkLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PropertiesPage:
-    """What the scripts ask for, ready to copy. `command` makes another machine this master's standby."""
+    """What the scripts ask for, ready to copy. `command` makes another machine this master's standby.
+
+    `connected` are the ids of nodes that are connected now.
+    """
 
     template: ClassVar[str] = "pages/properties_show.html"
     frame: Frame
@@ -52,9 +61,12 @@ class PropertiesPage:
     directory: str
     command: str
     nodes: tuple[NodeRow, ...]
+    connected: frozenset[str] = frozenset()
 
 
-def replication_from(frame: Frame, status: Status, flow: Flow, roster: list[NodeRow]) -> ReplicationPage:
+def replication_from(
+    frame: Frame, status: Status, flow: Flow, roster: list[NodeRow], forks: tuple[ForkLine, ...] = ()
+) -> ReplicationPage:
     """Put Replication together."""
     names = {node.id: node.name for node in roster}
     peer = standby_of(status)
@@ -69,15 +81,18 @@ def replication_from(frame: Frame, status: Status, flow: Flow, roster: list[Node
         checksum=f"{status.checksum:016x}",
         peer_checksum=f"{peer.checksum:016x}" if peer and peer.checksum is not None else "",
         agrees=peer.checksum == status.checksum if peer and comparable else None,
+        forks=forks,
     )
 
 
 async def show_replication(request: web.Request) -> web.Response:
     """`GET /replication`."""
     frame, found = await serve.load(request, "Replication", nodes.page)
-    status = serve.site(request).status()
+    site = serve.site(request)
+    status = site.status()
     assert status is not None, "a node in office has a status"
-    return serve.html(replication_from(frame, status, request.app[FLOW].flow(), found))
+    kept = tuple(await asyncio.to_thread(forks.listed, site.config.data))
+    return serve.html(replication_from(frame, status, request.app[FLOW].flow(), found, kept))
 
 
 async def show_properties(request: web.Request) -> web.Response:
@@ -104,11 +119,26 @@ async def show_properties(request: web.Request) -> web.Response:
         directory=str(site.config.data),
         command=f"master-to-standby --master {address} --port {port} --fingerprint {mark}",
         nodes=tuple(found),
+        connected=frozenset(peer.node for peer in status.peers if peer.connected),
     )
     return serve.html(page)
+
+
+async def remove_node(request: web.Request) -> web.Response:
+    """`POST /properties/nodes/{id}/remove`. Not this node, and none that is connected: it would be lost by mistake."""
+    site, node = serve.site(request), request.match_info["id"]
+    status = site.status()
+    if status is None or node == status.node:
+        raise Conflict("This node cannot remove itself. Do it on the other one.")
+    if any(peer.node == node and peer.connected for peer in status.peers):
+        raise Conflict("That node is connected. Stop it first, if it is to go for good.")
+    reason = (await serve.form(request)).get("reason", "")
+    await serve.write(request, lambda by, now_us: node_actions.remove(node, by, now_us, reason))
+    return serve.back("/properties", "node-removed")
 
 
 ROUTES = (
     serve.get("/replication", show_replication),
     serve.get("/properties", show_properties),
+    serve.post("/properties/nodes/{id}/remove", remove_node),
 )

@@ -116,7 +116,7 @@ def page_pair(status: Status, flow: Flow, names: dict[str, str], now_us: int, we
         requests=backlog.requests if backlog else None,
         bytes=backlog.bytes if backlog else None,
         oldest_s=backlog.oldest_seconds if backlog else None,
-        age_s=status.backlog_age_s,
+        age_s=status.backlog_age_s if backlog else peer.last_seen_s if peer else None,
         rate=flow.rate,
         left_s=_left(backlog.requests, flow.rate) if backlog else None,
         proof=status.backlog_proof,
@@ -139,7 +139,8 @@ def _own_card(status: Status, title: str) -> NodeCard:
 def _peer_card(peer: PeerStatus, names: dict[str, str], web: dict[str, str], badge: Badge) -> NodeCard:
     name = names.get(peer.node, peer.node[:8])
     href = web.get(peer.node, "")
-    return NodeCard("Standby", name, False, href, badge, "", peer.fsynced, peer.applied, peer.last_seen_s)
+    applied = peer.applied if peer.connected else None
+    return NodeCard("Standby", name, False, href, badge, "", peer.fsynced, applied, peer.last_seen_s)
 
 
 def _sentences(status: Status, badge: Badge, peer: PeerStatus | None) -> tuple[str, str, str]:

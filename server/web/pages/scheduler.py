@@ -14,36 +14,45 @@ from server.core.gates import SCHEDULER_STOPPED
 from server.core.model import HOUR_US, Gate
 from server.storage import gates, missed, overview
 from server.storage.missed import MissedLine
-from server.storage.overview import Upcoming
+from server.storage.overview import DueCount, Upcoming
 from server.web.frame import Frame
 from server.web.pages import serve
 
-SHOWN = 100
+MISSED_SHOWN = 100
+DUE_SHOWN = 15
+
+
+Rows = tuple[Gate | None, tuple[Upcoming, ...], tuple[DueCount, ...], tuple[MissedLine, ...], int]
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerPage:
-    """`stopped` is the gate, or None while the scheduler runs. `missed_count` counts all open ones."""
+    """`stopped` is the gate, or None while the scheduler runs. `missed_count` counts all open ones.
+
+    `upcoming` are the next few of the hour, `due` how often each job is due in it.
+    """
 
     template: ClassVar[str] = "pages/scheduler_show.html"
     frame: Frame
     stopped: Gate | None
     upcoming: tuple[Upcoming, ...]
+    due: tuple[DueCount, ...]
     missed: tuple[MissedLine, ...]
     missed_count: int
 
+    @property
+    def due_count(self) -> int:
+        """How many runs are due in the hour."""
+        return sum(line.count for line in self.due)
 
-def page_from(frame: Frame, found: tuple[Gate | None, list[Upcoming], list[MissedLine], int]) -> SchedulerPage:
-    """Put the page together."""
-    stopped, upcoming, lines, count = found
-    return SchedulerPage(frame, stopped, tuple(upcoming), tuple(lines), count)
 
-
-def _rows(connection: sqlite3.Connection, now_us: int) -> tuple[Gate | None, list[Upcoming], list[MissedLine], int]:
+def _rows(connection: sqlite3.Connection, now_us: int) -> Rows:
+    until_us = now_us + HOUR_US
     return (
         gates.get(connection, SCHEDULER_STOPPED),
-        overview.upcoming(connection, now_us, now_us + HOUR_US, SHOWN),
-        missed.page(connection, limit=SHOWN),
+        tuple(overview.upcoming(connection, now_us, until_us, DUE_SHOWN)),
+        tuple(overview.due_counts(connection, now_us, until_us)),
+        tuple(missed.page(connection, limit=MISSED_SHOWN)),
         missed.count_open(connection),
     )
 
@@ -52,7 +61,7 @@ async def show(request: web.Request) -> web.Response:
     """`GET /scheduler`."""
     now_us = serve.site(request).clock.utc_us()
     frame, found = await serve.load(request, "Job Scheduler", lambda connection: _rows(connection, now_us))
-    return serve.html(page_from(frame, found))
+    return serve.html(SchedulerPage(frame, *found))
 
 
 async def stop(request: web.Request) -> web.Response:

@@ -49,6 +49,7 @@ NOTICES = {
     "swap-abort": "Abort is requested. The master undoes the steps that were done.",
     "acknowledged": "Acknowledged.",
     "agent-accepted": "The agent is accepted as it is.",
+    "node-removed": "The node is removed from this cluster. Its name is free.",
     "agent-removed": "The agent is removed.",
 }
 """What the page that a form leads to says, by the word in its address; other words say nothing."""
