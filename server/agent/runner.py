@@ -18,13 +18,15 @@ from typing import Any
 import structlog
 
 from server.agent.keeper import RUNS, SOCKET_FILE, socket_address
-from server.agent.platform import RUN_VARIABLE, is_same_process, signal_run
+from server.agent.platform import RUN_VARIABLE, is_same_process, processes_of, signal_run
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
 
 log = structlog.get_logger(__name__)
 
 KEEPER_START_S = 10.0
+KEEPER_AGAIN_S = 0.5
+"""A keeper that ended before it answered is started again, at most this often."""
 ORPHAN_POLL_S = 0.5
 
 
@@ -173,18 +175,18 @@ class Runner:
 
     async def _connect(self) -> asyncio.StreamReader:
         address = socket_address(self._data)
-        deadline = asyncio.get_running_loop().time() + KEEPER_START_S
-        started = False
+        loop = asyncio.get_running_loop()
+        deadline, again_at = loop.time() + KEEPER_START_S, 0.0
+        keeper: subprocess.Popen[bytes] | None = None
         while True:
             try:
                 reader, self._writer = await asyncio.open_unix_connection(address, limit=1 << 24)
                 return reader
             except OSError:
-                if asyncio.get_running_loop().time() > deadline:
+                if loop.time() > deadline:
                     raise
-            if not started:
-                started = True
-                start_keeper(self._data)
+            if (keeper is None or keeper.poll() is not None) and loop.time() > again_at:
+                keeper, again_at = start_keeper(self._data), loop.time() + KEEPER_AGAIN_S
             await asyncio.sleep(0.02)
 
     def _event(self, event: dict[str, Any]) -> None:
@@ -230,7 +232,7 @@ class Runner:
                 note = self._pid(key)
                 if key not in self._open or note is None:
                     continue
-                if not note or not is_same_process(note["pid"], note["created"]):
+                if not _lives(key, note):
                     self._close(key)
                     self._on_ended(key, self._gone(key, "interrupted"))
 
@@ -270,7 +272,12 @@ class Runner:
         return Ended(None, None, note.get("at_us"), ended_at_us, self.output_size(key), False, cause)
 
 
-def start_keeper(data: Path) -> None:
+def _lives(key: str, note: dict[str, Any]) -> bool:
+    """Whether the run has a process. The keeper may have been killed between starting it and noting its pid."""
+    return is_same_process(note["pid"], note["created"]) if note else bool(processes_of(key))
+
+
+def start_keeper(data: Path) -> subprocess.Popen[bytes]:
     """Start a keeper that outlives this process: its own session, no inherited descriptors, output to a file."""
     environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     with open(data / "keeper.log", "ab") as output:
@@ -284,6 +291,7 @@ def start_keeper(data: Path) -> None:
             cwd=str(Path(__file__).resolve().parents[2]),
         )
     log.info("keeper started", pid=process.pid, socket=str(data / SOCKET_FILE))
+    return process
 
 
 def job_environment(run: RunRecord, base: dict[str, str]) -> dict[str, str]:

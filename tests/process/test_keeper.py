@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
+import pytest
 
+from server.agent import runner as runner_module
 from server.agent.keeper import RUNS, SOCKET_FILE
 from server.agent.output_file import OutputFile
 from server.agent.platform import boot_id, created_at, is_same_process, processes_of
-from server.agent.runner import Runner, job_environment
+from server.agent.runner import Runner, job_environment, start_keeper
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
 from server.core.model import Specification
@@ -260,3 +262,43 @@ def test_the_agents_own_settings_do_not_reach_its_jobs() -> None:
     assert environment["A"] == "1"
     assert environment["UNDERSTUDY_RUN_ID"] == "j1.renv.a1"
     assert not {"UNDERSTUDY_DATA", "UNDERSTUDY_PASSWORD_FILE"} & set(environment)
+
+
+async def test_a_keeper_that_dies_before_it_answers_is_started_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by killing keepers at random: the agent waited for the dead one until its deadline, and runs with it."""
+    started = []
+
+    def stillborn_first(data: Path) -> subprocess.Popen[bytes]:
+        started.append(data)
+        return subprocess.Popen(["false"]) if len(started) < 3 else start_keeper(data)
+
+    monkeypatch.setattr(runner_module, "start_keeper", stillborn_first)
+    monkeypatch.setattr(runner_module, "KEEPER_START_S", 3600.0)
+    async with watched(tmp_path / "a") as agent:
+        run = record("late", "exit 5")
+        agent.runner.start(run)
+        assert (await agent.end(run)).exit_code == 5
+
+
+async def test_a_run_whose_pid_was_not_noted_lives_while_its_process_does(tmp_path: Path) -> None:
+    """The keeper was killed between starting a process and noting its pid: the run ends with the process."""
+    data = tmp_path / "a"
+    run = record("unnoted", "")
+    (data / RUNS / run.key).mkdir(parents=True)
+    (data / RUNS / run.key / "pid").touch()
+    mark = {**os.environ, "UNDERSTUDY_RUN_ID": run.key}
+    process = subprocess.Popen(["sleep", "60"], env=mark)  # noqa: ASYNC220 - a test may block to start it
+    try:
+        async with watched(data, run) as agent:
+            marker = record("marker", "sleep 1.2")
+            agent.runner.start(marker)
+            await agent.end(marker)
+            assert run.key not in agent.ends, "two looks at orphans have passed meanwhile"
+            process.kill()
+            process.wait()
+            assert (await agent.end(run)).cause == "interrupted"
+    finally:
+        process.kill()
+        process.wait()
