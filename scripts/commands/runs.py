@@ -15,6 +15,7 @@ from scripts.commands.options import Asker, asks_node, instant, table
 
 ENDED = frozenset({"succeeded", "failed", "cancelled", "killed", "interrupted", "missed", "skipped"})
 POLL_S = 0.3
+APPLIED_S = 5.0
 
 
 @click.group()
@@ -54,13 +55,26 @@ def await_end(asker: Asker, number: int, follow: bool, timeout_s: float) -> dict
     deadline = time.monotonic() + timeout_s if timeout_s else None
     shown = 0
     while True:
-        found: dict[str, Any] = asker.client.get(f"/api/v1/runs/{number}")
+        found = _applied(asker, number)
         if follow:
             shown = _show_more(asker, number, shown)
         if found["state"] in ENDED:
             return found
         if deadline is not None and time.monotonic() > deadline:
             raise CommandError(TIMED_OUT, f"run {number} is {found['state']} {found['reason']} after {timeout_s:g} s")
+        time.sleep(POLL_S)
+
+
+def _applied(asker: Asker, number: int) -> dict[str, Any]:
+    """A run that was submitted before. The node that answers may have become the standby meanwhile and apply it soon."""
+    end = time.monotonic() + APPLIED_S
+    while True:
+        try:
+            found: dict[str, Any] = asker.client.get(f"/api/v1/runs/{number}")
+            return found
+        except CommandError as error:
+            if error.problem.get("code") != "not_found" or time.monotonic() > end:
+                raise
         time.sleep(POLL_S)
 
 
