@@ -66,7 +66,7 @@ def await_end(asker: Asker, number: int, follow: bool, timeout_s: float) -> dict
 
 
 def _applied(asker: Asker, number: int) -> dict[str, Any]:
-    """A run that was submitted before. The node that answers may have become the standby meanwhile and apply it soon."""
+    """A run that was submitted before. The node that answers may be the standby by now, and apply it soon."""
     end = time.monotonic() + APPLIED_S
     while True:
         try:
