@@ -31,6 +31,11 @@ def named_command(text: str, verb: str) -> list[str]:
     return fitting[0]
 
 
+def line_with(text: str, word: str) -> str:
+    """The last line that has this word."""
+    return [line for line in text.splitlines() if word in line.lower()][-1]
+
+
 def refused(pair: Pair, node: Node, *words: str) -> str:
     """Type a command that must fail, without a traceback; returns what it printed."""
     done = command(*words, "--data", str(node.data))
@@ -98,8 +103,9 @@ def another_cluster(pair: Pair) -> str:
     """A node of another cluster is refused and its directory left as it is."""
     master = pair.node("master")
     stranger = pair.directory / "stranger"
-    made = command("understudy", "init", "--data", str(stranger), "--password-file", str(pair.password_file))
-    assert made.returncode == 0, made.stderr
+    if not stranger.exists():
+        made = command("understudy", "init", "--data", str(stranger), "--password-file", str(pair.password_file))
+        assert made.returncode == 0, made.stderr
     before = sorted((path, path.stat().st_mtime_ns) for path in stranger.glob("*.crt"))
     done = command(*enrol_words(pair, master), "--data", str(stranger))
     shown = done.stdout + done.stderr
@@ -117,7 +123,7 @@ def flipped_byte(pair: Pair) -> str:
     _flip(segment)
     standby.program.start()
     pair.wait_healthy()
-    return standby.program.tail(60)
+    return line_with(standby.program.tail(60), "damaged")
 
 
 def _flip(segment: Path) -> None:
@@ -142,14 +148,21 @@ def standby_clock(pair: Pair) -> str:
     standby.program.start()
     pair.wait_healthy()
     pair.type(master, "understudy", "swap", "--check", expect=0)
-    return shown
+    return line_with(shown, "clock")
 
 
 def cloned_agent(pair: Pair) -> str:
-    """A copy of an agent's directory that runs beside it is quarantined; the command of its alarm ends that."""
-    agent = pair.agents["beta"]
+    """A copy of an agent's directory that runs beside it is quarantined; the command of its alarm ends that.
+
+    The scheduler is stopped meanwhile. A copy on another machine begins nothing before a master has answered; one on
+    the same machine, since the same boot, is to the agent a restart, and begins what is due until it has connected.
+    """
+    agent, master = pair.agents["beta"], pair.node("master")
+    pair.type(master, "understudy", "scheduler", "stop")
+    pair.wait("all agents to know it", lambda: (master.status().get("queues") or {}).get("unacknowledged") == 0)
     clone_data = pair.directory / "clone"
     agent.program.stop()
+    shutil.rmtree(clone_data, ignore_errors=True)
     shutil.copytree(agent.data, clone_data, ignore=shutil.ignore_patterns("*.sock", "lock"))
     agent.program.start()
     pair.wait_healthy()
@@ -159,7 +172,8 @@ def cloned_agent(pair: Pair) -> str:
         shown = pair.wait("the quarantine", lambda: _quarantine(pair, "beta"))
     finally:
         clone.program.kill()
-    pair.type(pair.node("master"), *named_command(shown, "accept-restored"))
+    pair.type(master, *named_command(shown, "accept-restored"))
+    pair.type(master, "understudy", "scheduler", "start")
     pair.wait_healthy()
     return shown
 
@@ -188,7 +202,7 @@ def full_disk(pair: Pair) -> str:
     if not standby.program.running:
         standby.program.start()
     pair.wait_healthy(120)
-    return shown
+    return line_with(shown, "no space left")
 
 
 def _status_with(pair: Pair, node: Node, words: str) -> str:
