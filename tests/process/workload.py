@@ -180,7 +180,7 @@ class Workload:
         """The output of every tenth run: enough to see it lost, few enough to ask for."""
         if run["number"] % 10 or run["state"] not in ("succeeded", "failed"):
             return None
-        return str(api.request("GET", f"/api/v1/runs/{run['key']}/output").value)
+        return str(api.get(f"/api/v1/runs/{run['number']}/output"))
 
     def writes_per_second(self) -> float:
         """Acknowledged writes in the median second: how much load there was between troubles."""
