@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 POLL_S = 0.02
 AGENTS_WAIT_S = 15.0
 REJOIN_WAIT_S = 30.0
+NAMES_MAX = 10_000
 
 
 class Replication(Protocol):
@@ -65,16 +66,22 @@ class Guide:
         self._fleet = fleet
         self._clock = clock
         self._timeouts: dict[int, float] = {}
+        self._silent: dict[int, frozenset[str]] = {}
+        self._unlocked: list[str] = []
 
     async def check(self, to: str = "") -> SwapCheck:
         """The drill: would a swap to `to` (id or name, "" for the standby) be safe now. Changes nothing."""
         status = self._node.status()
-        roster, known = await self._read(lambda c: (nodes.page(c), agents.page(c, "", 10_000)))
+        roster = await self._read(nodes.page)
         target = self._target(status, roster, to)
         name = next((row.name for row in roster if target is not None and row.id == target.node), to)
+        return plan.check(status, target, name, await self._silent_agents())
+
+    async def _silent_agents(self) -> list[str]:
+        """The names of enrolled agents that are not connected."""
+        known = await self._read(lambda c: agents.page(c, "", NAMES_MAX))
         here = set(self._fleet.connected())
-        silent = [agent.name for agent in known if agent.id not in here]
-        return plan.check(status, target, name, silent)
+        return [agent.name for agent in known if agent.id not in here]
 
     async def begin(self, to: str, timeout_s: float, yes: bool, by: Principal, now_us: int) -> Change[Swap]:
         """The change that opens a swap; raises Conflict with every reason when it is not safe and not accepted."""
@@ -86,11 +93,12 @@ class Guide:
         roster = await self._read(nodes.page)
         target = self._target(status, roster, to)
         assert target is not None, "a verdict without refusals has a target"
+        silent = frozenset(await self._silent_agents()) if verdict.accepted_by_yes else frozenset()
         change = swap.begin("planned", status.node, target.node, plan.STEPS, verdict.accepted_by_yes, by, now_us)
 
         def opened(transaction: Transaction) -> Swap:
             row = change(transaction)
-            self._timeouts[row.id] = timeout_s
+            self._timeouts[row.id], self._silent[row.id] = timeout_s, silent
             return row
 
         return opened
@@ -140,6 +148,7 @@ class Guide:
     async def _drive(self, row: Swap) -> bool:
         """True once office is handed over: the new master goes on from the row."""
         timeout_s = self._timeouts.pop(row.id, 60.0)
+        self._unlocked = []
         try:
             async with asyncio.timeout(timeout_s):
                 await self._prepare(row)
@@ -148,10 +157,20 @@ class Guide:
         except (Aborted, Refused, TimeoutError, ReplicationError) as error:
             if isinstance(error, Closed):
                 raise
-            why = str(error) or f"It was not done within {timeout_s:.0f} s."
+            why = str(error) or self._too_late(timeout_s)
             log.warning("swap aborted", why=why)
             await self._finish(row, "aborted", f"{why} Locks are as before.")
         return False
+
+    def _too_late(self, timeout_s: float) -> str:
+        """What was waited for in vain, and what to do."""
+        if not self._unlocked:
+            return f"It was not done within {timeout_s:.0f} s."
+        names = ", ".join(self._unlocked[:10])
+        return (
+            f"Within {timeout_s:.0f} s {len(self._unlocked)} agents did not confirm the lock: {names}. Look at them "
+            "(`understudy agent list`); once they are seen as not connected, `understudy swap --yes` goes on without."
+        )
 
     async def _prepare(self, row: Swap) -> None:
         """Everything with writes still on: check, sign out, lock, backlog 0 with an equal checksum."""
@@ -184,12 +203,15 @@ class Guide:
     async def _locked(self, row: Swap) -> str:
         """Wait until every agent has acknowledged the gates; the accepted silent ones are named instead."""
         revision = await self._read(settings.gate_revision)
+        accepted = self._silent.pop(row.id, frozenset())
         while True:
             await self._check_abort(row)
-            missing, total = await self._read(lambda c: (agents.unacknowledged_names(c, revision), agents.count(c)))
-            silent = {name for name in missing if any(name in accepted for accepted in row.accepted)}
-            if set(missing) <= silent:
-                named = f" Accepted without: {', '.join(sorted(silent))}." if silent else ""
+            missing, total = await self._read(
+                lambda c: (agents.unacknowledged_names(c, revision, NAMES_MAX), agents.count(c))
+            )
+            self._unlocked = [name for name in missing if name not in accepted]
+            if not self._unlocked:
+                named = f" Accepted without: {', '.join(missing)}." if missing else ""
                 held = "what falls due waits and starts in order afterwards"
                 return f"{total - len(missing)} of {total} agents have locked their queue; {held}.{named}"
             await asyncio.sleep(POLL_S)
