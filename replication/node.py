@@ -119,7 +119,8 @@ class Node:
     async def wait_status(self) -> Status:
         """The next status that differs in role, state or numbers; at most a second old."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), 1.0)
+            async with asyncio.timeout(1.0):  # wait_for of Python 3.11 can swallow a cancellation
+                await self._changed.wait()
         return self.status()
 
     async def read_copy(self, query: Callable[[Any], T]) -> tuple[T, int]:
@@ -186,7 +187,8 @@ class Node:
         if office.store is not None and self.machine.state in (State.MASTER, State.ALONE):
             try:
                 position = await office.store.append_control_request(Kind.CLOSED, b"")
-                await asyncio.wait_for(office.store.committed(position.sequence), CLOSE_WAIT_S)
+                async with asyncio.timeout(CLOSE_WAIT_S):
+                    await office.store.committed(position.sequence)
             except (TimeoutError, DiskFull, Closed) as error:
                 self.log(f"Stopped before the standby acknowledged the last request. {error}".rstrip(), "")
         await office.close()
@@ -222,7 +224,8 @@ class Node:
         self._answers[number] = future
         self.post(make(number))
         try:
-            answer = await asyncio.wait_for(future, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                answer = await future
         except TimeoutError:
             raise Refused("timed_out", f"{self.machine.pending.text} Not done yet; it is still being tried.") from None
         finally:

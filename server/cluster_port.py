@@ -69,10 +69,13 @@ class WebSocketConnection:
 
     async def close(self) -> None:
         """Close; idempotent, at most a second for the good-bye."""
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._socket.close(), 1.0)
-        if self._session is not None:
-            await self._session.close()
+        try:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(1.0):  # wait_for of Python 3.11 can swallow a cancellation
+                    await self._socket.close()
+        finally:
+            if self._session is not None:
+                await self._session.close()
 
 
 async def dial(peer: NodeId, address: str, channel: str, context: ssl.SSLContext) -> WebSocketConnection:
