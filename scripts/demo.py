@@ -61,7 +61,7 @@ def join_standby(pair: Pair) -> None:
     write_private(pair.token_file, token["token"])
     command = [sys.executable, "-m", "scripts.master_to_standby", "--data", str(pair.data / "beta"), "--yes"]
     command += ["--master", NODES["alpha"], "--port", str(pair.ports[0]), "--fingerprint", fingerprint(pair)]
-    must(*command, "--password-file", str(pair.password_file))
+    must(*command, "--name", "beta", "--password-file", str(pair.password_file))
 
 
 def fingerprint(pair: Pair) -> str:

@@ -5,6 +5,7 @@ Without a browser these tests are skipped.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -68,10 +69,29 @@ async def browser(one_browser: Browser) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Master, standby and two agents. Tests take it healthy, whoever is master, and leave it with nothing held."""
+def one_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Master, standby and two agents, started once."""
     with running_pair(tmp_path_factory.mktemp("pair")) as found:
         yield found
+
+
+@pytest.fixture
+def pair(one_pair: Pair) -> Pair:
+    """The pair, healthy, with nothing held and no jobs, whoever is master and whatever the test before did."""
+    for program in [agent.program for agent in one_pair.agents.values()]:
+        program.send(signal.SIGCONT)
+    for node in one_pair.nodes.values():
+        if not node.program.running:
+            node.program.start()
+    api = one_pair.wait_healthy()[0].api
+    try:
+        api.post("/api/v1/scheduler/start")
+        api.post("/api/v1/agents/unlock")
+        for job in api.get("/api/v1/jobs"):
+            api.request("DELETE", f"/api/v1/jobs/{job['name']}")
+    finally:
+        api.close()
+    return one_pair
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -29,6 +29,7 @@ async def test_a_swap_is_called_off(browser: Browser, pair: Pair) -> None:
         lock = tab.locator("#swap-now .steps li", has_text="Lock all queues")
         await expect(lock).to_have_attribute("aria-current", "step", timeout=SLOW_MS)
         await expect(tab.locator("#gates")).to_contain_text("All job queues locked")
+        await expect(tab.locator("#swap-waits")).to_contain_text("beta", timeout=SLOW_MS)
         await shoot(tab, "30-swap-waits-for-an-agent")
         await confirm(tab, "Abort", "beta does not answer")
         await expect(tab.locator("#swap-history .badge").first).to_contain_text("Aborted", timeout=SLOW_MS)

@@ -172,7 +172,10 @@ def swap_stories() -> list[Story]:
         Story("swap-safe", _swap_page(OLD, SAFE)),
         Story("swap-not-safe", _swap_page(OLD, UNSAFE)),
         Story("swap-first", _swap_page([], SAFE)),
-        Story("swap-running", _swap_page([running, *OLD], None, gates=(STOPPED, LOCKED))),
+        Story(
+            "swap-running",
+            changed(_swap_page([running, *OLD], None, gates=(STOPPED, LOCKED)), waiting_agents=("dock-2",)),
+        ),
         Story("swap-late", _swap_page([late, *OLD], None)),
         Story("swap-report", SwapReportPage(frame("Swap 7", "/swap"), view(done, names))),
         Story("swap-aborted", SwapReportPage(frame("Swap 7", "/swap"), view(aborted, names))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,9 +11,9 @@ from aiohttp import web
 
 from server.actions import swap as actions
 from server.core.model import NodeRow, Step, Swap
-from server.core.swap_plan import HAND_OFF, SwapCheck
+from server.core.swap_plan import HAND_OFF, LOCK, SwapCheck
 from server.errors import NotFound, UnderstudyError
-from server.storage import nodes, swaps
+from server.storage import agents, nodes, settings, swaps
 from server.web.frame import Frame
 from server.web.pages import serve, standby
 from server.web.pages.home import SWAP_DUE_US
@@ -52,7 +54,10 @@ class SwapView:
 
 @dataclass(frozen=True, slots=True)
 class SwapPage:
-    """The verdict or the running swap, and all. `check` is None while one runs; else `check_error` may say why."""
+    """The verdict or the running swap, and all. `check` is None while one runs; else `check_error` may say why.
+
+    `waiting_agents` have not acknowledged the lock that the running swap waits for.
+    """
 
     template: ClassVar[str] = "pages/swap_show.html"
     frame: Frame
@@ -62,6 +67,7 @@ class SwapPage:
     target: str
     history: tuple[SwapView, ...]
     due_us: int | None
+    waiting_agents: tuple[str, ...] = ()
 
     @property
     def acceptable(self) -> bool:
@@ -84,7 +90,13 @@ def view(row: Swap, names: dict[str, str]) -> SwapView:
 
 
 def page_from(
-    frame: Frame, rows: list[Swap], roster: list[NodeRow], own: str, check: SwapCheck | None, check_error: str
+    frame: Frame,
+    rows: list[Swap],
+    roster: list[NodeRow],
+    own: str,
+    check: SwapCheck | None,
+    check_error: str,
+    waiting: Sequence[str] = (),
 ) -> SwapPage:
     """Put the page together. `rows` are the newest first; `own` is this node's id."""
     names = {node.id: node.name for node in roster}
@@ -93,7 +105,7 @@ def page_from(
     done = next((one.row for one in views if one.row.state == "done"), None)
     target = next((node.name for node in roster if node.id != own), "")
     due_us = (done.ended_at_us or done.requested_at_us) + SWAP_DUE_US if done else None
-    return SwapPage(frame, check, check_error, running, target, tuple(views), due_us)
+    return SwapPage(frame, check, check_error, running, target, tuple(views), due_us, tuple(waiting))
 
 
 async def show(request: web.Request) -> web.Response:
@@ -104,7 +116,7 @@ async def show(request: web.Request) -> web.Response:
         return serve.html(await standby.page(request, f"{address}/swap" if address else ""))
     if principal(request) is None:
         raise web.HTTPSeeOther("/login?next=/swap")
-    frame, (rows, roster) = await serve.load(request, "Role Swap", lambda c: (swaps.page(c, None, 20), nodes.page(c)))
+    frame, (rows, roster, waiting) = await serve.load(request, "Role Swap", _rows)
     status = site.status()
     own = status.node if status else ""
     check, error = None, ""
@@ -113,7 +125,16 @@ async def show(request: web.Request) -> web.Response:
             check = await site.guide().check("")
         except UnderstudyError as refused:
             error = str(refused)
-    return serve.html(page_from(frame, rows, roster, own, check, error))
+    return serve.html(page_from(frame, rows, roster, own, check, error, waiting))
+
+
+def _rows(connection: sqlite3.Connection) -> tuple[list[Swap], list[NodeRow], list[str]]:
+    """The swaps, the roster, and who has not acknowledged while a swap waits for the lock."""
+    rows = swaps.page(connection, None, 20)
+    steps = [step for row in rows if row.state == "running" for step in row.steps]
+    is_locking = any(step.name == LOCK and step.state == "running" for step in steps)
+    revision = settings.gate_revision(connection)
+    return rows, nodes.page(connection), agents.unacknowledged_names(connection, revision) if is_locking else []
 
 
 async def show_report(request: web.Request) -> web.Response:
