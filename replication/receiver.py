@@ -130,7 +130,7 @@ class Receiver:
             upto = min(self._journal.synced_commit, self._journal.synced)
             ready = [encoded for encoded in self._to_apply if peek(encoded).sequence <= upto]
             self._to_apply = self._to_apply[len(ready) :]
-            if ready or self._applier.copying:
+            if ready or self._applier.copying or self._applier.applied < upto:
                 await loop.run_in_executor(self._apply_thread, self._apply_now, upto, ready)
                 await self._acknowledge()
             if self._to_apply and not self._inbox and peek(self._to_apply[0]).sequence <= self.commit:

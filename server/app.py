@@ -112,7 +112,7 @@ class Server:
         if site.node.status().state is State.INIT:
             await site.node.join(identity.peers)
         else:
-            site.node.set_peers(identity.peers)
+            site.node.set_peers(site.node.control.value.peers or identity.peers)
         self._run(self._follow_roster(links))
         self._run(self._certificates.keep_fresh(site))
         site.ready = True

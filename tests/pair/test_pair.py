@@ -199,3 +199,18 @@ async def test_promotion_of_a_healthy_pair_is_refused(pair: Pair) -> None:
     await pair.found()
     with pytest.raises(Refused, match="understudy swap"):
         await pair.nodes[B].promote(allow_data_loss=False, stopped=True, note=b"")
+
+
+async def test_an_unapplied_tail_is_applied_without_a_new_request(pair: Pair) -> None:
+    """SKY-9: a standby that restarts behind its own journal catches up with an idle master by the commit alone."""
+    await pair.found()
+    await pair.books[A].write("one")
+    await pair.settle()
+    before = pair.nodes[B].applier.applied
+    pair.nodes[B].applier.apply = lambda encoded, upto: before  # type: ignore[method-assign]  # slower than the crash
+    await pair.books[A].write("two")
+    await pair.crash(B)
+    node = await pair.start(B)
+    await pair.until(lambda: node.status().applied_sequence == node.journal.last.sequence)
+    await pair.settle()
+    assert await pair.lines(B) == ["one", "two"]
