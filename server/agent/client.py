@@ -75,7 +75,7 @@ class Client:
         self._spool = await Spool.open(self._data)
         memory = await self._spool.load()
         self._memory = memory
-        self._session = Session(memory, self._boot_id, self._now())
+        self._session = Session(memory, self._boot_id, self._now(), self._spool.place)
         self._outputs = Outputs(self._data, self._send_output, self._output_done)
         self._runner = Runner(self._data, self._began, self._ended, self._fail)
         for run in list(memory.runs.values()):

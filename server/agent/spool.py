@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,9 @@ Statement = tuple[str, list[tuple[Any, ...]]]
 class Spool:
     """Open with `open`; `commit` returns once its saves survive a power loss. One user at a time."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: aiosqlite.Connection, place: str) -> None:
         self._connection = connection
+        self._place = place
 
     @classmethod
     async def open(cls, data: Path) -> Spool:
@@ -57,7 +59,13 @@ class Spool:
         await connection.execute("PRAGMA journal_mode=WAL")
         await connection.execute("PRAGMA synchronous=FULL")
         await connection.executescript(_SCHEMA)
-        return cls(connection)
+        found = os.stat(data / SPOOL_FILE)
+        return cls(connection, f"{found.st_dev:x}:{found.st_ino:x}")
+
+    @property
+    def place(self) -> str:
+        """Names the file itself: a copy of it, also one beside it, is another place; a moved one is not."""
+        return self._place
 
     async def load(self) -> Memory:
         """What the last committed batch left."""

@@ -18,7 +18,10 @@ NO_SPECIFICATION = Specification(job_id=0, job_name="", command="")
 
 
 class Durable(msgspec.Struct, frozen=True, array_like=True):
-    """The single values. `highest_us`: highest wall time seen. `offset_us`: wall minus boot clock at last contact."""
+    """The single values. `highest_us`: highest wall time seen. `offset_us`: wall minus boot clock at last contact.
+
+    `boot_id` and `place`: the boot, and the file of this memory, that a master admitted last.
+    """
 
     epoch: Epoch = NO_EPOCH
     ticket: int = 0
@@ -29,6 +32,7 @@ class Durable(msgspec.Struct, frozen=True, array_like=True):
     quarantined: str = ""
     next_report: int = 1
     roster: dict[str, str] = {}
+    place: str = ""
 
 
 class RunRecord(msgspec.Struct, frozen=True, array_like=True):

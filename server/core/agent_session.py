@@ -17,9 +17,12 @@ from server.core.model import HOUR_US, SECOND_US
 
 
 class Session:
-    """One start of the agent program. `memory` is what the spool held; `boot_id` names the machine's boot."""
+    """One start of the agent program. `memory` is what the spool held; `boot_id` names the machine's boot.
 
-    def __init__(self, memory: Memory, boot_id: str, now: Moment) -> None:
+    `place` names the file that held it: in a copy nothing begins before the master has answered, as after a boot.
+    """
+
+    def __init__(self, memory: Memory, boot_id: str, now: Moment, place: str = "") -> None:
         self._ledger = Ledger(memory)
         self._memory = memory
         self.work = Work(self._ledger, boot_id, now.wall_us)
@@ -27,7 +30,9 @@ class Session:
         self._links: set[str] = set()
         self._obeyed = ""
         self._admitted = False
-        self._answered = memory.durable.boot_id in ("", boot_id)
+        self._place = place
+        self._is_copy = memory.durable.place not in ("", place)
+        self._answered = memory.durable.boot_id in ("", boot_id) and not self._is_copy
         self._skew_us = 0
         self._refused: set[Epoch] = set()
         self._gates_told: int | None = None
@@ -48,6 +53,8 @@ class Session:
         durable = self._memory.durable
         if durable.quarantined:
             return f"Quarantined: {durable.quarantined}"
+        if not self._answered and self._is_copy:
+            return "The data directory was copied or restored: nothing begins before the master has answered."
         if not self._answered:
             return "The machine was restarted: nothing begins before the master has answered."
         return distrusted_clock(now, durable.highest_us, durable.offset_us, self._skew_us)
@@ -195,7 +202,7 @@ class Session:
                 pass
 
     def _admit(self, node: str, admitted: wire.Admitted, now: Moment) -> None:
-        self._ledger.change(ticket=admitted.ticket, quarantined="", boot_id=self._boot_id)
+        self._ledger.change(ticket=admitted.ticket, quarantined="", boot_id=self._boot_id, place=self._place)
         self._admitted = self._answered = True
         self._ledger.out.admitted = admitted
         self._ledger.send(node, wire.TicketKept(admitted.ticket))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import signal
 from pathlib import Path
 
 from replication.core.types import Epoch
 from server.agent.platform import is_same_process
 from server.core import agent_wire as wire
-from tests.process.agent_master import NODE, AgentMaster, master_and_agent, now_us, spec
+from tests.process.agent_master import NODE, AgentMaster, AgentProcess, master_and_agent, now_us, spec
 
 
 def key(name: str) -> str:
@@ -163,6 +165,38 @@ async def test_a_stale_master_is_refused_and_the_refusal_is_told(tmp_path: Path)
         await master.until(lambda: master.end(key("fresh")))
         assert ran(proof) == ["fresh"]
         assert any("epoch 4" in str(body) or "4/" in str(body) for body in master.bodies(wire.Trouble))
+
+
+async def test_a_copy_of_the_directory_runs_nothing_on_its_own(tmp_path: Path) -> None:
+    """A copied agent, started without any master on the same boot: each instant runs once, at the original alone."""
+    proof = tmp_path / "ran"
+    async with master_and_agent(tmp_path) as (master, agent):
+        first = (now_us() // 1_000_000 + 1) * 1_000_000
+        instants = ((first, 1_000_000, 600),)
+        command = f"echo $UNDERSTUDY_RUN_ID >> {proof}"
+        order = wire.StandingOrder(1, 5, 1, now_us(), now_us() + 3_600_000_000, instants, spec(command))
+        await master.say(wire.GiveOrder(order))
+        await master.until(lambda: wire.OrderKept(1, 1) in master.messages)
+        while not ran(proof):
+            await asyncio.sleep(0.05)
+        await master.stop()
+        await agent.end()
+        copied = AgentProcess(tmp_path / "copy", {NODE: f"127.0.0.1:{master.port}"})
+        shutil.copytree(agent.data, copied.data, ignore=shutil.ignore_patterns("*.sock", "lock"), dirs_exist_ok=True)
+        try:
+            await copied.start()
+            while copied.keeper_pid() is None:
+                await asyncio.sleep(0.05)
+            await agent.start()
+            before = len(ran(proof))
+            while len(set(ran(proof))) < before + 4:
+                await asyncio.sleep(0.05)
+            assert len(ran(proof)) == len(set(ran(proof)))
+        finally:
+            await copied.end()
+            keeper = copied.keeper_pid()
+            if keeper is not None:
+                os.kill(keeper, signal.SIGKILL)
 
 
 async def test_a_witness_answers_durably_on_a_standbys_link(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class World:
     wall_us: int = START_US
     boot_us: int = 1000 * SECOND_US
     boot: str = BOOT
+    place: str = "disk-1"
     pid_files: set[str] = field(default_factory=set)
     processes: dict[str, int] = field(default_factory=dict)
     sent: list[tuple[str, wire.FromAgent]] = field(default_factory=list)
@@ -45,7 +46,7 @@ class World:
 
     def start(self) -> None:
         """A new process of the agent: memory from disk; runs that have a pid file are found again."""
-        self.session = Session(copy.deepcopy(self.disk), self.boot, self.now)
+        self.session = Session(copy.deepcopy(self.disk), self.boot, self.now, self.place)
         for run in list(self.disk.runs.values()):
             if run.state != "intent":
                 continue
