@@ -117,6 +117,13 @@ class Runner:
             self._ask(json.dumps(request).encode() + b"\n")
         else:
             signal_run(message.key, None, signal.SIGKILL if message.kill else signal.SIGTERM)
+            if not message.kill:
+                asyncio.get_running_loop().call_later(message.grace_s, self._kill_orphan, message.key)
+
+    def _kill_orphan(self, key: str) -> None:
+        """No keeper keeps the time of this run: what ignores SIGTERM is killed from here."""
+        if key in self._open and key not in self._kept:
+            signal_run(key, None, signal.SIGKILL)
 
     def abandon(self, key: str) -> None:
         """Make sure that an intent never begins: create its pid file here. If there is one, it has begun."""

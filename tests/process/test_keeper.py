@@ -181,6 +181,22 @@ async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Pa
         assert (await agent.end(run)).signal == signal.SIGKILL
 
 
+async def test_an_orphan_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
+    """A run whose keeper was killed is stopped by the agent, and as thoroughly."""
+    ready = tmp_path / "ready"
+    async with watched(tmp_path / "a") as agent:
+        run = record("deaf", f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done")
+        agent.runner.start(run)
+        await wait_for(ready)
+        os.kill(agent.keeper(), signal.SIGKILL)
+        marker = record("marker", "true")
+        agent.runner.start(marker)
+        await agent.end(marker)
+        agent.runner.stop(StopRun(run.key, grace_s=1))
+        assert (await agent.end(run)).cause == "interrupted"
+        assert processes_of(run.key) == []
+
+
 async def test_when_the_keeper_dies_the_exit_status_is_not_guessed(tmp_path: Path) -> None:
     """kill -9 of the keeper: the run stays running while its process lives, then it is interrupted."""
     gate, ready = tmp_path / "gate", tmp_path / "ready"
