@@ -114,6 +114,7 @@ class Picture:
             waiting_for=self._waiting_for(),
             copy=copy.progress if copy is not None else None,
             forks=len(list_forks(node.disk)),
+            standby_enrolled=bool(machine.memory.standby),
         )
 
     def _waiting_for(self) -> str:
@@ -131,7 +132,7 @@ class Picture:
         machine = self._node.machine
         if machine.state in IN_OFFICE:
             members = machine.memory.in_sync
-            return bool(members) and all(machine.connected(node) for node in members)
+            return bool(members) and all(node in self._node.serving.followers for node in members)
         following = machine.state is State.IN_SYNC and bool(machine.master())
         return following and self._node.following is not None and self._node.following.receiver is not None
 

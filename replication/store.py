@@ -106,7 +106,8 @@ class Store:
         changed; OutcomeUnknown when it is not committed after 5 s (`key`: the caller's idempotency key, for the text).
         """
         if self.gate.stalled(self._loop.time()):
-            raise Unavailable("the standby does not confirm writes at the moment; nothing was changed, try again")
+            text = "the standby does not confirm writes now; nothing was changed; `understudy status` says why"
+            raise Unavailable(text)
         return await self._submit(change, True, key)
 
     async def write_ungated(self, change: Change[T]) -> tuple[T, int]:

@@ -323,7 +323,7 @@ class Fleet:
 
 def is_everywhere(status: Status) -> bool:
     """What is committed is on every node of the cluster: the standby is in sync, or none was ever enrolled."""
-    return status.in_sync or not status.peers
+    return status.in_sync or not status.standby_enrolled
 
 
 def order_message(order: Order) -> wire.FromNode:

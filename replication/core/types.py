@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -108,7 +108,8 @@ class Status:
 
     `waiting_for` is a sentence for people when the node cannot go on by itself, else "".
     `commit_sequence` is durable wherever the mode demands it; on a standby, the highest it has been told.
-    `copy` is progress of a COMPARE, 0.0 to 1.0, or None.
+    `copy` is progress of a COMPARE, 0.0 to 1.0, or None. `standby_enrolled` says that a second node was ever let in,
+    whether it is there or not.
     """
 
     cluster: str
@@ -132,7 +133,7 @@ class Status:
     waiting_for: str = ""
     copy: float | None = None
     forks: int = 0
-    gates: tuple[str, ...] = field(default=())
+    standby_enrolled: bool = False
 
 
 class Refused(Exception):

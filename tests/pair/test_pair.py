@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from replication.core.types import Refused, State
+from server.fleet import is_everywhere
 from tests.pair.pair import A, B, Pair
 
 
@@ -22,6 +23,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 async def test_first_copy_and_stream(pair: Pair) -> None:
     """SKY-1, SKY-4: an empty node is copied, counted on, and then holds every acknowledged line with backlog 0."""
     await pair.found()
+    assert is_everywhere(pair.nodes[A].status())
     await asyncio.gather(*(pair.books[A].write(f"line {n}") for n in range(200)))
     await pair.settle()
     assert sorted(await pair.lines(B)) == sorted(f"line {n}" for n in range(200))
@@ -114,6 +116,7 @@ async def test_master_without_its_standby_waits_and_goes_alone_by_leave(pair: Pa
     assert "go-alone" in node.status().waiting_for
     await node.go_alone(b"")
     await pair.until(lambda: pair.in_office(A))
+    assert not is_everywhere(node.status()), "agents would forget what only this node has"
     await pair.books[A].write("alone")
     assert pair.witness.record.alone == A
     await pair.start(B)
