@@ -83,7 +83,7 @@ def failovers(directory: Path, count: int, say: Say) -> Verdict:
 def _kill_with_tail(pair: Pair, load: Workload, master: Node, standby: Node) -> None:
     """Kill the standby, let the master journal what it cannot get acknowledged, kill it, start the standby."""
     standby.program.kill()
-    pair.wait("unacknowledged requests", lambda: _backlog(master) != 0)
+    pair.wait("requests that only the master holds", lambda: _has_tail(master))
     master.program.kill()
     standby.program.start()
     pair.wait("the standby to answer", lambda: standby.status().get("role") == "standby")
@@ -97,9 +97,10 @@ def _said(node: Node, name: str) -> str:
     return str(node.status().get(name) or "")
 
 
-def _backlog(node: Node) -> int | None:
-    backlog = node.status().get("backlog")
-    return None if backlog is None else int(backlog["requests"])
+def _has_tail(node: Node) -> bool:
+    """The node journaled requests beyond the commit sequence: nobody else can have them."""
+    status = node.status()
+    return bool(status) and int(status["position"]["sequence"]) > int(status["commit_sequence"])
 
 
 def _never_master_again(pair: Pair, old: Node, new: Node) -> None:
