@@ -97,6 +97,11 @@ def _said(node: Node, name: str) -> str:
     return str(node.status().get(name) or "")
 
 
+def _backlog(node: Node) -> int | None:
+    backlog = node.status().get("backlog")
+    return None if backlog is None else int(backlog["requests"])
+
+
 def _has_tail(node: Node) -> bool:
     """The node journaled requests beyond the commit sequence: nobody else can have them."""
     status = node.status()
