@@ -166,10 +166,10 @@ class Guide:
         """What was waited for in vain, and what to do."""
         if not self._unlocked:
             return f"It was not done within {timeout_s:.0f} s."
-        names = ", ".join(self._unlocked[:10])
+        names = plan.enumerate_names(self._unlocked)
         return (
-            f"Within {timeout_s:.0f} s {len(self._unlocked)} agents did not confirm the lock: {names}. Look at them "
-            "(`understudy agent list`); once they are seen as not connected, `understudy swap --yes` goes on without."
+            f"Within {timeout_s:.0f} s the lock was not confirmed by: {names}. Look there "
+            "(`understudy agent list`); what is seen as not connected `understudy swap --yes` goes on without."
         )
 
     async def _prepare(self, row: Swap) -> None:

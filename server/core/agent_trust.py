@@ -40,7 +40,8 @@ def ticket_fits(given: int, confirmed: int, shown: int) -> bool:
 def distrusted_clock(now: Moment, highest_us: int, offset_us: int | None, skew_us: int) -> str:
     """Why the agent may not go by its wall clock, as a sentence that names what to do; "" when it may."""
     if abs(skew_us) > DRIFT_US:
-        return f"The clock differs from the master's by {skew_us / 1e6:+.0f} s: set it (timedatectl set-ntp true)."
+        skew_s = skew_us / 1e6
+        return f"The clock differs from the master's by {skew_s:+.0f} s: set the wrong one (timedatectl set-ntp true)."
     if now.wall_us < highest_us:
         behind = (highest_us - now.wall_us) / 1e6
         return f"The clock is {behind:.0f} s behind a time already seen: set it (timedatectl set-ntp true)."

@@ -75,13 +75,17 @@ def check(status: Status, target: PeerStatus | None, target_name: str, silent_ag
         _disk(target),
     ]
     if silent_agents:
-        names = ", ".join(silent_agents[:10]) + (f" and {len(silent_agents) - 10} more" if silent_agents[10:] else "")
-        text = f"{len(silent_agents)} agents are not connected and cannot confirm the lock: {names}."
+        text = f"Not connected, so that the lock cannot be confirmed: {enumerate_names(silent_agents)}."
         reasons.append(Reason(False, text, acceptable=True))
     else:
         reasons.append(Reason(True, "Every agent is connected and can confirm the lock."))
     safe = all(reason.ok for reason in reasons)
     return SwapCheck(safe, target_name, reasons, "" if status.in_sync else _loss(status))
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """The first ten and how many more: for a sentence."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
 
 
 def _checksum(status: Status, target: PeerStatus) -> Reason:

@@ -122,7 +122,7 @@ def test_a_swap_names_the_agent_that_does_not_confirm_and_goes_on_without_it_whe
     beta.send(signal.SIGSTOP)
     shown = pair.type(old, "understudy", "swap", "--yes", "--timeout", "2", expect=None)
     if "Nothing was lost" not in shown:  # it was seen as connected when the swap began
-        assert "did not confirm the lock: beta." in " ".join(shown.split()), shown
+        assert "the lock was not confirmed by: beta." in " ".join(shown.split()), shown
         pair.wait("beta to be seen as silent", lambda: "beta" in _check(pair, old))
         shown = pair.type(old, "understudy", "swap", "--yes")
     assert "Accepted without: beta." in " ".join(shown.split()), shown
