@@ -188,4 +188,7 @@ async def test_an_old_master_that_lost_its_directory(browser: Browser, pair: Pai
     await tab.goto(f"{web(new)}/scheduler")
     await confirm(tab, "Start Scheduler")
     await see_pair(tab, pair, new, old, 21)
+    await tab.goto(f"{web(new)}/properties")
+    await expect(tab.locator("main table tbody tr")).to_have_count(2)
+    await expect(tab.locator("main table tbody")).to_contain_text("connected")
     assert said == []
