@@ -105,7 +105,7 @@ class Office:
             if note.hold:
                 gates.stop_scheduler(by, now_us, "standby-to-master --hold")(transaction)
                 gates.lock_all(by, now_us, "standby-to-master --hold")(transaction)
-                audit.note("node.promote", self._own().name, by, now_us, note.encode().decode())(transaction)
+            audit.note("node.promote", self._own().name, by, now_us, note.encode().decode())(transaction)
         return versions
 
 
