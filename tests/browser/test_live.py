@@ -180,7 +180,7 @@ async def test_every_action_works_without_scripts(browser: Browser, stage: On) -
     page = await context.new_page()
     await page.goto(f"{address}/agents")
     await page.get_by_role("button", name="Lock all Agent Job Queues", exact=True).first.click()
-    assert page.url.endswith("?confirm=lock-all")
+    await page.wait_for_url("**?confirm=lock-all", wait_until="load")
     found.page = STORIES["agents-confirm"]
     await page.reload()
     await page.get_by_role("textbox", name="Reason").fill("drill")

@@ -42,6 +42,11 @@ def module_of(checkout: Path) -> ModuleType:
     return module
 
 
+def kept_files(checkout: Path) -> list[Path]:
+    """Everything in a checkout but what Python caches when it imports."""
+    return [path for path in sorted(checkout.rglob("*")) if "__pycache__" not in path.parts]
+
+
 def run_bootstrap(checkout: Path) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "scripts.bootstrap", "run"]
     environment = {**os.environ, "PATH": "/nowhere"}
@@ -68,10 +73,10 @@ def test_second_run_does_nothing(checkout: Path) -> None:
     (checkout / ".venv/bin").mkdir(parents=True)
     (checkout / ".venv/bin/python").symlink_to(sys.executable)
     (checkout / ".venv/stamp-run").write_text(module.stamp_of("run"))
-    before = sorted(checkout.rglob("*"))
+    before = kept_files(checkout)
     done = run_bootstrap(checkout)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert [path for path in sorted(checkout.rglob("*")) if "__pycache__" not in str(path)] == before
+    assert kept_files(checkout) == before
 
 
 def test_a_changed_lock_is_installed_and_a_failure_says_what_to_do(checkout: Path) -> None:
