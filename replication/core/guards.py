@@ -168,6 +168,12 @@ def told_in_sync(machine: Machine, event: events.PeerHeard) -> bool:
     return caught_up and peer_in_office(machine, event) and machine.node in event.hello.in_sync
 
 
+def told_in_sync_before(machine: Machine, event: events.Ticked) -> bool:
+    """The master's last word counted on us, and meanwhile all that it had acknowledged without us is fsynced here."""
+    peer = machine.peers.get(machine.master())
+    return peer is not None and told_in_sync(machine, events.PeerHeard(peer.hello.node, peer.hello))
+
+
 def told_out_of_sync(machine: Machine, event: events.PeerHeard) -> bool:
     """The master that we stream from no longer counts on us."""
     return peer_in_office(machine, event) and machine.node not in event.hello.in_sync

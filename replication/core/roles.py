@@ -89,6 +89,8 @@ TABLE: tuple[Row, ...] = (
     Row(68, ANY, e.ClaimReceived, g.always, None, standing_by.refuse, "Refuses a claim and says why."),
     Row(70, (S.SYNCING,), e.PeerHeard, g.told_in_sync, S.IN_SYNC, standing_by.enlisted,
         "The master counts on this standby."),
+    Row(71, (S.SYNCING,), e.Ticked, g.told_in_sync_before, S.IN_SYNC, standing_by.caught_up,
+        "Holds all that the master had acknowledged without it; is counted on."),
     Row(72, (S.IN_SYNC,), e.PeerHeard, g.told_out_of_sync, S.SYNCING, standing_by.delisted,
         "The master no longer counts on this standby."),
     Row(74, STANDING_BY, e.PeerHeard, g.token_overtaken, None, standing_by.forget_token_and_follow,

@@ -49,6 +49,12 @@ def enlisted(machine: Machine, event: events.PeerHeard, now: float) -> list[Effe
     return follow(machine, event, now)
 
 
+def caught_up(machine: Machine, event: events.Ticked, now: float) -> list[Effect]:
+    """The master said it before we held everything; now we do."""
+    machine.remember(enlisted=True)
+    return []
+
+
 def delisted(machine: Machine, event: Event, now: float) -> list[Effect]:
     """We are no longer counted on, or our files are a mixture."""
     machine.remember(enlisted=False)

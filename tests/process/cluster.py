@@ -103,7 +103,7 @@ class Pair:
             said = {name: node.status() for name, node in self.nodes.items()}
             masters = [name for name, status in said.items() if status.get("role") == "master"]
             standbys = [name for name, status in said.items() if status.get("role") == "standby"]
-            if len(masters) != 1 or len(standbys) != 1 or not said[masters[0]].get("in_sync"):
+            if len(masters) != 1 or len(standbys) != 1 or not all(status.get("in_sync") for status in said.values()):
                 return None
             active = said[masters[0]].get("agents") or {}
             if active.get("active") != len(self.agents):

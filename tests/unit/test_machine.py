@@ -47,6 +47,18 @@ def test_a_standby_counts_itself_in_only_with_all_that_was_acknowledged_without_
     assert (it.state, it.memory.enlisted) == (State.IN_SYNC, True)
 
 
+def test_a_standby_that_is_told_too_early_counts_itself_in_when_it_holds_everything() -> None:
+    """The word comes while requests are under way: the next tick that finds them fsynced is enough, no other word."""
+    it = machine(State.SYNCING, B)
+    said = hello(A, state=State.MASTER, epoch=epoch(1), commit=10, in_sync=[B])
+    step(it, events.PeerHeard(A, said), place(1, 9))
+    step(it, events.Ticked(), place(1, 9), now=100.25)
+    assert it.state is State.SYNCING
+    step(it, events.Ticked(), place(1, 10), now=100.5)
+    assert it.state is State.IN_SYNC
+    assert it.memory.enlisted
+
+
 def test_witnesses_keep_apart_who_heard_last_across_a_failed_promotion() -> None:
     """Three witnesses: the one that missed "alone" must not outweigh those that heard it, after an earlier grant."""
     records = [decide_alone(WitnessRecord(), epoch(5), "", 2)[0] for _ in range(3)]
