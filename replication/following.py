@@ -92,7 +92,7 @@ class Following:
             except ChecksumMismatch as error:
                 await self._distrust_copy(str(error))
             except DiskFull as error:
-                self.problem = f"{error} Replication goes on by itself then."
+                self.problem = f"{error}; replication then goes on by itself"
                 delay = RETRY_S[1]
             except (FrameError, MalformedRequest, ReplicationError) as error:
                 self.problem = str(error)
