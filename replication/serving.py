@@ -145,8 +145,8 @@ class Serving:
 
     async def _stream(self, connection: Connection, office: Office, follow: Follow) -> None:
         peer = connection.peer
-        commit = lambda: office.rule.sequence  # noqa: E731  read anew for every frame
-        sender = Sender(connection, self._journal, office.window, follow.last.sequence + 1, commit)
+        first_wanted = follow.last.sequence + 1
+        sender = Sender(connection, self._journal, office.window, first_wanted, lambda: office.rule.sequence)
         first = Ack(received=0, fsynced=0, applied=0, checksum=0, disk_free_bytes=0, credit=codec.FRAME_BYTES_MAX)
         if peer in self.followers:
             await self.followers[peer].connection.close()

@@ -52,6 +52,12 @@ def _text(value: Any) -> str:
     return value.strip()
 
 
+def _mode(value: Any) -> str:
+    if value == "available":
+        raise ValueError("is not there yet: nothing goes on alone by itself. Leave it out, or say strict")
+    return _one_of("strict")(value)
+
+
 def _one_of(*allowed: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value not in allowed:
@@ -108,7 +114,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "port": _port,
     "cluster_port": _port,
     "behind_proxy": _flag,
-    "mode": _one_of("strict"),
+    "mode": _mode,
     "standby_steady_s": _seconds(0.0),
     "log_level": _one_of("debug", "info", "warning", "error"),
 }

@@ -65,7 +65,7 @@ def init(data: str | None, name: str, password_file: str | None, **flags: Any) -
 @data_option
 @_settings
 @click.option("--behind-proxy", is_flag=True, default=None, help="Plain HTTP on loopback, for a proxy that does TLS.")
-@click.option("--mode", help="available or strict: whether writes may go on without the standby.")
+@click.option("--mode", help="strict, the only one yet: without the standby writes wait, or go on after `go-alone`.")
 @click.option("--log-level", help="debug, info, warning or error.")
 def serve(data: str | None, **flags: Any) -> int:
     """Run this node until it is stopped. On an empty directory it waits to become a standby."""

@@ -194,7 +194,7 @@ def node_stories() -> list[Story]:
         MASTER,
         CLUSTER,
         "7",
-        "available",
+        "strict",
         FINGERPRINT,
         "0.1.0",
         "/var/lib/understudy",

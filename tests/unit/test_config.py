@@ -28,6 +28,13 @@ def test_all_mistakes_are_named_with_their_places() -> None:
         assert place in text
 
 
+def test_a_mode_that_is_not_kept_yet_is_refused_with_the_reason() -> None:
+    """`available` would promise more than it keeps; without a word the mode is strict."""
+    with pytest.raises(ConfigError, match=r"is not there yet.*strict"):
+        read_config(DATA, {"mode": "available"}, {}, "")
+    assert read_config(DATA, {}, {}, "").mode == "strict"
+
+
 def test_a_broken_file_is_named() -> None:
     """A file that is no TOML says so with its path."""
     with pytest.raises(ConfigError, match=r"/data/understudy\.toml"):
