@@ -15,7 +15,7 @@ from replication.copier import CopyTarget
 from replication.core import codec, events
 from replication.core.codec import FrameError
 from replication.core.events import Event
-from replication.core.messages import Copied, Decide, Decision, Follow, Requests
+from replication.core.messages import PROTOCOL_MAX, Copied, Decide, Decision, Follow, Requests
 from replication.core.request import MalformedRequest
 from replication.core.types import NodeId
 from replication.errors import ChecksumMismatch, DiskFull, MustEnd, ReplicationError
@@ -144,6 +144,7 @@ class Following:
             copying=applier.copying and not self._until,
             tail_only=tail_only,
             instance=self._home.instance,
+            protocol=PROTOCOL_MAX,
         )
 
     async def _stream(self, connection: Connection) -> None:

@@ -16,7 +16,7 @@ from replication.copier import CopySource
 from replication.core import codec
 from replication.core.codec import FrameError
 from replication.core.decide import History, WayOn, decide_follow
-from replication.core.messages import Ack, Copied, Decide, Decision, Follow
+from replication.core.messages import Ack, Copied, Decide, Decision, Follow, common_protocol
 from replication.core.types import NodeId, Position
 from replication.errors import Forgotten, ReplicationError
 from replication.files import Disk
@@ -110,9 +110,15 @@ class Serving:
             way = await asyncio.to_thread(self._decide, follow)
             self._log(f"{way.decision.value.upper()}: {way.reason}", connection.peer)
             if way.decision is Decision.COMPARE:
-                await self._copy(connection, office, way)
+                await self._copy(connection, office, way, common_protocol(follow.protocol))
                 continue
-            await connection.send(codec.encode(Decide(decision=way.decision, sequence=way.sequence, reason=way.reason)))
+            decide = Decide(
+                decision=way.decision,
+                sequence=way.sequence,
+                reason=way.reason,
+                protocol=common_protocol(follow.protocol),
+            )
+            await connection.send(codec.encode(decide))
             if way.decision is Decision.STREAM:
                 await self._stream(connection, office, follow)
             if way.decision is not Decision.CUT:
@@ -198,7 +204,7 @@ class Serving:
             sequence += len(batch)
         await connection.send(codec.encode(Copied(sequence=sequence - 1, files=[])))
 
-    async def _copy(self, connection: Connection, office: Office, way: WayOn) -> None:
+    async def _copy(self, connection: Connection, office: Office, way: WayOn, protocol: int) -> None:
         source = CopySource(connection, self._disk, self._control, office)
         await source.pin_now()
         self.copies[connection.peer] = source
@@ -209,6 +215,7 @@ class Serving:
             reason=way.reason,
             position=source.position,
             history=[entry for entry in history_of(self._control, self._journal) if entry[1] <= source.pin],
+            protocol=protocol,
         )
         await connection.send(codec.encode(pinned))
         await source.run()

@@ -13,7 +13,12 @@ import msgspec
 from replication.core.types import ORIGIN, Epoch, NodeId, Position, State
 
 PROTOCOL_MIN = 1
-PROTOCOL_MAX = 1
+PROTOCOL_MAX = 2
+
+
+def common_protocol(theirs: int) -> int:
+    """What a bulk link speaks with a peer whose highest protocol is `theirs`."""
+    return min(theirs, PROTOCOL_MAX)
 
 
 class Message(msgspec.Struct, array_like=True, kw_only=True):
@@ -115,6 +120,7 @@ class Follow(Message):
     copying: bool
     tail_only: bool = False
     instance: str = ""
+    protocol: int = 1
 
 
 class Decision(StrEnum):
@@ -132,6 +138,7 @@ class Decide(Message):
     For COMPARE `sequence` is the last request in common.
 
     With COMPARE, `position` is the pinned checkpoint, where redo will start, and `history` the epochs up to it.
+    `protocol` is what both speak on this link from now on.
     """
 
     decision: Decision
@@ -139,6 +146,7 @@ class Decide(Message):
     reason: str
     position: Position = ORIGIN
     history: list[tuple[Epoch, int, bytes]] = []
+    protocol: int = 1
 
 
 class Ack(Message):

@@ -38,4 +38,4 @@ def test_sizes_and_kinds_are_those_of_the_code() -> None:
     assert f"at most {codec.FRAME_BYTES_MAX // 2**20} MiB" in text
     assert f"above {codec.PART_BYTES // 2**20} MiB travels in parts" in text
     assert f"Requests ({codec.REQUESTS}) has no msgpack" in text
-    assert PROTOCOL_MAX == 1, "a new protocol version: say in the page what it changed"
+    assert PROTOCOL_MAX == 2, "a new protocol version: say in the page what it changed"
