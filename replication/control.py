@@ -7,12 +7,12 @@ only ever appended to `Control`.
 from __future__ import annotations
 
 import struct
-import threading
 import zlib
 from typing import Any
 
 import msgspec
 
+from replication import threads
 from replication.core.types import ORIGIN, Epoch, NodeId, Position, State
 from replication.errors import Corrupt
 from replication.files import Disk
@@ -58,7 +58,7 @@ class ControlFile:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._lock = threading.Lock()
+        self._lock = threads.Lock()
         self._file = disk.open(CONTROL_FILE, create=True)
         self._counter = 0
         self.value = Control()

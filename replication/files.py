@@ -11,10 +11,10 @@ import contextlib
 import errno
 import os
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from replication import threads
 from replication.core.request import DATABASE_FILE, OBJECT_PREFIX
 from replication.errors import BadName, DiskFull, SyncFailed
 
@@ -116,7 +116,7 @@ class Disk:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._kept: dict[str, File] = {}
-        self._lock = threading.Lock()
+        self._lock = threads.Lock()
 
     def begin(self, operation: str, name: str) -> None:
         """Called before each change: write, sync, create, unlink, rename, sync-directory, sqlite-checkpoint."""

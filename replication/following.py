@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from replication import threads
 from replication.control import EpochStart
 from replication.copier import CopyTarget
 from replication.core import codec, events
@@ -157,7 +158,7 @@ class Following:
             self._home.applier,
             until=self._until,
             on_progress=lambda: None,
-            on_copied=lambda: asyncio.run_coroutine_threadsafe(self._copied(), loop).result(),
+            on_copied=lambda: threads.wait_for_loop(loop, self._copied()),
         )
         try:
             await self.receiver.run()

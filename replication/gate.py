@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import threading
 from collections.abc import Callable
+
+from replication import threads
 
 STALL_S = 1.0
 
@@ -28,7 +29,7 @@ class Gate:
         self._moved_at = 0.0
         self._order = itertools.count()
         self._waiting: list[tuple[int, int, Callable[[], None]]] = []
-        self._changed = threading.Condition()
+        self._changed = threads.Condition()
         self._closed: BaseException | None = None
 
     def note_captured(self, sequence: int, now: float) -> None:

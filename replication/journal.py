@@ -7,9 +7,9 @@ JournalFailed and the process must end; the next start redoes from what can be r
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
+from replication import threads
 from replication.control import EpochStart
 from replication.core.request import chain_hash, continues, peek, position_of
 from replication.core.types import ORIGIN, Position
@@ -46,10 +46,10 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._segments: list[Segment] = []
         self._epochs: list[EpochStart] = []
-        self._lock = threading.Lock()
-        self._append_lock = threading.RLock()
-        self._sync_lock = threading.RLock()
-        self._prepare_lock = threading.Lock()
+        self._lock = threads.Lock()
+        self._append_lock = threads.RLock()
+        self._sync_lock = threads.RLock()
+        self._prepare_lock = threads.Lock()
         self._prepared: File | None = None
         self._dirty: set[str] = set()
         self._dirty_directory = False

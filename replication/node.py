@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from replication import threads
 from replication.control import ControlFile
 from replication.core import effects, events, memory
 from replication.core.commit import CommitRule
@@ -29,6 +29,7 @@ from replication.core.witness import WitnessVerdict
 from replication.errors import Closed, DiskFull, ReplicationError
 from replication.files import Disk
 from replication.following import Following
+from replication.journal import SEGMENT_BYTES
 from replication.links import Links
 from replication.office import Office
 from replication.operations import Operations
@@ -48,7 +49,8 @@ ANSWER_S = 30.0
 class NodeSettings:
     """Who this node is, how patient, and its wall clock, which nothing but display and skew depends on.
 
-    `address` is what the roster says of it, "host:port" of the cluster port.
+    `address` is what the roster says of it, "host:port" of the cluster port. `end` ends the process, from whichever
+    thread, when what is on the disk or in memory cannot be trusted any more; it does not return.
     """
 
     cluster: str
@@ -58,7 +60,9 @@ class NodeSettings:
     version: str
     mode: Mode = Mode.STRICT
     steady_s: float = 30.0
-    utc_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    utc_us: Callable[[], int] = threads.utc_us
+    segment_bytes: int = SEGMENT_BYTES
+    end: Callable[[BaseException], None] = end_process
 
 
 class Node:
@@ -98,12 +102,12 @@ class Node:
 
     @classmethod
     async def open(
-        cls, directory: Path, settings: NodeSettings, application: Application, witnesses: Witnesses, dial: Dialler,
-        log: Callable[[str, dict[str, Any]], None] = lambda text, facts: None,
+        cls, directory: Path | Disk, settings: NodeSettings, application: Application, witnesses: Witnesses,
+        dial: Dialler, log: Callable[[str, dict[str, Any]], None] = lambda text, facts: None,
     ) -> Node:  # fmt: skip
         """Redo the directory and begin in the state that its control file and the table say. Raises Corrupt."""
-        disk = Disk(directory)
-        applier = await asyncio.to_thread(open_node, disk)
+        disk = directory if isinstance(directory, Disk) else Disk(directory)
+        applier = await asyncio.to_thread(open_node, disk, segment_bytes=settings.segment_bytes)
         node = cls(disk, applier, settings, application, witnesses, dial, log)
         for job in (node._run(), node._operations.run()):
             node.spawn(job)
@@ -241,7 +245,7 @@ class Node:
     async def _run(self) -> None:
         while True:
             event, done = await self._next_event()
-            for effect in self.machine.step(event, self._facts(), time.monotonic()):
+            for effect in self.machine.step(event, self._facts(), threads.monotonic()):
                 await self._carry_out(effect)
             if done is not None:
                 done.set_result(None)
@@ -250,7 +254,7 @@ class Node:
 
     async def _next_event(self) -> tuple[Event, asyncio.Future[None] | None]:
         """The next of the inbox; `Ticked` as soon as it is due, however full the inbox is."""
-        now = time.monotonic()
+        now = threads.monotonic()
         wait_s = self.machine.next_deadline(now) - now
         if wait_s > 0:
             with contextlib.suppress(TimeoutError):
@@ -319,17 +323,17 @@ class Node:
         if self.office is None:
             return
         self.office.acknowledged(peer, ack)
-        now = time.monotonic()
+        now = threads.monotonic()
         if self.machine.state is State.HANDING_OFF or now - self._progress_at.get(peer, 0.0) >= PROGRESS_S:
             self._progress_at[peer] = now
             meter = self.office.meters.get(peer)
-            lag_s = meter.lag_s(time.monotonic()) if meter else 0.0
+            lag_s = meter.lag_s(threads.monotonic()) if meter else 0.0
             self.post(events.StandbyProgressed(peer, ack.fsynced, ack.applied, ack.checksum, lag_s))
 
     def fatal(self, error: BaseException) -> None:
         """What is on the disk, or in memory, cannot be trusted any more: end the process."""
         self._log(f"This process ends: {error}. The next start redoes what was journaled.", {})
-        end_process(error)
+        self.settings.end(error)
 
     def spawn(self, job: Any) -> asyncio.Task[None]:
         """Run a job until the node closes; an exception of it ends the process."""

@@ -6,9 +6,9 @@ which is cut later never reached them. Writing is done by the event loop (the ga
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 
+from replication import threads
 from replication.core.request import DATABASE_FILE, GONE, FileChange
 from replication.files import OBJECT_DIRECTORY, Disk
 
@@ -34,7 +34,7 @@ class Objects:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         disk.make_directory(OBJECT_DIRECTORY)
-        self._lock = threading.Lock()
+        self._lock = threads.Lock()
         self._pending: deque[tuple[int, FileChange]] = deque()
         self._dirty: set[str] = set()
         self._sizes: dict[str, int] = {}

@@ -7,9 +7,9 @@ files belong to an Applier again.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
+from replication import threads
 from replication.control import ControlFile
 from replication.core.backlog import BacklogMeter
 from replication.core.commit import CommitRule
@@ -113,7 +113,7 @@ class Office:
         """Begin to count the backlog of a follower that stands at `fsynced`."""
         meter = self.meters.setdefault(peer, BacklogMeter())
         last = self._journal.last.sequence
-        meter.restart(last, fsynced, self._journal.bytes_behind(fsynced), time.monotonic())
+        meter.restart(last, fsynced, self._journal.bytes_behind(fsynced), threads.monotonic())
 
     def _journaled(self, sequence: int, encoded: bytes, at: float) -> None:
         self.window.append(encoded)

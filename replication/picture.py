@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from replication import threads
 from replication.core.machine import role_of
 from replication.core.messages import PROTOCOL_MAX, PROTOCOL_MIN, Heartbeat, Hello
 from replication.core.request import Kind, peek
@@ -156,7 +156,7 @@ class Picture:
     def _backlog(self) -> tuple[Backlog | None, float | None, str]:
         """The number, its age in seconds, and what proves a 0 without a link (SKY-4)."""
         node, machine = self._node, self._node.machine
-        now = time.monotonic()
+        now = threads.monotonic()
         if machine.state in IN_OFFICE:
             return self._backlog_in_office(), 0.0, ""
         proof = _PROOFS.get(self.last_kind(), "")
@@ -173,7 +173,7 @@ class Picture:
             return None
         peer = next(iter(node.machine.memory.in_sync), node.machine.memory.standby)
         meter = office.meters.get(peer)
-        return meter.reading(time.monotonic()) if meter is not None else None
+        return meter.reading(threads.monotonic()) if meter is not None else None
 
     def _peer(self, name: NodeId) -> PeerStatus:
         node = self._node
@@ -181,7 +181,7 @@ class Picture:
         hello = peer.hello
         follower = node.serving.followers.get(name)
         meter = node.office.meters.get(name) if node.office is not None else None
-        reading = meter.reading(time.monotonic()) if meter is not None else None
+        reading = meter.reading(threads.monotonic()) if meter is not None else None
         return PeerStatus(
             node=name,
             role=role_of(hello.state),
@@ -195,7 +195,7 @@ class Picture:
             lag_requests=reading.requests if reading else None,
             lag_bytes=reading.bytes if reading else None,
             lag_seconds=reading.oldest_seconds if reading else None,
-            last_seen_s=time.monotonic() - peer.heard_at,
+            last_seen_s=threads.monotonic() - peer.heard_at,
             clock_skew_s=peer.skew_s,
             disk_free_bytes=follower.ack.disk_free_bytes if follower else None,
         )

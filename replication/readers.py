@@ -7,12 +7,10 @@ checkpoint that cannot wait) takes effect in a running query.
 from __future__ import annotations
 
 import sqlite3
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from replication import threads
 from replication.errors import Closed, ReadTimeout
 from replication.writer import connect
 
@@ -31,14 +29,14 @@ class Reader:
         self.connection.set_progress_handler(self._expired, _STEPS)
 
     def _expired(self) -> bool:
-        return time.monotonic() > self.deadline
+        return threads.monotonic() > self.deadline
 
     def run(self, query: Callable[[sqlite3.Connection], T], seconds: float) -> tuple[T, int]:
         """Run `query` in one snapshot; returns its value and the sequence that the snapshot holds.
 
         Raises ReadTimeout when the deadline passed; what the query raises otherwise.
         """
-        self.deadline = time.monotonic() + seconds
+        self.deadline = threads.monotonic() + seconds
         self.connection.execute("BEGIN")
         try:
             sequence = read_sequence(self.connection)
@@ -69,10 +67,10 @@ class Readers:
 
     def __init__(self, path: str, count: int = 4) -> None:
         self._path = path
-        self.pool = ThreadPoolExecutor(count, thread_name_prefix="store-reader")
-        self._mine = threading.local()
+        self.pool = threads.ThreadPoolExecutor(count, thread_name_prefix="store-reader")
+        self._mine = threads.local()
         self._all: list[Reader] = []
-        self._state = threading.Condition()
+        self._state = threads.Condition()
         self._running = 0
         self._paused = False
         self._closed = False
@@ -104,7 +102,7 @@ class Readers:
         with self._state:
             self._paused = True
             for reader in self._all:
-                reader.deadline = min(reader.deadline, time.monotonic() + hurry_s)
+                reader.deadline = min(reader.deadline, threads.monotonic() + hurry_s)
             return self._state.wait_for(lambda: self._running == 0, wait_s)
 
     def resume(self) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
+from replication import threads
 from replication.core import codec
 from replication.core.codec import FrameError
 from replication.core.messages import Ack, Requests
@@ -54,8 +54,8 @@ class Receiver:
         self._arrived = asyncio.Event()
         self._to_apply: list[bytes] = []
         self._appliable = asyncio.Event()
-        self._journal_thread = ThreadPoolExecutor(1, "journal")
-        self._apply_thread = ThreadPoolExecutor(1, "apply")
+        self._journal_thread = threads.ThreadPoolExecutor(1, "journal")
+        self._apply_thread = threads.ThreadPoolExecutor(1, "apply")
         self._received = self._journal.last.sequence
         self.commit = 0
         self.bytes_received = 0

@@ -7,11 +7,10 @@ from there to the highest commit sequence that the journal records. What lies be
 from __future__ import annotations
 
 import sqlite3
-import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from replication import threads
 from replication.control import ControlFile, merge_epochs
 from replication.core.request import DATABASE_FILE, FileChange, Request, decode, peek
 from replication.core.types import Position, State
@@ -54,7 +53,7 @@ class Applier:
         self.disk = disk
         self.journal = journal
         self.control = control
-        self._hold = threading.Lock()
+        self._hold = threads.Lock()
         self._dirty: set[str] = set()
         self.keep_from: int | None = None
         for name in (WAL_FILE, SHM_FILE, ROLLBACK_FILE):
@@ -232,8 +231,8 @@ def read_copy(applier: Applier, query: Callable[[sqlite3.Connection], T]) -> tup
     try:
         connection = sqlite3.connect(f"file:{disk.path(DATABASE_FILE)}?mode=ro&immutable=1", uri=True)
         try:
-            deadline = time.monotonic() + HOLD_S
-            connection.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
+            deadline = threads.monotonic() + HOLD_S
+            connection.set_progress_handler(lambda: threads.monotonic() > deadline, 1000)
             return query(connection), read_sequence(connection)
         except sqlite3.DatabaseError as error:
             if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):

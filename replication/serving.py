@@ -6,11 +6,11 @@ One follower per node id. The decision is `core.decide`; this reads the journal 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from replication import threads
 from replication.control import ControlFile, merge_epochs
 from replication.copier import CopySource
 from replication.core import codec
@@ -156,7 +156,7 @@ class Serving:
         first = Ack(received=0, fsynced=0, applied=0, checksum=0, disk_free_bytes=0, credit=codec.FRAME_BYTES_MAX)
         if peer in self.followers:
             await self.followers[peer].connection.close()
-        follower = Follower(sender, connection, first, time.monotonic())
+        follower = Follower(sender, connection, first, threads.monotonic())
         self.followers[peer] = follower
         office.measure(peer, follow.last.sequence)
         jobs = (sender.run(), self._read_acks(connection, follower, office))
@@ -179,7 +179,7 @@ class Serving:
             ack = await expect(connection, Ack)
             if self._office() is not office:
                 raise ConnectionError("the office of this stream is closed")
-            follower.ack, follower.acked_at = ack, time.monotonic()
+            follower.ack, follower.acked_at = ack, threads.monotonic()
             follower.sender.acknowledged(ack)
             self._on_ack(connection.peer, ack)
             self._keep_for_followers()

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import sqlite3
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from replication import threads
 from replication.errors import DiskFull, MustEnd, Unavailable
 from replication.gate import Gate
 from replication.journal import Journal
@@ -81,14 +79,14 @@ class StoreThreads:
         self._synced = synced
         self._fatal = fatal
         self._loop = asyncio.get_running_loop()
-        self.queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        self._sync_wanted = threading.Event()
+        self.queue: threads.SimpleQueue[Item] = threads.SimpleQueue()
+        self._sync_wanted = threads.Event()
         self._stopping = False
         self._mark = 0
-        self._preparing: threading.Thread | None = None
+        self._preparing: threads.Thread | None = None
         self._next_checkpoint_bytes = CHECKPOINT_WAL_BYTES
-        self._writing = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
-        self._syncing = threading.Thread(target=self._sync_loop, name="store-sync", daemon=True)
+        self._writing = threads.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._syncing = threads.Thread(target=self._sync_loop, name="store-sync", daemon=True)
 
     def start(self) -> None:
         """Begin to take items from the queue."""
@@ -132,7 +130,7 @@ class StoreThreads:
         while len(writes) < GROUP_MAX and following is None:
             try:
                 item = self.queue.get_nowait()
-            except queue.Empty:
+            except threads.Empty:
                 break
             if isinstance(item, Write):
                 writes.append(item)
@@ -155,7 +153,7 @@ class StoreThreads:
     def announce(self, group: Group, answers: Answers) -> None:
         if group.encoded is not None:
             self._sync_wanted.set()
-        self._loop.call_soon_threadsafe(self._journaled, group, answers, time.monotonic())
+        self._loop.call_soon_threadsafe(self._journaled, group, answers, threads.monotonic())
 
     def _run_task(self, task: Task) -> None:
         try:
@@ -195,7 +193,7 @@ class StoreThreads:
                 self._journal.mark_commit(self._mark)
                 self._loop.call_soon_threadsafe(self._synced, self._journal.sync())
                 if not self._journal.is_prepared and (self._preparing is None or not self._preparing.is_alive()):
-                    self._preparing = threading.Thread(target=self._prepare, name="store-prepare", daemon=True)
+                    self._preparing = threads.Thread(target=self._prepare, name="store-prepare", daemon=True)
                     self._preparing.start()
         except BaseException as error:
             self._fatal(error)

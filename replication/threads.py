@@ -1,13 +1,38 @@
-"""Running what blocks in a thread, so that a cancelled caller still waits for it."""
+"""Threads, what they wait on, and the clocks: everything in `replication/` takes them from here, and from nowhere else.
+
+Write `threads.Lock()`, never a name imported from this module: the simulation puts its own in their places, and then
+one seed decides who runs next and what time it is (`tests/simulation/`). `asyncio.to_thread` and `run_in_executor` need
+no such care: the simulation's event loop answers for them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from threading import Condition, Event, Lock, RLock, Thread, local
+from time import monotonic
+from typing import Any, ParamSpec, TypeVar
+
+__all__ = [
+    "Condition", "Empty", "Event", "Lock", "RLock", "SimpleQueue", "Thread", "ThreadPoolExecutor", "finished", "local",
+    "monotonic", "utc_us", "wait_for_loop",
+]  # fmt: skip
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def utc_us() -> int:
+    """The wall clock, microseconds; for people only."""
+    return time.time_ns() // 1000
+
+
+def wait_for_loop(loop: asyncio.AbstractEventLoop, job: Coroutine[Any, Any, T]) -> T:
+    """Have `job` done by the event loop and return its result. Blocks: only in another thread than the loop's."""
+    return asyncio.run_coroutine_threadsafe(job, loop).result()
 
 
 async def finished(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

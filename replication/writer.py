@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gc
 import sqlite3
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from replication import threads
 from replication.capture import Capture
 from replication.control import ControlFile, merge_epochs
 from replication.core import request as requests
@@ -241,7 +241,7 @@ class Writer:
                 previous_hash=last.hash,
                 commit=min(self._commit(), last.sequence),
                 checksum=self._sums.sum,
-                at_us=time.time_ns() // 1000,
+                at_us=threads.utc_us(),
                 page_size=PAGE_SIZE,
                 files=files,
                 note=note,

@@ -160,6 +160,33 @@ def test_scripts_do_without_aiohttp() -> None:
     report(found, "Speak HTTP through scripts/client.py, which is standard library only:")
 
 
+THREADS = {"concurrent", "queue", "sched", "threading", "time"}
+THEIR_HOME = "replication.threads"
+
+
+def unreplaceable(source: Source) -> list[str]:
+    """Threads, waits and clocks that a simulation could not put its own in place of."""
+    found = []
+    for imported in source.imports():
+        named = imported.module == THEIR_HOME and imported.name not in ("", "finished")
+        if imported.top in THREADS or named:
+            found.append(f"{source.relative}:{imported.line}: imports {imported.module}")
+    return found
+
+
+def test_threads_and_clocks_have_one_home() -> None:
+    """Whatever of replication waits in a thread or looks at a clock can be simulated: it says `threads.Lock()`."""
+    found = [line for s in sources("replication") if s.module != THEIR_HOME for line in unreplaceable(s)]
+    report(found, "`from replication import threads`, then `threads.Lock()`, `threads.monotonic()`:")
+
+
+@pytest.mark.parametrize("text", ["import threading", "from time import monotonic", "import concurrent.futures",
+                                  "from replication.threads import Lock"])  # fmt: skip
+def test_a_thread_that_cannot_be_simulated_is_found(text: str) -> None:
+    """The rule sees a module of the standard library and a name taken out of the one home."""
+    assert unreplaceable(invented(text, "replication/store.py"))
+
+
 @pytest.mark.parametrize(
     ("relative", "text"),
     [
