@@ -6,17 +6,22 @@ import argparse
 import importlib
 import json
 
-NAMES = ("writes", "swap", "memory")
+NAMES = ("memory", "copy")
 
 
 def main() -> None:
     """Run one benchmark."""
+    benches = {name: importlib.import_module(f"tests.bench.{name}") for name in NAMES}
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each figure is measured")
+    names = parser.add_subparsers(dest="name", required=True)
+    for name, bench in benches.items():
+        own = names.add_parser(name, help=(bench.__doc__ or "").split("\n")[0])
+        own.add_argument("--seconds", type=float, default=4.0, help="how long each figure is measured")
+        own.add_argument("--directory", help="where to write: the disk that is measured (default: the temporary one)")
+        if hasattr(bench, "add_arguments"):
+            bench.add_arguments(own)
     arguments = parser.parse_args()
-    bench = importlib.import_module(f"tests.bench.{arguments.name}")
-    print(json.dumps(bench.run(arguments.seconds)))
+    print(json.dumps({"bench": arguments.name, **benches[arguments.name].run(arguments)}))
 
 
 if __name__ == "__main__":

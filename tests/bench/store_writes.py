@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -18,24 +17,12 @@ from replication.files import Disk
 from replication.redo import open_node
 from replication.store import Store, Transaction
 from replication.writer import Change
+from tests.bench.physics import fdatasyncs_per_second
 
 SCHEMA = """
 CREATE TABLE runs (id INTEGER PRIMARY KEY, job INTEGER NOT NULL, state TEXT NOT NULL, at_us INTEGER NOT NULL) STRICT;
 CREATE INDEX runs_by_job ON runs (job, at_us);
 """
-
-
-def fdatasyncs_per_second(directory: Path, seconds: float = 1.0) -> float:
-    """Return how often 8 KiB can be written into a preallocated file and made durable, one after the other."""
-    with open(directory / "baseline", "wb") as file:
-        file.write(bytes(8 << 20))
-        os.fsync(file.fileno())
-        count, started = 0, time.monotonic()
-        while (passed := time.monotonic() - started) < seconds:
-            os.pwrite(file.fileno(), os.urandom(8192), (count * 8192) % (8 << 20))
-            os.fdatasync(file.fileno())
-            count += 1
-    return count / passed
 
 
 def record_run(number: int) -> Change[None]:
@@ -71,7 +58,7 @@ async def measure(store: Store, writers: int, seconds: float) -> tuple[float, fl
 async def run(directory: Path, seconds: float) -> None:
     """Print the baseline and one line per number of writers."""
     baseline = fdatasyncs_per_second(directory)
-    print(f"baseline: {baseline:,.0f} fdatasync/s of 8 KiB")
+    print(f"baseline: {baseline:,.0f} fdatasync/s of 4 KiB")
     disk = Disk(directory / "node")
     applier = open_node(disk)
     applier.apply_all()
