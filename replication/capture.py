@@ -18,6 +18,9 @@ FRAME_HEADER_BYTES = 24
 _INDEX_BYTES = 48
 _COUNTS = struct.Struct("=II")
 _FRAME_PAGE = struct.Struct(">I")
+_UNSEALED = bytes(8)
+"""SQLite writes a frame without salts while earlier frames of its transaction wait for new checksums; 3.40 leaves it so
+when a savepoint was undone in between. It counts all the same: the wal-index says so, and SQLite reads it."""
 
 
 class Captured(NamedTuple):
@@ -94,7 +97,7 @@ class Capture:
         pages = {}
         for index in range(count):
             at = index * self._frame_bytes
-            if data[at + 8 : at + 16] != self._salts:
+            if data[at + 8 : at + 16] not in (self._salts, _UNSEALED):
                 raise CaptureBroken(f"frame {self.frames + index + 1} of SQLite's log is of another generation")
             page = _FRAME_PAGE.unpack_from(data, at)[0]
             pages[page] = data[at + FRAME_HEADER_BYTES : at + self._frame_bytes]

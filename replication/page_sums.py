@@ -12,11 +12,21 @@ from array import array
 from replication.files import Disk, File
 
 SUMS_FILE = "page-sums"
+PAGE_SIZE = 4096
 LOCK_BYTE = 1 << 30
 MASK = (1 << 64) - 1
 _HEADER = struct.Struct(">8sQIIQI")
 _MAGIC = b"USSUMS\x00\x01"
 _SCAN_BYTES = 1 << 20
+
+
+def page_size_of(database: File) -> int:
+    """Return the page size that a database file names at offset 16 (1 stands for 65536); PAGE_SIZE when it is empty.
+
+    https://www.sqlite.org/fileformat2.html, section 1.3.2.
+    """
+    named = int.from_bytes(database.read(2, 16), "big")
+    return {0: PAGE_SIZE, 1: 65536}.get(named, named)
 
 
 def weight(page: int) -> int:
@@ -27,7 +37,7 @@ def weight(page: int) -> int:
 class PageSums:
     """crc32 of every page, and their weighted sum. Used by one thread at a time; pages are numbered from 1."""
 
-    def __init__(self, page_size: int = 4096) -> None:
+    def __init__(self, page_size: int = PAGE_SIZE) -> None:
         self.page_size = page_size
         self.sum = 0
         self._crcs = array("I")

@@ -18,7 +18,7 @@ from replication.errors import ChecksumMismatch, Forgotten, NotNext, Unavailable
 from replication.files import OBJECT_DIRECTORY, SHM_FILE, WAL_FILE, Disk, checked_name
 from replication.journal import SEGMENT_BYTES, Journal
 from replication.objects import sync_objects, write_file
-from replication.page_sums import PageSums
+from replication.page_sums import PageSums, page_size_of
 from replication.readers import read_sequence
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Applier:
         end of redo can be checked."""
         sums = PageSums.load(self.disk, checkpoint.sequence) if checkpoint.sequence else PageSums()
         self._exact = sums is not None
-        self.sums = sums or PageSums()
+        self.sums = sums or PageSums(page_size_of(self._database))
         if sums is None:
             self.sums.scan(self._database)
 
@@ -157,6 +157,8 @@ class Applier:
 
     def _sum(self, request: Request, file: FileChange) -> None:
         size = request.page_size
+        if not self.sums.pages:
+            self.sums = PageSums(size)
         if size != self.sums.page_size:
             raise NotNext(f"request {request.sequence} has pages of {size} bytes, this database {self.sums.page_size}")
         self.sums.resize(file.size_after // size)

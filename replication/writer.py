@@ -26,7 +26,6 @@ from replication.objects import Objects
 from replication.page_sums import PageSums
 
 T = TypeVar("T")
-PAGE_SIZE = 4096
 OBJECT_BYTES_MAX = 8 * 1024 * 1024
 GROUP_RESERVE_BYTES = 4 * 1024 * 1024
 KEEP_BYTES = 64 * 1024 * 1024
@@ -115,7 +114,8 @@ def _without_frames(error: Exception) -> Exception:
 class Writer:
     """Owns the write connection from construction to `close`. The files must be redone, `-wal` and `-shm` gone.
 
-    `sums` is the table of exactly that file. `commit` returns the commit sequence known now.
+    `sums` is the table of exactly that file, and says how large its pages are. `commit` returns the commit
+    sequence known now.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Writer:
         self.keep_from: int | None = None
         self._database = disk.keep(DATABASE_FILE)
         self.connection = connect(str(disk.path(DATABASE_FILE)), read_only=False)
-        created = (f"page_size = {PAGE_SIZE}", "auto_vacuum = INCREMENTAL") if not self._database.size() else ()
+        created = (f"page_size = {sums.page_size}", "auto_vacuum = INCREMENTAL") if not self._database.size() else ()
         for pragma in (
             *created,  # on a database with tables the second would write a page
             "journal_mode = WAL",
@@ -154,7 +154,7 @@ class Writer:
         self._guard.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         disk.keep(SHM_FILE)
         disk.keep(WAL_FILE)
-        self._capture = Capture(disk, self._database, PAGE_SIZE)
+        self._capture = Capture(disk, self._database, sums.page_size)
         self._capture.check_empty()
 
     @property
@@ -226,8 +226,9 @@ class Writer:
         self._sums.resize(captured.page_count)
         for page, data in captured.pages.items():
             self._sums.put(page, data)
-        extents = tuple(((page - 1) * PAGE_SIZE, data) for page, data in sorted(captured.pages.items()))
-        files = [FileChange(DATABASE_FILE, captured.page_count * PAGE_SIZE, extents)]
+        size = self._sums.page_size
+        extents = tuple(((page - 1) * size, data) for page, data in sorted(captured.pages.items()))
+        files = [FileChange(DATABASE_FILE, captured.page_count * size, extents)]
         files += self.objects.plan(objects)
         return self._append(Kind.OBJECT if objects else Kind.DATABASE, tuple(files), b"")
 
@@ -242,7 +243,7 @@ class Writer:
                 commit=min(self._commit(), last.sequence),
                 checksum=self._sums.sum,
                 at_us=threads.utc_us(),
-                page_size=PAGE_SIZE,
+                page_size=self._sums.page_size,
                 files=files,
                 note=note,
             )

@@ -21,6 +21,7 @@ from tests.process.cluster import Node, Pair, running_pair
 from tests.process.troubles import troubles
 from tests.process.wire import rejoin_cost
 from tests.process.workload import Workload
+from tests.property import capture_soak
 from tests.simulation import power_loss
 
 Say = Callable[[str], None]
@@ -250,5 +251,6 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "alone": (alone, 5),
     "troubles": (troubles, 1),
     "power-loss": (power_loss.soak, 500),
+    "capture": (capture_soak.soak, 2000),
 }
 """Name, function, and the count that the release asks for."""
