@@ -185,10 +185,10 @@ class Links:
             in_sync=beat.in_sync,
             utc_us=beat.utc_us,
         )
-        self._post(self._heard(link.connection.peer, link.hello))
+        self._post(self._heard(link.connection.peer, link.hello, beat.last_bytes))
 
-    def _heard(self, peer: NodeId, hello: Hello) -> events.PeerHeard:
-        return events.PeerHeard(peer, hello, (hello.utc_us - self._voice.utc_us()) / 1e6)
+    def _heard(self, peer: NodeId, hello: Hello, behind_bytes: int | None = None) -> events.PeerHeard:
+        return events.PeerHeard(peer, hello, (hello.utc_us - self._voice.utc_us()) / 1e6, behind_bytes)
 
     def _take_other(self, peer: NodeId, message: object) -> None:
         match message:

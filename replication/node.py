@@ -24,7 +24,7 @@ from replication.core.events import Event, Facts
 from replication.core.machine import Machine
 from replication.core.messages import Ack
 from replication.core.request import Kind
-from replication.core.types import Mode, NodeId, Refused, State, Status
+from replication.core.types import Epoch, Mode, NodeId, Refused, State, Status
 from replication.core.witness import WitnessVerdict
 from replication.errors import Closed, DiskFull, ReplicationError
 from replication.files import Disk
@@ -34,7 +34,7 @@ from replication.links import Links
 from replication.office import Office
 from replication.operations import Operations
 from replication.picture import Picture
-from replication.ports import Application, Connection, Dialler, Witnesses
+from replication.ports import Application, Connection, Dialler, Fence, Witnesses
 from replication.process import end_process
 from replication.redo import Applier, open_node, read_copy
 from replication.serving import Serving
@@ -49,8 +49,9 @@ ANSWER_S = 30.0
 class NodeSettings:
     """Who this node is, how patient, and its wall clock, which nothing but display and skew depends on.
 
-    `address` is what the roster says of it, "host:port" of the cluster port. `end` ends the process, from whichever
-    thread, when what is on the disk or in memory cannot be trusted any more; it does not return.
+    `address` is what the roster says of it, "host:port" of the cluster port. `steady_s` and `standby_timeout_s` are
+    those of `core.machine.Machine`; `fence` is run before a promotion, when there is one. `end` ends the process, from
+    whichever thread, when what is on the disk or in memory cannot be trusted any more; it does not return.
     """
 
     cluster: str
@@ -58,8 +59,10 @@ class NodeSettings:
     name: str
     address: str
     version: str
-    mode: Mode = Mode.STRICT
+    mode: Mode = Mode.AVAILABLE
     steady_s: float = 30.0
+    standby_timeout_s: float = 10.0
+    fence: Fence | None = None
     utc_us: Callable[[], int] = threads.utc_us
     segment_bytes: int = SEGMENT_BYTES
     end: Callable[[BaseException], None] = end_process
@@ -79,7 +82,10 @@ class Node:
         self.settings = settings
         self.cluster, self.node = settings.cluster, settings.node
         self.instance = secrets.token_hex(8)
-        self.machine = Machine(settings.node, memory.decode(self.control.value.memory), settings.steady_s)
+        self.machine = Machine(
+            settings.node, memory.decode(self.control.value.memory), settings.steady_s, settings.mode,
+            settings.standby_timeout_s, settings.fence is not None,
+        )  # fmt: skip
         self.persisted = self.machine.memory
         self.rule = CommitRule()
         self.rule.required = frozenset(self.machine.memory.in_sync)
@@ -166,11 +172,16 @@ class Node:
 
     async def promote(self, allow_data_loss: bool, stopped: bool, note: bytes) -> str:
         """Take office without the master. Returns what is known of loss; raises Refused with what to type next."""
-        return await self._ask(lambda n: events.PromoteRequested(n, allow_data_loss, stopped, note))
+        timeout_s = ANSWER_S + (self.settings.fence.timeout_s if self.settings.fence is not None else 0.0)
+        return await self._ask(lambda n: events.PromoteRequested(n, allow_data_loss, stopped, note), timeout_s)
 
     async def go_alone(self, note: bytes) -> str:
         """Write without a standby, by the operator's leave. Raises Refused; waits for the witnesses up to 30 s."""
         return await self._ask(lambda n: events.GoAloneRequested(n, note))
+
+    def epoch_heard(self, epoch: Epoch) -> None:
+        """An agent refused this office, because it obeys `epoch`: a number as high as ours may have to be passed."""
+        self.post(events.EpochHeard(epoch))
 
     async def close(self) -> None:
         """Clean stop: CLOSED is journaled and, within 5 s, acknowledged by the standby. Idempotent."""
@@ -268,7 +279,8 @@ class Node:
         self._changed = asyncio.Event()
 
     def _facts(self) -> Facts:
-        return Facts(self.journal.last, self.last_is_closed(), self.journal.synced, self.utc_us())
+        closed, journal = self.last_is_closed(), self.journal
+        return Facts(journal.last, closed, journal.synced, self.utc_us(), self.rule.confirmed)
 
     def last_is_closed(self) -> bool:
         """The last request is CLOSED: the master stopped cleanly behind it."""
@@ -300,10 +312,15 @@ class Node:
                 self.spawn(self._ask_witnesses(effect))
             case effects.RecordAlone():
                 self.spawn(self._record_alone(effect))
+            case effects.Fence():
+                self.spawn(self._fence(effect))
             case _:
                 self._operations.put(effect)
 
     async def _ask_witnesses(self, effect: effects.AskWitnesses) -> None:
+        """A standby asks the witnesses that its copy names: the copy stands still from before the question on, so that
+        nobody takes its word for a change of witnesses that the question did not heed."""
+        await self._operations.unfollowed()
         try:
             verdict = await self._witnesses.grant(effect.claim)
         except ReplicationError as error:
@@ -318,6 +335,13 @@ class Node:
             self.log(f"Cannot tell who the witnesses are: {error}", "")
             done = False
         self.post(events.AloneRecorded(effect.epoch, effect.alone, effect.counter, done))
+
+    async def _fence(self, effect: effects.Fence) -> None:
+        hook = self.settings.fence
+        assert hook is not None, "the machine was told of a hook"
+        held, text = await hook.fence(effect.old, self.links.address(effect.old), effect.epoch)
+        self.log(f"The fence command {'succeeded' if held else 'failed'}: {text}", effect.old)
+        self.post(events.FenceEnded(effect.request, held, text))
 
     def _on_ack(self, peer: NodeId, ack: Ack) -> None:
         if self.office is None:

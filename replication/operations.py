@@ -79,6 +79,11 @@ class Operations:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    async def unfollowed(self) -> None:
+        """Return once nothing is followed: the caller has put Unfollow before."""
+        while self._node.following is not None:
+            await self._node.wait_status()
+
     async def _open_office(self, effect: effects.OpenOffice) -> None:
         node = self._node
         await self.stop_following()
@@ -88,7 +93,7 @@ class Operations:
         node.office = Office(node.disk, node.journal, node.control, node.rule, node.fatal)
         reason = msgspec.msgpack.encode({"kind": effect.kind, "node": node.node})
         position = await node.office.open(effect.epoch, reason, node.applier.sums)
-        node.office.start(self._application, Opening(effect.epoch, effect.kind, note), position.sequence)
+        node.office.start(self._application, Opening(effect.epoch, effect.kind, note, effect.report), position.sequence)
         node.post(events.OfficeOpened())
 
     def _note_of_handoff(self) -> bytes:

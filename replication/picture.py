@@ -71,13 +71,13 @@ class Picture:
 
     def heartbeat(self) -> Heartbeat:
         """The short form, each second."""
-        hello = self.hello()
+        hello, backlog = self.hello(), self._backlog_in_office()
         return Heartbeat(
             state=hello.state,
             epoch=hello.epoch,
             seen=hello.seen,
             last=hello.last.sequence,
-            last_bytes=0,
+            last_bytes=backlog.bytes if backlog is not None else 0,
             commit=hello.commit,
             in_sync=hello.in_sync,
             utc_us=hello.utc_us,
@@ -121,8 +121,9 @@ class Picture:
         node = self._node
         if node.following is not None and node.following.problem:
             return f"This standby has {node.following.problem}"
-        if node.machine.pending.request and node.machine.pending.text:
-            return node.machine.pending.text
+        pending = node.machine.pending
+        if pending.text and (pending.request or pending.by_itself or pending.raising):
+            return pending.text
         stalled = node.office is not None and not node.office.ready
         if stalled and not all(map(node.machine.connected, node.machine.memory.in_sync)):
             return "Waiting for the standby. If it is gone, type: understudy go-alone"

@@ -16,12 +16,26 @@ if TYPE_CHECKING:
 class Opening:
     """How an office began. `kind` is init, restart, handoff, promotion or go_alone.
 
-    `note` is what the one who asked attached: for a hand-off what the old master's HANDOFF carried.
+    `note` is what the one who asked attached: for a hand-off what the old master's HANDOFF carried. `report` is what
+    a promotion was told of loss (BEY-6): keep it where people find it.
     """
 
     epoch: Epoch
     kind: str
     note: bytes
+    report: str = ""
+
+
+class Fence(Protocol):
+    """The operator's hook that makes sure that an old master does not act any more; bounded by itself."""
+
+    timeout_s: float
+
+    async def fence(self, old: NodeId, address: str, epoch: Epoch) -> tuple[bool, str]:
+        """Cut off the node `old` at "host:port", whose last known office is `epoch`.
+
+        True only when that certainly succeeded; with a sentence about what it said. Never raises.
+        """
 
 
 class Application(Protocol):

@@ -10,6 +10,7 @@ from replication.core.events import Event
 from replication.core.guards import judge
 from replication.core.messages import ClaimOffice
 from replication.core.moves import (
+    ALONE_NOW,
     ASK_AGAIN_S,
     ask_witnesses,
     begin,
@@ -18,8 +19,9 @@ from replication.core.moves import (
     refuse_operator,
     renew_claim,
     take_office,
+    witnesses_missing,
 )
-from replication.core.types import Epoch
+from replication.core.types import Epoch, State
 
 if TYPE_CHECKING:
     from replication.core.machine import Machine
@@ -27,12 +29,12 @@ if TYPE_CHECKING:
 
 def found_cluster(machine: Machine, event: events.InitRequested, now: float) -> list[Effect]:
     """`init` is the same path with epoch number 1."""
-    return take_office(machine, Epoch(1, machine.node), (), "init", b"")
+    return take_office(machine, Epoch(1, machine.node), (), "init", b"", now)
 
 
 def restart_single(machine: Machine, event: events.Started, now: float) -> list[Effect]:
     """No standby was ever enrolled: nobody else can have taken office."""
-    return take_office(machine, next_epoch(machine), (), "restart", b"")
+    return take_office(machine, next_epoch(machine), (), "restart", b"", now)
 
 
 def note_roster(machine: Machine, event: events.PeersChanged, now: float) -> list[Effect]:
@@ -63,10 +65,19 @@ def claim_again(machine: Machine, event: Event, now: float) -> list[Effect]:
 def ask_again(machine: Machine, event: events.Ticked, now: float) -> list[Effect]:
     """Repeat what is unanswered: the witnesses when an operator waits, else the peers."""
     if not machine.pending.request:
+        machine.pending.by_itself = False
         return claim_again(machine, event, now)
     machine.pending.ask_again_at = now + ASK_AGAIN_S
     renew_claim(machine)
     return ask_witnesses(machine, forced=False)
+
+
+def ask_to_resume_alone(machine: Machine, event: events.Ticked, now: float) -> list[Effect]:
+    """The standby is silent: the same claim goes to it and to the witnesses, whoever answers first."""
+    machine.pending.by_itself = True
+    claims = claim_again(machine, event, now)
+    renew_claim(machine)
+    return [*claims, *ask_witnesses(machine, forced=False)]
 
 
 def _send_claim(machine: Machine, peer: str) -> list[Effect]:
@@ -83,7 +94,7 @@ def resume(machine: Machine, event: events.GrantReceived, now: float) -> list[Ef
     """Office again with the set of before."""
     kept = machine.memory.in_sync
     refused = refuse_operator(machine, "conflict", "The standby is back: this node is master with it again.")
-    opening = take_office(machine, event.epoch, kept, "restart", b"")
+    opening = take_office(machine, event.epoch, kept, "restart", b"", now)
     return [*refused, *opening, *clear_alone(machine, now)]
 
 
@@ -105,36 +116,49 @@ def ask_to_go_alone(machine: Machine, event: events.GoAloneRequested, now: float
 def explain_witnesses(machine: Machine, event: events.WitnessesAnswered, now: float) -> list[Effect]:
     """Superseded is final; silence is asked again; a number of our own, claimed before a restart, is passed."""
     highest = event.verdict.highest
-    if not machine.pending.request or event.claim.epoch != machine.pending.claim:
+    wished = machine.pending.request or machine.pending.by_itself
+    if not wished or event.claim.epoch != machine.pending.claim:
         return []
     if highest.number >= event.claim.epoch.number:
         machine.remember(seen=max(machine.memory.seen, highest))
     if highest.node not in ("", machine.node) and highest > machine.memory.office:
         machine.remember(seen=max(machine.memory.seen, highest))
         text = f"The witnesses know a later master (epoch {highest.number}). Start the other node instead."
-        return refuse_operator(machine, "conflict", text)
+        machine.pending.text = text
+        return refuse_operator(machine, "conflict", text) if machine.pending.request else []
     if highest.number >= event.claim.epoch.number:
         renew_claim(machine)
         return ask_witnesses(machine, forced=False)
-    machine.pending.text = f"{event.verdict.answered} of {event.verdict.asked} witnesses answered; asking again."
+    machine.pending.text = witnesses_missing(event, "be master again without its standby")
     return []
 
 
 def record_alone_before_office(machine: Machine, event: Event, now: float) -> list[Effect]:
     """Nothing is acknowledged alone before a majority has it."""
-    if isinstance(event, events.WitnessesAnswered):
-        machine.pending.text = judge(machine, event).text
+    pending = machine.pending
+    if isinstance(event, events.WitnessesAnswered) and machine.state is State.PROMOTING:
+        verdict = judge(machine, event)
+        pending.text, pending.unproven = verdict.text, not verdict.lossless
+    elif isinstance(event, events.WitnessesAnswered):
+        pending.text = ALONE_NOW if pending.request else ""
+        pending.unproven = not event.verdict.has_majority
     machine.remember(alone_counter=machine.memory.alone_counter + 1)
     machine.pending.ask_again_at = now + ASK_AGAIN_S
     return [effects.RecordAlone(machine.pending.claim, machine.node, machine.memory.alone_counter)]
 
 
 def take_office_alone(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
-    """Office without a standby, by resume, go-alone or promotion."""
+    """Office without a standby, by resume, go-alone or promotion, or the same one in a higher number.
+
+    An operator's word that no witness confirmed stands for one such number.
+    """
     pending = machine.pending
     kind = pending.kind or "restart"
     answered = [effects.Answer(pending.request, "", pending.text)] if pending.request else []
-    opening = take_office(machine, pending.claim, (), kind, pending.note)
-    machine.remember(alone_since_utc_us=machine.facts.utc_us)
+    since = machine.memory.alone_since_utc_us if pending.raising else machine.facts.utc_us
+    leave = bool(pending.request) and pending.unproven
+    report = pending.text if kind == "promotion" else ""
+    opening = take_office(machine, pending.claim, (), kind, pending.note, now, report)
+    machine.remember(alone_since_utc_us=since, leave=leave)
     machine.clear_alone = False
     return [*opening, *answered]

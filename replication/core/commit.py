@@ -17,6 +17,11 @@ class CommitRule:
         self._local = 0
         self._fsynced: dict[NodeId, int] = {}
 
+    @property
+    def confirmed(self) -> int:
+        """What every required node has reported durable in this office; 0 with none required."""
+        return min((self._fsynced.get(node, 0) for node in self.required), default=0)
+
     def restart(self, commit: int, local: int) -> None:
         """A new office begins: peers must report again before anything counts."""
         self.sequence, self._local = commit, local

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from replication.core.events import Facts
 from replication.core.memory import Memory
@@ -22,8 +23,25 @@ class Verdict:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class LastWord:
+    """What was last heard of the master in office: how long ago, its last request then, and the size of what its
+    standby had not reported durable. `counted` says that it counted on this node then."""
+
+    age_s: float
+    sequence: int
+    behind_bytes: int
+    counted: bool
+
+
 def judge_promotion(
-    memory: Memory, facts: Facts, node: NodeId, verdict: WitnessVerdict, allow_data_loss: bool, stopped: bool
+    memory: Memory,
+    facts: Facts,
+    node: NodeId,
+    verdict: WitnessVerdict,
+    allow_data_loss: bool,
+    stopped: bool,
+    heard: LastWord | None = None,
 ) -> Verdict:
     """The question of loss (design/replication, Modes and witnesses; Clean stop).
 
@@ -41,25 +59,64 @@ def judge_promotion(
         return Verdict(False, True, "confirm", text)
     if memory.enlisted and verdict.has_majority and verdict.alone in ("", node):
         return Verdict(True, True, "", f"{here} The witnesses prove that nothing was acknowledged without it.")
-    loss = f"{here} {_unknown(memory, verdict, node)}"
+    loss = f"{here} {_unknown(memory, facts, verdict, node, heard)} {bound(facts, heard)}"
     if allow_data_loss:
         return Verdict(True, False, "", loss)
     text = f"{loss} To take over all the same, type: standby-to-master --allow-data-loss"
     return Verdict(False, False, "data_loss", text)
 
 
-def _unknown(memory: Memory, verdict: WitnessVerdict, node: NodeId) -> str:
+def bound(facts: Facts, heard: LastWord | None) -> str:
+    """What is at stake, by the master's last heartbeat (BEY-6)."""
+    last = facts.last.sequence
+    if heard is None:
+        return "The master was not heard since this node started: what it did meanwhile is at stake."
+    begun = f"The master was last heard {_age(heard.age_s)} ago at request {heard.sequence:,}"
+    if heard.sequence <= last:
+        return f"{begun}: this node holds that and all before; whatever came after is at stake."
+    missing = heard.sequence - last
+    size = f" ({_size(heard.behind_bytes)})" if heard.behind_bytes else ""
+    requests = f"{missing:,} request{'s' if missing > 1 else ''}{size}"
+    return f"{begun}; this node holds up to {last:,}: {requests} and whatever came after are at stake."
+
+
+def _age(seconds: float) -> str:
+    whole = int(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _size(count: int) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count} {unit}"
+        count = -(-count // 1024)
+    return f"{count} GiB"
+
+
+def _since(facts: Facts, verdict: WitnessVerdict, heard: LastWord | None) -> str:
+    """Since when nobody here knows whether the master writes alone: the last proof of it, by the wall clock."""
+    ages = [verdict.unknown_since_s] if verdict.unknown_since_s is not None else []
+    ages += [heard.age_s] if heard is not None and heard.counted else []
+    if not ages:
+        return "since this node started"
+    at_us = facts.utc_us - int(min(ages) * 1_000_000)
+    return f"since {datetime.fromtimestamp(at_us // 1_000_000, UTC):%H:%M:%S} UTC"
+
+
+def _unknown(memory: Memory, facts: Facts, verdict: WitnessVerdict, node: NodeId, heard: LastWord | None) -> str:
     if verdict.alone not in ("", node):
         return "The master was recorded as writing alone: what it acknowledged since then would be lost."
     if not memory.enlisted:
         return "The master did not count on this node: what it acknowledged beyond that would be lost."
     if verdict.asked == 0:
-        return "No witness is enrolled, so nobody can say whether the master went on alone."
+        since = _since(facts, verdict, heard)
+        return f"No witness is enrolled: whether the master went on alone is unknown {since}."
     if verdict.highest.node not in ("", node) and verdict.granted == 0 and verdict.answered:
         return f"The witnesses granted epoch {verdict.highest.number} to another node, which this node never saw."
-    since = f" since {verdict.unknown_since_s:.0f} s" if verdict.unknown_since_s is not None else ""
     answered = f"{verdict.answered} of {verdict.asked} witnesses answered"
-    return f"Only {answered}, so it is unknown{since} whether the master went on alone."
+    return f"Only {answered}: whether the master went on alone is unknown {_since(facts, verdict, heard)}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,15 @@ class Send(Effect):
 
 @dataclass(frozen=True, slots=True)
 class OpenOffice(Effect):
-    """Apply everything journaled, append EPOCH, open the store, then the application; OfficeOpened answers."""
+    """Apply everything journaled, append EPOCH, open the store, then the application; OfficeOpened answers.
+
+    `report` is the sentence on what may be lost that the operator was told.
+    """
 
     epoch: Epoch
     kind: str
     note: bytes
+    report: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,15 @@ class AbortHandOff(Effect):
     """Append ABORT and take writes again."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fence(Effect):
+    """Run the fence hook against the old master, whose last known epoch is `epoch`; FenceEnded answers."""
+
+    request: int
+    old: NodeId
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,15 @@ class Event:
 class Facts:
     """What the shell knows at every step: the last journaled request, whether it is CLOSED, and what is fsynced.
 
-    `utc_us` is the wall clock, for display only.
+    `utc_us` is the wall clock, for display only. `confirmed` is what every node counted on has reported durable in
+    the present office (`CommitRule.confirmed`): the rest up to `last` is outstanding.
     """
 
     last: Position
     closed: bool = False
     synced: int = 0
     utc_us: int = 0
+    confirmed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,14 @@ class JoinRequested(Event):
 class PeerHeard(Event):
     """A HELLO or HEARTBEAT on the control channel; `hello` is the newest whole picture of the peer.
 
-    `skew_s` is its wall clock minus ours when it arrived.
+    `skew_s` is its wall clock minus ours when it arrived. `behind_bytes` is the size of what its standby had not
+    reported durable, from a HEARTBEAT; None in a HELLO, which does not say it.
     """
 
     peer: NodeId
     hello: Hello
     skew_s: float = 0.0
+    behind_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,22 @@ class GoAloneRequested(Event):
 
     request: int
     note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FenceEnded(Event):
+    """The fence hook of promotion `request` ended: `held` when it exited 0; `text` is its last line or what failed."""
+
+    request: int
+    held: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochHeard(Event):
+    """An agent refused our epoch, because it obeys `epoch`."""
+
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)

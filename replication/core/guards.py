@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replication.core import events
-from replication.core.decide import Verdict, judge_promotion
+from replication.core.decide import LastWord, Verdict, judge_promotion
 from replication.core.events import Event
-from replication.core.types import IN_OFFICE, NO_EPOCH, State
+from replication.core.types import IN_OFFICE, NO_EPOCH, Mode, State
 
 if TYPE_CHECKING:
     from replication.core.machine import Machine
@@ -78,10 +78,108 @@ def superseded(machine: Machine, event: events.ClaimRefused) -> bool:
 
 
 def witnesses_agree(machine: Machine, event: events.WitnessesAnswered) -> bool:
-    """A majority granted our claim; with no witness configured the operator's leave is all there is."""
-    verdict = event.verdict
-    ours = machine.pending.claim != NO_EPOCH and event.claim.epoch == machine.pending.claim
-    return ours and (verdict.has_majority or verdict.asked == 0)
+    """A majority granted our claim; with no witness configured the operator's leave is all there is.
+
+    Without an operator no witness at all may know a later office, and the mode has to allow it.
+    """
+    verdict, pending = event.verdict, machine.pending
+    if pending.claim == NO_EPOCH or event.claim.epoch != pending.claim:
+        return False
+    if pending.request:
+        return verdict.has_majority or verdict.asked == 0
+    is_latest = verdict.highest.node == machine.node or verdict.highest <= machine.journal_epoch
+    return pending.by_itself and machine.mode is Mode.AVAILABLE and verdict.has_majority and is_latest
+
+
+def standby_silent(machine: Machine, event: events.Ticked) -> bool:
+    """Nobody has answered our claims for `standby_timeout_s`, and the mode lets us go on without a person."""
+    silent = machine.now - machine.answered_at >= machine.standby_timeout_s
+    asks = not machine.pending.request and machine.now >= machine.pending.ask_again_at
+    return machine.mode is Mode.AVAILABLE and silent and asks
+
+
+def standby_lost(machine: Machine, event: Event) -> bool:
+    """No fsync progress for `standby_timeout_s` while something is outstanding (invariant 12); the link may stand."""
+    stalled = machine.now - machine.progressed_at >= machine.standby_timeout_s
+    return machine.office_open and machine.outstanding and stalled
+
+
+def should_go_alone(machine: Machine, event: events.Ticked) -> bool:
+    """The standby is lost, the mode lets us go on without it, and nobody has wished it yet."""
+    wished = machine.pending.request or machine.pending.by_itself
+    return machine.mode is Mode.AVAILABLE and not wished and standby_lost(machine, event)
+
+
+def standby_moves_again(machine: Machine, event: Event) -> bool:
+    """Our own wish to write alone has lost its reason."""
+    return machine.pending.by_itself and not standby_lost(machine, event)
+
+
+def may_be_alone(machine: Machine, event: events.WitnessesAnswered) -> bool:
+    """Our own wish: a majority is there and obeys no later office."""
+    return _of_own_wish(machine, event) and event.verdict.has_majority
+
+
+def may_not_be_alone(machine: Machine, event: events.WitnessesAnswered) -> bool:
+    """Our own wish, and no majority for it."""
+    return _of_own_wish(machine, event)
+
+
+def _of_own_wish(machine: Machine, event: events.WitnessesAnswered) -> bool:
+    return machine.pending.by_itself and event.claim.epoch == machine.memory.office
+
+
+def number_refused(machine: Machine, event: events.EpochHeard) -> bool:
+    """Agents obey a number as high as ours, of an office that no connected node holds."""
+    theirs, ours = event.epoch, machine.memory.office
+    known = any(machine.connected(node) and peer.hello.epoch >= theirs for node, peer in machine.peers.items())
+    return machine.office_open and theirs.node != machine.node and theirs.number >= ours.number and not known
+
+
+def number_refused_in_pair(machine: Machine, event: events.EpochHeard) -> bool:
+    """The same while a standby is counted on and connected: it can grant the next number."""
+    return number_refused(machine, event) and all(map(machine.connected, machine.memory.in_sync))
+
+
+def raise_agreed(machine: Machine, event: events.WitnessesAnswered) -> bool:
+    """A majority granted the higher number, or the office rests on an operator's word, which is good for one more."""
+    return raising(machine, event) and (event.verdict.has_majority or machine.memory.leave)
+
+
+def raising(machine: Machine, event: events.WitnessesAnswered) -> bool:
+    """The answer is to our question for a higher number."""
+    return machine.pending.raising and event.claim.epoch == machine.pending.claim
+
+
+def recorded_for_raise(machine: Machine, event: events.AloneRecorded) -> bool:
+    """The record for the higher number is durable at a majority, or an operator's word stands for it."""
+    ours = machine.pending.raising and event.epoch == machine.pending.claim and event.alone == machine.node
+    return ours and (event.done or machine.memory.leave)
+
+
+def raise_due(machine: Machine, event: events.Ticked) -> bool:
+    """The higher number is still not granted."""
+    return machine.pending.raising and time_to_ask_again(machine, event)
+
+
+def fence_wanted(machine: Machine, event: events.PromoteRequested) -> bool:
+    """A hook has to end well first."""
+    return machine.has_fence
+
+
+def fence_held(machine: Machine, event: events.FenceEnded) -> bool:
+    """The hook of the promotion under way exited 0."""
+    return event.held and fence_ended(machine, event)
+
+
+def fence_ended(machine: Machine, event: events.FenceEnded) -> bool:
+    """It is the hook of the promotion under way."""
+    return event.request == machine.pending.request
+
+
+def fence_failed_in_sync(machine: Machine, event: events.FenceEnded) -> bool:
+    """The hook failed, and this node was counted on before."""
+    return fence_ended(machine, event) and came_from_in_sync(machine, event)
 
 
 def recorded_for_claim(machine: Machine, event: events.AloneRecorded) -> bool:
@@ -95,13 +193,14 @@ def recorded_or_forced(machine: Machine, event: events.AloneRecorded) -> bool:
 
 
 def recorded_for_office(machine: Machine, event: events.AloneRecorded) -> bool:
-    """The operator's leave to write alone in the present office is durable at a majority.
+    """The wish to write alone in the present office is durable at a majority, and it is still wished.
 
     An answer to an earlier question does not count: it may have said that nobody writes alone.
     """
     pending = machine.pending
     asked = event.alone == machine.node and event.counter >= pending.alone_from
-    return event.done and asked and bool(pending.request) and event.epoch == machine.memory.office
+    own = pending.by_itself and standby_lost(machine, event)
+    return event.done and asked and (bool(pending.request) or own) and event.epoch == machine.memory.office
 
 
 def cleared(machine: Machine, event: events.AloneRecorded) -> bool:
@@ -216,8 +315,24 @@ def judge(machine: Machine, event: events.WitnessesAnswered) -> Verdict:
     """The question of loss, asked of `decide.judge_promotion`."""
     pending = machine.pending
     return judge_promotion(
-        machine.memory, machine.facts, machine.node, event.verdict, pending.allow_data_loss, pending.stopped
+        machine.memory,
+        machine.facts,
+        machine.node,
+        event.verdict,
+        pending.allow_data_loss,
+        pending.stopped,
+        last_word(machine),
     )
+
+
+def last_word(machine: Machine) -> LastWord | None:
+    """What was last heard of a master while it was in office; None when this process heard of none."""
+    heard = [peer for peer in machine.peers.values() if peer.hello.state in IN_OFFICE]
+    if not heard:
+        return None
+    peer = max(heard, key=lambda one: one.hello.epoch)
+    counted = machine.node in peer.hello.in_sync
+    return LastWord(machine.now - peer.heard_at, peer.hello.last.sequence, peer.behind_bytes, counted)
 
 
 def came_from_in_sync(machine: Machine, event: Event) -> bool:
@@ -231,14 +346,16 @@ def standby_keeps_up(machine: Machine, event: Event) -> bool:
 
 
 def steady(machine: Machine, event: events.StandbyProgressed) -> bool:
-    """The standby has kept up for `steady_s` (invariant 12)."""
+    """The standby has kept up for `steady_s`, doubled by each relapse (invariant 12)."""
     since = machine.caught_up_since.get(event.peer)
-    return machine.office_open and since is not None and machine.now - since >= machine.steady_s
+    return machine.office_open and since is not None and machine.now - since >= machine.steady_needed_s
 
 
 def target_ready(machine: Machine, event: events.SwapRequested) -> bool:
-    """The target is counted on, connected, and our office is open."""
-    return event.target in machine.memory.in_sync and machine.connected(event.target) and machine.office_open
+    """The target is counted on, connected, our office is open, and nobody wishes it to write alone."""
+    is_counted_on = event.target in machine.memory.in_sync and machine.connected(event.target)
+    wished = machine.pending.request or machine.pending.by_itself
+    return is_counted_on and machine.office_open and not wished
 
 
 def target_holds_all(machine: Machine, event: events.StandbyProgressed) -> bool:

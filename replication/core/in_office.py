@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 from replication.core import effects, events
 from replication.core.effects import Effect
 from replication.core.events import Event
-from replication.core.moves import ASK_AGAIN_S, begin, clear_alone, record_again, refuse_operator
+from replication.core.moves import (
+    ALONE_NOW,
+    ASK_AGAIN_S,
+    ask_witnesses,
+    ask_witnesses_of,
+    begin,
+    clear_alone,
+    next_epoch,
+    record_again,
+    refuse_operator,
+    renew_claim,
+    witnesses_missing,
+)
 from replication.core.types import NO_EPOCH, Epoch
 
 if TYPE_CHECKING:
@@ -32,7 +44,51 @@ def stand_down_from_office(machine: Machine, event: events.PeerHeard, now: float
 def reopen(machine: Machine, event: events.PeerHeard, now: float) -> list[Effect]:
     """A claim alone deposes nobody: open the next epoch by the standby's grant."""
     machine.remember(seen=max(machine.memory.seen, event.hello.seen))
+    machine.pending.by_itself = machine.pending.raising = False
     return [effects.CloseOffice()]
+
+
+def reopen_higher(machine: Machine, event: events.EpochHeard, now: float) -> list[Effect]:
+    """Agents refuse our number: the standby grants the next one."""
+    machine.remember(seen=max(machine.memory.seen, event.epoch))
+    machine.pending.by_itself = machine.pending.raising = False
+    return [effects.CloseOffice()]
+
+
+def ask_for_higher_number(machine: Machine, event: events.EpochHeard, now: float) -> list[Effect]:
+    """Office goes on meanwhile: it is only renumbered once a majority has granted and recorded the number."""
+    machine.remember(seen=max(machine.memory.seen, event.epoch))
+    pending = machine.pending
+    if pending.raising and pending.claim.number > machine.highest_number(but=pending.claim):
+        return []
+    begin(machine, 0, "restart", b"")
+    machine.pending.raising, machine.pending.claim = True, next_epoch(machine)
+    return _ask_to_raise(machine, now)
+
+
+def ask_to_raise_again(machine: Machine, event: events.Ticked, now: float) -> list[Effect]:
+    """Until a majority has it, or a standby is counted on again."""
+    renew_claim(machine)
+    return _ask_to_raise(machine, now)
+
+
+def _ask_to_raise(machine: Machine, now: float) -> list[Effect]:
+    machine.pending.ask_again_at = now + ASK_AGAIN_S
+    return ask_witnesses(machine, forced=machine.memory.leave)
+
+
+def explain_raise(machine: Machine, event: events.WitnessesAnswered, now: float) -> list[Effect]:
+    """A number of our own or, by an operator's leave, of another is passed; else people are told."""
+    highest = event.verdict.highest
+    machine.remember(seen=max(machine.memory.seen, highest))
+    if highest.node not in ("", machine.node) and highest > machine.memory.office:
+        machine.pending.text = (
+            f"Agents and witnesses obey epoch {highest.number} of another node ({highest.node[:8]}) and refuse this "
+            "one. If that node is master, stop this one: it becomes a standby when it starts again."
+        )
+    else:
+        machine.pending.text = witnesses_missing(event, "take a number that agents obey")
+    return []
 
 
 def refuse_needless_alone(machine: Machine, event: events.GoAloneRequested, now: float) -> list[Effect]:
@@ -48,17 +104,63 @@ def record_alone_in_office(machine: Machine, event: events.GoAloneRequested, now
     return record_again(machine, now)
 
 
+def ask_to_go_alone_by_itself(machine: Machine, event: events.Ticked, now: float) -> list[Effect]:
+    """First whether a majority is there and obeys no later office: with no witness nobody but a person may say it."""
+    begin(machine, 0, "go_alone", b"")
+    machine.pending.by_itself = True
+    machine.pending.alone_from = machine.memory.alone_counter + 1
+    return _ask_about_own_wish(machine, now)
+
+
+def _ask_about_own_wish(machine: Machine, now: float) -> list[Effect]:
+    machine.pending.agreed = False
+    machine.pending.ask_again_at = now + ASK_AGAIN_S
+    return ask_witnesses_of(machine, machine.memory.office, forced=False)
+
+
+def record_own_wish(machine: Machine, event: events.WitnessesAnswered, now: float) -> list[Effect]:
+    """The counter is durable before the witnesses hear it."""
+    if machine.pending.agreed:
+        return []
+    machine.clear_alone = False
+    machine.pending.agreed, machine.pending.text = True, ""
+    return record_again(machine, now)
+
+
+def explain_own_wish(machine: Machine, event: events.WitnessesAnswered, now: float) -> list[Effect]:
+    """Writes wait, and people are told for whom."""
+    highest = event.verdict.highest
+    if highest.node not in ("", machine.node) and highest > machine.memory.office:
+        machine.pending.text = (
+            f"The standby is lost, and the witnesses granted it epoch {highest.number}: it may be master. "
+            "Look at it with understudy status; if it is not, start it again."
+        )
+    else:
+        machine.pending.text = f"The standby is lost. {witnesses_missing(event, 'write alone')}"
+    return []
+
+
+def withdraw_wish(machine: Machine, event: Event, now: float) -> list[Effect]:
+    """The standby moves again: the witnesses are told that nobody writes alone, by a higher counter."""
+    machine.pending.text = ""
+    return clear_alone(machine, now)
+
+
 def tell_witnesses_again(machine: Machine, event: Event, now: float) -> list[Effect]:
     """Retried until a majority has it."""
+    if machine.pending.by_itself:
+        return _ask_about_own_wish(machine, now)
     return record_again(machine, now)
 
 
 def go_alone(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
     """The set is empty on disk before the first write is acknowledged alone (invariant 12)."""
-    machine.remember(in_sync=(), alone_since_utc_us=machine.facts.utc_us)
-    answer = effects.Answer(machine.pending.request, "", "Writes are acknowledged by this node alone from now on.")
+    relapses = machine.relapses_after_loss(now)
+    machine.remember(in_sync=(), alone_since_utc_us=machine.facts.utc_us, relapses=relapses)
+    request = machine.pending.request
     begin(machine, 0, "", b"")
-    return [effects.RequireAcks(frozenset()), answer]
+    machine.caught_up_since.clear()
+    return [effects.RequireAcks(frozenset()), *([effects.Answer(request, "", ALONE_NOW)] if request else [])]
 
 
 def already_alone(machine: Machine, event: events.GoAloneRequested, now: float) -> list[Effect]:
@@ -79,7 +181,8 @@ def watch_progress(machine: Machine, event: events.StandbyProgressed, now: float
 
 def enlist(machine: Machine, event: events.StandbyProgressed, now: float) -> list[Effect]:
     """Counted on from now; the witnesses are told afterwards, since the other order could promise too much."""
-    machine.remember(in_sync=(event.peer,), alone_since_utc_us=0)
+    machine.remember(in_sync=(event.peer,), alone_since_utc_us=0, leave=False)
+    machine.counted_since = machine.progressed_at = now
     begin(machine, 0, "", b"")
     return [effects.RequireAcks(frozenset({event.peer})), *clear_alone(machine, now)]
 
@@ -87,7 +190,8 @@ def enlist(machine: Machine, event: events.StandbyProgressed, now: float) -> lis
 def alone_cleared(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
     """Stop telling them."""
     machine.clear_alone = False
-    machine.pending.ask_again_at = 0.0
+    if not machine.pending.by_itself:
+        machine.pending.ask_again_at = 0.0
     return []
 
 

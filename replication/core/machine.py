@@ -16,11 +16,16 @@ from replication.core.events import Event, Facts
 from replication.core.memory import Memory
 from replication.core.messages import Hello
 from replication.core.roles import STANDING_BY, TABLE, Row
-from replication.core.types import IN_OFFICE, NO_EPOCH, ORIGIN, Epoch, NodeId, Position, Role, State
+from replication.core.types import IN_OFFICE, NO_EPOCH, ORIGIN, Epoch, Mode, NodeId, Position, Role, State
 
 PEER_SILENT_S = 5.0
 TICK_S = 0.25
 CAUGHT_UP_LAG_S = 1.0
+ASLEEP_S = 1.0
+WAITING_SHOWN_S = 2.0
+RELAPSE_STEADIES = 120
+"""A standby that leaves the set within so many times `steady_s` relapsed; with the usual 30 s, within an hour."""
+RELAPSES_MAX = 5
 
 
 @dataclass(slots=True)
@@ -31,6 +36,7 @@ class Peer:
     heard_at: float
     connected: bool = True
     skew_s: float = 0.0
+    behind_bytes: int = 0
 
 
 def role_of(state: State) -> Role:
@@ -42,7 +48,12 @@ def role_of(state: State) -> Role:
 
 @dataclass(slots=True)
 class Pending:
-    """What is under way and forgotten by a restart: an operator's wish, a claim, a hand-off."""
+    """What is under way and forgotten by a restart: a wish, a claim, a hand-off.
+
+    `request` numbers an operator's wish; `by_itself` is the machine's own wish to write alone, and `agreed` says that
+    the witnesses know of no later office. `raising` asks for a higher number for an office held alone. `unproven`:
+    office is taken by the operator's word only.
+    """
 
     request: int = 0
     claim: Epoch = NO_EPOCH
@@ -58,15 +69,27 @@ class Pending:
     ask_again_at: float = 0.0
     alone_from: int = 0
     text: str = ""
+    by_itself: bool = False
+    agreed: bool = False
+    raising: bool = False
+    unproven: bool = False
 
 
 @dataclass(slots=True)
 class Machine:
-    """One node's role. `steady_s` is how long a standby must have kept up before it is counted on."""
+    """One node's role.
+
+    `steady_s` is how long a standby must have kept up before it is counted on. A standby is lost after
+    `standby_timeout_s` without progress while something is outstanding; what then happens is the `mode`. `has_fence`
+    says that a hook has to end well before a promotion asks for office.
+    """
 
     node: NodeId
     memory: Memory
     steady_s: float = 30.0
+    mode: Mode = Mode.AVAILABLE
+    standby_timeout_s: float = 10.0
+    has_fence: bool = False
     facts: Facts = field(default_factory=lambda: Facts(ORIGIN))
     peers: dict[NodeId, Peer] = field(default_factory=dict)
     pending: Pending = field(default_factory=Pending)
@@ -75,9 +98,14 @@ class Machine:
     clear_alone: bool = False
     now: float = 0.0
     ticked_at: float = 0.0
+    confirmed: int = 0
+    progressed_at: float = 0.0
+    answered_at: float = 0.0
+    counted_since: float = 0.0
 
     def step(self, event: Event, facts: Facts, now: float) -> list[Effect]:
         """Take one event; return what to do, in order. An event without a row changes nothing."""
+        self._watch_standby(facts, now)
         self.facts, self.now = facts, now
         before = self.memory
         self._note(event, now)
@@ -139,14 +167,54 @@ class Machine:
     def waiting_for(self) -> str:
         """A sentence for people when this node cannot go on by itself, else ""."""
         if self.state is State.RESUMING:
-            return _RESUMING_WAITS
+            return _RESUMING_WAITS if self.mode is Mode.STRICT else _RESUMING_WAITS_AVAILABLE
+        if self.state is State.MASTER and self.office_open and self.outstanding:
+            return self._standby_waits()
         if self.state in STANDING_BY and not self.master():
             return "Waiting for a master to connect to."
         return ""
 
+    def _standby_waits(self) -> str:
+        silent_s = self.now - self.progressed_at
+        if silent_s < WAITING_SHOWN_S:
+            return ""
+        waits = f"The standby has confirmed nothing for {silent_s:.0f} s: writes wait."
+        if self.mode is Mode.STRICT:
+            return f"{waits} Start it; if it is gone for good, type: understudy go-alone"
+        left_s = self.standby_timeout_s - silent_s
+        if left_s > 0:
+            return f"{waits} In {left_s:.0f} s this node asks the witnesses whether it may go on alone."
+        return f"{waits} The witnesses are asked whether this node may go on alone."
+
+    @property
+    def outstanding(self) -> bool:
+        """True while something is journaled that a node counted on has not reported durable."""
+        return bool(self.memory.in_sync) and self.facts.last.sequence > self.facts.confirmed
+
+    @property
+    def steady_needed_s(self) -> float:
+        """How long the standby must keep up now: doubled by every relapse (invariant 12)."""
+        return float(self.steady_s * 2**self.memory.relapses)
+
+    def relapses_after_loss(self, now: float) -> int:
+        """The count when the standby leaves the set now: one more soon after it entered, else none."""
+        if now - self.counted_since >= RELAPSE_STEADIES * self.steady_s:
+            return 0
+        return min(self.memory.relapses + 1, RELAPSES_MAX)
+
+    def _watch_standby(self, facts: Facts, now: float) -> None:
+        """Since when the standby makes no progress. Time in which this node itself slept says nothing of it."""
+        if facts.confirmed != self.confirmed or not self.outstanding or not self.office_open:
+            self.confirmed, self.progressed_at = facts.confirmed, now
+        elif now - self.now > ASLEEP_S:
+            grace = min(ASLEEP_S, self.standby_timeout_s)
+            self.progressed_at = max(self.progressed_at, now - self.standby_timeout_s + grace)
+
     def _note(self, event: Event, now: float) -> None:
         if isinstance(event, events.PeerHeard):
-            self.peers[event.peer] = Peer(event.hello, now, True, event.skew_s)
+            known = self.peers[event.peer].behind_bytes if event.peer in self.peers else 0
+            behind = known if event.behind_bytes is None else event.behind_bytes
+            self.peers[event.peer] = Peer(event.hello, now, True, event.skew_s, behind)
             if event.hello.seen > self.memory.seen and self.state not in IN_OFFICE | {State.RESUMING}:
                 self.remember(seen=event.hello.seen)
         elif isinstance(event, events.PeerLost) and event.peer in self.peers:
@@ -157,6 +225,8 @@ class Machine:
                 self.caught_up_since.pop(event.peer, None)
             else:
                 self.caught_up_since.setdefault(event.peer, now)
+        elif isinstance(event, events.GrantReceived | events.ClaimRefused | events.TailFetched | events.Started):
+            self.answered_at = now
         elif isinstance(event, events.OfficeOpened):
             self.office_open = True
         elif isinstance(event, events.OfficeClosed):
@@ -173,6 +243,7 @@ class Machine:
         result = row.action(self, event, now)
         if row.next is not None and row.next is not self.state:
             self.remember(state=row.next)
+            self.answered_at = now
         changed = self.state is not before.state
         announcement = [effects.Announce(row.number, row.sentence)] if changed else []
         return self._persisted(before, [*result, *announcement])
@@ -184,4 +255,8 @@ class Machine:
 _RESUMING_WAITS = (
     "This node was master and waits for its standby to say that it may be master again. If the standby is gone for "
     "good, type: understudy go-alone"
+)
+_RESUMING_WAITS_AVAILABLE = (
+    "This node was master and waits for its standby, or for a majority of the witnesses, to say that it may be master "
+    "again. If the standby is gone for good, type: understudy go-alone"
 )

@@ -13,6 +13,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     `seen` is the highest epoch met anywhere, claims and given-away tokens included; `granted` the highest that this
     node granted to another; `office` the last one it held itself. `in_sync` is the set while in office; `enlisted`
     says that this node was in the set of the last master it followed. `token` names an unconfirmed hand-off.
+    `relapses` counts how often the standby left the set soon after it had entered it; `leave` says that the present
+    office rests on an operator's word that no witness confirmed.
     """
 
     state: State = State.INIT
@@ -27,6 +29,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     token_last: Position = ORIGIN
     standby: NodeId = ""
     taken: Epoch = NO_EPOCH
+    relapses: int = 0
+    leave: bool = False
 
     def encode(self) -> bytes:
         """Bytes for the control file."""

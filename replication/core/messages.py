@@ -53,7 +53,10 @@ class Hello(Message):
 
 
 class Heartbeat(Message):
-    """Each second both ways on the control channel. `last` is the sender's last journaled request."""
+    """Each second both ways on the control channel. `last` is the sender's last journaled request.
+
+    `last_bytes` is the size of what a master's standby has not reported durable, 0 out of office.
+    """
 
     state: State
     epoch: Epoch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replication.core import effects
 from replication.core.effects import Effect
-from replication.core.events import Event
+from replication.core.events import Event, WitnessesAnswered
 from replication.core.types import NO_EPOCH, Epoch
 from replication.core.witness import Claim
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from replication.core.machine import Machine
 
 ASK_AGAIN_S = 2.0
+ALONE_NOW = "Writes are acknowledged by this node alone from now on."
 
 
 def nothing(machine: Machine, event: Event, now: float) -> list[Effect]:
@@ -38,8 +39,23 @@ def begin(machine: Machine, request: int, kind: str, note: bytes) -> None:
 
 
 def ask_witnesses(machine: Machine, forced: bool) -> list[Effect]:
+    return ask_witnesses_of(machine, machine.pending.claim, forced)
+
+
+def ask_witnesses_of(machine: Machine, epoch: Epoch, forced: bool) -> list[Effect]:
     last = machine.facts.last
-    return [effects.AskWitnesses(Claim(machine.pending.claim, machine.journal_epoch, last.sequence, forced))]
+    return [effects.AskWitnesses(Claim(epoch, machine.journal_epoch, last.sequence, forced))]
+
+
+def witnesses_missing(event: WitnessesAnswered, what: str) -> str:
+    """Why there is no majority, and what to type, for the status page."""
+    verdict = event.verdict
+    if verdict.asked == 0:
+        return f"No witness is enrolled, so only you can let this node {what}. Type: understudy go-alone"
+    return (
+        f"{verdict.answered} of {verdict.asked} witnesses answered and {verdict.granted} agreed that this node may "
+        f"{what}; asking again. Start the standby or the agents that are witnesses (understudy witness list)."
+    )
 
 
 def refuse_operator(machine: Machine, code: str, text: str) -> list[Effect]:
@@ -51,6 +67,7 @@ def refuse_operator(machine: Machine, code: str, text: str) -> list[Effect]:
 def clear_alone(machine: Machine, now: float) -> list[Effect]:
     """Tell the witnesses that nobody writes alone any more, until a majority has it."""
     machine.clear_alone = True
+    machine.pending.by_itself = machine.pending.agreed = False
     machine.pending.alone_from = machine.memory.alone_counter + 1
     return record_again(machine, now)
 
@@ -63,13 +80,20 @@ def record_again(machine: Machine, now: float) -> list[Effect]:
     return [effects.RecordAlone(machine.memory.office, alone, machine.memory.alone_counter)]
 
 
-def take_office(machine: Machine, epoch: Epoch, in_sync: tuple[str, ...], kind: str, note: bytes) -> list[Effect]:
+def take_office(
+    machine: Machine, epoch: Epoch, in_sync: tuple[str, ...], kind: str, note: bytes, now: float, report: str = ""
+) -> list[Effect]:
     seen = max(machine.memory.seen, epoch)
-    machine.remember(office=epoch, seen=seen, in_sync=in_sync, enlisted=False, token=NO_EPOCH, alone_since_utc_us=0)
+    relapses = machine.memory.relapses if kind == "restart" else 0
+    machine.remember(
+        office=epoch, seen=seen, in_sync=in_sync, enlisted=False, token=NO_EPOCH, alone_since_utc_us=0, leave=False,
+        relapses=relapses,
+    )  # fmt: skip
     machine.caught_up_since.clear()
+    machine.counted_since, machine.office_open = now, False
     begin(machine, 0, "", b"")
     return [
         effects.Unfollow(),
         effects.RequireAcks(frozenset(in_sync)),
-        effects.OpenOffice(epoch, kind, note),
+        effects.OpenOffice(epoch, kind, note, report),
     ]

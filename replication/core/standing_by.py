@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def take_token(machine: Machine, event: events.TokenReceived, now: float) -> list[Effect]:
     """Durable first, then confirmed, then acted upon. The old master stays in the set (invariant 12)."""
     machine.remember(taken=event.epoch)
-    opening = take_office(machine, event.epoch, (event.peer,), "handoff", b"")
+    opening = take_office(machine, event.epoch, (event.peer,), "handoff", b"", now)
     return [effects.Send(event.peer, Taken(epoch=event.epoch)), *opening]
 
 
@@ -116,8 +116,41 @@ def refuse_promotion_here(machine: Machine, event: events.PromoteRequested, now:
     return [effects.Answer(event.request, "conflict", text)]
 
 
+def fence_first(machine: Machine, event: events.PromoteRequested, now: float) -> list[Effect]:
+    """The hook ends before the grant is asked: a promotion that is refused by it costs no number."""
+    _begin_promotion(machine, event)
+    old = _old_master(machine)
+    return [effects.Unfollow(), effects.Fence(event.request, old.node, old)]
+
+
+def _old_master(machine: Machine) -> Epoch:
+    """The latest office of another node that this one knows; without one, the node that it was paired with."""
+    known = [peer.hello.epoch for peer in machine.peers.values()] + [machine.facts.last.epoch, machine.memory.token]
+    others = [epoch for epoch in known if epoch.node not in ("", machine.node)]
+    return max(others, default=Epoch(0, machine.memory.standby))
+
+
+def ask_after_fence(machine: Machine, event: events.FenceEnded, now: float) -> list[Effect]:
+    """The old master cannot act any more: now the grant, then the question of loss."""
+    return _ask_grant(machine)
+
+
+def refuse_unfenced(machine: Machine, event: events.FenceEnded, now: float) -> list[Effect]:
+    """Back to standing by; nothing was asked of anybody."""
+    text = (
+        f"The fence command did not succeed: {event.text} Make sure that the old master is off, repair the command, "
+        "and try again: standby-to-master"
+    )
+    return refuse_operator(machine, "unfenced", text)
+
+
 def ask_for_promotion(machine: Machine, event: events.PromoteRequested, now: float) -> list[Effect]:
     """First the grant, then the question of loss: the grant makes the witnesses refuse the old master's ALONE."""
+    _begin_promotion(machine, event)
+    return [effects.Unfollow(), *_ask_grant(machine)]
+
+
+def _begin_promotion(machine: Machine, event: events.PromoteRequested) -> None:
     begin(machine, event.request, "promotion", event.note)
     pending = machine.pending
     pending.allow_data_loss, pending.stopped, pending.before = (
@@ -125,9 +158,13 @@ def ask_for_promotion(machine: Machine, event: events.PromoteRequested, now: flo
         event.stopped,
         machine.state,
     )
+
+
+def _ask_grant(machine: Machine) -> list[Effect]:
+    pending = machine.pending
     pending.claim = next_epoch(machine)
     machine.remember(seen=max(machine.memory.seen, pending.claim))
-    return [effects.Unfollow(), *ask_witnesses(machine, forced=event.allow_data_loss)]
+    return ask_witnesses(machine, forced=pending.allow_data_loss)
 
 
 def ask_for_promotion_higher(machine: Machine, event: events.WitnessesAnswered, now: float) -> list[Effect]:

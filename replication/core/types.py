@@ -66,7 +66,7 @@ IN_OFFICE = frozenset({State.MASTER, State.ALONE, State.HANDING_OFF})
 
 
 class Mode(StrEnum):
-    """What happens when the standby is lost. `etcd` comes with its own issue."""
+    """What happens when the standby is lost: writes wait, or the master goes on alone once witnesses recorded it."""
 
     STRICT = "strict"
     AVAILABLE = "available"

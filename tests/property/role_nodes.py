@@ -14,12 +14,13 @@ from replication.core.events import Event
 from replication.core.machine import Machine
 from replication.core.memory import Memory
 from replication.core.messages import ClaimOffice, Grant, Message, Refuse, Taken, Token
-from replication.core.types import GENESIS_HASH, ORIGIN, Epoch, Position
+from replication.core.types import GENESIS_HASH, ORIGIN, Epoch, Mode, Position
 from replication.core.witness import WitnessAnswer
 from tests.unit.role_world import A, B
 
 PEER = {A: B, B: A}
 STEADY_S = 1.0
+STANDBY_TIMEOUT_S = 1.5
 
 
 class Entry(NamedTuple):
@@ -68,8 +69,12 @@ class Question:
 class Node:
     """One node: what survives a crash is `memory`, `journal` and `synced`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, mode: Mode = Mode.STRICT, *, has_fence: bool = False) -> None:
         self.name = name
+        self.mode = mode
+        self.has_fence = has_fence
+        self.progressed_at = 0.0
+        self.is_fenced = False
         self.memory = Memory()
         self.journal: list[Entry] = []
         self.synced = 0
@@ -82,7 +87,8 @@ class Node:
         """A new process on what is durable."""
         self.instance += 1
         self.is_up = True
-        self.machine = Machine(self.name, self.memory, STEADY_S)
+        self.machine = Machine(self.name, self.memory, STEADY_S, self.mode, STANDBY_TIMEOUT_S, self.has_fence)
+        self.is_fenced = False
         self.rule = CommitRule()
         self.rule.required = frozenset(self.memory.in_sync)
         self.synced = len(self.journal)

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from replication.core import effects, events
 from replication.core.effects import Effect
 from replication.core.events import Event, Facts
-from replication.core.types import IN_OFFICE, NO_EPOCH, Epoch, State
+from replication.core.types import IN_OFFICE, NO_EPOCH, Epoch, Mode, State
 from replication.core.witness import WitnessRecord, combine, decide_alone, decide_claim
+from server.core.agent_trust import obeys
+from tests.property import role_promises
 from tests.property.role_nodes import PEER, Entry, Node, Office, Question, Stream, common, event_of, places, writes
 from tests.unit.role_world import A, B, hello
 
@@ -27,10 +29,13 @@ class Broken(AssertionError):
 class Stage:
     """The pair. `random` chooses; `World` lets things happen to it."""
 
-    def __init__(self, seed: random.Random, witnesses: int = 1) -> None:
+    def __init__(
+        self, seed: random.Random, witnesses: int = 1, mode: Mode = Mode.STRICT, *, has_fence: bool = False
+    ) -> None:
         self.random = seed
         self.now = 100.0
-        self.nodes = {name: Node(name) for name in (A, B)}
+        self.nodes = {name: Node(name, mode, has_fence=has_fence) for name in (A, B)}
+        self.obeyed = NO_EPOCH
         self.witnesses = [WitnessRecord() for _ in range(witnesses)]
         self.wire: list[tuple[str, int, Event]] = []
         self.questions: list[Question] = []
@@ -40,6 +45,7 @@ class Stage:
         self.offices: dict[Epoch, tuple[str, int]] = {}
         self.values = 0
         self.requests = 0
+        self.wished: dict[str, bool] = {}
         self.is_cut = False
         self.crash_at: int | None = None
         self.log: list[str] = []
@@ -56,7 +62,9 @@ class Stage:
         if not node.is_up:
             return
         closed = bool(node.journal) and node.journal[-1].kind == "CLOSED" and node.office is None
-        facts = Facts(node.last, closed, node.synced)
+        facts = Facts(node.last, closed, node.synced, confirmed=node.rule.confirmed)
+        if not node.machine.outstanding:
+            node.progressed_at = self.now
         for index, effect in enumerate(node.machine.step(event, facts, self.now)):
             if self.crash_at == index:
                 self.crash_at = None
@@ -77,9 +85,12 @@ class Stage:
                 node.rule.require(effect.nodes)
                 self._acknowledge(node)
             case effects.AskWitnesses() | effects.RecordAlone():
+                self.hold(role_promises.broken_by_question(node, effect))
                 self.questions.append(Question(effect, node.instance, list(range(len(self.witnesses))), node.name))
             case effects.Answer() | effects.Announce():
                 if isinstance(effect, effects.Announce):
+                    wished = self.wished.pop(node.name, False)
+                    self.hold(role_promises.broken_by_move(node, effect.row, self.now, wished=wished))
                     self.log.append(f"{self.now:.1f} {node.name[0]} row {effect.row} {node.machine.state}")
             case _:
                 node.operations.append(effect)
@@ -111,6 +122,9 @@ class Stage:
                 node.office.is_frozen = False
             case effects.FetchTail():
                 self._fetch(node)
+            case effects.Fence():
+                node.is_fenced = self.random.random() < 0.8
+                self.give(node.name, events.FenceEnded(effect.request, node.is_fenced, "It said so."))
 
     def _unfollow(self, node: Node) -> None:
         node.following, node.stream = False, None
@@ -163,6 +177,8 @@ class Stage:
         new = node.journal[office.acknowledged : node.rule.sequence]
         if not new:
             return
+        if self.is_founded and not self.losing:
+            self.hold(role_promises.broken_by_acknowledging(node, office.epoch, self.witnesses))
         if office.forced:
             office.forced = False
             held = writes(node.journal)
@@ -178,6 +194,16 @@ class Stage:
             self.acknowledged = {v: by for v, by in self.acknowledged.items() if v not in lost}
         else:
             self.expect(not lost, f"acknowledged writes {sorted(lost)} are not in office {self.newest}")
+
+    def visit_agent(self, node: Node) -> None:
+        """An agent meets this office: it obeys it, for good, or says whom it obeys."""
+        office = node.office
+        if not node.is_up or office is None or node.rule.sequence < office.opened_at:
+            return
+        if obeys(self.obeyed, office.epoch):
+            self.obeyed = office.epoch
+        else:
+            self.give(node.name, events.EpochHeard(self.obeyed))
 
     def follow(self, node: Node) -> None:
         """FOLLOW and what the master decides: stream, or keep the fork, cut or copy, then stream."""
@@ -217,6 +243,8 @@ class Stage:
             node.commit = commit
         if stream.to_master and self.random.random() < 0.7:
             fsynced, applied, checksum = stream.to_master.popleft()
+            if fsynced > master.rule.confirmed:
+                master.progressed_at = self.now
             master.rule.peer(node.name, fsynced)
             self._acknowledge(master)
             behind = master.journal[fsynced].at if fsynced < len(master.journal) else self.now
@@ -333,7 +361,10 @@ class Stage:
     def ask(self, name: str, make: Callable[[int], Event]) -> None:
         """An operator's wish."""
         self.requests += 1
-        self.give(name, make(self.requests))
+        event = make(self.requests)
+        if isinstance(event, events.GoAloneRequested):
+            self.wished[name] = True
+        self.give(name, event)
 
     def promote(self, name: str, *, force: bool) -> None:
         """`standby-to-master`; the operator says that the other is stopped only when it is."""
@@ -342,6 +373,10 @@ class Stage:
         node.forced = force
         stopped = not self.nodes[PEER[name]].is_up
         self.ask(name, lambda number: events.PromoteRequested(number, force, stopped, b""))
+
+    def hold(self, broken: str) -> None:
+        """Fail when a promise is broken."""
+        self.expect(not broken, broken)
 
     def expect(self, holds: bool, text: str) -> None:
         """Fail with the last moves."""

@@ -6,15 +6,15 @@ import random
 from collections.abc import Callable
 
 from replication.core import effects, events
-from replication.core.types import State
+from replication.core.types import Mode, State
 from tests.property.role_nodes import Question
 from tests.property.role_walks import World
 from tests.unit.role_world import A, B, epoch, hello
 
 
-def world(witnesses: int = 1) -> World:
+def world(witnesses: int = 1, mode: Mode = Mode.STRICT) -> World:
     """A pair in sync, a first write on both, and then a network that is cut."""
-    made = World(random.Random(1), witnesses)
+    made = World(random.Random(1), witnesses, mode)
     made.write(made.nodes[A])
     made.quiet(1.0)
     made.is_cut = True
@@ -150,12 +150,116 @@ def lost_by_its_own_master(it: World) -> None:
     go_alone(it)
 
 
-STORIES: list[tuple[Callable[[World], None], int]] = [
-    (counted_on_before_it_holds_all, 1),
-    (late_answer, 1),
-    (promoted_twice, 3),
-    (old_master_goes_alone, 1),
-    (old_master_claims_from_a_later_one, 1),
-    (lost_by_its_own_master, 1),
+def wait(it: World, name: str, seconds: float) -> None:
+    """Time passes at one node, without a word from anybody."""
+    until = it.now + seconds
+    while it.now < until:
+        it.now += 0.25
+        it.give(name, events.Ticked())
+
+
+def left_by_its_standby(it: World) -> None:
+    """The stream is cut; A goes alone by itself, and acknowledges; then it dies, and B wants to take over."""
+    write(it, A)
+    wait(it, A, 3.0)
+    answer_all(it)
+    it.expect(it.states()[0] is State.ALONE, f"A waits for nobody: {it.states()}")
+    write(it, A)
+    it.crash(A)
+    promote(it)
+
+
+def moves_again_in_time(it: World) -> None:
+    """The witnesses have it that A writes alone, and before A hears it B confirms: the late word changes nothing."""
+    write(it, A)
+    wait(it, A, 3.0)
+    answer(it, it.questions[0])
+    told = it.questions.pop()
+    it._ask(told, told.waiting.pop())
+    it.is_cut = False
+    node = it.nodes[A]
+    for name in (A, B):
+        it.say_hello(it.nodes[name])
+    it.nodes[A].rule.peer(B, len(node.journal))
+    it.nodes[B].journal += node.journal[len(it.nodes[B].journal) :]
+    it.fsync(it.nodes[B])
+    wait(it, A, 0.3)
+    it.questions.append(told)
+    it._conclude(told)
+    it.expect(it.states()[0] is State.MASTER, f"A left a standby that moves: {it.states()}")
+
+
+def resumes_by_the_witnesses(it: World) -> None:
+    """Both die, A alone comes back: it goes on without a person, and B, started later, does not take over."""
+    it.crash(A)
+    it.crash(B)
+    it.start(A)
+    wait(it, A, 3.0)
+    answer_all(it)
+    it.expect(it.states()[0] is State.ALONE, f"A does not go on: {it.states()}")
+    write(it, A)
+    it.start(B)
+    promote(it)
+
+
+def resumes_after_its_standby_was_promoted(it: World) -> None:
+    """B took over from A and died; A comes back: the witnesses do not let it go on."""
+    it.crash(A)
+    promote(it)
+    it.crash(B)
+    it.start(A)
+    wait(it, A, 3.0)
+    answer_all(it, None)
+    write(it, A)
+    it.expect(it.nodes[A].office is None, "an old master goes on by itself")
+
+
+def forced_with_a_number_that_agents_refuse(it: World) -> None:
+    """A's office has a number that B never heard of; B is forced, and goes on in a number that agents obey."""
+    node = it.nodes[A]
+    it.obeyed = epoch(node.memory.office.number + 7)
+    it.crash(A)
+    it.promote(B, force=True)
+    answer_all(it)
+    it.visit_agent(it.nodes[B])
+    answer_all(it)
+    it.visit_agent(it.nodes[B])
+    it.expect(it.obeyed.node == B, f"the agent obeys {it.obeyed}")
+
+
+def alone_with_a_number_that_agents_refuse(it: World) -> None:
+    """The same in an office that witnesses let go on: the next number is recorded before anything is acknowledged."""
+    it.crash(A)
+    it.crash(B)
+    it.start(A)
+    wait(it, A, 3.0)
+    answer_all(it)
+    it.obeyed = epoch(it.nodes[A].memory.office.number, B)
+    it.visit_agent(it.nodes[A])
+    answer(it, it.questions[0])
+    it._conclude(it.questions[0])
+    for _ in range(3):
+        it.operate(it.nodes[A])
+        write(it, A)
+    wait(it, A, 3.0)
+    answer_all(it)
+    it.visit_agent(it.nodes[A])
+    it.expect(it.obeyed.node == A, f"the agent obeys {it.obeyed}")
+
+
+STRICT, AVAILABLE = Mode.STRICT, Mode.AVAILABLE
+STORIES: list[tuple[Callable[[World], None], int, Mode]] = [
+    (counted_on_before_it_holds_all, 1, STRICT),
+    (late_answer, 1, STRICT),
+    (promoted_twice, 3, STRICT),
+    (old_master_goes_alone, 1, STRICT),
+    (old_master_claims_from_a_later_one, 1, STRICT),
+    (lost_by_its_own_master, 1, STRICT),
+    (left_by_its_standby, 3, AVAILABLE),
+    (moves_again_in_time, 1, AVAILABLE),
+    (resumes_by_the_witnesses, 3, AVAILABLE),
+    (resumes_after_its_standby_was_promoted, 1, AVAILABLE),
+    (forced_with_a_number_that_agents_refuse, 3, STRICT),
+    (alone_with_a_number_that_agents_refuse, 1, AVAILABLE),
 ]
-"""Each with its number of witnesses."""
+"""Each with its number of witnesses and its mode."""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from replication.core import events
-from replication.core.types import NO_EPOCH, State
+from replication.core.types import NO_EPOCH, Mode, State
 from tests.property.role_nodes import PEER
 from tests.property.role_simulation import Stage
 from tests.unit.role_world import A, B
@@ -15,8 +15,10 @@ from tests.unit.role_world import A, B
 class World(Stage):
     """A pair in sync, to which things happen: `walk` and `drama` at random, `heal` for the better."""
 
-    def __init__(self, seed: random.Random, witnesses: int = 1) -> None:
-        super().__init__(seed, witnesses)
+    def __init__(
+        self, seed: random.Random, witnesses: int = 1, mode: Mode = Mode.STRICT, *, has_fence: bool = False
+    ) -> None:
+        super().__init__(seed, witnesses, mode, has_fence=has_fence)
         self._found()
 
     def _found(self) -> None:
@@ -40,6 +42,7 @@ class World(Stage):
             lambda: self.operate(node), lambda: self.operate(node), lambda: self.fsync(node), lambda: self.fsync(node),
             lambda: self.pump(node), lambda: self.pump(node), lambda: self.pump(node), lambda: self.follow(node),
             lambda: self.write(node), lambda: self.write(node), lambda: self.give(name, events.Ticked()),
+            lambda: self.visit_agent(node),
         ]  # fmt: skip
         seldom: list[Callable[[], None]] = [
             lambda: self.crash(name), lambda: self.crash(name, power=True), lambda: self.stop(name),
@@ -102,6 +105,7 @@ class World(Stage):
             for name, node in self.nodes.items():
                 self.say_hello(node)
                 self.give(name, events.Ticked())
+                self.visit_agent(node)
                 while node.is_up and node.operations:
                     self.operate(node)
                 self.follow(node)
@@ -118,16 +122,25 @@ class World(Stage):
                 self._conclude(question)
 
     def is_whole(self) -> bool:
-        """One master that acknowledges, the other counted on."""
+        """One master that acknowledges and that agents obey, the other counted on."""
         masters = [n for n in self.nodes.values() if n.office and n.rule.sequence >= n.office.opened_at]
-        return len(masters) == 1 and {State.MASTER, State.IN_SYNC} == set(self.states())
+        if len(masters) != 1 or set(self.states()) != {State.MASTER, State.IN_SYNC}:
+            return False
+        return masters[0].office is not None and self.obeyed == masters[0].office.epoch
+
+    def settle(self) -> None:
+        """A quiet time, until the pair is whole: longer when the standby relapsed often."""
+        for _ in range(20):
+            self.quiet(3.0)
+            if self.is_whole():
+                return
 
     def heal(self) -> None:
         """Both run, the network works: one master and a standby counted on, if need be by one word of an operator."""
         self.crash_at = None
         for name in (A, B):
             self.start(name)
-        self.quiet(20.0)
+        self.settle()
         if not self.is_whole():
             self.expect(not any(node.office for node in self.nodes.values()), f"stuck in {self.states()}")
             pending = [node.name[0] for node in self.nodes.values() if node.memory.token != NO_EPOCH]
@@ -135,7 +148,7 @@ class World(Stage):
             self.expect(State.RESUMING not in self.states(), f"a master does not resume: {self.states()}")
             for name in (A, B):
                 self.promote(name, force=True)
-                self.quiet(20.0)
+                self.settle()
                 if self.is_whole():
                     break
         self.expect(self.is_whole(), f"does not heal: {self.states()}")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from replication.core import commit, decide, events, guards, machine, memory, roles, witness
+from replication.core.types import Mode
 from tests.property import role_simulation
 from tests.property.role_nodes import PEER
 from tests.property.role_stories import STORIES, world
@@ -23,16 +24,19 @@ from tests.property.role_walks import World
 from tests.unit.role_world import A, B
 
 NAMES = st.sampled_from((A, B))
+MODES = st.sampled_from((Mode.STRICT, Mode.AVAILABLE))
 SEEDS = 200
 
 
 class RolesUnderFaults(RuleBasedStateMachine):
     """Hypothesis picks the faults and the operator's words; small things happen in between."""
 
-    @initialize(seed=st.integers(0, 2**32), witnesses=st.sampled_from((1, 3)))
-    def found(self, seed: int, witnesses: int) -> None:
+    @initialize(
+        seed=st.integers(0, 2**32), witnesses=st.sampled_from((1, 3)), mode=MODES, has_fence=st.booleans()
+    )  # fmt: skip
+    def found(self, seed: int, witnesses: int, mode: Mode, has_fence: bool) -> None:
         """A pair in sync."""
-        self.world = World(random.Random(seed), witnesses)
+        self.world = World(random.Random(seed), witnesses, mode, has_fence=has_fence)
 
     @rule(moves=st.integers(1, 60))
     def go_on(self, moves: int) -> None:
@@ -102,10 +106,15 @@ RolesUnderFaults.TestCase.settings = settings(
 TestRolesUnderFaults = RolesUnderFaults.TestCase
 
 
+def modes(seed: int) -> Mode:
+    """Both modes, each with one witness and with three."""
+    return (Mode.STRICT, Mode.AVAILABLE)[seed // 2 % 2]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_forced_promotions_heal_too(seed: int) -> None:
     """With --allow-data-loss in the story epochs still grow, none is held twice, and the pair becomes whole again."""
-    world = World(random.Random(seed), 1 + 2 * (seed % 2))
+    world = World(random.Random(seed), 1 + 2 * (seed % 2), modes(seed))
     for _ in range(3):
         world.walk(400, force=True)
         world.heal()
@@ -176,8 +185,31 @@ MUTATIONS: dict[str, Apply] = {
     "the own fsync is not needed": lambda patch: patch.setattr(
         commit.CommitRule, "_advanced", lambda rule: eager(rule)
     ),
+    "alone before the witnesses recorded it": table(
+        recorded_for_office=lambda it, event: bool(it.pending.request or it.pending.by_itself)
+    ),
+    "a number is raised before the witnesses recorded it": table(
+        recorded_for_raise=lambda it, event: it.pending.raising and event.epoch == it.pending.claim
+    ),
+    "strict goes alone by itself": table(
+        should_go_alone=lambda it, event: guards.standby_lost(it, event) and not it.pending.request
+    ),
+    "strict resumes by itself": table(
+        standby_silent=lambda it, event: it.now - it.answered_at >= it.standby_timeout_s and not it.pending.request
+    ),
+    "a standby that moves is lost": lambda patch: patch.setattr(machine.Machine, "_watch_standby", blind),
+    "the late record of a withdrawn wish counts": table(
+        recorded_for_office=lambda it, event: event.done and event.alone == it.node and bool(it.pending.alone_from)
+    ),
+    "a promotion does not wait for the fence": table(fence_wanted=lambda it, event: False),
+    "a failed fence is no reason": table(fence_held=guards.fence_ended),
     "nothing is persisted": lambda patch: patch.setattr(role_simulation, "PERSIST", False),
 }
+
+
+def blind(it: Any, facts: Any, now: float) -> None:
+    """Takes everything outstanding for stalled."""
+    it.progressed_at = now - it.standby_timeout_s
 
 
 def own_only(rule: Any) -> int:
@@ -193,19 +225,19 @@ def eager(rule: Any) -> int:
     return int(rule.sequence)
 
 
-@pytest.mark.parametrize(("story", "witnesses"), STORIES, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_story_keeps_every_promise(story: Callable[[World], None], witnesses: int) -> None:
+@pytest.mark.parametrize(("story", "witnesses", "mode"), STORIES, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_story_keeps_every_promise(story: Callable[[World], None], witnesses: int, mode: Mode) -> None:
     """Told move by move: nothing acknowledged is lost, and all is well in the end."""
-    told = world(witnesses)
+    told = world(witnesses, mode)
     story(told)
     told.heal()
 
 
 def is_broken() -> bool:
     """A story, or a random one, breaks a promise."""
-    for story, witnesses in STORIES:
+    for story, witnesses, mode in STORIES:
         try:
-            story(world(witnesses))
+            story(world(witnesses, mode))
         except AssertionError:
             return True
     return walk_until_broken(range(SEEDS)) is not None
@@ -215,7 +247,7 @@ def walk_until_broken(seeds: range) -> int | None:
     """The first seed whose story breaks a promise."""
     for seed in seeds:
         try:
-            world = World(random.Random(seed), 1 + 2 * (seed % 2))
+            world = World(random.Random(seed), 1 + 2 * (seed % 2), modes(seed), has_fence=seed % 8 == 7)
             for _ in range(4):
                 world.drama()
             world.heal()
