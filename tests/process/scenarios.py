@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from tests.failpoints import runs as failpoint_runs
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
 from tests.process.troubles import troubles
@@ -252,5 +253,6 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "troubles": (troubles, 1),
     "power-loss": (power_loss.soak, 500),
     "capture": (capture_soak.soak, 2000),
+    "failpoints": (failpoint_runs.soak, 5),
 }
 """Name, function, and the count that the release asks for."""

@@ -1,0 +1,140 @@
+"""Runs courses with one point armed and says what was broken.
+
+`python -m tests.failpoints.runs COURSE NODE POINT NTH` shows one strike again; without arguments it lists all places.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.certificates import A, B
+from tests.failpoints.courses import COURSES
+from tests.failpoints.pair import DeadlyPair
+from tests.process.checker import Verdict
+
+NODES = {"a": A, "b": B}
+STARTS = {"restart": ("a",), "cut": ("a", "b"), "compare": ("a", "b"), "copy": ("b",)}
+"""Courses in which a node is started: its points before it listens can only be armed for that start."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A point of one node in one course, and how often it is reached there."""
+
+    course: str
+    node: str
+    point: str
+    count: int
+
+
+def _begin(root: Path, course: str) -> DeadlyPair:
+    pair = DeadlyPair(root)
+    pair.start(A)
+    pair.ask(A, "found")
+    pair.write(A, "first", 2)
+    if course != "copy":
+        pair.start(B)
+        pair.ask(B, "join")
+        pair.settle()
+        pair.write(A, "both", 2, 30_000)
+        pair.settle()
+    else:
+        pair.acknowledged.clear()
+        for number in range(3):
+            pair.ask(A, "push", f"filling{number}-", 3)
+    return pair
+
+
+def survey(course: str) -> list[Place]:
+    """Run a course with nothing armed; every place it comes by."""
+    with tempfile.TemporaryDirectory(prefix="failpoints-") as root:
+        pair = _begin(Path(root), course)
+        try:
+            before = {name: pair.try_order(name, "reached") or {} for name in (A, B)}
+            pair.watched = course
+            COURSES[course](pair)
+            pair.settle()
+            for name in (A, B):
+                pair._remember(name)
+            wrong = pair.check()
+        finally:
+            pair.close()
+    assert not wrong, (course, wrong)
+    places = []
+    for letter, name in NODES.items():
+        for point, count in pair.reached[name].items():
+            count -= before[name].get(point, 0)
+            if count > 0:
+                places.append(Place(course, letter, point, count))
+    return places
+
+
+def strike(place: Place, nth: int) -> tuple[bool, list[str]]:
+    """Run the course with the point armed; (whether the process died there, what was wrong afterwards)."""
+    with tempfile.TemporaryDirectory(prefix="failpoints-") as root:
+        pair = _begin(Path(root), place.course)
+        name = NODES[place.node]
+        try:
+            if place.node in STARTS.get(place.course, ()):
+                pair.arm_start(name, place.point, nth)
+            if name in pair.running:
+                pair.ask(name, "arm", place.point, nth)
+            COURSES[place.course](pair)
+            pair.settle()
+            return bool(pair.deaths), pair.check()
+        except AssertionError as error:
+            return bool(pair.deaths), [str(error)]
+        finally:
+            pair.close()
+
+
+def strikes(places: list[Place], count: int, seed: int) -> Iterator[tuple[Place, int]]:
+    """Each distinct point `count` times, in courses and at times drawn by lot."""
+    rng = random.Random(seed)
+    by_point: dict[tuple[str, str], list[Place]] = {}
+    for place in places:
+        by_point.setdefault((place.node, place.point), []).append(place)
+    for _, candidates in sorted(by_point.items()):
+        for _ in range(count):
+            place = rng.choice(candidates)
+            yield place, rng.randint(1, min(place.count, 6))
+
+
+def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
+    """Every point of both nodes `count` times; a point at which nothing ever died is a fault."""
+    places = [place for course in COURSES for place in survey(course)]
+    points = {(place.node, place.point) for place in places}
+    hits = dict.fromkeys(sorted(points), 0)
+    faults: list[str] = []
+    for place, nth in strikes(places, count, 1):
+        died, wrong = strike(place, nth)
+        hits[place.node, place.point] += died
+        command = f"python -m tests.failpoints.runs {place.course} {place.node} '{place.point}' {nth}"
+        faults += [f"{sentence}; again: {command}" for sentence in wrong]
+    for (node, point), hit in hits.items():
+        say(f"{hit:3} {node} {point}")
+    faults += [f"never hit: {node} {point}" for (node, point), hit in hits.items() if not hit]
+    counts = {"points": len({point for _, point in points}), "on a node": len(points), "hits": sum(hits.values())}
+    return Verdict(counts, tuple(faults))
+
+
+def main() -> int:
+    """One strike again, or the list of all points."""
+    if len(sys.argv) == 5:
+        course, node, point, nth = sys.argv[1:]
+        died, wrong = strike(Place(course, node, point, 0), int(nth))
+        print("it died there" if died else "it was never there", *wrong, sep="\n")
+        return int(bool(wrong))
+    for course in COURSES:
+        for place in survey(course):
+            print(f"{place.course:8} {place.node} {place.count:5} {place.point}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
