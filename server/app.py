@@ -32,6 +32,7 @@ from server.cluster_port import make_app as make_cluster_app
 from server.config import Config, ConfigError
 from server.core.model import NodeRow
 from server.enrolment import EnrolmentError, Joiner, announce_node
+from server.fence import fence_of
 from server.founding import check_empty, found_cluster
 from server.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
 from server.listeners import bind_local, bind_port, own_address, port_of
@@ -239,6 +240,8 @@ def node_settings(site: Site) -> NodeSettings:
         version=__version__,
         mode=Mode(site.config.mode),
         steady_s=site.config.standby_steady_s,
+        standby_timeout_s=site.config.standby_timeout_s,
+        fence=fence_of(site.config),
         utc_us=site.clock.utc_us,
     )
 

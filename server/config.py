@@ -4,6 +4,8 @@ replicated."""
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,8 +28,10 @@ class Config:
     """`host` is where the ports listen, `address` how others reach this node (what the roster and certificate
     say).
 
-    `mode` is `strict`: writes wait for the standby or for `go-alone`. `standby_steady_s` is how long a
-    standby must have kept up before it is counted on.
+    A standby is lost when it makes no progress for `standby_timeout_s` while something is outstanding. `mode` says
+    what then happens: `available` goes on alone once a majority of the witnesses has recorded it, `strict` waits for
+    the standby or for `go-alone`. `standby_steady_s` is how long a standby must have kept up before it is counted on.
+    `fence_command` is run before this node takes office without its master's help, for at most `fence_timeout_s`.
     """
 
     data: Path
@@ -36,8 +40,11 @@ class Config:
     port: int = DEFAULT_PORT
     cluster_port: int = DEFAULT_CLUSTER_PORT
     behind_proxy: bool = False
-    mode: str = "strict"
+    mode: str = "available"
+    standby_timeout_s: float = 10.0
     standby_steady_s: float = 30.0
+    fence_command: str = ""
+    fence_timeout_s: float = 30.0
     log_level: str = "info"
 
     @property
@@ -52,10 +59,15 @@ def _text(value: Any) -> str:
     return value.strip()
 
 
-def _mode(value: Any) -> str:
-    if value == "available":
-        raise ValueError("is not there yet: nothing goes on alone by itself. Leave it out, or say strict")
-    return _one_of("strict")(value)
+def _command(value: Any) -> str:
+    text = _text(value)
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"is no command line: {error}") from None
+    if not words or shutil.which(words[0]) is None:
+        raise ValueError("must begin with a program that exists and may be run")
+    return text
 
 
 def _one_of(*allowed: str) -> Callable[[Any], str]:
@@ -114,8 +126,11 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "port": _port,
     "cluster_port": _port,
     "behind_proxy": _flag,
-    "mode": _mode,
+    "mode": _one_of("available", "strict"),
+    "standby_timeout_s": _seconds(0.5),
     "standby_steady_s": _seconds(0.0),
+    "fence_command": _command,
+    "fence_timeout_s": _seconds(0.1),
     "log_level": _one_of("debug", "info", "warning", "error"),
 }
 

@@ -47,7 +47,10 @@ class Member:
 
 
 class Fleet:
-    """Open once the epoch is committed; `close` before the store closes. A desk of `agent_links`."""
+    """Open once the epoch is committed; `close` before the store closes. A desk of `agent_links`.
+
+    `epoch_heard` is given the epoch that an agent obeys instead of this one.
+    """
 
     def __init__(
         self,
@@ -56,8 +59,10 @@ class Fleet:
         epoch: Epoch,
         status: Callable[[], Status],
         utc_us: Callable[[], int],
+        epoch_heard: Callable[[Epoch], None] = lambda epoch: None,
     ) -> None:
         self._store = store
+        self._epoch_heard = epoch_heard
         self._links = links
         self._epoch = epoch
         self._status = status
@@ -130,6 +135,8 @@ class Fleet:
     def said(self, link: AgentLink, message: wire.FromAgent) -> None:
         """Queue a message for the agent's own task."""
         member = self._members.get(link.agent_id)
+        if isinstance(message, wire.EpochRefused):
+            self._epoch_heard(message.highest)
         if member is not None and member.link is link:
             member.inbox.put_nowait(message)
 

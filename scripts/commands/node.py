@@ -65,7 +65,14 @@ def init(data: str | None, name: str, password_file: str | None, **flags: Any) -
 @data_option
 @_settings
 @click.option("--behind-proxy", is_flag=True, default=None, help="Plain HTTP on loopback, for a proxy that does TLS.")
-@click.option("--mode", help="strict, the only one yet: without the standby writes wait, or go on after `go-alone`.")
+@click.option(
+    "--mode", help="Standby lost: available (the default) goes on alone with the witnesses; strict waits."
+)
+@click.option("--standby-timeout-s", help="A standby without progress for so many seconds is lost (default 10).")
+@click.option(
+    "--fence-command", help="Run before this node takes over, e.g. to switch the other machine off; must exit 0."
+)
+@click.option("--fence-timeout-s", help="How long the fence command may take, in seconds (default 30).")
 @click.option("--log-level", help="debug, info, warning or error.")
 def serve(data: str | None, **flags: Any) -> int:
     """Run this node until it is stopped. On an empty directory it waits to become a standby."""

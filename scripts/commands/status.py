@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from scripts.client import FAILED, OK, CommandError
 from scripts.commands.options import Asker, asks_node
+
+MODES = {
+    "available": "without its standby the master goes on alone once the witnesses recorded it",
+    "strict": "without its standby the master waits for it, or for go-alone",
+}
 
 
 @click.command()
@@ -35,6 +41,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     if found.get("node") is None:
         return
     yield f"Node:    {found['name']} ({found['node'][:8]}), {found['role']}, {found['state']}, epoch {found['epoch']}"
+    if found.get("mode"):
+        yield f"Mode:    {found['mode']}: {MODES.get(found['mode'], '')}"
     position = found["position"]
     yield (
         f"Journal: request {position['sequence']}, committed {found['commit_sequence']}, "
@@ -63,7 +71,12 @@ def _verdict_of_master(found: dict[str, Any]) -> str:
     if found.get("in_sync"):
         return "This node is master; the standby has everything."
     if found.get("state") == "ALONE":
-        return "This node is master and writes alone; no standby is in sync."
+        since = datetime.fromtimestamp(found["alone_since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"This node is master and writes alone since {since}; no standby is in sync."
+    if found.get("mode") == "available":
+        return (
+            "This node is master; no standby is in sync, and writes wait for it until the witnesses let it go on alone."
+        )
     return (
         "This node is master; no standby is in sync, and writes wait for it. "
         "Start the standby, or let this node write alone: understudy go-alone"

@@ -17,9 +17,10 @@ from server.actions.change import Change, Transaction, record, require
 from server.core.gates import QUEUE_LOCKED, SCHEDULER_STOPPED
 from server.core.model import Gate, Principal, Step, Swap
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import gates, settings, swaps
+from server.storage import gates, nodes, settings, swaps
 
 ENDS = ("done", "aborted", "failed")
+TAKEOVER = swaps.TAKEOVER
 
 
 def begin(
@@ -121,6 +122,22 @@ def finish(swap_id: int, state: str, report: str, by: Principal, now_us: int) ->
         swaps.update(connection, swap_id, state=state, ended_at_us=now_us, report=report, steps=steps)
         record(connection, by, now_us, f"swap.{state}", f"swap {swap_id}")
         return find(connection, swap_id)
+
+    return change
+
+
+def record_takeover(to_node: str, report: str, accepted: Sequence[str], by: Principal, now_us: int) -> Change[None]:
+    """A promotion in the history of swaps, with what it was told of loss (BEY-6). Again is the same."""
+
+    def change(transaction: Transaction) -> None:
+        connection = transaction.connection
+        last = swaps.page(connection, None, 1)
+        if last and (last[0].kind, last[0].to_node, last[0].report) == (TAKEOVER, to_node, report):
+            return
+        others = [node.id for node in nodes.page(connection) if node.id != to_node]
+        from_node = others[0] if others else ""
+        row = swaps.insert(connection, by.name, now_us, TAKEOVER, from_node, to_node, [], [], accepted)
+        swaps.update(connection, row, state="done", ended_at_us=now_us, report=report)
 
     return change
 

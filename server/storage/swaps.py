@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from server.core.model import Gate, Step, Swap
 from server.storage import rows
 
+TAKEOVER = "takeover"
+"""The kind of a row that `standby-to-master` left: it has no steps, and a report of what may be lost."""
+
 
 def get(connection: sqlite3.Connection, swap_id: int) -> Swap | None:
     """The swap with that id."""
@@ -20,8 +23,9 @@ def open_swap(connection: sqlite3.Connection) -> Swap | None:
 
 
 def newest(connection: sqlite3.Connection, state: str = "done") -> Swap | None:
-    """The last swap in `state`."""
-    return rows.first(connection, Swap, "FROM swaps WHERE state = ? ORDER BY id DESC LIMIT 1", (state,))
+    """The last swap in `state`; a takeover is none, since nobody practised it."""
+    tail = "FROM swaps WHERE state = ? AND kind <> ? ORDER BY id DESC LIMIT 1"
+    return rows.first(connection, Swap, tail, (state, TAKEOVER))
 
 
 def page(connection: sqlite3.Connection, after: int | None = None, limit: int = 50) -> list[Swap]:

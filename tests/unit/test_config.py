@@ -28,11 +28,21 @@ def test_all_mistakes_are_named_with_their_places() -> None:
         assert place in text
 
 
-def test_a_mode_that_is_not_kept_yet_is_refused_with_the_reason() -> None:
-    """`available` would promise more than it keeps; without a word the mode is strict."""
-    with pytest.raises(ConfigError, match=r"is not there yet.*strict"):
-        read_config(DATA, {"mode": "available"}, {}, "")
-    assert read_config(DATA, {}, {}, "").mode == "strict"
+def test_the_mode_is_available_unless_another_is_named() -> None:
+    """SKY-6: the default goes on alone with the witnesses' leave; a mode that does not exist is refused by name."""
+    assert read_config(DATA, {}, {}, "").mode == "available"
+    assert read_config(DATA, {}, {"UNDERSTUDY_MODE": "strict"}, "").mode == "strict"
+    assert read_config(DATA, {"standby_timeout_s": "3"}, {}, 'mode = "strict"').standby_timeout_s == 3.0
+    with pytest.raises(ConfigError, match="available, strict"):
+        read_config(DATA, {"mode": "etcd"}, {}, "")
+
+
+def test_a_fence_command_that_cannot_run_is_refused_at_the_start() -> None:
+    """At 3 a.m. is too late to learn that the program of the hook does not exist."""
+    assert read_config(DATA, {}, {}, "fence_command = \"true --off 'a b'\"").fence_command == "true --off 'a b'"
+    for wrong in ("no-such-program-here now", "sh -c 'unfinished"):
+        with pytest.raises(ConfigError, match="--fence-command"):
+            read_config(DATA, {"fence_command": wrong}, {}, "")
 
 
 def test_a_broken_file_is_named() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replication.core.types import PeerStatus, Role, State, Status
+from replication.core.types import Mode, PeerStatus, Role, State, Status
 from server.web.pages.chart import Chart, Sample, chart
 from server.web.states import (
     BAD,
@@ -164,6 +164,12 @@ def _sentences(status: Status, badge: Badge, peer: PeerStatus | None) -> tuple[s
             "The standby is lost. This master works alone.",
             "Writes since then exist only on this machine. Bring the standby's machine back:",
             "understudy serve",
+        )
+    if status.mode is Mode.AVAILABLE:
+        return (
+            "The standby is lost.",
+            "Writes wait until it is back, or until the witnesses let this master go on alone. If they do not answer:",
+            "understudy go-alone",
         )
     return (
         "The standby is lost.",

@@ -102,7 +102,7 @@ def page_from(
     names = {node.id: node.name for node in roster}
     views = [view(row, names) for row in rows]
     running = next((one for one in views if one.row.state == "running"), None)
-    done = next((one.row for one in views if one.row.state == "done"), None)
+    done = next((one.row for one in views if one.row.state == "done" and one.row.kind != swaps.TAKEOVER), None)
     target = next((node.name for node in roster if node.id != own), "")
     due_us = (done.ended_at_us or done.requested_at_us) + SWAP_DUE_US if done else None
     return SwapPage(frame, check, check_error, running, target, tuple(views), due_us, tuple(waiting))
