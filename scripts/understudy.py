@@ -21,7 +21,7 @@ COMMANDS = {
     "go-alone": ("scripts.commands.swap", "go_alone"),
     "forks": ("scripts.commands.swap", "forks"),
     "agent": ("scripts.commands.agents", "agent"),
-    "witness": ("scripts.commands.agents", "witness"),
+    "witness": ("scripts.commands.witness", "witness"),
     "scheduler": ("scripts.commands.gates", "scheduler"),
     "queue": ("scripts.commands.gates", "queue"),
     "job": ("scripts.commands.jobs", "job"),

@@ -1,6 +1,6 @@
 """The accepted links of agents, on a node of either role:
 
-who is connected, heartbeats, and questions to witnesses.
+who is connected, heartbeats, and questions to single agents.
 
 In office a `Desk` (the fleet) takes what agents say; outside of office only heartbeats and witness answers
 count.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import aiohttp
@@ -18,12 +18,10 @@ import structlog
 from aiohttp import web
 
 from replication.core.types import NO_EPOCH, Epoch, NodeId
-from replication.core.witness import Claim, WitnessAnswer, WitnessRecord, WitnessVerdict, combine
 from server.core import agent_wire as wire
 
 log = structlog.get_logger(__name__)
 
-WITNESS_S = 3.0
 PROBE_S = 2.5
 OUTGOING_MAX = 100_000
 
@@ -92,11 +90,10 @@ class Desk(Protocol):
 
 
 class Links:
-    """All accepted agent links of this node, one per agent; also `replication.ports.Witnesses`.
+    """All accepted agent links of this node, one per agent.
 
-    `witness_ids` returns the ids of the configured witnesses from rows: the store's in office, else the
-    copy's. `utc_us` and `monotonic` are the node's clocks. `replicated` returns the commit sequence while a
-    standby is in sync, else 0.
+    `utc_us` and `monotonic` are the node's clocks. `replicated` returns the commit sequence while a standby is in
+    sync, else 0. `server.witness_links` asks the witnesses through it.
     """
 
     def __init__(
@@ -104,13 +101,11 @@ class Links:
         node: NodeId,
         utc_us: Callable[[], int],
         monotonic: Callable[[], float],
-        witness_ids: Callable[[], Awaitable[list[str]]],
         replicated: Callable[[], int] = lambda: 0,
     ) -> None:
         self._node = node
         self._utc_us = utc_us
         self._monotonic = monotonic
-        self._witness_ids = witness_ids
         self.replicated = replicated
         self._epoch = NO_EPOCH
         self._desk: Desk | None = None
@@ -119,7 +114,7 @@ class Links:
         self._question = 0
         self._answers: dict[tuple[str, int], asyncio.Future[wire.WitnessSays]] = {}
         self._changed = asyncio.Event()
-        self._majority_s: float | None = None
+        self._left_us: dict[str, int] = {}
 
     def get(self, agent_id: str) -> AgentLink | None:
         """The agent's link, or None while it is not connected."""
@@ -128,6 +123,10 @@ class Links:
     def connected(self) -> dict[str, AgentLink]:
         """All links by agent id."""
         return dict(self._links)
+
+    def silent_since_us(self, agent_id: str) -> int | None:
+        """When the agent's last link here ended (microseconds UTC, for display); None: never one since the start."""
+        return self._left_us.get(agent_id)
 
     def set_roster(self, roster: Mapping[NodeId, str]) -> None:
         """Addresses of both nodes, `host:cluster_port`; agents are told, and dial them from now on."""
@@ -211,6 +210,7 @@ class Links:
     def _drop(self, link: AgentLink) -> None:
         if self._links.get(link.agent_id) is link:
             del self._links[link.agent_id]
+            self._left_us[link.agent_id] = self._utc_us()
             if self._desk is not None:
                 self._desk.left(link)
 
@@ -244,57 +244,27 @@ class Links:
             await asyncio.sleep(wire.HEARTBEAT_S)
             link.send(wire.NodeHeartbeat(self._utc_us(), self.replicated() if self._desk is not None else 0))
 
-    # Witnesses.
+    # Questions.
 
-    async def grant(self, claim: Claim) -> WitnessVerdict:
-        """Ask every witness for `claim.epoch`; bounded by 3 s, silent witnesses count as asked."""
+    async def ask(
+        self, agent_id: str, question: Callable[[int], wire.AskGrant | wire.AskAlone], deadline_s: float
+    ) -> wire.WitnessSays | None:
+        """Ask one agent, and wait for its link and its answer until `deadline_s` (monotonic); None when it is silent.
 
-        def question(number: int) -> wire.FromNode:
-            return wire.AskGrant(number, claim.epoch, claim.seen, claim.last_sequence, claim.forced)
-
-        asked, said = await self._ask(question)
-        answers = [WitnessAnswer(s.granted, WitnessRecord(s.epoch, s.alone, s.alone_epoch, s.counter)) for s in said]
-        return combine(answers, asked, self._unknown_since_s(asked, len(said)))
-
-    async def record_alone(self, epoch: Epoch, alone: NodeId | None, counter: int) -> bool:
-        """Record who writes alone; True once a majority of the witnesses has it durably, or when none is enrolled:
-        then the operator's word is all there is."""
-
-        def question(number: int) -> wire.FromNode:
-            return wire.AskAlone(number, epoch, alone or "", counter)
-
-        asked, said = await self._ask(question)
-        return asked == 0 or sum(s.granted for s in said) * 2 > asked
-
-    async def _ask(self, question: Callable[[int], wire.FromNode]) -> tuple[int, list[wire.WitnessSays]]:
-        ids = await self._witness_ids()
+        `question` makes the message of its number, by which the answer is matched.
+        """
         self._question += 1
         number = self._question
-        deadline = self._monotonic() + WITNESS_S
-        answers = await asyncio.gather(*(self._ask_one(who, number, question(number), deadline) for who in ids))
-        return len(ids), [answer for answer in answers if answer is not None]
-
-    async def _ask_one(
-        self, agent_id: str, number: int, message: wire.FromNode, deadline: float
-    ) -> wire.WitnessSays | None:
         future: asyncio.Future[wire.WitnessSays] = asyncio.get_running_loop().create_future()
         self._answers[agent_id, number] = future
         try:
-            async with asyncio.timeout(max(deadline - self._monotonic(), 0)):
+            async with asyncio.timeout(max(deadline_s - self._monotonic(), 0)):
                 while agent_id not in self._links:
                     self._changed.clear()
                     await self._changed.wait()
-                self._links[agent_id].send(message)
+                self._links[agent_id].send(question(number))
                 return await future
         except TimeoutError:
             return None
         finally:
             del self._answers[agent_id, number]
-
-    def _unknown_since_s(self, asked: int, answered: int) -> float | None:
-        """Seconds since a majority answered last; None when one has just answered, or never did."""
-        now = self._monotonic()
-        if answered * 2 > asked:
-            self._majority_s = now
-            return None
-        return None if self._majority_s is None else now - self._majority_s

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from replication.core.types import Mode, NodeId, State
+from replication.core.witness import Seats
 from replication.errors import ReplicationError
 from replication.node import Node, NodeSettings
 from replication.ports import Connection
@@ -30,6 +31,7 @@ from server.clock import SystemClock
 from server.cluster_port import dialler
 from server.cluster_port import make_app as make_cluster_app
 from server.config import Config, ConfigError
+from server.core import witness_seats
 from server.core.model import NodeRow
 from server.enrolment import EnrolmentError, Joiner, announce_node
 from server.fence import fence_of
@@ -41,9 +43,10 @@ from server.passwords import Passwords, hash_password
 from server.repair import may_copy_again, set_aside
 from server.roles import Roles
 from server.site import Site
-from server.storage import agents
+from server.storage import witnesses
 from server.web.live import LIVE
 from server.web.routes import make_app
+from server.witness_links import WitnessLinks
 
 ROSTER_S = 2.0
 SHUTDOWN_S = 1.0
@@ -104,10 +107,11 @@ class Server:
         site.seal_key = files.read_private(site.config.data / files.SEAL_FILE)
         self._certificates.load()
         assert self._certificates.client is not None
-        links = agent_links(site)
-        site.office = office = Office(site.clock, lambda: own_row(site), links, lambda: known_node(site))
+        links, asked = agent_links(site)
+        site.witnesses = asked
+        site.office = office = Office(site.clock, lambda: own_row(site), links, asked, lambda: known_node(site))
         runner = await self._runner(make_cluster_app(site, links.serve))
-        site.node = await self._open_node(office, links)
+        site.node = await self._open_node(office, asked)
         self._stack.push_async_callback(site.node.close)
         await web.SockSite(runner, self._cluster_socket, ssl_context=self._certificates.cluster).start()
         if site.node.status().state is State.INIT:
@@ -118,7 +122,7 @@ class Server:
         self._run(self._certificates.keep_fresh(site))
         site.ready = True
 
-    async def _open_node(self, office: Office, links: Links) -> Node:
+    async def _open_node(self, office: Office, asked: WitnessLinks) -> Node:
         """Open the node; one that only followed and is damaged is set aside whole, and copies from its master
         again.
         """
@@ -127,18 +131,18 @@ class Server:
         assert site.identity is not None
         dial = dialler(self._certificates.client)
         try:
-            return await Node.open(config.data, node_settings(site), office, links, dial, log_node)
+            return await Node.open(config.data, node_settings(site), office, asked, dial, log_node)
         except ReplicationError as error:
             wish = load_wish(config.data)
-            asked = wish is not None and wish.standby is not None
-            if not asked and not await asyncio.to_thread(may_copy_again, config.data, site.identity):
+            is_wished = wish is not None and wish.standby is not None
+            if not is_wished and not await asyncio.to_thread(may_copy_again, config.data, site.identity):
                 raise ConfigError(
                     f"{error}\nIf another node is master, copy from it again (what is here is kept in forks/): "
                     f"master-to-standby --data {config.data} --master HOST --port PORT. Else restore a backup"
                 ) from error
             kept = await asyncio.to_thread(set_aside, config.data)
             log.error("this node's copy is damaged; it is kept and copied again", why=str(error), kept=str(kept))
-        return await Node.open(config.data, node_settings(site), office, links, dial, log_node)
+        return await Node.open(config.data, node_settings(site), office, asked, dial, log_node)
 
     async def stop(self) -> None:
         """Close everything in reverse; the node says CLOSED while its links still stand."""
@@ -246,14 +250,15 @@ def node_settings(site: Site) -> NodeSettings:
     )
 
 
-def agent_links(site: Site) -> Links:
+def agent_links(site: Site) -> tuple[Links, WitnessLinks]:
     """Where agents connect, on a node of either role; the witnesses are asked through it."""
     assert site.identity is not None
 
-    async def witness_ids() -> list[str]:
-        return await site.read_now(lambda connection: [agent.id for agent in agents.witnesses(connection)])
+    async def sets() -> Sequence[Seats]:
+        return witness_seats.sets(await site.read_now(witnesses.seated))
 
-    return Links(site.identity.id, site.clock.utc_us, site.clock.monotonic, witness_ids)
+    links = Links(site.identity.id, site.clock.utc_us, site.clock.monotonic)
+    return links, WitnessLinks(links, sets, site.clock.utc_us, site.clock.monotonic)
 
 
 def log_node(text: str, facts: dict[str, Any]) -> None:
@@ -309,9 +314,9 @@ async def _found(config: Config, name: str, password_phc: str) -> None:
     identity, first_rows = found_cluster(config.data, name, password_phc)
     address = config.address or own_address(config.host)
     site = Site(replace(config, address=address), SystemClock(), Passwords(), identity)
-    links = agent_links(site)
-    office = Office(site.clock, lambda: own_row(site), links, lambda: known_node(site), first_rows)
-    site.node = node = await Node.open(config.data, node_settings(site), office, links, dial_nobody, log_node)
+    links, asked = agent_links(site)
+    office = Office(site.clock, lambda: own_row(site), links, asked, lambda: known_node(site), first_rows)
+    site.node = node = await Node.open(config.data, node_settings(site), office, asked, dial_nobody, log_node)
     try:
         async with asyncio.timeout(FOUNDING_S):
             await node.found()

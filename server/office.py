@@ -1,4 +1,5 @@
-"""What exists only while this node is master: migrations, the scheduler, the fleet and the swap guide."""
+"""What exists only while this node is master: migrations, the scheduler, the fleet, the swap guide,
+and what ends a change of witnesses."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import structlog
 from replication.errors import OutcomeUnknown, Unavailable
 from replication.ports import Opening
 from replication.process import end_process
-from server.actions import audit, gates, nodes, swap
+from server.actions import audit, gates, nodes
 from server.actions.change import Change, Transaction
 from server.agent_links import Links
 from server.clock import Clock
@@ -21,6 +22,8 @@ from server.fleet import Fleet
 from server.scheduler import Scheduler
 from server.storage import migrate
 from server.swap import Guide
+from server.witness_links import WitnessLinks
+from server.witnesses import Changeover
 
 if TYPE_CHECKING:
     from replication.node import Node
@@ -42,12 +45,14 @@ class Office:
         clock: Clock,
         own: Callable[[], NodeRow],
         links: Links,
+        asked: WitnessLinks,
         node: Callable[[], Node],
         founding: Change[None] | None = None,
     ) -> None:
         self._clock = clock
         self._own = own
         self._links = links
+        self._asked = asked
         self._node = node
         self._founding = founding
         self._loops: list[asyncio.Task[None]] = []
@@ -61,10 +66,15 @@ class Office:
         before, after = await self._write_first(store, opening)
         log.info("office opened", epoch=str(opening.epoch), how=opening.kind, schema_before=before, schema=after)
         node = self._node()
-        self.fleet = Fleet(store, self._links, opening.epoch, node.status, self._clock.utc_us, node.epoch_heard)
+        self.fleet = Fleet(store, self._links, opening.epoch, node.status, self._clock.utc_us)
         await self.fleet.open()
         self.guide = Guide(store, node, self.fleet, self._clock)
-        self._loops = [_loop(Scheduler(store, self._clock).run()), _loop(self.guide.run(opening))]
+        changeover = Changeover(store, self._asked, node.status, self._clock.utc_us)
+        self._loops = [
+            _loop(Scheduler(store, self._clock).run()),
+            _loop(self.guide.run(opening)),
+            _loop(changeover.run()),
+        ]
         self.store = store
 
     async def closing(self) -> None:
@@ -105,10 +115,7 @@ class Office:
             if note.hold:
                 gates.stop_scheduler(by, now_us, "standby-to-master --hold")(transaction)
                 gates.lock_all(by, now_us, "standby-to-master --hold")(transaction)
-            own, report = self._own(), f"{opening.report} This node is master in epoch {opening.epoch.number}.".lstrip()
-            audit.note("node.promote", own.name, by, now_us, note.encode().decode(), report)(transaction)
-            accepted = ["--allow-data-loss"] if note.allow_data_loss else []
-            swap.record_takeover(own.id, report, accepted, by, now_us)(transaction)
+            audit.note("node.promote", self._own().name, by, now_us, note.encode().decode())(transaction)
         return versions
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import hmac
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -50,6 +50,22 @@ class OfficeView(Protocol):
         """Drives planned swaps, or None."""
 
 
+class WitnessView(Protocol):
+    """What is known here of the witnesses (`server.witness_links`)."""
+
+    def is_connected(self, agent_id: str) -> bool:
+        """Whether this node could ask it now."""
+
+    def silent_since_us(self, agent_id: str) -> int | None:
+        """When its last link to this node ended."""
+
+    def heard(self, agent_id: str) -> Any:
+        """Its record as last heard here, or None."""
+
+    async def look(self, agent_ids: Collection[str]) -> None:
+        """Ask those connected for their record; bounded by 1 s."""
+
+
 @dataclass
 class Site:
     """`node` and `identity` are None while `serve` waits on an empty directory. `wishes` carries out role
@@ -64,6 +80,7 @@ class Site:
     identity: Identity | None = None
     node: Node | None = None
     office: OfficeView | None = None
+    witnesses: WitnessView | None = None
     authority_pem: bytes = b""
     seal_key: bytes = b""
     version: str = __version__

@@ -5,6 +5,7 @@ A witness fsyncs the record that a rule returns before it sends the answer.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from replication.core.types import NO_EPOCH, Epoch, NodeId
@@ -47,8 +48,46 @@ class WitnessAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Seats:
+    """One set of witnesses. `lost` seats belong to witnesses that are none any more: they count and never answer.
+
+    So losing a witness changes nobody's idea of what a majority is, and two nodes of which only one knows of the loss
+    still meet in a witness.
+    """
+
+    witnesses: frozenset[str]
+    lost: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many answers there could be."""
+        return len(self.witnesses) + self.lost
+
+    @property
+    def can_agree(self) -> bool:
+        """Enough seats are left for a majority."""
+        return self.has_majority(self.witnesses)
+
+    def has_majority(self, agreed: Collection[str]) -> bool:
+        """More than half of the seats are among `agreed`."""
+        return len(self.witnesses.intersection(agreed)) * 2 > self.size
+
+
+def agree(sets: Sequence[Seats], agreed: Collection[str]) -> bool:
+    """True when `agreed` is a majority of *each* set (the present one, and the former one while it is on record).
+
+    Never with no set. Two decisions by two nodes meet in a witness as long as both ask a common set: see
+    `server.core.witness_seats`.
+    """
+    return bool(sets) and all(seats.has_majority(agreed) for seats in sets)
+
+
+@dataclass(frozen=True, slots=True)
 class WitnessVerdict:
-    """Answers of all witnesses together. `alone` is a node that a witness knows to write alone, or ""."""
+    """Answers of all witnesses together. `alone` is a node that a witness knows to write alone, or "".
+
+    `joint` is None with one set of witnesses; with a former and a present one, whether each granted by its majority.
+    """
 
     asked: int
     answered: int
@@ -56,11 +95,12 @@ class WitnessVerdict:
     highest: Epoch = NO_EPOCH
     alone: NodeId = ""
     unknown_since_s: float | None = None
+    joint: bool | None = None
 
     @property
     def has_majority(self) -> bool:
-        """True when more than half of all configured witnesses granted; never with none configured."""
-        return self.granted * 2 > self.asked
+        """True when a majority of all configured witnesses granted, of each set there is; never with none."""
+        return self.granted * 2 > self.asked if self.joint is None else self.joint
 
 
 def decide_claim(record: WitnessRecord, claim: Claim) -> tuple[WitnessRecord, WitnessAnswer]:
@@ -100,3 +140,14 @@ def combine(answers: list[WitnessAnswer], asked: int, unknown_since_s: float | N
         alone=newest.record.alone if newest else "",
         unknown_since_s=unknown_since_s,
     )
+
+
+def combine_sets(
+    answers: Mapping[str, WitnessAnswer], sets: Sequence[Seats], unknown_since_s: float | None = None
+) -> WitnessVerdict:
+    """As `combine`, by witness: each set has to have its own majority, everybody's record is heeded."""
+    asked = len(frozenset[str]().union(*(seats.witnesses for seats in sets))) + max((s.lost for s in sets), default=0)
+    verdict = combine(list(answers.values()), asked, unknown_since_s)
+    if len(sets) < 2:
+        return verdict
+    return replace(verdict, joint=agree(sets, {who for who, answer in answers.items() if answer.granted}))

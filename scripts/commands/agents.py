@@ -1,4 +1,4 @@
-"""`understudy agent` (the program itself, and what is done about agents) and `understudy witness`."""
+"""`understudy agent`: the program itself, and what is done about agents."""
 
 from __future__ import annotations
 
@@ -142,25 +142,3 @@ def accept_restored(asker: Asker, name: str, reason: str) -> None:
     """End the quarantine of an agent that was restored from a snapshot."""
     done = asker.client.post(f"/api/v1/agents/{quote(name)}/accept-restored", {"reason": reason})
     asker.show(done, f"The agent {name} is accepted as it is.")
-
-
-@click.group()
-def witness() -> None:
-    """The agents that remember who writes alone: none, one or three."""
-
-
-@witness.command("list")
-@asks_node
-def list_witnesses(asker: Asker) -> None:
-    """The witness agents."""
-    found = asker.client.get("/api/v1/witnesses")
-    asker.show(found, found or "There is no witness. Choose one: understudy witness set AGENT")
-
-
-@witness.command("set")
-@click.argument("names", nargs=-1)
-@asks_node
-def set_witnesses(asker: Asker, names: tuple[str, ...]) -> None:
-    """Choose the witness agents, while the standby is in sync."""
-    found = asker.client.ask("PUT", "/api/v1/witnesses", {"agents": list(names)}).value
-    asker.show(found, "Witnesses: " + (", ".join(found) or "none"))

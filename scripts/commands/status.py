@@ -113,6 +113,8 @@ def counts(found: dict[str, Any]) -> Iterator[str]:
             f"{queues['unacknowledged']} not acknowledged; {active}{agents['total']} agents"
             + (" active" if active else "")
         )
+    if (found.get("witnesses") or {}).get("problem"):
+        yield f"Witness: {found['witnesses']['problem']}"
     for gate in found.get("gates", ()):
         yield f"Gate:    {gate['kind']} by {gate['set_by']}" + (f": {gate['reason']}" if gate["reason"] else "")
     if found.get("swap"):

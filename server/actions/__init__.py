@@ -8,7 +8,8 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 cancel kill                                                     runs.stop
     missed      run run_all dismiss dismiss_all                                 missed.resolve
     gates       lock_all unlock_all lock unlock stop_scheduler start_scheduler  gates.change
-    agents      invite remove replace accept_restored set_witness               agents.manage
+    agents      invite remove replace accept_restored                           agents.manage
+    witnesses   choose                                                          agents.manage
     nodes       put remove                                                      nodes.manage
     users       create update_role disable enable                               users.manage
                 change_password create_token revoke_token     tokens.own; users.manage for those of others
@@ -22,5 +23,5 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
 `messages.add`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`, `sessions.prune`,
-`swap.update_step`, `swap.put_steps` and `swap.finish`.
+`witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps` and `swap.finish`.
 """

@@ -8,6 +8,7 @@ import sqlite3
 
 import msgspec
 
+from server.actions import witnesses
 from server.actions.change import Change, Transaction, record, require
 from server.core.model import Agent, JoinToken, Principal
 from server.errors import Conflict, Forbidden, Invalid, NotFound
@@ -86,7 +87,7 @@ def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         bound = jobs.count_of_agent(connection, agent.id)
         if bound:
             raise Conflict(f"{bound} jobs run on {name}. Move or delete them first: `understudy job list`.")
-        if agent.witness:
+        if agent.witness or agent.former_witness:
             raise Conflict(f"{name} is a witness. Make another agent witness first: `understudy witness set`.")
         agents.update(connection, agent.id, removed_at_us=now_us, name=f"{name} (removed {agent.id[:8]})")
         gates.remove(connection, "queue_locked", agent.id)
@@ -109,6 +110,7 @@ def accept_restored(name: str, by: Principal, now_us: int, reason: str = "") -> 
         agent = find(connection, name)
         if agent.quarantined_at_us is None:
             raise Conflict(f"{name} is not quarantined. There is nothing to accept.")
+        witnesses.lose(connection, agent, "it was restored from a snapshot and may have forgotten a grant", now_us)
         agents.update(
             connection,
             agent.id,
@@ -126,8 +128,8 @@ def accept_restored(name: str, by: Principal, now_us: int, reason: str = "") -> 
 def replace(name: str, token: JoinToken, by: Principal, now_us: int, reason: str = "") -> Change[JoinToken]:
     """Give an agent's name to a new machine: the old identity is removed, a join token for the name is kept.
 
-    This says that the old machine is dead: its future instants are free, its runs become `unknown`, it is no
-    witness. Its jobs go to the machine that uses the token.
+    This says that the old machine is dead: its future instants are free, its runs become `unknown`, its seat among the
+    witnesses stays empty. Its jobs go to the machine that uses the token.
     """
     require(by, "agents.manage")
 
@@ -135,38 +137,14 @@ def replace(name: str, token: JoinToken, by: Principal, now_us: int, reason: str
         connection = transaction.connection
         agent = find(connection, name)
         old_name = f"{name} (replaced {agent.id[:8]})"
-        agents.update(connection, agent.id, name=old_name, removed_at_us=now_us, witness=0)
+        agents.update(connection, agent.id, name=old_name, removed_at_us=now_us)
+        witnesses.lose(connection, agent, "its machine was replaced", now_us)
         gates.remove(connection, "queue_locked", agent.id)
         orders.release_of_agent(connection, agent.id)
         runs.lose_agent(connection, agent.id, "agent replaced", now_us)
         join_tokens.insert(connection, msgspec.structs.replace(token, name=name, replaces=agent.id))
         record(connection, by, now_us, "agents.replace", name, agent, "", reason)
         return token
-
-    return change
-
-
-def set_witness(names: list[str], by: Principal, now_us: int) -> Change[list[Agent]]:
-    """Make these agents the witnesses: none, one or three.
-
-    The caller has checked that the standby is in sync.
-    """
-    require(by, "agents.manage")
-    if len(set(names)) not in (0, 1, 3):
-        raise Invalid("There are none, one or three witnesses. Name one or three agents.", field="agents")
-
-    def change(transaction: Transaction) -> list[Agent]:
-        connection = transaction.connection
-        before = agents.witnesses(connection)
-        chosen = [find(connection, name) for name in names]
-        for agent in before:
-            agents.update(connection, agent.id, witness=0)
-        for agent in chosen:
-            agents.update(connection, agent.id, witness=1)
-        old = [agent.name for agent in before]
-        if sorted(old) != sorted(names):
-            record(connection, by, now_us, "agents.set_witness", "witnesses", old, names)
-        return agents.witnesses(connection)
 
     return change
 

@@ -7,7 +7,7 @@ import sqlite3
 import msgspec
 
 from server.actions import gates as gate_actions
-from server.actions import reports
+from server.actions import reports, witnesses
 from server.actions.change import Change, Transaction, record
 from server.core import agent_wire as wire
 from server.core.agent_trust import ticket_fits
@@ -97,6 +97,7 @@ def set_aside(connection: sqlite3.Connection, agent: Agent, why: str, now_us: in
     """Quarantine inside the caller's change: row, audit entry and alarm."""
     agents.update(connection, agent.id, quarantined_at_us=now_us, quarantine_reason=why)
     record(connection, SYSTEM, now_us, "agents.quarantine", agent.name, "", why)
+    witnesses.lose(connection, agent, "it is quarantined", now_us)
     system_messages.insert(connection, "alarm", f"Agent {agent.name} is quarantined: {why}.", now_us)
 
 

@@ -63,7 +63,8 @@ class Agent(Row, frozen=True, kw_only=True):
     id: str
     name: str
     enrolled_at_us: int
-    witness: bool = False
+    witness: int = 0
+    former_witness: int = 0
     ticket: int = 0
     ticket_confirmed: int = 0
     quarantined_at_us: int | None = None

@@ -34,12 +34,6 @@ def is_first(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM agents LIMIT 1").fetchone() is None
 
 
-def witnesses(connection: sqlite3.Connection) -> list[Agent]:
-    """The witness agents, by id: none, one or three."""
-    tail = "FROM agents WHERE witness = 1 AND removed_at_us IS NULL ORDER BY id LIMIT 9"
-    return rows.every(connection, Agent, tail)
-
-
 def unacknowledged(connection: sqlite3.Connection, revision: int) -> int:
     """How many agents have not persisted gate `revision`."""
     query = "SELECT count(*) FROM agents WHERE removed_at_us IS NULL AND gates_acknowledged < ?"

@@ -21,6 +21,11 @@ def page(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> l
     return rows.every(connection, NodeRow, tail, (after, limit))
 
 
+def was_pair(connection: sqlite3.Connection) -> bool:
+    """Whether a second node was ever enrolled, removed ones included."""
+    return rows.number(connection, "SELECT count(*) FROM nodes") > 1
+
+
 def insert(connection: sqlite3.Connection, node: NodeRow) -> None:
     """Add a node."""
     rows.insert(connection, "nodes", msgspec.structs.asdict(node))

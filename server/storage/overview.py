@@ -39,7 +39,8 @@ class AgentLine(Row, frozen=True, kw_only=True):
     id: str
     name: str
     enrolled_at_us: int
-    witness: bool
+    witness: int
+    former_witness: int
     version: str
     ticket: int
     quarantined_at_us: int | None
@@ -94,7 +95,8 @@ def failed_since(connection: sqlite3.Connection, since_us: int, limit: int) -> l
 
 
 _AGENTS = f"""
-SELECT a.id, a.name, a.enrolled_at_us, a.witness, a.version, a.ticket, a.quarantined_at_us, a.quarantine_reason,
+SELECT a.id, a.name, a.enrolled_at_us, a.witness, a.former_witness, a.version, a.ticket, a.quarantined_at_us,
+    a.quarantine_reason,
     a.gates_acknowledged, g.set_by, g.set_at_us, g.revision,
     (SELECT count(*) FROM runs WHERE agent_id = a.id AND state IN ({_OPEN})),
     (SELECT min(valid_until_us) FROM orders WHERE agent_id = a.id AND state = 'active')

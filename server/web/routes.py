@@ -21,6 +21,7 @@ from server.web.api import (
     settings,
     status,
     swap,
+    witnesses,
 )
 from server.web.api.endpoint import Endpoint
 from server.web.csrf import SAFE_METHODS, check_origin
@@ -37,6 +38,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *swap.ENDPOINTS,
     *scheduler.ENDPOINTS,
     *agents.ENDPOINTS,
+    *witnesses.ENDPOINTS,
     *jobs.ENDPOINTS,
     *runs.ENDPOINTS,
     *history.ENDPOINTS,

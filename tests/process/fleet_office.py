@@ -16,6 +16,7 @@ from aiohttp import web
 
 from replication.core.request import Kind
 from replication.core.types import Epoch
+from replication.core.witness import Seats
 from replication.files import Disk
 from replication.redo import open_node
 from replication.store import Store
@@ -29,6 +30,7 @@ from server.scheduler import Scheduler
 from server.storage import agents as agent_rows
 from server.storage import migrate
 from server.storage import runs as run_rows
+from server.witness_links import WitnessLinks
 
 NODE = "a" * 32
 BOSS = Principal("boss", "administrator")
@@ -44,7 +46,8 @@ class OfficeUnderTest:
     witnesses: list[str] = field(default_factory=list)
 
     async def start(self) -> None:
-        self.links = Links(NODE, now_us, time.monotonic, self._witness_ids)
+        self.links = Links(NODE, now_us, time.monotonic)
+        self.asked = WitnessLinks(self.links, self._sets, now_us, time.monotonic)
         app = web.Application()
         app.router.add_get(wire.PATH, self._accept)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -108,8 +111,8 @@ class OfficeUnderTest:
     async def accept_restored(self, name: str) -> None:
         await self.write(agents.accept_restored(name, BOSS, now_us()))
 
-    async def _witness_ids(self) -> list[str]:
-        return self.witnesses
+    async def _sets(self) -> list[Seats]:
+        return [Seats(frozenset(self.witnesses))]
 
     def _status(self) -> Any:
         return SimpleNamespace(in_sync=self.in_sync, peers=("standby",), commit_sequence=self.store.gate.sequence)

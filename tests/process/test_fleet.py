@@ -242,13 +242,13 @@ async def test_a_witness_agent_grants_through_the_links(tmp_path: Path) -> None:
     async with pair(tmp_path) as (desk, agent):
         desk.witnesses = [AGENT]
         high, low = Epoch(9, NODE), Epoch(8, "c" * 32)
-        verdict = await desk.links.grant(Claim(high, Epoch(1, NODE), 1))
+        verdict = await desk.asked.grant(Claim(high, Epoch(1, NODE), 1))
         assert verdict.has_majority
-        assert await desk.links.record_alone(high, NODE, 1)
-        refused = await desk.links.grant(Claim(low, Epoch(1, NODE), 1))
+        assert await desk.asked.record_alone(high, NODE, 1)
+        refused = await desk.asked.grant(Claim(low, Epoch(1, NODE), 1))
         assert (refused.answered, refused.granted, refused.highest, refused.alone) == (1, 0, high, NODE)
         await agent.end()
-        silent = await desk.links.grant(Claim(Epoch(10, NODE), high, 1))
+        silent = await desk.asked.grant(Claim(Epoch(10, NODE), high, 1))
         assert (silent.asked, silent.answered, silent.has_majority) == (1, 0, False)
 
 

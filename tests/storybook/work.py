@@ -44,7 +44,8 @@ def agent(name: str, acknowledged: int = 42, **more: object) -> AgentLine:
         id=f"{name}-id",
         name=name,
         enrolled_at_us=NOW_US - 90 * DAY_US,
-        witness=False,
+        witness=0,
+        former_witness=0,
         version="0.1.0",
         ticket=812,
         quarantined_at_us=None,
@@ -65,7 +66,7 @@ def _views(lines: list[AgentLine], host: Gate | None, silent: tuple[str, ...] = 
 
 def _agents() -> list[AgentLine]:
     return [
-        agent("dock-1", witness=True, runs=2),
+        agent("dock-1", witness=1, runs=2),
         agent("dock-2", runs=1, locked_by="maria", locked_at_us=NOW_US - HOUR_US, locked_revision=40),
         agent("dock-3", acknowledged=38),
         agent("warehouse", autonomous_until_us=NOW_US + 9 * HOUR_US),

@@ -1,4 +1,4 @@
-"""The accepted links of agents: one per identity, heartbeats both ways, witnesses counted by majority."""
+"""The accepted links of agents: one per identity, heartbeats both ways."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pytest
 from aiohttp import web
 
 from replication.core.types import NO_EPOCH, Epoch
-from replication.core.witness import Claim, WitnessRecord
+from replication.core.witness import Seats, WitnessRecord
 from server import agent_links
 from server.agent_links import AgentLink, Links
 from server.core import agent_wire as wire
+from server.witness_links import WitnessLinks
 
 NODE = "a" * 32
 
@@ -43,11 +44,12 @@ class Node:
     """Links behind a real WebSocket server on loopback; the agent's id is in the query."""
 
     def __init__(self) -> None:
-        self.witnesses: list[str] = []
-        self.links = Links(NODE, lambda: 5, time.monotonic, self._ids)
+        self.sets: list[Seats] = []
+        self.links = Links(NODE, lambda: 5, time.monotonic)
+        self.asked = WitnessLinks(self.links, self._sets, lambda: 5, time.monotonic)
 
-    async def _ids(self) -> list[str]:
-        return self.witnesses
+    async def _sets(self) -> list[Seats]:
+        return self.sets
 
     async def accept(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=wire.FRAME_BYTES_MAX)
@@ -166,47 +168,3 @@ async def test_rubbish_ends_the_link_and_nothing_else() -> None:
             pass
         await hear(good, wire.NodeHeartbeat)
         assert set(here.links.connected()) == {"good"}
-
-
-async def test_two_of_three_witnesses_are_a_majority_and_one_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silent witnesses count as asked; who was alone is read from the newest record."""
-    monkeypatch.setattr(agent_links, "WITNESS_S", 0.3)
-    alone = WitnessRecord(Epoch(5, "b"), "b", Epoch(5, "b"), 7)
-    async with node() as here:
-        here.witnesses = ["x", "y", "z"]
-        sockets = {name: await here.agent(name) for name in ("x", "y")}
-
-        async def answer(name: str, record: WitnessRecord) -> None:
-            question = await hear(sockets[name], wire.AskGrant)
-            await sockets[name].send_bytes(says(question, True, record))
-
-        claim = Claim(Epoch(6, NODE), Epoch(5, "b"), 1)
-        both = asyncio.gather(answer("x", WitnessRecord()), answer("y", alone))
-        verdict = await here.links.grant(claim)
-        await both
-        assert (verdict.asked, verdict.answered, verdict.granted, verdict.has_majority) == (3, 2, 2, True)
-        assert (verdict.alone, verdict.highest) == ("b", Epoch(5, "b"))
-        one = asyncio.create_task(answer("x", WitnessRecord()))
-        verdict = await here.links.grant(claim)
-        await one
-        assert (verdict.answered, verdict.has_majority) == (1, False)
-        assert verdict.unknown_since_s is not None
-
-
-async def test_alone_is_recorded_only_by_a_majority(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of three is not enough, two that refuse neither; two that have it are."""
-    monkeypatch.setattr(agent_links, "WITNESS_S", 0.3)
-    async with node() as here:
-        here.witnesses = ["x", "y", "z"]
-        sockets = {name: await here.agent(name) for name in ("x", "y")}
-
-        async def answer(name: str, granted: bool) -> None:
-            question = await hear(sockets[name], wire.AskAlone)
-            await sockets[name].send_bytes(says(question, granted, WitnessRecord()))
-
-        found = []
-        for granting in (["x"], ["x", "y"], []):
-            answers = asyncio.gather(*(answer(name, name in granting) for name in sockets))
-            found.append(await here.links.record_alone(Epoch(3, NODE), NODE, len(found) + 1))
-            await answers
-        assert found == [False, True, False]

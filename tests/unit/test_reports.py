@@ -236,7 +236,9 @@ def test_tickets_go_up_and_an_old_one_is_a_quarantine() -> None:
     assert refused.admitted is None
     assert "accept-restored north" in refused.refusal
     assert agent_rows.get(master.connection, NORTH).quarantined_at_us is not None  # type: ignore[union-attr]  # it exists
-    assert [m.severity for m in system_messages.page(master.connection)] == ["alarm"]
+    said = [(m.severity, m.text) for m in system_messages.page(master.connection)]
+    assert [severity for severity, _ in said] == ["alarm", "alarm"]
+    assert sum("understudy witness set" in text for _, text in said) == 1, "it was the witness, and is none any more"
     assert master.present(ticket=3).admitted is None, "only an operator ends it"
 
 

@@ -1,4 +1,4 @@
-"""Agents: the list, invitations, what may be done to one, and the witnesses. The standby is not among them."""
+"""Agents: the list, invitations, what may be done to one. The standby is not among them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 
 from server.actions import agents
-from server.actions.change import require
 from server.core.model import HOUR_US, Agent, JoinToken
+from server.core.witness_seats import SEAT
 from server.enrolment import JoinTokenText
-from server.errors import Conflict
 from server.storage import agents as rows
 from server.storage import gates, settings
 from server.tls import fingerprint, secret_hash
@@ -42,12 +41,6 @@ class Reason(msgspec.Struct, frozen=True):
     """Why, for the audit history."""
 
     reason: str = ""
-
-
-class Witnesses(msgspec.Struct, frozen=True):
-    """The names of the witness agents: none, one or three."""
-
-    agents: list[str]
 
 
 async def list_agents(call: Call) -> list[AgentLine]:
@@ -86,7 +79,7 @@ def _line(call: Call, agent: Agent, locked: set[str], revision: int) -> AgentLin
         connected=connected,
         state=state if connected is not None else "unknown",
         queue=queue,
-        witness=agent.witness,
+        witness=agent.witness == SEAT,
         version=agent.version,
         enrolled_at_us=agent.enrolled_at_us,
         quarantine_reason=agent.quarantine_reason,
@@ -151,21 +144,6 @@ async def accept_restored(call: Call) -> Answer:
     return await call.write(change, lambda _: {"name": name, "accepted": True})
 
 
-async def list_witnesses(call: Call) -> list[str]:
-    """The names of the witness agents."""
-    return await call.read(lambda connection: [agent.name for agent in rows.witnesses(connection)])
-
-
-async def set_witnesses(call: Call) -> Answer:
-    """Choose the witness agents; only while the standby is in sync, or before there is one."""
-    require(call.by, "agents.manage")
-    status = call.site.status()
-    if status is not None and status.peers and not status.in_sync:
-        raise Conflict("The standby is not in sync, so witnesses cannot change now. Try again when it is.")
-    change = agents.set_witness(call.body.agents, call.by, call.now_us)
-    return await call.write(change, lambda chosen: [agent.name for agent in chosen])
-
-
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/agents", list_agents, "Agents", answer=list[AgentLine], query=("after", "limit", "match")),
     Endpoint("POST", "/api/v1/agents", invite, "Invite an agent: a join token", body=Invite, status=201),
@@ -173,6 +151,4 @@ ENDPOINTS = (
     Endpoint("DELETE", "/api/v1/agents/{name}", remove, "Remove an agent", query=("reason",)),
     Endpoint("POST", "/api/v1/agents/{name}/replace", replace, "Replace a machine", body=Reason, status=201),
     Endpoint("POST", "/api/v1/agents/{name}/accept-restored", accept_restored, "End a quarantine", body=Reason),
-    Endpoint("GET", "/api/v1/witnesses", list_witnesses, "Witness agents", answer=list[str]),
-    Endpoint("PUT", "/api/v1/witnesses", set_witnesses, "Choose witness agents", body=Witnesses),
 )

@@ -8,9 +8,10 @@ from typing import Any
 from replication.core.types import PeerStatus, Status
 from replication.errors import ReplicationError
 from server.core.model import Gate
+from server.core.witness_seats import is_held, problem
 from server.errors import UnderstudyError
 from server.site import Site
-from server.storage import agents, gates, settings, swaps
+from server.storage import agents, gates, settings, swaps, witnesses
 from server.web.api.endpoint import NOBODY, Call, Endpoint
 from server.web.session import is_loopback, require_principal
 
@@ -82,7 +83,14 @@ async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
     try:
         return answer | await site.read_now(lambda connection: _rows(connection, site))
     except (UnderstudyError, ReplicationError, sqlite3.Error):
-        return answer | {"scheduler": None, "queues": None, "agents": None, "swap": None, "gates": []}
+        return answer | {
+            "scheduler": None,
+            "queues": None,
+            "agents": None,
+            "swap": None,
+            "witnesses": None,
+            "gates": [],
+        }
 
 
 def backlog_of(status: Status | None) -> dict[str, Any] | None:
@@ -125,9 +133,16 @@ def _rows(connection: sqlite3.Connection, site: Site) -> dict[str, Any]:
         "scheduler": {"running": "scheduler_stopped" not in everywhere},
         "queues": {"locked": locked, "total": total, "unacknowledged": behind, "all": "queue_locked" in everywhere},
         "agents": {"active": site.agents_active() if site.in_office else None, "total": total},
+        "witnesses": _witnesses(connection),
         "gates": [_gate(gate) for gate in in_force if not gate.agent_id],
         "swap": {"id": running.id, "state": running.state, "to": running.to_node} if running else None,
     }
+
+
+def _witnesses(connection: sqlite3.Connection) -> dict[str, Any]:
+    seated = witnesses.seated(connection)
+    names = [agent.name for agent in seated if agent.witness and is_held(agent, "witness")]
+    return {"names": names, "problem": problem(seated)}
 
 
 def _gate(gate: Gate) -> dict[str, Any]:
