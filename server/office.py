@@ -12,7 +12,7 @@ import structlog
 from replication.errors import OutcomeUnknown, Unavailable
 from replication.ports import Opening
 from replication.process import end_process
-from server.actions import audit, gates, nodes
+from server.actions import audit, gates, nodes, swap
 from server.actions.change import Change, Transaction
 from server.agent_links import Links
 from server.clock import Clock
@@ -66,7 +66,7 @@ class Office:
         before, after = await self._write_first(store, opening)
         log.info("office opened", epoch=str(opening.epoch), how=opening.kind, schema_before=before, schema=after)
         node = self._node()
-        self.fleet = Fleet(store, self._links, opening.epoch, node.status, self._clock.utc_us)
+        self.fleet = Fleet(store, self._links, opening.epoch, node.status, self._clock.utc_us, node.epoch_heard)
         await self.fleet.open()
         self.guide = Guide(store, node, self.fleet, self._clock)
         changeover = Changeover(store, self._asked, node.status, self._clock.utc_us)
@@ -115,7 +115,10 @@ class Office:
             if note.hold:
                 gates.stop_scheduler(by, now_us, "standby-to-master --hold")(transaction)
                 gates.lock_all(by, now_us, "standby-to-master --hold")(transaction)
-            audit.note("node.promote", self._own().name, by, now_us, note.encode().decode())(transaction)
+            own, report = self._own(), f"{opening.report} This node is master in epoch {opening.epoch.number}.".lstrip()
+            audit.note("node.promote", own.name, by, now_us, note.encode().decode(), report)(transaction)
+            accepted = ["--allow-data-loss"] if note.allow_data_loss else []
+            swap.record_takeover(own.id, report, accepted, by, now_us)(transaction)
         return versions
 
 

@@ -22,6 +22,7 @@ PARTS = {
     "server.clock": "common",
     "server.dialling": "common",
     "server.config": "common",
+    "server.fence": "common",
     "server.passwords": "trust",
     "server.tls": "trust",
     "server.enrolment": "trust",
