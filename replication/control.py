@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from replication import threads
+from replication.core.slots import Slot
 from replication.core.types import ORIGIN, Epoch, NodeId, Position, State
 from replication.errors import Corrupt
 from replication.files import Disk
@@ -36,7 +37,8 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     """The persisted self of a node. `checkpoint` is where redo starts: the files hold everything up to it.
 
     `memory` is what the role machine remembers (`core.memory`); `state` repeats its state for redo, which must
-    know of a copy before there is a machine. `peers` is the roster as last known, node id to "host:port".
+    know of a copy before there is a machine. `peers` is the roster as last known, node id to "host:port". `slots` are
+    those of this node's last office.
     """
 
     state: State = State.INIT
@@ -44,6 +46,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     epochs: tuple[EpochStart, ...] = ()
     peers: dict[NodeId, str] = {}
     memory: bytes = b""
+    slots: tuple[Slot, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -25,6 +25,7 @@ from replication.segments import (
     RECORD,
     REQUEST,
     Segment,
+    bytes_behind,
     create_zeroed,
     newest_within,
     pack_header,
@@ -353,14 +354,12 @@ class Journal:
 
         The caller has made the checkpoint and the epoch history durable in the control file.
         """
-        dropped = False
+        held = len(self._segments)
         while len(self._segments) > 1 and self._segments[1].first <= before:
             self._unlink_segment(0)
-            dropped = True
-        if dropped:
+        if len(self._segments) < held:
             with self._lock:
-                first = self._segments[0].first
-                self._epochs = [start for start in self._epochs if start.sequence >= first]
+                self._epochs = [start for start in self._epochs if start.sequence >= self._segments[0].first]
             self._disk.sync_directory(DIRECTORY)
 
     def restart_at(self, position: Position) -> None:
@@ -383,12 +382,13 @@ class Journal:
 
     def bytes_behind(self, sequence: int) -> int:
         """Return the number of bytes of the requests behind `sequence`: the backlog's size."""
-        total = 0
         with self._lock:
-            for segment in self._segments:
-                if segment.last > sequence:
-                    total += sum(segment.lengths[max(sequence + 1 - segment.first, 0) :])
-        return total
+            return bytes_behind(self._segments, sequence)
+
+    def kept_bytes(self, sequence: int) -> int:
+        """Return what the files take that hold requests behind `sequence`: what keeping them costs the disk."""
+        with self._lock:
+            return sum(segment.capacity for segment in self._segments if segment.last > sequence)
 
     def close(self) -> None:
         """Close the files. What was not synced is not durable."""
@@ -397,4 +397,4 @@ class Journal:
                 segment.file.close()
         if self._prepared is not None:
             self._prepared.close()
-            self._prepared = None
+        self._prepared = None

@@ -24,7 +24,7 @@ from replication.core.events import Event, Facts
 from replication.core.machine import Machine
 from replication.core.messages import Ack
 from replication.core.request import Kind
-from replication.core.types import Epoch, Mode, NodeId, Refused, State, Status
+from replication.core.types import DEFAULT_RETENTION, Epoch, Mode, NodeId, Refused, Retention, State, Status
 from replication.core.witness import WitnessVerdict
 from replication.errors import Closed, DiskFull, ReplicationError
 from replication.files import Disk
@@ -63,6 +63,7 @@ class NodeSettings:
     steady_s: float = 30.0
     standby_timeout_s: float = 10.0
     fence: Fence | None = None
+    retention: Retention = DEFAULT_RETENTION
     utc_us: Callable[[], int] = threads.utc_us
     segment_bytes: int = SEGMENT_BYTES
     end: Callable[[BaseException], None] = end_process
@@ -95,7 +96,7 @@ class Node:
         self.links = Links(self.picture, dial, self.post, self.log)
         self.serving = Serving(
             disk, self.journal, self.control, self.cluster, lambda: self.office, self._on_ack, self.log,
-            self.links.instance,
+            self.links.instance, settings.retention,
         )  # fmt: skip
         self._witnesses, self._log = witnesses, log
         self._inbox: asyncio.Queue[tuple[Event, asyncio.Future[None] | None]] = asyncio.Queue()
@@ -115,7 +116,7 @@ class Node:
         disk = directory if isinstance(directory, Disk) else Disk(directory)
         applier = await asyncio.to_thread(open_node, disk, segment_bytes=settings.segment_bytes)
         node = cls(disk, applier, settings, application, witnesses, dial, log)
-        for job in (node._run(), node._operations.run()):
+        for job in (node._run(), node._operations.run(), node.serving.watch()):
             node.spawn(job)
         node.post(events.Started())
         return node
@@ -149,6 +150,7 @@ class Node:
         others = {node: address for node, address in peers.items() if node != self.node}
         if others != self.control.value.peers:
             self.control.update(peers=others)
+            self.serving.slots.retain(others)
         self.links.set_roster(others)
         self.post(events.PeersChanged(tuple(others)))
 
@@ -190,6 +192,7 @@ class Node:
         await self._operations.stop_following()
         await self.links.close()
         await self.serving.disconnect_all()
+        await self.serving.slots.save_all()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

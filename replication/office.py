@@ -109,6 +109,11 @@ class Office:
         """Change whose fsync is needed."""
         self._commit(self.rule.require(nodes))
 
+    async def let_go(self) -> None:
+        """Drop what the journal keeps for nobody any more, without waiting for a checkpoint."""
+        if self.store is not None:
+            await self.store.run_in_writer(lambda writer: writer.forget())
+
     def measure(self, peer: NodeId, fsynced: int) -> None:
         """Begin to count the backlog of a follower that stands at `fsynced`."""
         meter = self.meters.setdefault(peer, BacklogMeter())

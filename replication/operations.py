@@ -93,6 +93,8 @@ class Operations:
         node.office = Office(node.disk, node.journal, node.control, node.rule, node.fatal)
         reason = msgspec.msgpack.encode({"kind": effect.kind, "node": node.node})
         position = await node.office.open(effect.epoch, reason, node.applier.sums)
+        heard = {name: peer.hello.last.sequence for name, peer in node.machine.peers.items()}
+        node.serving.slots.begin_office({name: heard.get(name) for name in node.control.value.peers})
         node.office.start(self._application, Opening(effect.epoch, effect.kind, note, effect.report), position.sequence)
         node.post(events.OfficeOpened())
 

@@ -8,7 +8,7 @@ from replication import threads
 from replication.core.machine import role_of
 from replication.core.messages import PROTOCOL_MAX, PROTOCOL_MIN, Heartbeat, Hello
 from replication.core.request import Kind, peek
-from replication.core.types import IN_OFFICE, Backlog, NodeId, PeerStatus, State, Status
+from replication.core.types import IN_OFFICE, Backlog, NodeId, PeerStatus, SlotState, State, Status
 from replication.errors import Forgotten
 from replication.fork import list_forks
 
@@ -115,6 +115,8 @@ class Picture:
             copy=copy.progress if copy is not None else None,
             forks=len(list_forks(node.disk)),
             standby_enrolled=bool(machine.memory.standby),
+            slots=node.serving.slot_statuses(),
+            journal_bytes=node.journal.kept_bytes(-1),
         )
 
     def _waiting_for(self) -> str:
@@ -127,6 +129,9 @@ class Picture:
         stalled = node.office is not None and not node.office.ready
         if stalled and not all(map(node.machine.connected, node.machine.memory.in_sync)):
             return "Waiting for the standby. If it is gone, type: understudy go-alone"
+        for slot in node.serving.slot_statuses():
+            if slot.state is SlotState.STALLED and slot.node in node.machine.memory.in_sync:
+                return f"{slot.text} Writes wait for it. To write without it, type: understudy go-alone"
         return node.machine.waiting_for()
 
     def _in_sync(self) -> bool:

@@ -165,6 +165,12 @@ def newest_within(segments: list[Segment], keep_bytes: int, before: int) -> int:
     return 0
 
 
+def bytes_behind(segments: list[Segment], sequence: int) -> int:
+    """Return the number of bytes of the requests behind `sequence`."""
+    behind = [segment for segment in segments if segment.last > sequence]
+    return sum(sum(segment.lengths[max(sequence + 1 - segment.first, 0) :]) for segment in behind)
+
+
 def create_zeroed(disk: Disk, name: str, size: int) -> File:
     """Create a file of zeros, written and fsynced, so that later writes allocate nothing. Raises DiskFull."""
     file = disk.open(name, create=True)

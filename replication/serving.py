@@ -17,26 +17,41 @@ from replication.core import codec
 from replication.core.codec import FrameError
 from replication.core.decide import History, WayOn, decide_follow
 from replication.core.messages import Ack, Copied, Decide, Decision, Follow, common_protocol
-from replication.core.types import NodeId, Position
+from replication.core.slots import Sight
+from replication.core.types import NodeId, Position, Retention, SlotStatus
 from replication.errors import Forgotten, ReplicationError
 from replication.files import Disk
 from replication.journal import Journal
 from replication.office import Office
 from replication.ports import Connection
 from replication.sender import Sender, read_batch
+from replication.slots import Slots
 
 T = TypeVar("T")
 OFFICE_WAIT_S = 5.0
+WATCH_S = 1.0
 
 
 @dataclass(slots=True)
 class Follower:
-    """One node that streams from this master."""
+    """One node that streams from this master. `progressed_at`: when its disk last kept up, or came nearer to it."""
 
     sender: Sender
     connection: Connection
     ack: Ack
     acked_at: float
+    progressed_at: float
+
+    def acknowledged(self, ack: Ack, last: int, now: float) -> None:
+        """It reported, while request `last` was the newest here. Being alive is not progress: its disk is."""
+        if ack.fsynced > self.ack.fsynced or ack.fsynced >= last:
+            self.progressed_at = now
+        self.ack, self.acked_at = ack, now
+
+    def sight(self, last: int, lag_s: float, now: float) -> Sight:
+        """What is seen of it, for people."""
+        idle_s = now - self.progressed_at if self.ack.fsynced < last else 0.0
+        return Sight(connected=True, lag_s=lag_s, idle_s=idle_s, silent_s=now - self.acked_at)
 
 
 def history_of(control: ControlFile, journal: Journal) -> History:
@@ -61,6 +76,7 @@ class Serving:
         on_ack: Callable[[NodeId, Ack], None],
         log: Callable[[str, NodeId], None],
         instance: Callable[[NodeId], str],
+        retention: Retention,
     ) -> None:
         self._disk = disk
         self._journal = journal
@@ -73,6 +89,38 @@ class Serving:
         self._connections: set[Connection] = set()
         self.followers: dict[NodeId, Follower] = {}
         self.copies: dict[NodeId, CopySource] = {}
+        self.slots = Slots(disk, journal, control, retention, self._keep, log)
+
+    async def watch(self) -> None:
+        """While in office: what slots need to have done each second. Until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            office = self._office()
+            if office is None or office.store is None or not office.ready:
+                continue
+            for node, follower in self.followers.items():
+                self.slots.progressed(node, follower.ack.fsynced)
+            if await self.slots.tick():
+                await office.let_go()
+            for node in [node for node in self.copies if self.slots.was_let_go(node)]:
+                await self.copies[node].connection.close()
+
+    def slot_statuses(self) -> tuple[SlotStatus, ...]:
+        """Every slot while in office, for people."""
+        return self.slots.statuses(self._sight) if self._office() is not None else ()
+
+    def _sight(self, node: NodeId) -> Sight:
+        office, follower = self._office(), self.followers.get(node)
+        if follower is None or office is None:
+            return Sight(copying=node in self.copies)
+        now = threads.monotonic()
+        meter = office.meters.get(node)
+        return follower.sight(self._journal.last.sequence, meter.lag_s(now) if meter is not None else 0.0, now)
+
+    def _keep(self, sequence: int | None) -> None:
+        office = self._office()
+        if office is not None and office.store is not None:
+            office.store.set_keep_from(sequence)
 
     async def attach(self, connection: Connection) -> None:
         """Serve one bulk link until it ends; what a peer does wrong ends the link, nothing else."""
@@ -88,7 +136,6 @@ class Serving:
             copy = self.copies.get(connection.peer)
             if copy is not None and copy.connection is connection:
                 del self.copies[connection.peer]
-            self._keep_for_followers()
             await connection.close()
 
     async def disconnect_all(self) -> None:
@@ -108,6 +155,8 @@ class Serving:
                 return
             office = await self._wait_for_office()
             way = await asyncio.to_thread(self._decide, follow)
+            if way.decision is Decision.COMPARE and (refusal := self.slots.refusal(connection.peer)):
+                way = WayOn(Decision.REFUSE, 0, refusal)
             self._log(f"{way.decision.value.upper()}: {way.reason}", connection.peer)
             if way.decision is Decision.COMPARE:
                 await self._copy(connection, office, way, common_protocol(follow.protocol))
@@ -156,8 +205,10 @@ class Serving:
         first = Ack(received=0, fsynced=0, applied=0, checksum=0, disk_free_bytes=0, credit=codec.FRAME_BYTES_MAX)
         if peer in self.followers:
             await self.followers[peer].connection.close()
-        follower = Follower(sender, connection, first, threads.monotonic())
+        now = threads.monotonic()
+        follower = Follower(sender, connection, first, now, now)
         self.followers[peer] = follower
+        self.slots.stream(peer, follow.last.sequence)
         office.measure(peer, follow.last.sequence)
         jobs = (sender.run(), self._read_acks(connection, follower, office))
         tasks = [asyncio.ensure_future(job) for job in jobs]
@@ -172,6 +223,8 @@ class Serving:
             if self.followers.get(peer) is follower:
                 del self.followers[peer]
                 office.meters.pop(peer, None)
+                self.slots.progressed(peer, follower.ack.fsynced)
+                self.slots.left(peer)
 
     async def _read_acks(self, connection: Connection, follower: Follower, office: Office) -> None:
         """Count what it reports, for the office in which the stream began only."""
@@ -179,19 +232,9 @@ class Serving:
             ack = await expect(connection, Ack)
             if self._office() is not office:
                 raise ConnectionError("the office of this stream is closed")
-            follower.ack, follower.acked_at = ack, threads.monotonic()
+            follower.acknowledged(ack, self._journal.last.sequence, threads.monotonic())
             follower.sender.acknowledged(ack)
             self._on_ack(connection.peer, ack)
-            self._keep_for_followers()
-
-    def _keep_for_followers(self) -> None:
-        """The journal keeps what a connected follower or a running copy still needs."""
-        office = self._office()
-        if office is None or office.store is None or not office.ready:
-            return
-        needs = [follower.ack.fsynced + 1 for follower in self.followers.values() if follower.ack.fsynced]
-        needs += [copy.pin + 1 for copy in self.copies.values()]
-        office.store.set_keep_from(min(needs) if needs else None)
 
     async def _send_tail(self, connection: Connection, follow: Follow) -> None:
         """A resuming master fetches what it lost: requests behind its last one, in the same chain."""
@@ -208,7 +251,7 @@ class Serving:
         source = CopySource(connection, self._disk, self._control, office)
         await source.pin_now()
         self.copies[connection.peer] = source
-        self._keep_for_followers()
+        await self.slots.pin(connection.peer, source.pin)
         pinned = Decide(
             decision=Decision.COMPARE,
             sequence=way.sequence,

@@ -291,6 +291,10 @@ class Writer:
         self._journal.forget(self._forget_before(last.sequence))
         return True
 
+    def forget(self) -> None:
+        """Drop the segments that nothing needs any more: a slot was let go since the last checkpoint."""
+        self._journal.forget(self._forget_before(self._control.value.checkpoint.sequence))
+
     def _forget_before(self, checkpoint: int) -> int:
         """The lowest sequence to keep: above the checkpoint, pinned by a slot, or within the last KEEP_BYTES."""
         keep = checkpoint + 1 if self.keep_from is None else min(checkpoint + 1, self.keep_from)

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from replication.core.types import Mode, NodeId, State
+from replication.core.types import Mode, NodeId, Retention, State
 from replication.core.witness import Seats
 from replication.errors import ReplicationError
 from replication.node import Node, NodeSettings
@@ -246,6 +246,7 @@ def node_settings(site: Site) -> NodeSettings:
         steady_s=site.config.standby_steady_s,
         standby_timeout_s=site.config.standby_timeout_s,
         fence=fence_of(site.config),
+        retention=Retention(site.config.slot_bytes_max, site.config.slot_age_max_s, site.config.journal_free_bytes_min),
         utc_us=site.clock.utc_us,
     )
 

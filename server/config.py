@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from replication.core.types import DEFAULT_RETENTION
+
 CONFIG_FILE = "understudy.toml"
 SYSTEM_DATA = Path("/var/lib/understudy")
 DEFAULT_PORT = 8008
@@ -32,6 +34,7 @@ class Config:
     what then happens: `available` goes on alone once a majority of the witnesses has recorded it, `strict` waits for
     the standby or for `go-alone`. `standby_steady_s` is how long a standby must have kept up before it is counted on.
     `fence_command` is run before this node takes office without its master's help, for at most `fence_timeout_s`.
+    `slot_bytes_max`, `slot_age_max_s` and `journal_free_bytes_min` bound what the journal keeps for a standby that is away or slow.
     """
 
     data: Path
@@ -45,6 +48,9 @@ class Config:
     standby_steady_s: float = 30.0
     fence_command: str = ""
     fence_timeout_s: float = 30.0
+    slot_bytes_max: int = DEFAULT_RETENTION.slot_bytes_max
+    slot_age_max_s: float = DEFAULT_RETENTION.slot_age_max_s
+    journal_free_bytes_min: int = DEFAULT_RETENTION.journal_free_bytes_min
     log_level: str = "info"
 
     @property
@@ -120,6 +126,19 @@ def _seconds(low: float) -> Callable[[Any], float]:
     return check
 
 
+def _bytes(low: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            number = -1
+        if isinstance(value, bool) or number < low:
+            raise ValueError(f"must be a number of bytes, at least {low}")
+        return number
+
+    return check
+
+
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "host": _text,
     "address": _text,
@@ -131,6 +150,9 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "standby_steady_s": _seconds(0.0),
     "fence_command": _command,
     "fence_timeout_s": _seconds(0.1),
+    "slot_bytes_max": _bytes(64 << 20),
+    "slot_age_max_s": _seconds(60.0),
+    "journal_free_bytes_min": _bytes(0),
     "log_level": _one_of("debug", "info", "warning", "error"),
 }
 

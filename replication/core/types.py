@@ -103,13 +103,52 @@ class PeerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How much the journal may keep for standbys (`understudy.toml`). Ages are seconds in office: see `core.slots`."""
+
+    slot_bytes_max: int = 4 << 30
+    slot_age_max_s: float = 7 * 86400.0
+    journal_free_bytes_min: int = 1 << 30
+
+
+DEFAULT_RETENTION = Retention()
+
+
+class SlotState(StrEnum):
+    """How a standby's slot stands: see `core.slots`. LOST: only a COMPARE brings that standby back."""
+
+    STREAMING = "streaming"
+    BEHIND = "behind"
+    STALLED = "stalled"
+    COPYING = "copying"
+    ABSENT = "absent"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """A slot of a node in office. `pinned_bytes` is what the journal's files take from there on; `text` is for people.
+
+    `seconds` is the age of its backlog while it is connected, else how long this node was in office without it.
+    """
+
+    node: NodeId
+    state: SlotState
+    fsynced: int
+    pinned_bytes: int
+    seconds: float
+    text: str
+    seen_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """One consistent look at a node. `backlog` is None when it is unknown: never a stale 0.
 
     `waiting_for` is a sentence for people when the node cannot go on by itself, else "".
     `commit_sequence` is durable wherever the mode demands it; on a standby, the highest it has been told.
     `copy` is progress of a COMPARE, 0.0 to 1.0, or None. `standby_enrolled` says that a second node was ever let in,
-    whether it is there or not.
+    whether it is there or not. `slots` are of a node in office; `journal_bytes` is what the journal's files take.
     """
 
     cluster: str
@@ -134,6 +173,8 @@ class Status:
     copy: float | None = None
     forks: int = 0
     standby_enrolled: bool = False
+    slots: tuple[SlotStatus, ...] = ()
+    journal_bytes: int = 0
 
 
 class Refused(Exception):

@@ -65,9 +65,7 @@ def init(data: str | None, name: str, password_file: str | None, **flags: Any) -
 @data_option
 @_settings
 @click.option("--behind-proxy", is_flag=True, default=None, help="Plain HTTP on loopback, for a proxy that does TLS.")
-@click.option(
-    "--mode", help="Standby lost: available (the default) goes on alone with the witnesses; strict waits."
-)
+@click.option("--mode", help="Standby lost: available (the default) goes on alone with the witnesses; strict waits.")
 @click.option("--standby-timeout-s", help="A standby without progress for so many seconds is lost (default 10).")
 @click.option(
     "--fence-command", help="Run before this node takes over, e.g. to switch the other machine off; must exit 0."

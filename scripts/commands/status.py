@@ -51,6 +51,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"Backlog: {backlog(found)}"
     for peer in found["peers"]:
         yield f"Peer:    {peer_line(peer)}"
+    for slot in found.get("slots", ()):
+        yield f"Slot:    {slot_line(slot)}"
     yield from counts(found)
 
 
@@ -99,6 +101,14 @@ def peer_line(peer: dict[str, Any]) -> str:
     return (
         f"{peer['node'][:8]} at {peer['address'] or 'an unknown address'}, {peer['role']}, {peer['state']}, {link}, "
         f"fsynced {peer['fsynced']}, applied {peer['applied']}"
+    )
+
+
+def slot_line(slot: dict[str, Any]) -> str:
+    """What is kept of the journal for a standby, in one line."""
+    return (
+        f"{slot['node'][:8]}, {slot['state']}, {slot['pinned_bytes'] / 2**20:.0f} MiB of the journal kept, "
+        f"{slot['seconds']:.0f} s. {slot['text']}"
     )
 
 

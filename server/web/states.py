@@ -69,6 +69,16 @@ SEVERITIES = {
     "alarm": Badge("Alarm", "shield-alert", BAD),
 }
 
+SLOTS = {
+    "streaming": Badge("Streaming", "circle-check", OK),
+    "behind": Badge("Behind", "loader-circle", WARN),
+    "stalled": Badge("Stalled", "triangle-alert", BAD),
+    "copying": Badge("Copying", "loader-circle", BUSY),
+    "absent": Badge("Absent", "unplug", WARN),
+    "lost": Badge("Lost", "circle-x", BAD),
+}
+"""A standby's slot at its master. Keyed by every `SlotState`."""
+
 STANDBY_ACTIVE = Badge("Active", "circle-check", OK)
 STANDBY_CATCHING_UP = Badge("Catching up", "loader-circle", WARN)
 STANDBY_LOST = Badge("Lost", "unplug", BAD)

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from replication.core.types import Epoch, NodeId, State
 from replication.core.witness import (
@@ -88,6 +89,10 @@ class Pair:
         self.network = Network()
         self.witness = Witness()
         self.books: dict[str, Notebook] = {}
+        self.more: dict[str, Any] = {}
+        """Further settings of the nodes that are started from now on."""
+        self.said: list[str] = []
+        """What the nodes said for people, in order."""
 
     @property
     def nodes(self) -> dict[str, Node]:
@@ -97,10 +102,11 @@ class Pair:
     async def start(self, name: str) -> Node:
         """Open a node on its directory, as a process would."""
         self.books[name] = Notebook()
-        settings = NodeSettings(CLUSTER, name, f"node-{name[0]}", f"{name[0]}:1", "0.1.0", steady_s=0.05)
+        settings = NodeSettings(CLUSTER, name, f"node-{name[0]}", f"{name[0]}:1", "0.1.0", steady_s=0.05, **self.more)
         node = await Node.open(
-            self.root / name[0], settings, self.books[name], self.witness, self.network.dialler(name)
-        )
+            self.root / name[0], settings, self.books[name], self.witness, self.network.dialler(name),
+            lambda text, facts: self.said.append(text),
+        )  # fmt: skip
         self.nodes[name] = node
         if node.control.value.peers:
             node.set_peers(node.control.value.peers)

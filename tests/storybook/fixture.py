@@ -7,7 +7,18 @@ from typing import TypeVar
 
 import msgspec
 
-from replication.core.types import Backlog, Epoch, Mode, PeerStatus, Position, Role, State, Status
+from replication.core.types import (
+    Backlog,
+    Epoch,
+    Mode,
+    PeerStatus,
+    Position,
+    Role,
+    SlotState,
+    SlotStatus,
+    State,
+    Status,
+)
 from server.forks import ForkLine
 from server.storage.runs import RunLine
 from server.web.frame import Frame, GateLine
@@ -97,8 +108,16 @@ def status(**more: object) -> Status:
         backlog_age_s=0.4,
         backlog_proof="acknowledged at 184,220",
         peers=(peer(),),
+        slots=(SlotStatus(STANDBY, SlotState.STREAMING, 184_220, 16 << 20, 0.0, "It keeps up."),),
+        journal_bytes=80 << 20,
     )
     return changed(base, **more)
+
+
+def slot_lost() -> SlotStatus:
+    """A standby that has been away for too long."""
+    text = "It was away for longer than slot_age_max_s. It will copy what differs when it is back."
+    return SlotStatus(STANDBY, SlotState.LOST, 91_002, 0, 8 * 86_400.0, text)
 
 
 def samples(top: int, unknown_last: int = 0) -> tuple[Sample, ...]:

@@ -47,6 +47,7 @@ from tests.storybook.fixture import (
     changed,
     frame,
     peer,
+    slot_lost,
     status,
 )
 
@@ -208,6 +209,7 @@ def node_stories() -> list[Story]:
         Story("replication", replication_from(at, status(), HEALTHY_FLOW, ROSTER)),
         Story("replication-catching-up", replication_from(at, behind, flow, ROSTER)),
         Story("replication-differs", replication_from(at, differs, HEALTHY_FLOW, ROSTER, FORKS)),
+        Story("replication-slot-lost", replication_from(at, changed(behind, slots=(slot_lost(),)), flow, ROSTER)),
         Story("properties", properties),
         Story("properties-lost", lost),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from replication.core.types import PeerStatus, Status
+from replication.core.types import PeerStatus, SlotStatus, Status
 from replication.errors import ReplicationError
 from server.core.model import Gate
 from server.core.witness_seats import is_held, problem
@@ -78,6 +78,8 @@ async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
         "copy": status.copy,
         "forks": status.forks,
         "peers": [_peer(peer) for peer in status.peers],
+        "slots": [_slot(slot) for slot in status.slots],
+        "journal_bytes": status.journal_bytes,
         "maintenance": {"phase": "none"},
     }
     try:
@@ -118,6 +120,18 @@ def _peer(peer: PeerStatus) -> dict[str, Any]:
         "last_seen": peer.last_seen_s,
         "clock_skew_s": peer.clock_skew_s,
         "disk_free_bytes": peer.disk_free_bytes,
+    }
+
+
+def _slot(slot: SlotStatus) -> dict[str, Any]:
+    """A slot with its state in a word and in a sentence."""
+    return {
+        "node": slot.node,
+        "state": slot.state.value,
+        "fsynced": slot.fsynced,
+        "pinned_bytes": slot.pinned_bytes,
+        "seconds": slot.seconds,
+        "text": slot.text,
     }
 
 

@@ -33,6 +33,7 @@ class ReplicationPage:
     status: Status
     peer: PeerStatus | None
     peer_name: str
+    names: dict[str, str]
     hash: str
     checksum: str
     peer_checksum: str
@@ -77,6 +78,7 @@ def replication_from(
         status=status,
         peer=peer,
         peer_name=names.get(peer.node, peer.node[:8]) if peer else "",
+        names=names,
         hash=status.position.hash.hex(),
         checksum=f"{status.checksum:016x}",
         peer_checksum=f"{peer.checksum:016x}" if peer and peer.checksum is not None else "",
