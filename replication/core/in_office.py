@@ -26,19 +26,17 @@ if TYPE_CHECKING:
     from replication.core.machine import Machine
 
 
-def stand_down(machine: Machine, event: Event, now: float) -> list[Effect]:
-    """An old master: its set means nothing any more."""
+def stand_down(machine: Machine, event: events.PeerHeard | events.ClaimRefused, now: float) -> list[Effect]:
+    """An old master: its set means nothing any more. Its store may still be closing: nothing more is acknowledged."""
     machine.remember(enlisted=False, in_sync=(), token=NO_EPOCH)
     refused = refuse_operator(machine, "conflict", "Another node is master by a later epoch; this one stands by.")
-    return [*refused, effects.RequireAcks(frozenset())]
+    return [effects.RequireAcks(frozenset({event.peer})), *refused]
 
 
 def stand_down_from_office(machine: Machine, event: events.PeerHeard, now: float) -> list[Effect]:
-    """The same while in office: nothing is acknowledged any more, then office is closed."""
+    """The same while in office, which is closed then."""
     machine.remember(seen=max(machine.memory.seen, event.hello.epoch))
-    blocked = effects.RequireAcks(frozenset({event.peer}))
-    result = stand_down(machine, event, now)
-    return [blocked, *result[:-1], effects.CloseOffice()]
+    return [*stand_down(machine, event, now), effects.CloseOffice()]
 
 
 def reopen(machine: Machine, event: events.PeerHeard, now: float) -> list[Effect]:

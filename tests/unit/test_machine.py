@@ -205,3 +205,14 @@ def test_a_removed_standby_is_forgotten_by_an_open_office() -> None:
     again = machine(it.state, **{**MASTER, "standby": it.memory.standby})
     step(again, events.Started(), place(5, 9))
     assert again.state is State.ALONE
+
+
+def test_an_old_master_acknowledges_nothing_while_its_store_still_closes() -> None:
+    """It heard the claim of a promotion and closes; it hears the new office: what the peer lacks stays unanswered."""
+    it = machine(State.MASTER, is_open=True, in_sync=(B,), **MASTER)
+    closing = step(it, events.PeerHeard(B, hello(B, epoch=epoch(5), seen=epoch(6, B))), place(5, 7))
+    assert it.state is State.RESUMING
+    assert found(closing, effects.CloseOffice)
+    stood_down = step(it, events.PeerHeard(B, hello(B, state=State.ALONE, epoch=epoch(6, B))), place(5, 7))
+    assert it.state is State.DEMOTED
+    assert [effect.nodes for effect in found(stood_down, effects.RequireAcks)] == [frozenset({B})]
