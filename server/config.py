@@ -34,7 +34,8 @@ class Config:
     what then happens: `available` goes on alone once a majority of the witnesses has recorded it, `strict` waits for
     the standby or for `go-alone`. `standby_steady_s` is how long a standby must have kept up before it is counted on.
     `fence_command` is run before this node takes office without its master's help, for at most `fence_timeout_s`.
-    `slot_bytes_max`, `slot_age_max_s` and `journal_free_bytes_min` bound what the journal keeps for a standby that is away or slow.
+    `slot_bytes_max`, `slot_age_max_s` and `journal_free_bytes_min` bound what the journal keeps for a standby that is
+    away or slow.
     """
 
     data: Path
