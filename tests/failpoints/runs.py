@@ -63,6 +63,7 @@ def survey(course: str) -> list[Place]:
                 pair._remember(name)
             wrong = pair.check()
         finally:
+            pair.watched = ""
             pair.close()
     assert not wrong, (course, wrong)
     places = []

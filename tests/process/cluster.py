@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.process.api import Api
+from tests.process.namespaces import Namespaces
 from tests.process.programs import BIN, Program, TimedOut, command, end_everything_in, free_port, wait_for
 
 NODES = {"north": "127.0.0.1", "south": "127.0.0.2"}
@@ -74,6 +75,8 @@ class Pair:
     agents: dict[str, Agent] = field(default_factory=dict)
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     token: str = ""
+    network: Namespaces | None = None
+    """Machines of their own; None: everything on loopback."""
 
     @property
     def password_file(self) -> Path:
@@ -129,10 +132,12 @@ class Pair:
 
     def add_node(self, name: str, *flags: str) -> Node:
         """A node program with free ports of its own; not started."""
-        host = NODES[name]
-        port, cluster_port = free_port(host), free_port(host)
+        host, inside = NODES[name], list[str]()
+        if self.network is not None:
+            host, inside = self.network.host(name), self.network.inside(name)
+        port, cluster_port = (8008, 8009) if self.network else (free_port(host), free_port(host))
         data = self.directory / name
-        words = [str(BIN / "understudy"), "serve", "--data", str(data), "--host", host]
+        words = [*inside, str(BIN / "understudy"), "serve", "--data", str(data), "--host", host]
         words += ["--port", str(port), "--cluster-port", str(cluster_port), *flags]
         program = Program(name, words, self.directory / f"{name}.log", SETTINGS)
         self.nodes[name] = Node(name, data, host, port, cluster_port, program, self.token)
@@ -142,7 +147,8 @@ class Pair:
         """Invite an agent at the master, enrol it, and leave its process running."""
         invited = self.type(self.node("master"), "understudy", "agent", "invite", "--name", name, "--json")
         data = self.directory / name
-        words = [str(BIN / "understudy"), "agent", "--data", str(data)]
+        words = [*self.network.inside(name)] if self.network else []
+        words += [str(BIN / "understudy"), "agent", "--data", str(data)]
         first = Program(name, [*words, "--join", json.loads(invited)["token"]], self.directory / f"{name}.log")
         self.agents[name] = Agent(name, data, first.start())
         self.wait(f"agent {name} enrolled", lambda: (data / "identity.json").exists())
@@ -198,12 +204,14 @@ def running_pair(
     witness: str = "alpha",
     flags: tuple[str, ...] = (),
     before_enrolment: Callable[[Pair, Node, Node], None] | None = None,
+    network: Namespaces | None = None,
 ) -> Iterator[Pair]:
     """A healthy pair with two agents, one of them a witness; everything is ended on the way out.
 
-    `before_enrolment` is given the pair, its master and the node that waits to become the standby.
+    `before_enrolment` is given the pair, its master and the node that waits to become the standby. With `network` each
+    node and the agents are on machines of their own.
     """
-    pair = Pair(directory)
+    pair = Pair(directory, network=network)
     try:
         north = start_master(pair, *flags)
         south = pair.add_node("south", *flags)

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.failpoints import runs as failpoint_runs
+from tests.process import partitions
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
 from tests.process.troubles import troubles
@@ -254,5 +255,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "power-loss": (power_loss.soak, 500),
     "capture": (capture_soak.soak, 2000),
     "failpoints": (failpoint_runs.soak, 5),
+    "partitions": (partitions.partitions, 24),
+    "pauses": (partitions.pauses, 12),
 }
 """Name, function, and the count that the release asks for."""
