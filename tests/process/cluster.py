@@ -75,6 +75,7 @@ class Pair:
     agents: dict[str, Agent] = field(default_factory=dict)
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     token: str = ""
+    settings: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
     network: Namespaces | None = None
     """Machines of their own; None: everything on loopback."""
 
@@ -139,7 +140,7 @@ class Pair:
         data = self.directory / name
         words = [*inside, str(BIN / "understudy"), "serve", "--data", str(data), "--host", host]
         words += ["--port", str(port), "--cluster-port", str(cluster_port), *flags]
-        program = Program(name, words, self.directory / f"{name}.log", SETTINGS)
+        program = Program(name, words, self.directory / f"{name}.log", self.settings)
         self.nodes[name] = Node(name, data, host, port, cluster_port, program, self.token)
         return self.nodes[name]
 
@@ -204,6 +205,14 @@ def running_pair(
     witness: str = "alpha",
     flags: tuple[str, ...] = (),
     before_enrolment: Callable[[Pair, Node, Node], None] | None = None,
+    settings: dict[str, str] | None = None,
+) -> Iterator[Pair]:
+    """A healthy pair with two agents, one of them a witness; everything is ended on the way out.
+
+    `before_enrolment` is given the pair, its master and the node that waits to become the standby. `settings` are
+    variables of both nodes beside the usual ones.
+    """
+    pair = Pair(directory, settings=SETTINGS | (settings or {}))
     network: Namespaces | None = None,
 ) -> Iterator[Pair]:
     """A healthy pair with two agents, one of them a witness; everything is ended on the way out.

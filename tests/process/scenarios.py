@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.failpoints import runs as failpoint_runs
+from tests.process.available import available
 from tests.process import partitions
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
@@ -26,6 +27,7 @@ from tests.process.workload import Workload
 from tests.property import capture_soak
 from tests.simulation import power_loss
 
+STRICT = ("--mode", "strict")
 Say = Callable[[str], None]
 Scenario = Callable[[Path, int, Say], Verdict]
 
@@ -56,7 +58,7 @@ def failovers(directory: Path, count: int, say: Say) -> Verdict:
     Every second time the standby is killed just before, so that the old master has a tail that nobody else has.
     """
     tails = 0
-    with running_pair(directory) as pair:
+    with running_pair(directory, flags=STRICT) as pair:
         load = Workload(pair).start()
         for number in range(1, count + 1):
             master, standby = pair.wait_healthy()
@@ -125,7 +127,7 @@ def _never_master_again(pair: Pair, old: Node, new: Node) -> None:
 def restarts(directory: Path, count: int, say: Say) -> Verdict:
     """Stop and start, kill -9 and start of the master, and kill -9 of both, `count` times each; no person acts."""
     kinds = (_stop_and_start, _kill_and_start, _kill_both_master_first, _kill_both_standby_first)
-    with running_pair(directory) as pair:
+    with running_pair(directory, flags=STRICT) as pair:
         load = Workload(pair).start()
         for number in range(1, count + 1):
             for kind in (*kinds[:2], kinds[2 + number % 2]):
@@ -168,7 +170,7 @@ def kills(directory: Path, count: int, say: Say) -> Verdict:
     """kill -9 of the standby or of an agent at random moments; all recovers, exit codes and output included."""
     choice = random.Random(count)
     victims = {"standby": 0, "alpha": 0, "beta": 0}
-    with running_pair(directory) as pair:
+    with running_pair(directory, flags=STRICT) as pair:
         load = Workload(pair).start()
         for _ in range(count):
             _, standby = pair.wait_healthy()
@@ -186,7 +188,7 @@ def kills(directory: Path, count: int, say: Say) -> Verdict:
 
 def alone(directory: Path, count: int, say: Say) -> Verdict:
     """With the standby dead a restarted master says what it waits for; `go-alone` lets it write; all rejoins."""
-    with running_pair(directory, witness="", flags=("--mode", "strict")) as pair:
+    with running_pair(directory, witness="", flags=STRICT) as pair:
         load = Workload(pair).start()
         for number in range(1, count + 1):
             master, standby = pair.wait_healthy()
@@ -251,6 +253,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "restarts": (restarts, 20),
     "kills": (kills, 50),
     "alone": (alone, 5),
+    "available": (available, 30),
     "troubles": (troubles, 1),
     "power-loss": (power_loss.soak, 500),
     "capture": (capture_soak.soak, 2000),

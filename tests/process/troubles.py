@@ -237,7 +237,7 @@ def troubles(directory: Path, count: int, say: Callable[[str], None]) -> Verdict
 
     with (
         small_disk(directory / "south", 256) as small,
-        running_pair(directory, before_enrolment=before_enrolment) as pair,
+        running_pair(directory, flags=("--mode", "strict"), before_enrolment=before_enrolment) as pair,
     ):
         load = Workload(pair).start()
         if not small:

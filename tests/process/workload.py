@@ -117,8 +117,11 @@ class Workload:
     def _ended(self) -> int:
         return sum(line.exit_code is not None for line in self.ran())
 
-    def finish(self, interrupted_is_allowed: bool = False) -> Verdict:
-        """Stop the clients and the scheduler, let everything end, read both nodes, and judge."""
+    def finish(self, interrupted_is_allowed: bool = False, given_up: frozenset[str] = frozenset()) -> Verdict:
+        """Stop the clients and the scheduler, let everything end, read both nodes, and judge.
+
+        `given_up` are acknowledged writes that an operator accepted to lose by --allow-data-loss.
+        """
         for writer in self.writers:
             assert writer.stop(150) == 0, writer.tail()
         master, standby = self.pair.wait_healthy()
@@ -129,7 +132,9 @@ class Workload:
         self.pair.wait("nothing in the backlog", lambda: self._quiet(master, standby))
         lines = self.acknowledged()
         history = History(
-            acknowledged=tuple(line["name"] for line in lines if line["event"] == "acknowledged"),
+            acknowledged=tuple(
+                line["name"] for line in lines if line["event"] == "acknowledged" and line["name"] not in given_up
+            ),
             refused=tuple(str(line) for line in lines if line["event"] != "acknowledged"),
             views=(self._view(master, until_us), self._view(standby, until_us)),
             ran=tuple(self.ran()),
