@@ -206,21 +206,14 @@ def running_pair(
     flags: tuple[str, ...] = (),
     before_enrolment: Callable[[Pair, Node, Node], None] | None = None,
     settings: dict[str, str] | None = None,
-) -> Iterator[Pair]:
-    """A healthy pair with two agents, one of them a witness; everything is ended on the way out.
-
-    `before_enrolment` is given the pair, its master and the node that waits to become the standby. `settings` are
-    variables of both nodes beside the usual ones.
-    """
-    pair = Pair(directory, settings=SETTINGS | (settings or {}))
     network: Namespaces | None = None,
 ) -> Iterator[Pair]:
     """A healthy pair with two agents, one of them a witness; everything is ended on the way out.
 
-    `before_enrolment` is given the pair, its master and the node that waits to become the standby. With `network` each
-    node and the agents are on machines of their own.
+    `before_enrolment` is given the pair, its master and the node that waits to become the standby. `settings` are
+    variables of both nodes beside the usual ones. With `network` each node and the agents are on machines of their own.
     """
-    pair = Pair(directory, network=network)
+    pair = Pair(directory, settings=SETTINGS | (settings or {}), network=network)
     try:
         north = start_master(pair, *flags)
         south = pair.add_node("south", *flags)

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from tests.failpoints import runs as failpoint_runs
-from tests.process.available import available
 from tests.process import partitions
+from tests.process.available import available
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
 from tests.process.troubles import troubles

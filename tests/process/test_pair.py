@@ -9,13 +9,13 @@ import pytest
 from tests.process.namespaces import is_possible
 from tests.process.scenarios import SCENARIOS
 
-COUNTS = {"swaps": 2, "failovers": 2, "restarts": 1, "kills": 3, "alone": 1, "available": 3, "troubles": 1}
 COUNTS = {
     "swaps": 2,
     "failovers": 2,
     "restarts": 1,
     "kills": 3,
     "alone": 1,
+    "available": 3,
     "troubles": 1,
     "partitions": 3,
     "pauses": 2,
