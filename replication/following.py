@@ -22,9 +22,10 @@ from replication.core.types import NodeId
 from replication.errors import ChecksumMismatch, DiskFull, MustEnd, ReplicationError
 from replication.files import Disk
 from replication.fork import BlockKeeper, Fork, keep_suffix
+from replication.fork_tip import describe_fork
 from replication.journal import Journal
 from replication.links import BULK
-from replication.ports import Connection, Dialler
+from replication.ports import Connection, Dialler, ForkReader
 from replication.receiver import Receiver
 from replication.redo import Applier
 from replication.serving import expect, history_of
@@ -43,6 +44,7 @@ class Home(Protocol):
     cluster: str
     node: NodeId
     instance: str
+    fork_reader: ForkReader | None
 
     def post(self, event: Event) -> None:
         """Give an event to the role machine."""
@@ -181,10 +183,13 @@ class Following:
 
     def _keep(self, after: int, why: str) -> None:
         self._fork = keep_suffix(self._home.disk, self._home.applier.journal, after, why, self._home.utc_us())
-        if self._fork is not None:
-            self._home.log(
-                f"Kept requests {self._fork.first} to {self._fork.last} as fork {self._fork.name}.", self.peer
-            )
+        if self._fork is None:
+            return
+        self._home.log(f"Kept requests {self._fork.first} to {self._fork.last} as fork {self._fork.name}.", self.peer)
+        if self._home.fork_reader is not None:
+            why = describe_fork(self._home.disk, self._home.applier, self._fork, after, self._home.fork_reader)
+            if why:
+                self._home.log(f"What fork {self._fork.name} holds could not be listed: {why}.", self.peer)
 
     async def _compare(self, connection: Connection, decide: Decide) -> None:
         """Make the files those of the master; what diverged is kept first, block by block."""

@@ -1,8 +1,9 @@
 """Forks: what an old master had and the new master never will, kept before anything of it is changed.
 
 `forks/<first>-<last>-<hash>/` holds `requests` (length-prefixed encoded requests behind the fork point), `blocks` (this
-node's own versions of what COMPARE replaced) and `fork.json`. Written to a temporary folder, every file fsynced, the
-folder fsynced, renamed, `forks/` fsynced: a fork is either whole or not there. Deleted only by an operator.
+node's own versions of what COMPARE replaced), `fork.json`, and what the application says of it (`fork_tip`). Every file
+is fsynced, `fork.json` last and renamed into place, then the folder and `forks/` are fsynced: a fork is either whole or
+not there. Deleted only by an operator.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def keep_suffix(disk: Disk, journal: Journal, after: int, why: str, now_us: int)
     disk.make_directory(folder)
     count, size = _write_requests(disk.open(f"{folder}/requests", create=True), journal.read(first))
     fork = Fork(name, last.epoch.number, last.epoch.node, first, last.sequence, count, size, now_us, why)
-    _write_whole(disk, f"{folder}/fork.json", msgspec.json.encode(fork))
+    write_whole(disk, f"{folder}/fork.json", msgspec.json.encode(fork))
     disk.sync_directory(folder)
     disk.sync_directory(FORKS)
     return fork
@@ -68,8 +69,11 @@ def _write_requests(file: File, requests: Iterable[bytes]) -> tuple[int, int]:
     return count, at
 
 
-def _write_whole(disk: Disk, name: str, data: bytes) -> None:
-    """fork.json is the mark of a whole fork: written last, under a temporary name, fsynced, then renamed."""
+def write_whole(disk: Disk, name: str, data: bytes) -> None:
+    """Write a file of a fork under a temporary name, fsync and rename it; the caller fsyncs the folder.
+
+    `fork.json`, the mark of a whole fork, is written last so, and later `contents.json`, behind the outputs it names.
+    """
     file = disk.open(f"{name}.new", create=True)
     file.truncate(0)
     file.write(0, data)
@@ -111,7 +115,8 @@ def read_fork(disk: Disk, name: str) -> Fork:
 
 def list_forks(disk: Disk) -> list[Fork]:
     """Every whole fork kept on this node, oldest first."""
-    names = [name for name in disk.names(FORKS) if disk.exists(f"{FORKS}/{name}/fork.json")]
+    found = (name for name in disk.names(FORKS) if not name.startswith("."))  # those are being deleted
+    names = [name for name in found if disk.exists(f"{FORKS}/{name}/fork.json")]
     return sorted((read_fork(disk, name) for name in names), key=lambda fork: (fork.kept_at_us, fork.name))
 
 

@@ -34,7 +34,7 @@ from replication.links import Links
 from replication.office import Office
 from replication.operations import Operations
 from replication.picture import Picture
-from replication.ports import Application, Connection, Dialler, Fence, Witnesses
+from replication.ports import Application, Connection, Dialler, Fence, ForkReader, Witnesses
 from replication.process import end_process
 from replication.redo import Applier, open_node, read_copy
 from replication.serving import Serving
@@ -67,6 +67,7 @@ class NodeSettings:
     utc_us: Callable[[], int] = threads.utc_us
     segment_bytes: int = SEGMENT_BYTES
     end: Callable[[BaseException], None] = end_process
+    fork_reader: ForkReader | None = None
 
 
 class Node:
@@ -82,6 +83,7 @@ class Node:
         self.control: ControlFile = applier.control
         self.settings = settings
         self.cluster, self.node = settings.cluster, settings.node
+        self.fork_reader = settings.fork_reader
         self.instance = secrets.token_hex(8)
         self.machine = Machine(
             settings.node, memory.decode(self.control.value.memory), settings.steady_s, settings.mode,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,6 +61,26 @@ class Witnesses(Protocol):
 
     async def record_alone(self, epoch: Epoch, alone: NodeId | None, counter: int) -> bool:
         """Record who writes alone (None: nobody) in `epoch`; True once a majority has fsynced it."""
+
+
+class ForkReader(Protocol):
+    """Says in the application's words what a fork holds. Called in a thread, before the node is changed."""
+
+    def describe(
+        self,
+        fork: str,
+        after: int,
+        connection: sqlite3.Connection,
+        read_object: Callable[[str, int], bytes],
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield files for the fork's folder as (name, content), `contents.json` last.
+
+        `connection` (read only) has the database at the fork's last request; what lies beyond request `after` is meant.
+        `read_object` returns the first so many bytes of an object at that request. A query that takes too long raises.
+        """
+
+    def unknown(self, why: str) -> bytes:
+        """The content of `contents.json` when it could not be read: `why` is a part of a sentence."""
 
 
 class Connection(Protocol):

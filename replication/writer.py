@@ -181,6 +181,8 @@ class Writer:
         changed = 0
         try:
             shape = self._shape()
+            if self._has_table:  # before the changes: they may note in their rows which request they are
+                self.connection.execute(_SET_POSITION, (sequence,))
             for change in changes:
                 changed += self._run_change(change, outcomes, objects)
             if not changed and not objects and shape == self._shape():
@@ -188,7 +190,7 @@ class Writer:
                 return Group(sequence - 1, None, outcomes)
             if not self._has_table:
                 self.connection.execute(_POSITION_TABLE)
-            self.connection.execute(_SET_POSITION, (sequence,))
+                self.connection.execute(_SET_POSITION, (sequence,))
             self.connection.execute("COMMIT")
         except BaseException:
             if self.connection.in_transaction:

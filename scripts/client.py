@@ -16,6 +16,7 @@ import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 OK, FAILED, USAGE, UNREACHABLE, NOT_NOW, PERMISSION, CONFIGURATION, TIMED_OUT = 0, 1, 2, 69, 75, 77, 78, 124
@@ -151,6 +152,26 @@ class Client:
             time.sleep(PAUSE_S)
         raise problem
 
+    def download(self, path: str, target: Path) -> int:
+        """GET into a new file, in pieces of whatever size; the number of bytes. Raises `CommandError`, no file left."""
+        problem = CommandError(UNREACHABLE, "no node answers")
+        for place in self._places:
+            connection, prefix = self._connect(place)
+            bearer = {"Authorization": f"Bearer {self._token}"} if self._token and not place.startswith("unix:") else {}
+            try:
+                connection.request("GET", prefix + path, headers={"Accept": "application/json", **bearer})
+                response = connection.getresponse()
+                if response.status < 400:
+                    return _written(response, target)
+                raw = response.read()
+                value = json.loads(raw) if response.headers.get_content_type().endswith("json") else raw
+                problem = _as_error(Answer(response.status, value, {}))
+            except (OSError, http.client.HTTPException) as error:
+                problem = CommandError(UNREACHABLE, _no_answer(place, error))
+            finally:
+                connection.close()
+        raise problem
+
     def _once(self, place: str, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> Answer:
         connection, prefix = self._connect(place)
         sent = dict(headers)
@@ -195,6 +216,22 @@ class Client:
         else:
             context.load_verify_locations(self._authority)
         return context
+
+
+def _written(response: http.client.HTTPResponse, target: Path) -> int:
+    """Write a body beside `target`, fsync, then give it its name: a broken download leaves no file that looks whole."""
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("wb") as file:
+            while piece := response.read(1 << 20):
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        part.rename(target)
+        return size
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _fetch_authority(host: str, port: int, fingerprint: str, timeout_s: float) -> str:

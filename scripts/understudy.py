@@ -19,7 +19,7 @@ COMMANDS = {
     "status": ("scripts.commands.status", "status"),
     "swap": ("scripts.commands.swap", "swap"),
     "go-alone": ("scripts.commands.swap", "go_alone"),
-    "forks": ("scripts.commands.swap", "forks"),
+    "forks": ("scripts.commands.forks", "forks"),
     "agent": ("scripts.commands.agents", "agent"),
     "witness": ("scripts.commands.witness", "witness"),
     "scheduler": ("scripts.commands.gates", "scheduler"),

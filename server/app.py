@@ -35,6 +35,8 @@ from server.core import witness_seats
 from server.core.model import NodeRow
 from server.enrolment import EnrolmentError, Joiner, announce_node
 from server.fence import fence_of
+from server.fork_keepers import Keepers
+from server.fork_reader import ForkReader
 from server.founding import check_empty, found_cluster
 from server.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
 from server.listeners import bind_local, bind_port, own_address, port_of
@@ -120,6 +122,8 @@ class Server:
             site.node.set_peers(site.node.control.value.peers or identity.peers)
         self._run(self._follow_roster(links))
         self._run(self._certificates.keep_fresh(site))
+        site.forks = Keepers(site, self._certificates)
+        self._run(site.forks.collect())
         site.ready = True
 
     async def _open_node(self, office: Office, asked: WitnessLinks) -> Node:
@@ -248,6 +252,7 @@ def node_settings(site: Site) -> NodeSettings:
         fence=fence_of(site.config),
         retention=Retention(site.config.slot_bytes_max, site.config.slot_age_max_s, site.config.journal_free_bytes_min),
         utc_us=site.clock.utc_us,
+        fork_reader=ForkReader(),
     )
 
 

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from replication.core.types import NodeId
 from replication.ports import Connection, Dialler
-from server import errors
+from server import errors, fork_port
 from server.admission import admit
 from server.core.agent_wire import FRAME_BYTES_MAX
 from server.core.agent_wire import PATH as AGENT_LINK
@@ -195,5 +195,6 @@ def make_app(site: Site, serve_agent: ServeAgent) -> web.Application:
     app.router.add_get(AGENT_LINK, agent_handler(serve_agent))
     app.router.add_get("/enrol", show_authority)
     app.router.add_post("/enrol", enrol)
+    fork_port.add_routes(app)
     app.router.add_route("*", "/{anything:.*}", wrong_port)
     return app

@@ -29,6 +29,7 @@ from server.storage import nodes
 if TYPE_CHECKING:
     from replication.node import Node
     from replication.store import Store
+    from server.fork_keepers import Keepers
 
 
 T = TypeVar("T")
@@ -81,6 +82,7 @@ class Site:
     node: Node | None = None
     office: OfficeView | None = None
     witnesses: WitnessView | None = None
+    forks: Keepers | None = None
     authority_pem: bytes = b""
     seal_key: bytes = b""
     version: str = __version__
@@ -93,6 +95,12 @@ class Site:
     def status(self) -> Status | None:
         """A consistent look at the node, or None while it waits for a role."""
         return self.node.status() if self.node is not None else None
+
+    def keepers(self) -> Keepers:
+        """Who keeps forks; raises `Unavailable` on a node without a role."""
+        if self.forks is None:
+            raise Unavailable("This node has no role yet.")
+        return self.forks
 
     def known_node(self) -> Node:
         """The node, where one must exist."""

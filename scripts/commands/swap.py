@@ -1,4 +1,4 @@
-"""`understudy swap`, `go-alone` and `forks`."""
+"""`understudy swap` and `go-alone`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 
 from scripts.client import FAILED, NOT_NOW, OK, TIMED_OUT, UNREACHABLE, CommandError
-from scripts.commands.options import Asker, asks_node, confirm, table
+from scripts.commands.options import Asker, asks_node, confirm
 
 POLL_S = 0.2
 WIDTH = 110
@@ -106,28 +106,3 @@ def go_alone(asker: Asker, yes: bool) -> None:
     done = asker.client.post("/api/v1/go-alone")
     alone = "This node is master and writes alone: what it answers from now on is on this machine only."
     asker.show(done, alone if done.get("state") == "ALONE" else done["text"])
-
-
-@click.group()
-def forks() -> None:
-    """What an old master had that the new one never did, kept on its node."""
-
-
-@forks.command("list")
-@asks_node
-def list_forks(asker: Asker) -> None:
-    """The forks on this node."""
-    found = asker.client.get("/api/v1/forks")
-    rows = [(fork["name"], fork["requests"] or "", fork["bytes"], fork["why"]) for fork in found]
-    asker.show(found, table(rows, ("FORK", "REQUESTS", "BYTES", "WHY")) if found else "This node keeps no fork.")
-
-
-@forks.command()
-@click.argument("name")
-@asks_node
-def show(asker: Asker, name: str) -> None:
-    """One fork: where it begins and what it holds."""
-    found = next((fork for fork in asker.client.get("/api/v1/forks") if fork["name"] == name), None)
-    if found is None:
-        raise CommandError(FAILED, f"there is no fork {name}; `understudy forks list` lists them")
-    asker.show(found, [f"{key}: {value}" for key, value in found.items()])

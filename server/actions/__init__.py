@@ -19,9 +19,12 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     swap        begin                                                           swap.run
                 request_abort                                                   swap.abort
     messages    acknowledge                                                     messages.acknowledge
+    forks       adopt                                                           history.adopt
+                delete                                                          forks.delete
 
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
 `messages.add`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`, `sessions.prune`,
-`witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps` and `swap.finish`.
+`witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`,
+`forks.add`, `forks.add_output`, `forks.complete` and `forks.deleted`.
 """

@@ -41,6 +41,9 @@ class ObjectTransaction(Transaction, Protocol):
     def write_object(self, name: str, offset: int, data: bytes) -> None:
         """See `replication.store.Transaction`."""
 
+    def remove_object(self, name: str) -> None:
+        """See `replication.store.Transaction`."""
+
 
 def output_object(number: int) -> str:
     """The object that holds a run's output."""

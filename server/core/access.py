@@ -28,6 +28,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "swap.run": _ADMINISTRATOR,
     "swap.abort": _OPERATOR,
     "history.adopt": _OPERATOR,
+    "forks.read": _OPERATOR | _AUDITOR,
+    "forks.delete": _ADMINISTRATOR,
     "messages.acknowledge": _OPERATOR,
 }
 """Permission to the roles that have it. The list of actions with their permission is in `server.actions`."""

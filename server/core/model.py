@@ -298,6 +298,7 @@ class ServerHistoryEntry(Row, frozen=True, kw_only=True):
     recorded_at_us: int
     adopted_run: str = ""
     adopted_by: str = ""
+    from_fork: str = ""
 
 
 class SystemMessage(Row, frozen=True, kw_only=True):

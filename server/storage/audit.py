@@ -22,8 +22,8 @@ def insert(
     """Add an entry and return its id. `before` and `after` are text or JSON of what changed."""
     values = (at_us, who, address, action, object_, before, after, reason)
     cursor = connection.execute(
-        "INSERT INTO audit (at_us, who, address, action, object, before, after, reason)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO audit (at_us, who, address, action, object, before, after, reason, sequence)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, coalesce((SELECT sequence FROM replication_position), 0))",
         values,
     )
     return int(cursor.lastrowid or 0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from server.core.model import Row, Run
 from server.core.run_states import ENDED, OPEN
-from server.storage import missed, rows
+from server.storage import missed, position, rows
 
 _OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN))
 
@@ -172,6 +172,7 @@ def insert(
         "state": state,
         "state_since_us": now_us,
         "submitted_at_us": now_us,
+        "sequence": position.sequence(connection),
         **more,
     }
     schedule_id, at_us = more.get("schedule_id"), more.get("scheduled_for_us")
@@ -183,6 +184,7 @@ def insert(
 
 def update(connection: sqlite3.Connection, number: int, **values: object) -> None:
     """Set columns of one run by name. For a change of state use `set_state`."""
+    values["sequence"] = position.sequence(connection)
     rows.update(connection, "runs", values, {"number": number})
 
 
@@ -191,6 +193,7 @@ def set_state(
 ) -> None:
     """Write a state that `core.run_states.step` allowed, since `now_us`; an ended one gets `ended_at_us`."""
     values: dict[str, object] = {"state": state, "reason": reason, "state_since_us": now_us, **more}
+    values["sequence"] = position.sequence(connection)
     if state in ENDED and "ended_at_us" not in values:
         values["ended_at_us"] = now_us
     rows.update(connection, "runs", values, {"number": number})
@@ -199,10 +202,10 @@ def set_state(
 def lose_agent(connection: sqlite3.Connection, agent_id: str, reason: str, now_us: int) -> int:
     """Open runs of an agent that were given to it become `unknown`; return how many."""
     query = (
-        "UPDATE runs SET state = 'unknown', reason = ?, state_since_us = ?"
+        "UPDATE runs SET state = 'unknown', reason = ?, state_since_us = ?, sequence = ?"
         f" WHERE agent_id = ? AND state IN ({_OPEN}) AND state NOT IN ('waiting', 'unknown')"
     )
-    return connection.execute(query, (reason, now_us, agent_id)).rowcount
+    return connection.execute(query, (reason, now_us, position.sequence(connection), agent_id)).rowcount
 
 
 def _lines(connection: sqlite3.Connection, query: str, values: Sequence[object]) -> list[RunLine]:

@@ -16,15 +16,15 @@ def get(connection: sqlite3.Connection, entry_id: int) -> ServerHistoryEntry | N
 
 
 def by_key(connection: sqlite3.Connection, run_key: str) -> ServerHistoryEntry | None:
-    """The newest entry of a run key."""
-    tail = "FROM server_history WHERE run_key = ? ORDER BY id DESC LIMIT 1"
+    """The newest entry that an agent's reports made for a run key; not one that was adopted from a fork."""
+    tail = "FROM server_history WHERE run_key = ? AND from_fork = '' ORDER BY id DESC LIMIT 1"
     return rows.first(connection, ServerHistoryEntry, tail, (run_key,))
 
 
 def page(connection: sqlite3.Connection, after: int | None = None, limit: int = 50) -> list[ServerHistoryEntry]:
     """Entries, newest first, going on below id `after`; of each output only the first 4 KiB."""
     names = ServerHistoryEntry.__struct_fields__
-    wanted = ", ".join("substr(output, 1, 4096)" if name == "output" else name for name in names)
+    wanted = ", ".join("coalesce(substr(output, 1, 4096), x'')" if name == "output" else name for name in names)
     query = f"SELECT {wanted} FROM server_history WHERE id < ? ORDER BY id DESC LIMIT ?"
     found = connection.execute(query, (after if after is not None else 2**62, limit))
     return [rows.build(ServerHistoryEntry, names, tuple(row)) for row in found]

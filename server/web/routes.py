@@ -10,6 +10,7 @@ from server.site import SITE, Site
 from server.web import live, pages
 from server.web.api import (
     agents,
+    forks,
     health,
     history,
     jobs,
@@ -45,6 +46,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *people.ENDPOINTS,
     *settings.ENDPOINTS,
     *node.ENDPOINTS,
+    *forks.ENDPOINTS,
 )
 
 

@@ -35,6 +35,9 @@ PARTS = {
     "server.certificates": "edges",
     "server.roles": "edges",
     "server.forks": "edges",
+    "server.fork_reader": "edges",
+    "server.fork_port": "edges",
+    "server.fork_keepers": "edges",
     "server.core": "core",
     "server.storage": "storage",
     "server.actions": "actions",
@@ -237,6 +240,7 @@ CONNECTS_TO_SQLITE = {
     "replication/writer.py": "the writer of the node in office",
     "replication/readers.py": "its pool of readers",
     "replication/redo.py": "the standby's look at its held copy: mode=ro&immutable=1",
+    "replication/fork_tip.py": "what a fork holds: mode=ro&immutable=1, of a copy or while nothing is applied",
     "server/agent/spool.py": "the agent's own database, not scheduler.db",
 }
 NAMES_THE_DATABASE = {

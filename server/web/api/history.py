@@ -29,6 +29,7 @@ class HistoryLine(msgspec.Struct, frozen=True):
     recorded_at_us: int
     adopted_run: str
     adopted_by: str
+    from_fork: str
 
 
 async def list_history(call: Call) -> list[HistoryLine]:

@@ -1,19 +1,16 @@
-"""This node: its properties, its authority, what the role scripts ask, go-alone, forks, nodes and outcomes."""
+"""This node: its properties, its authority, what the role scripts ask, go-alone, nodes and outcomes."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
 
-from server import forks
 from server.actions import nodes as node_actions
 from server.actions.change import require
 from server.core.model import NodeRow, Outcome
 from server.core.role_requests import BecomeMaster, BecomeStandby
 from server.errors import Conflict, Forbidden, NotFound, Unavailable
-from server.forks import ForkLine
 from server.storage import nodes, outcomes
 from server.tls import fingerprint, valid_until
 from server.web.api.endpoint import Answer, Call, Endpoint
@@ -84,12 +81,6 @@ async def go_alone(call: Call) -> dict[str, Any]:
     return {"text": text} | public_status(call.site, call.site.status())
 
 
-async def list_forks(call: Call) -> list[ForkLine]:
-    """The forks kept on this node: what an old master had that the new one never did. The newest first."""
-    require(call.by, "audit.read")
-    return await asyncio.to_thread(forks.listed, call.site.config.data)
-
-
 async def list_nodes(call: Call) -> list[NodeRow]:
     """The nodes of this cluster."""
     return await call.read(lambda connection: nodes.page(connection))
@@ -131,6 +122,5 @@ ENDPOINTS = (
     Endpoint("POST", "/api/v1/node/standby", become_standby, "Make this node a standby", body=BecomeStandby),
     Endpoint("POST", "/api/v1/node/master", become_master, "Make this node master", body=BecomeMaster),
     Endpoint("POST", "/api/v1/go-alone", go_alone, "Let the master write without a standby"),
-    Endpoint("GET", "/api/v1/forks", list_forks, "Forks kept on this node", answer=list[ForkLine]),
     Endpoint("GET", "/api/v1/outcomes/{key}", show_outcome, "What became of a request"),
 )
