@@ -9,6 +9,7 @@ from server.actions import gates, swap
 from server.core.model import SYSTEM, Principal
 from server.errors import Conflict, Forbidden, NotFound
 from server.storage import gates as gate_rows
+from server.storage import swaps as swap_rows
 from tests.unit.ledger import START_US, Ledger
 
 ANN = Principal("ann", "operator", "192.0.2.1")
@@ -140,3 +141,16 @@ def test_abort_is_a_request_with_a_name(ledger: Ledger) -> None:
     ledger.do(swap.begin("planned", "a", "b", ["lock"], [], SYSTEM, START_US))
     ledger.do(swap.request_abort(ANN, START_US))
     assert ledger.do(swap.request_abort(SYSTEM, START_US)).abort_requested_by == "ann"
+
+
+def test_a_takeover_is_kept_once_in_the_history_with_what_was_told_of_loss(ledger: Ledger) -> None:
+    """BEY-6: the bound is found later; written twice it is one row; it is no practised swap."""
+    told = "The master was last heard 42 s ago at request 1,234. This node is master in epoch 4."
+    for at in (START_US, START_US + 1):
+        ledger.do(swap.record_takeover("b" * 32, told, ["--allow-data-loss"], ANN, at))
+    rows = swap_rows.page(ledger.connection)
+    assert [(row.kind, row.state, row.report, row.accepted) for row in rows] == [
+        ("takeover", "done", told, ["--allow-data-loss"])
+    ]
+    assert swap_rows.newest(ledger.connection) is None
+    assert swap_rows.open_swap(ledger.connection) is None
