@@ -143,6 +143,7 @@ def _marks(connection: sqlite3.Connection) -> dict[str, object]:
     return {
         "agents": connection.execute(
             "SELECT count(*), total(gates_acknowledged), count(quarantined_at_us), total(reconciled_epoch),"
+            " total(witness), total(former_witness),"
             " (SELECT value FROM settings WHERE name = 'gate_revision') FROM agents"
         ).fetchone(),
         "swap": connection.execute(

@@ -47,6 +47,20 @@ QUEUES = {
     "unlocking": Badge("Unlock not acknowledged", "hourglass", WARN),
 }
 
+WITNESSES = {
+    "answers": Badge("Witness", "shield-check", OK),
+    "silent": Badge("Witness, silent", "wifi-off", BAD),
+    "lost": Badge("No witness any more", "shield-alert", BAD),
+    "former": Badge("Former witness", "hourglass", WARN),
+}
+"""An agent with a seat among the witnesses."""
+
+MAJORITY = {
+    "all": Badge("Enough answer", "circle-check", OK),
+    "enough": Badge("Not all answer", "triangle-alert", WARN),
+    "few": Badge("No majority", "circle-x", BAD),
+}
+
 STEPS = {
     "waiting": Badge("To do", "circle-dashed", IDLE),
     "running": Badge("Now", "loader-circle", BUSY),

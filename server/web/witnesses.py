@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import msgspec
 
 from server.core.model import NodeRow
 from server.core.witness_seats import Seated, is_held, pending, problem, sets
 from server.site import Site
+from server.storage import nodes
+from server.storage import witnesses as rows
+from server.web.states import MAJORITY, WITNESSES, Badge
 
 
 class WitnessLine(msgspec.Struct, frozen=True):
@@ -32,6 +37,15 @@ class WitnessLine(msgspec.Struct, frozen=True):
     alone_epoch: int | None
     counter: int | None
 
+    @property
+    def badge(self) -> Badge:
+        """Whether it can be asked."""
+        if self.seat in ("in doubt", "replaced"):
+            return WITNESSES["lost"]
+        if not self.seat:
+            return WITNESSES["former"]
+        return WITNESSES["answers" if self.connected else "silent"]
+
 
 class Standing(msgspec.Struct, frozen=True):
     """All witnesses. `answering` of `seats` in the present set are connected; `needed` is a majority of it.
@@ -47,10 +61,37 @@ class Standing(msgspec.Struct, frozen=True):
     change: int | None
     problem: str
 
+    @property
+    def sentence(self) -> str:
+        """How many answer."""
+        if self.seats == 1:
+            return f"The witness {'answers' if self.answering else 'does not answer'}."
+        return f"{self.answering} of {self.seats} witnesses answer."
 
-def standing(site: Site, seated: list[Seated], change: int, roster: list[NodeRow]) -> Standing:
-    """Put together what rows and links say. `change` counts the changes of the set."""
-    names = {node.id: node.name for node in roster}
+    @property
+    def badge(self) -> Badge:
+        """Whether enough of them answer."""
+        few = self.answering < self.needed
+        return MAJORITY["few" if few else "all" if self.answering == self.seats else "enough"]
+
+
+class Seating(msgspec.Struct, frozen=True):
+    """What is read of the witnesses: `change` counts the changes of the set."""
+
+    seated: list[Seated]
+    change: int
+    roster: list[NodeRow]
+
+
+def read(connection: sqlite3.Connection) -> Seating:
+    """Read the rows."""
+    return Seating(rows.seated(connection), rows.number(connection), nodes.page(connection))
+
+
+def standing(site: Site, found: Seating) -> Standing:
+    """Put together what rows and links say."""
+    names = {node.id: node.name for node in found.roster}
+    seated, change = found.seated, found.change
     lines = tuple(_line(site, agent, names) for agent in seated)
     present = [line for line in lines if line.seat]
     waiting = pending(seated, change)

@@ -50,6 +50,7 @@ from tests.storybook.fixture import (
     slot_lost,
     status,
 )
+from tests.storybook.witnesses import CHANGING, LOST, witnesses
 
 ROSTER = [
     NodeRow(
@@ -206,10 +207,13 @@ def node_stories() -> list[Story]:
     lost = changed(properties, connected=frozenset())
     at = frame("Replication", "/replication")
     return [
-        Story("replication", replication_from(at, status(), HEALTHY_FLOW, ROSTER)),
-        Story("replication-catching-up", replication_from(at, behind, flow, ROSTER)),
-        Story("replication-differs", replication_from(at, differs, HEALTHY_FLOW, ROSTER, FORKS)),
-        Story("replication-slot-lost", replication_from(at, changed(behind, slots=(slot_lost(),)), flow, ROSTER)),
+        Story("replication", replication_from(at, status(), HEALTHY_FLOW, ROSTER, witnesses("dock-1"))),
+        Story("replication-catching-up", replication_from(at, behind, flow, ROSTER, CHANGING)),
+        Story("replication-differs", replication_from(at, differs, HEALTHY_FLOW, ROSTER, LOST, FORKS)),
+        Story(
+            "replication-slot-lost",
+            replication_from(at, changed(behind, slots=(slot_lost(),)), flow, ROSTER, witnesses()),
+        ),
         Story("properties", properties),
         Story("properties-lost", lost),
     ]

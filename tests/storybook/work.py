@@ -26,6 +26,7 @@ from tests.storybook.fixture import (
     run,
 )
 from tests.storybook.home import FAILED, NEXT, RUNNING, WAITING
+from tests.storybook.witnesses import witnesses
 
 HOST_LOCK = Gate(
     kind="queue_locked", set_by="admin", set_at_us=NOW_US - 5 * MINUTE_US, reason="planned swap", revision=41
@@ -80,7 +81,8 @@ def _agents_page(host: Gate | None, unacknowledged: int, **more: object) -> Agen
     queues = Queues(6, 6 if host else 1, unacknowledged, 3, ("dock-3", "new-machine")[:unacknowledged], host)
     gates = (LOCKED,) if host else ()
     whole = frame("Agents", "/agents", gates=gates)
-    return changed(AgentsPage(whole, _views(lines, host, ("warehouse", "new-machine")), queues, ""), **more)
+    page = AgentsPage(whole, _views(lines, host, ("warehouse", "new-machine")), queues, "", "", witnesses("dock-1"))
+    return changed(page, **more)
 
 
 def _many() -> AgentsPage:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from typing import Any
-
 import msgspec
 
 from server.actions import witnesses as actions
 from server.actions.change import require
-from server.core.witness_seats import Seated
 from server.errors import Conflict
-from server.storage import agents, nodes
+from server.storage import agents
 from server.storage import witnesses as rows
 from server.web.api.endpoint import Answer, Call, Endpoint
-from server.web.witnesses import Standing, standing
+from server.web.witnesses import Standing, read, standing
 
 
 class Witnesses(msgspec.Struct, frozen=True):
@@ -28,12 +24,7 @@ async def show(call: Call) -> Standing:
     seated = await call.read(rows.seated)
     if call.site.witnesses is not None:
         await call.site.witnesses.look([agent.id for agent in seated])
-    found, change, roster = await call.read(_rows)
-    return standing(call.site, found, change, roster)
-
-
-def _rows(connection: sqlite3.Connection) -> tuple[list[Seated], int, list[Any]]:
-    return rows.seated(connection), rows.number(connection), nodes.page(connection)
+    return standing(call.site, await call.read(read))
 
 
 async def choose(call: Call) -> Answer:

@@ -12,14 +12,17 @@ from server.actions import agents as actions
 from server.actions import gates as gate_actions
 from server.core.gates import QUEUE_LOCKED
 from server.core.model import Gate, Order
+from server.core.witness_seats import SEAT
 from server.errors import NotFound
 from server.storage import agents, gates, jobs, orders, overview, runs, settings
 from server.storage.overview import AgentLine
 from server.storage.runs import RunLine
+from server.web import witnesses
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.pages.contacts import Contact, contact
-from server.web.states import AGENTS, QUEUES, Badge
+from server.web.states import AGENTS, QUEUES, WITNESSES, Badge
+from server.web.witnesses import Standing
 
 LIMIT = 500
 
@@ -32,6 +35,7 @@ class AgentView:
     state: Badge
     queue: Badge
     contact: Contact | None
+    witness: Badge | None = None
 
     @property
     def reachable(self) -> bool:
@@ -61,6 +65,7 @@ class AgentsPage:
     queues: Queues
     match: str
     more_after: str = ""
+    witnesses: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,13 @@ def view(line: AgentLine, host: Gate | None, revision: int, found: Contact | Non
         queue = "locked" if line.gates_acknowledged >= wanted else "locking"
     else:
         queue = "open" if line.gates_acknowledged >= revision else "unlocking"
-    return AgentView(line, AGENTS[state], QUEUES[queue], found)
+    return AgentView(line, AGENTS[state], QUEUES[queue], found, _witness(line, found is not None))
+
+
+def _witness(line: AgentLine, is_connected: bool) -> Badge | None:
+    if line.witness:
+        return WITNESSES["lost" if line.witness != SEAT else "answers" if is_connected else "silent"]
+    return WITNESSES["former"] if line.former_witness else None
 
 
 def _queues(connection: sqlite3.Connection) -> tuple[Queues, int]:
@@ -107,17 +118,21 @@ def _queues(connection: sqlite3.Connection) -> tuple[Queues, int]:
 async def show(request: web.Request) -> web.Response:
     """`GET /agents`."""
     match, after = request.query.get("match", ""), request.query.get("after", "")
-    frame, (lines, (queues, revision)) = await serve.load(
+    frame, (lines, (queues, revision), seating) = await serve.load(
         request,
         "Agents",
-        lambda connection: (overview.agent_lines(connection, after, LIMIT, match), _queues(connection)),
+        lambda connection: (
+            overview.agent_lines(connection, after, LIMIT, match),
+            _queues(connection),
+            witnesses.read(connection),
+        ),
     )
     site = serve.site(request)
     views = [view(line, queues.all_locked, revision, contact(site, line.id)) for line in lines]
     if request.query.get("state") == "silent":
         views = [agent for agent in views if not agent.reachable]
     more_after = lines[-1].name if len(lines) == LIMIT else ""
-    return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after))
+    return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after, witnesses.standing(site, seating)))
 
 
 def _one(

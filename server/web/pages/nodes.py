@@ -16,11 +16,13 @@ from server.errors import Conflict
 from server.forks import ForkLine
 from server.storage import nodes
 from server.tls import fingerprint
+from server.web import witnesses
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.pages.flow import FLOW
 from server.web.pages.home import web_address
 from server.web.pages.pair import Flow, Pair, page_pair, standby_of
+from server.web.witnesses import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class ReplicationPage:
     checksum: str
     peer_checksum: str
     agrees: bool | None
+    witnesses: Standing
     forks: tuple[ForkLine, ...] = ()
 
 
@@ -66,7 +69,12 @@ class PropertiesPage:
 
 
 def replication_from(
-    frame: Frame, status: Status, flow: Flow, roster: list[NodeRow], forks: tuple[ForkLine, ...] = ()
+    frame: Frame,
+    status: Status,
+    flow: Flow,
+    roster: list[NodeRow],
+    witnesses: Standing,
+    forks: tuple[ForkLine, ...] = (),
 ) -> ReplicationPage:
     """Put Replication together."""
     names = {node.id: node.name for node in roster}
@@ -83,18 +91,21 @@ def replication_from(
         checksum=f"{status.checksum:016x}",
         peer_checksum=f"{peer.checksum:016x}" if peer and peer.checksum is not None else "",
         agrees=peer.checksum == status.checksum if peer and comparable else None,
+        witnesses=witnesses,
         forks=forks,
     )
 
 
 async def show_replication(request: web.Request) -> web.Response:
     """`GET /replication`."""
-    frame, found = await serve.load(request, "Replication", nodes.page)
+    frame, found = await serve.load(request, "Replication", witnesses.read)
     site = serve.site(request)
     status = site.status()
     assert status is not None, "a node in office has a status"
     kept = tuple(await asyncio.to_thread(forks.listed, site.config.data))
-    return serve.html(replication_from(frame, status, request.app[FLOW].flow(), found, kept))
+    return serve.html(
+        replication_from(frame, status, request.app[FLOW].flow(), found.roster, witnesses.standing(site, found), kept)
+    )
 
 
 async def show_properties(request: web.Request) -> web.Response:
