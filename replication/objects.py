@@ -10,6 +10,7 @@ from collections import deque
 
 from replication import threads
 from replication.core.request import DATABASE_FILE, GONE, FileChange
+from replication.errors import DiskFull
 from replication.files import OBJECT_DIRECTORY, Disk
 
 
@@ -72,13 +73,21 @@ class Objects:
                     return sequence - 1
         return commit
 
-    def apply(self, commit: int) -> None:
-        """Write everything at or below the commit sequence. Called before anybody is told of it. Raises OSError."""
+    def apply(self, commit: int) -> int:
+        """Write everything at or below the commit sequence; returns how far that went. Called before anybody is told.
+
+        A full disk stops it in front of the first object that has no room; that one stays pending. Raises OSError.
+        """
         with self._lock:
             while self._pending and self._pending[0][0] <= commit:
-                _, change = self._pending.popleft()
-                write_file(self._disk, change)
+                sequence, change = self._pending[0]
+                try:
+                    write_file(self._disk, change)
+                except DiskFull:
+                    return sequence - 1
+                self._pending.popleft()
                 self._dirty.add(change.name)
+        return commit
 
     def sync(self) -> None:
         """Make the written objects and their directory durable. Writer thread; nothing is pending (commit = last)."""

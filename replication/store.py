@@ -32,6 +32,7 @@ __all__ = ["Store", "Transaction"]
 T = TypeVar("T")
 OUTCOME_S = 5.0
 CONFIRM_S = 1.0
+ROOM_AGAIN_S = 0.5
 
 
 class Store:
@@ -70,6 +71,7 @@ class Store:
         self._ungated: deque[tuple[int, Answers]] = deque()
         self._open_writes: deque[Write] = deque()
         self._ticker: asyncio.TimerHandle | None = None
+        self._without_room: asyncio.TimerHandle | None = None
 
     @classmethod
     async def open(
@@ -106,8 +108,10 @@ class Store:
         changed; OutcomeUnknown when it is not committed after 5 s (`key`: the caller's idempotency key, for the text).
         """
         if self.gate.stalled(self._loop.time()):
-            text = "the standby does not confirm writes now; nothing was changed; `understudy status` says why"
-            raise Unavailable(text)
+            why = "the standby does not confirm writes now"
+            if self._without_room is not None:
+                why = "the disk has no room for an object of an earlier change: free some"
+            raise Unavailable(f"{why}; nothing was changed; `understudy status` says why")
         return await self._submit(change, True, key)
 
     async def write_ungated(self, change: Change[T]) -> tuple[T, int]:
@@ -221,8 +225,9 @@ class Store:
             if not write.future.done():
                 write.future.set_exception(OutcomeUnknown(write.sequence, write.key))
         self._open_writes.clear()
-        if self._ticker is not None:
-            self._ticker.cancel()
+        for timer in (self._ticker, self._without_room):
+            if timer is not None:
+                timer.cancel()
         try:
             await asyncio.to_thread(self._writer.close)
         except ReplicationError as error:
@@ -300,10 +305,25 @@ class Store:
         self.gate.advance(self._commit_wanted)
 
     def _admit(self, commit: int) -> int:
-        """Write the objects up to a new commit sequence; those whose commit is not durable yet wait for a mark."""
+        """Write the objects up to a new commit sequence; those whose commit is not durable yet wait for a mark.
+
+        An object without room holds the commit back until there is some. One that cannot be written ends the process.
+        """
         allowed = self._writer.objects.allowed(commit, self._journal.synced_commit)
         if allowed < commit:
             self._commit_wanted = commit
             self._threads.mark_commit(commit)
-        self._writer.objects.apply(allowed)
-        return allowed
+        try:
+            written = self._writer.objects.apply(allowed)
+        except OSError as error:
+            self._fatal(error)
+            raise
+        if written < allowed:
+            self._commit_wanted = commit
+            self._without_room = self._without_room or self._loop.call_later(ROOM_AGAIN_S, self._look_for_room)
+        return written
+
+    def _look_for_room(self) -> None:
+        self._without_room = None
+        if not self._closed:
+            self.gate.advance(self._commit_wanted)
