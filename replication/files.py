@@ -197,6 +197,13 @@ class Disk:
         except FileNotFoundError:
             return 0
 
+    def allocated_of(self, name: str) -> int:
+        """Return the bytes that the file takes on the disk, holes left out; 0 when absent."""
+        try:
+            return os.stat(name, dir_fd=self._directory, follow_symlinks=False).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
     def names(self, directory: str) -> list[str]:
         """Return the names in a directory, sorted; empty when it is absent."""
         try:

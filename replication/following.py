@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from replication import threads
+from replication.compare import held_here
 from replication.control import EpochStart
-from replication.copier import CopyTarget
+from replication.copy_target import CopyTarget, check_room
 from replication.core import codec, events
 from replication.core.codec import FrameError
 from replication.core.events import Event
@@ -136,6 +137,7 @@ class Following:
     def _question(self, tail_only: bool = False) -> Follow:
         applier = self._home.applier
         last = applier.journal.last
+        held = held_here(self._home.disk)
         return Follow(
             cluster=self._home.cluster,
             node=self._home.node,
@@ -148,6 +150,8 @@ class Following:
             tail_only=tail_only,
             instance=self._home.instance,
             protocol=PROTOCOL_MAX,
+            database_bytes=held.database_bytes,
+            objects=held.objects,
         )
 
     async def _stream(self, connection: Connection) -> None:
@@ -194,6 +198,7 @@ class Following:
     async def _compare(self, connection: Connection, decide: Decide) -> None:
         """Make the files those of the master; what diverged is kept first, block by block."""
         home = self._home
+        await asyncio.to_thread(check_room, home.disk, decide.copy_bytes)
         if not home.applier.copying:
             await home.settled(events.ForkFound())
         await finished(self._keep, decide.sequence, "A history that went another way.")
@@ -201,7 +206,7 @@ class Following:
             await home.settled(events.CopyStarted())
             home.applier = await finished(home.reopen)
         keeper = BlockKeeper(home.disk, self._fork) if self._fork is not None else None
-        self.copy = CopyTarget(connection, home.disk, keeper)
+        self.copy = CopyTarget(connection, home.disk, keeper, decide)
         try:
             self._until = await self.copy.run()
         finally:

@@ -8,7 +8,8 @@ not there. Deleted only by an operator.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from replication.files import Disk, File
 from replication.journal import Journal
 
 FORKS = "forks"
+HEAD_BYTES_MAX = 1024
 
 
 class Fork(msgspec.Struct, frozen=True):
@@ -82,26 +84,85 @@ def write_whole(disk: Disk, name: str, data: bytes) -> None:
     disk.rename(f"{name}.new", name)
 
 
+class KeptBlock(msgspec.Struct, array_like=True, frozen=True):
+    """The head of one record of `blocks`. `crc` is the CRC-32 of the data; the first release wrote none."""
+
+    file: str
+    number: int
+    length: int
+    crc: int | None = None
+
+
 class BlockKeeper:
-    """Keeps this node's own version of each block that COMPARE is about to replace. Durable after `sync`."""
+    """Keeps this node's own, first version of each block that COMPARE is about to replace. Durable after `sync`.
+
+    A COMPARE that was interrupted goes on in the same file: what was kept then is the node's own, what stands in the
+    place now came from a master. A record that was being written when the node died is cut off: nothing was replaced.
+    """
 
     def __init__(self, disk: Disk, fork: Fork) -> None:
         self._file = disk.open(f"{FORKS}/{fork.name}/blocks", create=True)
-        self._at = self._file.size()
+        self._at = 0
+        self._kept: set[tuple[str, int]] = set()
+        self._changed = False
+        self._read_back()
+
+    def _read_back(self) -> None:
+        for name, number, data, end in _records(self._file):
+            del data
+            self._kept.add((name, number))
+            self._at = end
+        self._file.truncate(self._at)
 
     def keep(self, file: str, number: int, data: bytes) -> None:
-        """Append one block with its name; the caller calls `sync` before it overwrites."""
-        head = msgspec.msgpack.encode([file, number, len(data)])
+        """Append one block with its name, unless it is there; the caller calls `sync` before it overwrites."""
+        if (file, number) in self._kept:
+            return
+        self._kept.add((file, number))
+        self._changed = True
+        head = msgspec.msgpack.encode(KeptBlock(file, number, len(data), zlib.crc32(data)))
         self._file.write(self._at, len(head).to_bytes(4, "big"), head, data)
         self._at += 4 + len(head) + len(data)
 
     def sync(self) -> None:
         """Make the kept blocks durable."""
-        self._file.sync()
+        if self._changed:
+            self._file.sync()
+            self._changed = False
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def read_blocks(disk: Disk, name: str) -> Iterator[tuple[str, int, bytes]]:
+    """This node's own version of what COMPARE replaced, of one fork: file, number of the block, bytes."""
+    file = disk.open(f"{FORKS}/{name}/blocks")
+    try:
+        for block_file, number, data, _ in _records(file):
+            yield block_file, number, data
+    finally:
+        file.close()
+
+
+def _records(file: File) -> Iterator[tuple[str, int, bytes, int]]:
+    """The whole records of `blocks` from its begin, each with the offset of its end; what is torn ends them.
+
+    Each is the length of its head, the head (`KeptBlock`), the data.
+    """
+    at, size = 0, file.size()
+    while at + 4 <= size:
+        length = int.from_bytes(file.read(4, at), "big")
+        head = file.read(length, at + 4) if length <= HEAD_BYTES_MAX else b""
+        try:
+            block = msgspec.msgpack.decode(head, type=KeptBlock)
+        except msgspec.MsgspecError:
+            return
+        data = file.read(block.length, at + 4 + length)
+        at += 4 + length + block.length
+        if at > size or block.crc not in (None, zlib.crc32(data)):
+            return
+        yield block.file, block.number, data, at
 
 
 def read_fork(disk: Disk, name: str) -> Fork:

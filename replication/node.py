@@ -50,8 +50,9 @@ class NodeSettings:
     """Who this node is, how patient, and its wall clock, which nothing but display and skew depends on.
 
     `address` is what the roster says of it, "host:port" of the cluster port. `steady_s` and `standby_timeout_s` are
-    those of `core.machine.Machine`; `fence` is run before a promotion, when there is one. `end` ends the process, from
-    whichever thread, when what is on the disk or in memory cannot be trusted any more; it does not return.
+    those of `core.machine.Machine`; `fence` is run before a promotion, when there is one. `copy_bytes_per_s` limits
+    what a copy sends (0: nothing does). `end` ends the process, from whichever thread, when what is on the disk or in
+    memory cannot be trusted any more; it does not return.
     """
 
     cluster: str
@@ -66,6 +67,7 @@ class NodeSettings:
     retention: Retention = DEFAULT_RETENTION
     utc_us: Callable[[], int] = threads.utc_us
     segment_bytes: int = SEGMENT_BYTES
+    copy_bytes_per_s: float = 0.0
     end: Callable[[BaseException], None] = end_process
     fork_reader: ForkReader | None = None
 
@@ -98,7 +100,7 @@ class Node:
         self.links = Links(self.picture, dial, self.post, self.log)
         self.serving = Serving(
             disk, self.journal, self.control, self.cluster, lambda: self.office, self._on_ack, self.log,
-            self.links.instance, settings.retention,
+            self.links.instance, settings.retention, lambda: settings.copy_bytes_per_s,
         )  # fmt: skip
         self._witnesses, self._log = witnesses, log
         self._inbox: asyncio.Queue[tuple[Event, asyncio.Future[None] | None]] = asyncio.Queue()

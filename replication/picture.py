@@ -121,6 +121,9 @@ class Picture:
 
     def _waiting_for(self) -> str:
         node = self._node
+        copy = node.following.copy if node.following is not None else None
+        if copy is not None and copy.waiting:
+            return f"This standby has {copy.waiting}"
         if node.following is not None and node.following.problem:
             return f"This standby has {node.following.problem}"
         pending = node.machine.pending
@@ -186,6 +189,8 @@ class Picture:
         peer = node.machine.peers[name]
         hello = peer.hello
         follower = node.serving.followers.get(name)
+        copy = node.serving.copies.get(name)
+        told = copy.state if copy is not None else None
         meter = node.office.meters.get(name) if node.office is not None else None
         reading = meter.reading(threads.monotonic()) if meter is not None else None
         return PeerStatus(
@@ -203,5 +208,6 @@ class Picture:
             lag_seconds=reading.oldest_seconds if reading else None,
             last_seen_s=threads.monotonic() - peer.heard_at,
             clock_skew_s=peer.skew_s,
-            disk_free_bytes=follower.ack.disk_free_bytes if follower else None,
+            disk_free_bytes=follower.ack.disk_free_bytes if follower else told.disk_free_bytes if told else None,
+            copy=copy.progress if copy is not None else None,
         )

@@ -75,6 +75,9 @@ class Applier:
     def _take_sums(self, checkpoint: Position) -> None:
         """Use the saved table, or read the file: then pages may already be newer than the checkpoint, and only the
         end of redo can be checked."""
+        if self.copying:
+            self._exact, self.sums = False, PageSums()  # finish_copy reads the file
+            return
         sums = PageSums.load(self.disk, checkpoint.sequence) if checkpoint.sequence else PageSums()
         self._exact = sums is not None
         self.sums = sums or PageSums(page_size_of(self._database))
@@ -205,6 +208,7 @@ class Applier:
         """
         self.copying = False
         self._exact = False
+        self.sums = PageSums(page_size_of(self._database))
         self.sums.scan(self._database)
         return self.apply(None, until)
 

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 from replication import threads
 from replication.control import ControlFile, merge_epochs
-from replication.copier import CopySource
+from replication.copy_source import CopySource
 from replication.core import codec
 from replication.core.codec import FrameError
 from replication.core.decide import History, WayOn, decide_follow
-from replication.core.messages import Ack, Copied, Decide, Decision, Follow, common_protocol
+from replication.core.messages import Ack, Copied, CopyState, Decide, Decision, Follow, common_protocol
 from replication.core.slots import Sight
 from replication.core.types import NodeId, Position, Retention, SlotStatus
 from replication.errors import Forgotten, ReplicationError
@@ -77,6 +77,7 @@ class Serving:
         log: Callable[[str, NodeId], None],
         instance: Callable[[NodeId], str],
         retention: Retention,
+        copy_bytes_per_s: Callable[[], float],
     ) -> None:
         self._disk = disk
         self._journal = journal
@@ -86,6 +87,7 @@ class Serving:
         self._on_ack = on_ack
         self._log = log
         self._instance = instance
+        self._copy_bytes_per_s = copy_bytes_per_s
         self._connections: set[Connection] = set()
         self.followers: dict[NodeId, Follower] = {}
         self.copies: dict[NodeId, CopySource] = {}
@@ -145,7 +147,7 @@ class Serving:
 
     async def _serve(self, connection: Connection) -> None:
         while True:
-            follow = await expect(connection, Follow)
+            follow = await _expect_follow(connection)
             if follow.node != connection.peer:
                 raise FrameError("a FOLLOW of another node than its certificate names")
             if follow.instance != self._instance(connection.peer):
@@ -159,7 +161,7 @@ class Serving:
                 way = WayOn(Decision.REFUSE, 0, refusal)
             self._log(f"{way.decision.value.upper()}: {way.reason}", connection.peer)
             if way.decision is Decision.COMPARE:
-                await self._copy(connection, office, way, common_protocol(follow.protocol))
+                await self._copy(connection, office, way, follow)
                 continue
             decide = Decide(
                 decision=way.decision,
@@ -247,8 +249,8 @@ class Serving:
             sequence += len(batch)
         await connection.send(codec.encode(Copied(sequence=sequence - 1, files=[])))
 
-    async def _copy(self, connection: Connection, office: Office, way: WayOn, protocol: int) -> None:
-        source = CopySource(connection, self._disk, self._control, office)
+    async def _copy(self, connection: Connection, office: Office, way: WayOn, follow: Follow) -> None:
+        source = CopySource(connection, self._disk, self._control, office, follow, self._copy_bytes_per_s)
         await source.pin_now()
         self.copies[connection.peer] = source
         await self.slots.pin(connection.peer, source.pin)
@@ -258,10 +260,23 @@ class Serving:
             reason=way.reason,
             position=source.position,
             history=[entry for entry in history_of(self._control, self._journal) if entry[1] <= source.pin],
-            protocol=protocol,
+            protocol=common_protocol(follow.protocol),
+            copy_bytes=source.bytes_total,
         )
         await connection.send(codec.encode(pinned))
         await source.run()
+        self.copies.pop(connection.peer, None)
+        found = source.progress
+        self._log(f"Sent the copy: {found.bytes_moved} bytes of {found.bytes_total}.", connection.peer)
+
+
+async def _expect_follow(connection: Connection) -> Follow:
+    """The next FOLLOW; behind a copy a last word about it may come first."""
+    while isinstance(message := codec.decode(await connection.receive()), CopyState):
+        pass
+    if not isinstance(message, Follow):
+        raise FrameError(f"a {type(message).__name__} frame where Follow was due")
+    return message
 
 
 async def expect(connection: Connection, kind: type[T]) -> T:

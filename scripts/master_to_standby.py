@@ -11,9 +11,11 @@ import click
 from scripts.client import CONFIGURATION, FAILED, OK, TIMED_OUT, USAGE, CommandError
 from scripts.commands.options import asks_own_node, confirm, read_password
 from scripts.commands.role import Asker, answers, enrol_stopped, fingerprint_of, is_running
+from scripts.commands.status import copy_line
 from scripts.understudy import run
 
 POLL_S = 0.3
+COPY_LINE_S = 2.0
 
 
 @click.command()
@@ -98,13 +100,14 @@ def _ask_where(master: str | None, port: int | None) -> tuple[str, int]:
 def _follow(asker: Asker, timeout_s: float) -> int:
     """Show the copy's progress until this node follows the master with everything."""
     deadline = time.monotonic() + timeout_s
-    said = ""
+    said, said_at = "", 0.0
     while time.monotonic() < deadline:
         status: dict[str, Any] = asker.client.get("/api/v1/status")
         text = _progress(status)
-        if text != said and not asker.as_json:
+        pause_s = COPY_LINE_S if text[:4] == said[:4] == "Copy" else 0.0
+        if text != said and time.monotonic() >= said_at + pause_s and not asker.as_json:
             click.echo(text)
-            said = text
+            said, said_at = text, time.monotonic()
         if status["state"] == "IN_SYNC" or (status["state"] == "SYNCING" and _has_all(status)):
             asker.show(status, "This node is the standby and streams from the master.")
             return OK
@@ -121,10 +124,10 @@ def _has_all(status: dict[str, Any]) -> bool:
 
 
 def _progress(status: dict[str, Any]) -> str:
-    if status.get("copy") is not None:
-        return f"Copying: {100 * status['copy']:.0f} %"
     if status.get("waiting_for"):
         return f"Waiting: {status['waiting_for']}"
+    if status.get("copy") is not None:
+        return f"Copying: {copy_line(status['copy'])}"
     return f"{status['state']}: request {status['applied_sequence']} of {status['commit_sequence']} applied"
 
 

@@ -34,6 +34,7 @@ TYPES: dict[int, type[Message]] = {
     21: messages.Want,
     22: messages.Block,
     23: messages.Copied,
+    24: messages.CopyState,
 }
 REQUESTS = 18
 _NUMBERS = {kind: number for number, kind in TYPES.items()}

@@ -1,7 +1,7 @@
 """Frames between two nodes as types (docs/protocol.md, sections 2 to 4). Fields are only ever appended.
 
 Control channel: Hello, Heartbeat, ClaimOffice, Grant, Refuse, Token, Taken. Bulk channel: Follow, Decide, Requests,
-Ack, Hashes, Want, Block, Copied. `Requests` carries encoded requests as they stand in the journal.
+Ack, Hashes, Want, Block, Copied, CopyState. `Requests` carries encoded requests as they stand in the journal.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ class Follow(Message):
 
     `history` is the list of (epoch, its first sequence, that request's chain hash), oldest first. `applied` is what its
     files hold; `copying` an unfinished COMPARE. `tail_only` asks for requests after `last` only, of a node that is not
-    in office: a resuming master does. `instance` is that of the sender's HELLO.
+    in office: a resuming master does. `instance` is that of the sender's HELLO. `database_bytes` and `objects` say how
+    much there is to compare with: what is not there is sent unasked for its hash; -1 is unknown.
     """
 
     cluster: str
@@ -124,6 +125,8 @@ class Follow(Message):
     tail_only: bool = False
     instance: str = ""
     protocol: int = 1
+    database_bytes: int = -1
+    objects: int = -1
 
 
 class Decision(StrEnum):
@@ -141,7 +144,7 @@ class Decide(Message):
     For COMPARE `sequence` is the last request in common.
 
     With COMPARE, `position` is the pinned checkpoint, where redo will start, and `history` the epochs up to it.
-    `protocol` is what both speak on this link from now on.
+    `protocol` is what both speak on this link from now on. `copy_bytes` is what a COMPARE has to make equal.
     """
 
     decision: Decision
@@ -150,6 +153,7 @@ class Decide(Message):
     position: Position = ORIGIN
     history: list[tuple[Epoch, int, bytes]] = []
     protocol: int = 1
+    copy_bytes: int = 0
 
 
 class Ack(Message):
@@ -164,7 +168,10 @@ class Ack(Message):
 
 
 class Hashes(Message):
-    """Block hashes of one live file of the master: `hashes` are 16 bytes each, from block `first` on."""
+    """Block hashes of one live file of the master: `hashes` are 16 bytes each, from block `first` on.
+
+    With `blocks` there are none: the standby cannot hold these `blocks` blocks and wants them all.
+    """
 
     file: str
     size: int
@@ -172,10 +179,12 @@ class Hashes(Message):
     first: int
     hashes: bytes
     last: bool
+    algorithm: str = "blake2b"
+    blocks: int = 0
 
 
 class Want(Message):
-    """Blocks that differ here; the answer is one Block each, then Wanted blocks are forgotten."""
+    """Blocks of one Hashes that differ here, in order; the answer is one Block each, in the order of all Wants."""
 
     file: str
     blocks: list[int]
@@ -195,6 +204,13 @@ class Copied(Message):
 
     sequence: int
     files: list[str]
+
+
+class CopyState(Message):
+    """Each second from a node that copies: it is there, what room it has, and, in a sentence, what it waits for."""
+
+    disk_free_bytes: int
+    waiting: str = ""
 
 
 class Requests(msgspec.Struct, frozen=True):

@@ -82,8 +82,32 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyProgress:
+    """A COMPARE that is under way: of `bytes_total`, `bytes_done` are equal on both nodes, `bytes_moved` were sent.
+
+    `bytes_per_s` is how fast it gets done; `seconds_left` is None while that is unknown. `waiting` is a sentence for
+    people while it cannot go on, else "".
+    """
+
+    bytes_total: int
+    bytes_done: int
+    bytes_moved: int
+    bytes_per_s: float
+    seconds_left: float | None
+    waiting: str = ""
+
+    @property
+    def share(self) -> float:
+        """0.0 to 1.0."""
+        return self.bytes_done / self.bytes_total if self.bytes_total else 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """What this node knows of another. Sequences are the peer's own reports; `last_seen_s` is an age, in seconds."""
+    """What this node knows of another. Sequences are the peer's own reports; `last_seen_s` is an age, in seconds.
+
+    `copy` is how far the copy is that this master serves it, or None.
+    """
 
     node: NodeId
     role: Role
@@ -100,6 +124,7 @@ class PeerStatus:
     last_seen_s: float | None
     clock_skew_s: float | None = None
     disk_free_bytes: int | None = None
+    copy: CopyProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +172,8 @@ class Status:
 
     `waiting_for` is a sentence for people when the node cannot go on by itself, else "".
     `commit_sequence` is durable wherever the mode demands it; on a standby, the highest it has been told.
-    `copy` is progress of a COMPARE, 0.0 to 1.0, or None. `standby_enrolled` says that a second node was ever let in,
-    whether it is there or not. `slots` are of a node in office; `journal_bytes` is what the journal's files take.
+    `copy` is how far this standby's own COMPARE is, or None. `standby_enrolled` says that a second node was ever let
+    in, whether it is there or not. `slots` are of a node in office; `journal_bytes` is what the journal's files take.
     """
 
     cluster: str
@@ -170,7 +195,7 @@ class Status:
     backlog_proof: str
     peers: tuple[PeerStatus, ...] = ()
     waiting_for: str = ""
-    copy: float | None = None
+    copy: CopyProgress | None = None
     forks: int = 0
     standby_enrolled: bool = False
     slots: tuple[SlotStatus, ...] = ()

@@ -49,8 +49,12 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         f"chain {position['hash'][:12]}, checksum {found['checksum']}"
     )
     yield f"Backlog: {backlog(found)}"
+    if found.get("copy"):
+        yield f"Copy:    {copy_line(found['copy'])}"
     for peer in found["peers"]:
         yield f"Peer:    {peer_line(peer)}"
+        if peer.get("copy"):
+            yield f"  copy:  {copy_line(peer['copy'])}"
     for slot in found.get("slots", ()):
         yield f"Slot:    {slot_line(slot)}"
     yield from counts(found)
@@ -83,6 +87,16 @@ def _verdict_of_master(found: dict[str, Any]) -> str:
         "This node is master; no standby is in sync, and writes wait for it. "
         "Start the standby, or let this node write alone: understudy go-alone"
     )
+
+
+def copy_line(copy: dict[str, Any]) -> str:
+    """How far a copy is: share, bytes, rate and what is left of it."""
+    done, total, rate = (copy[name] / 1e6 for name in ("bytes_done", "bytes_total", "bytes_per_s"))
+    text = f"{100 * copy['share']:.0f} %, {done:.0f} of {total:.0f} MB"
+    if copy["waiting"]:
+        return f"{text}; it waits: {copy['waiting']}"
+    left = f", {copy['seconds_left']:.0f} s left" if copy["seconds_left"] is not None else ""
+    return f"{text}, {rate:.0f} MB/s{left}" if rate else text
 
 
 def backlog(found: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from replication.copier import CopyTarget
+from replication.copy_target import CopyTarget
 from replication.core.types import Retention, SlotState, SlotStatus
 from tests.pair.pair import A, B, Pair
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from replication.copier import CopyTarget
+from replication.copy_target import CopyTarget
 from replication.core import codec
 from replication.core.messages import Follow, Hello
 from replication.core.types import State

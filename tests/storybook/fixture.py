@@ -9,6 +9,7 @@ import msgspec
 
 from replication.core.types import (
     Backlog,
+    CopyProgress,
     Epoch,
     Mode,
     PeerStatus,
@@ -40,6 +41,10 @@ CHECKSUM = 0x9C41_77E0_52AB_D318
 
 
 T = TypeVar("T")
+
+
+COPY = CopyProgress(5_368_709_120, 2_271_543_296, 2_140_000_256, 318_000_000.0, 9.7)
+NO_ROOM = "no space left on the disk: the copy needs 212 MiB more. Free some, then it goes on"
 
 
 def changed(base: T, **more: object) -> T:

@@ -10,6 +10,7 @@ from server.storage.runs import RunLine
 from server.web.pages.home import HomePage, LastSwap
 from server.web.pages.pair import Flow, page_pair
 from tests.storybook.fixture import (
+    COPY,
     DAY_US,
     HEALTHY_FLOW,
     HOUR_US,
@@ -116,7 +117,8 @@ def stories() -> list[Story]:
 
 def _copying() -> dict[str, object]:
     found, _ = catching_up(0)
-    return {"in_sync": False, "peers": found.peers, "copy": 0.42, "backlog": None, "backlog_age_s": None}
+    peers = tuple(replace(peer, copy=COPY) for peer in found.peers)
+    return {"in_sync": False, "peers": peers, "backlog": None, "backlog_age_s": None}
 
 
 def _empty() -> HomePage:

@@ -29,6 +29,7 @@ from server.web.pages.swap import SwapPage, SwapReportPage, view
 from server.web.pages.swap import page_from as swap_from
 from tests.storybook.fixture import (
     CLUSTER,
+    COPY,
     DAY_US,
     FORKS,
     HEALTHY_FLOW,
@@ -37,6 +38,7 @@ from tests.storybook.fixture import (
     MASTER,
     MINUTE_US,
     NAMES,
+    NO_ROOM,
     NOW_US,
     SECOND_US,
     STANDBY,
@@ -238,7 +240,8 @@ def standby_stories() -> list[Story]:
         in_sync=False,
     )
     lost = status(**own, peers=(changed(north, connected=False, last_seen_s=312.0),), backlog=None, backlog_age_s=312.0)
-    copying = status(**own | {"state": State.COPYING}, peers=(north,), backlog=None, copy=0.42, in_sync=False)
+    copying = status(**own | {"state": State.COPYING}, peers=(north,), backlog=None, copy=COPY, in_sync=False)
+    full = changed(copying, copy=changed(COPY, bytes_per_s=0.0, seconds_left=None, waiting=NO_ROOM))
     closed = changed(
         lost, backlog=Backlog(0, 0, 0.0), backlog_proof="the master closed cleanly with nothing outstanding"
     )
@@ -248,6 +251,7 @@ def standby_stories() -> list[Story]:
         Story("standby-catching-up", standby_from(_standby_frame("Standby"), behind, NAMES)),
         Story("standby-lost", standby_from(_standby_frame("Standby"), lost, NAMES)),
         Story("standby-copying", standby_from(_standby_frame("Standby"), copying, NAMES)),
+        Story("standby-copying-full", standby_from(_standby_frame("Standby"), full, NAMES)),
         Story("standby-closed", standby_from(_standby_frame("Standby"), closed, NAMES)),
         Story("standby-after-swap", standby_from(_standby_frame("Standby"), active, NAMES, following)),
         Story("node-join", JoinPage(Frame("No role yet", "/", NOW_US, "", "", "none"), "/var/lib/understudy")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from replication.core.types import PeerStatus, SlotStatus, Status
+from replication.core.types import CopyProgress, PeerStatus, SlotStatus, Status
 from replication.errors import ReplicationError
 from server.core.model import Gate
 from server.core.witness_seats import is_held, problem
@@ -75,7 +75,7 @@ async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
         "mode": status.mode.value,
         "backlog_age_s": status.backlog_age_s,
         "backlog_proof": status.backlog_proof,
-        "copy": status.copy,
+        "copy": copy_of(status.copy),
         "forks": status.forks,
         "peers": [_peer(peer) for peer in status.peers],
         "slots": [_slot(slot) for slot in status.slots],
@@ -103,6 +103,21 @@ def backlog_of(status: Status | None) -> dict[str, Any] | None:
     return {"requests": backlog.requests, "bytes": backlog.bytes, "oldest_seconds": backlog.oldest_seconds}
 
 
+def copy_of(copy: CopyProgress | None) -> dict[str, Any] | None:
+    """How far a copy is, for programs; None while there is none."""
+    if copy is None:
+        return None
+    return {
+        "share": round(copy.share, 4),
+        "bytes_total": copy.bytes_total,
+        "bytes_done": copy.bytes_done,
+        "bytes_moved": copy.bytes_moved,
+        "bytes_per_s": round(copy.bytes_per_s),
+        "seconds_left": round(copy.seconds_left, 1) if copy.seconds_left is not None else None,
+        "waiting": copy.waiting,
+    }
+
+
 def _peer(peer: PeerStatus) -> dict[str, Any]:
     return {
         "node": peer.node,
@@ -120,6 +135,7 @@ def _peer(peer: PeerStatus) -> dict[str, Any]:
         "last_seen": peer.last_seen_s,
         "clock_skew_s": peer.clock_skew_s,
         "disk_free_bytes": peer.disk_free_bytes,
+        "copy": copy_of(peer.copy),
     }
 
 

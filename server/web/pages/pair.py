@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replication.core.types import Mode, PeerStatus, Role, State, Status
+from replication.core.types import CopyProgress, Mode, PeerStatus, Role, State, Status
 from server.web.pages.chart import Chart, Sample, chart
 from server.web.states import (
     BAD,
@@ -70,7 +70,7 @@ class Pair:
     rate: float | None
     left_s: float | None
     proof: str
-    copy: float | None
+    copy: CopyProgress | None
     moving: bool
     chart: Chart
 
@@ -120,7 +120,7 @@ def page_pair(status: Status, flow: Flow, names: dict[str, str], now_us: int, we
         rate=flow.rate,
         left_s=_left(backlog.requests, flow.rate) if backlog else None,
         proof=status.backlog_proof,
-        copy=status.copy,
+        copy=peer.copy if peer else None,
         moving=flow.moving and peer is not None and peer.connected,
         chart=chart(flow.samples, now_us),
     )

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from replication.core.types import Role, State, Status
+from replication.core.types import CopyProgress, Role, State, Status
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.pages.pair import STATES, standby_of
@@ -39,7 +39,7 @@ class StandbyPage:
     applied: int
     epoch: str
     checksum: str
-    copy: float | None
+    copy: CopyProgress | None
     forks: int
     can_take_over: bool
     follow: str = ""
