@@ -3,12 +3,16 @@
 Takes a connection on which the master decided STREAM. Threads: one for journal appends and fsyncs, one for applying;
 the event loop only moves frames. Nothing reaches a file before the commit sequence that allows it is durable here
 (invariant 7), and nothing is acknowledged before its fsync (invariant 6).
+
+Memory is bounded whatever this node's disk or the master does: beyond CREDIT_BYTES nothing more is read from the link,
+and what waits to be applied is read back from the journal.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from replication import threads
 from replication.core import codec
@@ -18,10 +22,14 @@ from replication.core.request import peek
 from replication.files import Disk
 from replication.ports import Connection
 from replication.redo import Applier
+from replication.unapplied import Unapplied
 
 ACK_INTERVAL_S = 1.0
 CREDIT_BYTES = 32 * 1024 * 1024
 CHECKPOINT_BYTES = 16 * 1024 * 1024
+GROUP_BYTES = (256 * 1024, 8 * 1024 * 1024)
+GROUP_S = 0.25
+"""A fsync group is as large as fits into this time, so that a slow disk still acknowledges several times a second."""
 
 
 class Receiver:
@@ -49,11 +57,15 @@ class Receiver:
         self._on_progress = on_progress
         self._on_copied = on_copied
         self._since_checkpoint = 0
-        self._inbox: list[bytes] = []
+        self._inbox: deque[bytes] = deque()
+        self._unsynced_bytes = 0
+        self._group_bytes = GROUP_BYTES[1]
         self._parts: list[bytes] = []
         self._arrived = asyncio.Event()
-        self._to_apply: list[bytes] = []
+        self._room = asyncio.Event()
+        self._unapplied = Unapplied(self._journal)
         self._appliable = asyncio.Event()
+        self._free_bytes = disk.free_bytes()
         self._journal_thread = threads.ThreadPoolExecutor(1, "journal")
         self._apply_thread = threads.ThreadPoolExecutor(1, "apply")
         self._received = self._journal.last.sequence
@@ -62,7 +74,7 @@ class Receiver:
 
     async def run(self) -> None:
         """Receive until cancelled, or raise ConnectionError, ReplicationError or FrameError."""
-        jobs = [self._read_frames(), self._write_journal(), self._apply(), self._keep_acknowledging()]
+        jobs = [self._read_frames(), self._write_journal(), self._apply(), self._keep_acknowledging(), self._measure()]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -84,6 +96,9 @@ class Receiver:
             if not isinstance(message, Requests):
                 raise FrameError(f"a {type(message).__name__} frame in a stream of requests")
             self._take(message)
+            while self._unsynced_bytes >= CREDIT_BYTES:
+                self._room.clear()
+                await self._room.wait()
 
     def _take(self, message: Requests) -> None:
         self.commit = max(self.commit, message.commit)
@@ -91,13 +106,18 @@ class Receiver:
         if message.more:
             self._parts += message.requests
         elif self._parts:
-            self._inbox.append(b"".join([*self._parts, *message.requests]))
+            self._put([b"".join([*self._parts, *message.requests])])
             self._parts.clear()
         else:
-            self._inbox += message.requests
+            self._put(message.requests)
+        self._arrived.set()
+
+    def _put(self, requests: Iterable[bytes]) -> None:
+        for request in requests:
+            self._inbox.append(request)
+            self._unsynced_bytes += len(request)
         if self._inbox:
             self._received = peek(self._inbox[-1]).sequence
-        self._arrived.set()
 
     async def _write_journal(self) -> None:
         """Append what has arrived and fsync once for all of it; a lone new commit sequence is recorded likewise."""
@@ -105,13 +125,33 @@ class Receiver:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            batch, self._inbox = self._inbox, []
-            commit = self.commit
-            await loop.run_in_executor(self._journal_thread, self._append, batch, commit)
-            self._to_apply += batch
+            batch, size = self._next_group()
+            began = threads.monotonic()
+            await loop.run_in_executor(self._journal_thread, self._append, batch, self.commit)
+            self._resize_group(size, threads.monotonic() - began)
+            self._unsynced_bytes -= size
+            self._room.set()
+            if self._inbox:
+                self._arrived.set()
             if batch:
+                self._unapplied.add([] if self._applier.copying else batch, self._journal.last.sequence)
                 await self._acknowledge()
             self._appliable.set()
+
+    def _next_group(self) -> tuple[list[bytes], int]:
+        """What is appended with the next fsync, and its size."""
+        batch: list[bytes] = []
+        size = 0
+        while self._inbox and size < self._group_bytes:
+            batch.append(self._inbox.popleft())
+            size += len(batch[-1])
+        return batch, size
+
+    def _resize_group(self, size: int, took_s: float) -> None:
+        if took_s > GROUP_S:
+            self._group_bytes = max(self._group_bytes // 2, GROUP_BYTES[0])
+        elif size >= self._group_bytes:
+            self._group_bytes = min(self._group_bytes * 2, GROUP_BYTES[1])
 
     def _append(self, batch: list[bytes], commit: int) -> None:
         """Raises DiskFull before anything is appended: the stream ends and begins again when there is room."""
@@ -127,24 +167,28 @@ class Receiver:
         while True:
             await self._appliable.wait()
             self._appliable.clear()
-            upto = min(self._journal.synced_commit, self._journal.synced)
-            ready = [encoded for encoded in self._to_apply if peek(encoded).sequence <= upto]
-            self._to_apply = self._to_apply[len(ready) :]
-            if ready or self._applier.copying or self._applier.applied < upto:
+            applied, upto = self._applier.applied, min(self._journal.synced_commit, self._journal.synced)
+            if applied < upto or self._applier.copying:
+                ready = self._unapplied.take(applied, upto)
                 await loop.run_in_executor(self._apply_thread, self._apply_now, upto, ready)
                 await self._acknowledge()
-            if self._to_apply and not self._inbox and peek(self._to_apply[0]).sequence <= self.commit:
+                if applied < self._applier.applied < upto:
+                    self._appliable.set()
+            if upto < min(self.commit, self._journal.synced) and not self._inbox:
                 self._arrived.set()
 
     def _apply_now(self, upto: int, ready: list[bytes]) -> None:
-        """In the apply thread. A finished copy first redoes from its pin; the state is persisted by `on_copied`."""
+        """In the apply thread: some of what is due. A finished copy first redoes from its pin, and `on_copied` persists
+        the state."""
         if self._applier.copying:
             if upto < self._until:
                 return
             self._applier.finish_copy(self._until)
             self._on_copied()
-        held = ready and peek(ready[0]).sequence == self._applier.applied + 1
-        self._applier.apply(ready if held else None, upto)
+        ready = ready or self._unapplied.read_back(self._applier.applied, upto)
+        if not ready:
+            return
+        self._applier.apply(ready, min(self._applier.applied + len(ready), upto))
         self._since_checkpoint += sum(map(len, ready))
         if self._since_checkpoint >= CHECKPOINT_BYTES:
             self._since_checkpoint = 0
@@ -155,14 +199,20 @@ class Receiver:
             await self._acknowledge()
             await asyncio.sleep(ACK_INTERVAL_S)
 
+    async def _measure(self) -> None:
+        """Beside the acknowledgements: a disk that hangs must not silence them."""
+        while True:
+            self._free_bytes = await asyncio.to_thread(self._disk.free_bytes)
+            await asyncio.sleep(ACK_INTERVAL_S)
+
     async def _acknowledge(self) -> None:
         ack = Ack(
             received=self._received,
             fsynced=self._journal.synced,
             applied=self._applier.applied,
             checksum=self._applier.checksum,
-            disk_free_bytes=self._disk.free_bytes(),
-            credit=CREDIT_BYTES,
+            disk_free_bytes=self._free_bytes,
+            credit=CREDIT_BYTES - self._unapplied.bytes,
         )
         await self._connection.send(codec.encode(ack))
         self._on_progress()

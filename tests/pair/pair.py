@@ -18,6 +18,7 @@ from replication.core.witness import (
     decide_alone,
     decide_claim,
 )
+from replication.files import Disk
 from replication.node import Node, NodeSettings
 from replication.ports import Opening
 from replication.store import Store, Transaction
@@ -91,6 +92,8 @@ class Pair:
         self.books: dict[str, Notebook] = {}
         self.more: dict[str, Any] = {}
         """Further settings of the nodes that are started from now on."""
+        self.disks: dict[str, Disk] = {}
+        """Disks to start nodes on, instead of plain ones."""
         self.said: list[str] = []
         """What the nodes said for people, in order."""
 
@@ -103,8 +106,9 @@ class Pair:
         """Open a node on its directory, as a process would."""
         self.books[name] = Notebook()
         settings = NodeSettings(CLUSTER, name, f"node-{name[0]}", f"{name[0]}:1", "0.1.0", steady_s=0.05, **self.more)
+        disk = self.disks.get(name, self.root / name[0])
         node = await Node.open(
-            self.root / name[0], settings, self.books[name], self.witness, self.network.dialler(name),
+            disk, settings, self.books[name], self.witness, self.network.dialler(name),
             lambda text, facts: self.said.append(text),
         )  # fmt: skip
         self.nodes[name] = node
