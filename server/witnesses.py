@@ -56,9 +56,8 @@ class Changeover:
                     await asyncio.sleep(RETRY_S)
             except Closed:
                 return
-            except (Unavailable, OutcomeUnknown, ReadTimeout, DiskFull) as error:
-                log.info("the witnesses wait for the store", why=str(error))
-                await asyncio.sleep(RETRY_S)
+            except (Unavailable, OutcomeUnknown, ReadTimeout, DiskFull):
+                await asyncio.sleep(RETRY_S)  # as long as the standby is lost; the store says so itself
 
     async def end(self, change: Pending, read_at: int) -> bool:
         """Drop the former set if it may be dropped now. `read_at` is a sequence at which the change was there."""

@@ -116,6 +116,8 @@ def _unknown(memory: Memory, facts: Facts, verdict: WitnessVerdict, node: NodeId
     if verdict.highest.node not in ("", node) and verdict.granted == 0 and verdict.answered:
         return f"The witnesses granted epoch {verdict.highest.number} to another node, which this node never saw."
     answered = f"{verdict.answered} of {verdict.asked} witnesses answered"
+    if verdict.joint is not None:
+        answered += ", and while they are being changed the former and the new ones must each agree"
     return f"Only {answered}: whether the master went on alone is unknown {_since(facts, verdict, heard)}."
 
 

@@ -10,7 +10,10 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from replication.core.types import NO_EPOCH, Epoch
+from replication.core.decide import judge_promotion
+from replication.core.events import Facts
+from replication.core.memory import Memory
+from replication.core.types import NO_EPOCH, ORIGIN, Epoch
 from replication.core.witness import Claim, Seats, WitnessRecord, decide_alone, decide_claim
 from server import witness_links
 from server.agent_links import Links
@@ -133,6 +136,8 @@ async def test_while_a_change_is_pending_each_set_needs_its_own_majority(monkeyp
         them.silent = {"a"}
         verdict = await here.asked.grant(claim)
         assert (verdict.asked, verdict.granted, verdict.has_majority) == (4, 3, False)
+        said = judge_promotion(Memory(enlisted=True), Facts(ORIGIN), NODE, verdict, False, False).text
+        assert "Only 3 of 4 witnesses answered, and while they are being changed" in said
         assert not await here.asked.record_alone(Epoch(6, NODE), NODE, 2)
         them.silent = {"x", "y"}
         assert not (await here.asked.grant(claim)).has_majority
