@@ -6,7 +6,7 @@ import argparse
 import importlib
 import json
 
-NAMES = ("memory", "copy")
+NAMES = ("writes", "swap", "memory", "copy", "restart")
 
 
 def main() -> None:

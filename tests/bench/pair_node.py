@@ -2,7 +2,7 @@
 
 `python -m tests.bench.pair_node DIRECTORY NODE PORT PEER PEER_PORT` prints one JSON line when its directory is redone,
 and then one for each order of standard input. In any role: `found`, `peers`, `join`, `sync`, `resume`. In office:
-`writes CLIENTS SECONDS`, `fill MEGABYTES`, `load RATE`, `unload`, `listen PATH`.
+`writes CLIENTS SECONDS`, `fill MEGABYTES`, `checkpoint`, `behind`, `load RATE`, `unload`, `listen PATH`.
 """
 
 from __future__ import annotations
@@ -152,14 +152,11 @@ class Orders:
         node, started = self._node, time.monotonic()
 
         def durable() -> bool:
-            streams = node.following is not None and node.following.receiver is not None
-            return streams and node.machine.state in READY_STATES and node.control.value.checkpoint != pin
+            receiver = node.following.receiver if node.following is not None else None
+            return receiver is not None and node.machine.state in READY_STATES and not node.following._until
 
-        pin = node.control.value.checkpoint
         await node.join(self._roster)
         while not durable():
-            if node.machine.state is State.COPYING:
-                pin = node.control.value.checkpoint
             await asyncio.sleep(0.002)
         return {"copied_s": time.monotonic() - started}
 
@@ -214,6 +211,15 @@ class Orders:
             pages, _ = await self._store.read(lambda c: int(c.execute("PRAGMA page_count").fetchone()[0]))
         await self._store.checkpoint()
         return {"bytes": database.stat().st_size}
+
+    async def do_checkpoint(self) -> dict[str, Any]:
+        """Checkpoint now."""
+        return {"done": await self._store.checkpoint()}
+
+    async def do_behind(self) -> dict[str, Any]:
+        """How much journal a restart would redo."""
+        checkpoint = self._node.control.value.checkpoint.sequence
+        return {"redo_mb": self._node.journal.bytes_behind(checkpoint) / 1e6}
 
     async def do_load(self, rate: str) -> dict[str, Any]:
         """Insert at `rate` per second from now on, whatever the answers take."""

@@ -235,8 +235,9 @@ class PostgresPair:
 
     @property
     def pids(self) -> list[int]:
-        """The first processes of both servers."""
-        return [server.pid for server in (self.primary, self.standby) if server is not None]
+        """Every process of both servers that runs now."""
+        servers = [server for server in (self.primary, self.standby) if server is not None]
+        return [pid for server in servers for pid in (server.pid, *server.children())]
 
     def stop(self) -> None:
         """End both."""
