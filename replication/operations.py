@@ -33,6 +33,7 @@ class Operations:
         self._dial = dial
         self._queue: asyncio.Queue[Effect] = asyncio.Queue()
         self._following_task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     def put(self, effect: Effect) -> None:
         """Do it after everything that was put before."""
@@ -76,12 +77,14 @@ class Operations:
         node = self._node
         task, self._following_task, node.following = self._following_task, None, None
         if task is not None:
+            self._ending = task
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            self._ending = None
 
     async def unfollowed(self) -> None:
-        """Return once nothing is followed: the caller has put Unfollow before."""
-        while self._node.following is not None:
+        """Return once nothing is followed and no thread applies any more: the caller has put Unfollow before."""
+        while self._node.following is not None or self._ending is not None:
             await self._node.wait_status()
 
     async def _open_office(self, effect: effects.OpenOffice) -> None:
