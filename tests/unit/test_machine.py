@@ -216,3 +216,14 @@ def test_an_old_master_acknowledges_nothing_while_its_store_still_closes() -> No
     stood_down = step(it, events.PeerHeard(B, hello(B, state=State.ALONE, epoch=epoch(6, B))), place(5, 7))
     assert it.state is State.DEMOTED
     assert [effect.nodes for effect in found(stood_down, effects.RequireAcks)] == [frozenset({B})]
+
+
+def test_a_standby_that_was_counted_on_is_asked_after_a_restart_whatever_the_roster_said() -> None:
+    """It may have been promoted meanwhile: the restarted master does not take office by itself."""
+    it = machine(State.ALONE, is_open=True, office=epoch(5), seen=epoch(5))
+    for now in (100.0, 102.0):
+        step(it, events.StandbyProgressed(B, 7, 7, 0, 0.0), place(5, 7), now)
+    assert it.state is State.MASTER
+    again = machine(State.MASTER, office=it.memory.office, in_sync=it.memory.in_sync, standby=it.memory.standby)
+    assert not found(step(again, events.Started(), place(5, 7)), effects.OpenOffice)
+    assert again.state is State.RESUMING
