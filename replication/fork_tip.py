@@ -65,6 +65,10 @@ def _describe(disk: Disk, applier: Applier, fork: Fork, after: int, reader: Fork
         connection.set_progress_handler(lambda: threads.monotonic() > deadline, STEPS)
         for file, data in reader.describe(fork.name, after, connection, objects.read):
             write_whole(disk, f"{folder}/{file}", data)
+    except sqlite3.OperationalError as error:
+        if threads.monotonic() > deadline:
+            raise TooMuch(f"reading it took longer than {TIME_S:.0f} s") from error
+        raise
     finally:
         connection.close()
         objects.close()

@@ -23,7 +23,7 @@ from server.core.forks import Contents, ForkRow
 from server.dialling import why_no_link
 from server.errors import NotFound, Unavailable, UnderstudyError
 from server.fork_port import PATH, Kept, local_archive
-from server.forks import ForkLine
+from server.forks import Folder
 from server.site import Site
 from server.storage import forks as rows
 
@@ -72,7 +72,7 @@ class Keepers:
 
     # asking one node
 
-    async def listed(self, node: str) -> list[ForkLine]:
+    async def listed(self, node: str) -> list[Folder]:
         """The folders that a node keeps. Raises Unavailable."""
         if node == self._own:
             return await asyncio.to_thread(forks.listed, self._site.config.data)
@@ -173,11 +173,11 @@ class Keepers:
             if fork.node == node and fork.state == actions.DELETING:
                 await self.finish_deletion(node, fork.name)
 
-    def _is_described(self, line: ForkLine) -> bool:
+    def _is_described(self, line: Folder) -> bool:
         """Its list is made while the node returns; a fork without one after minutes was kept by an older release."""
         return line.described or self._site.clock.utc_us() - line.kept_at_us > DESCRIBED_US
 
-    async def _take(self, node: str, line: ForkLine) -> None:
+    async def _take(self, node: str, line: Folder) -> None:
         store, name = self._site.store(), line.name
         held = await self.contents(node, name)
         await store.write(actions.begin(_row(node, line, held, self._site.clock.utc_us())))
@@ -198,7 +198,7 @@ class Keepers:
         log.info("a fork is deleted", fork=name, node=self.name(node))
 
 
-def _row(node: str, line: ForkLine, held: Contents, now_us: int) -> ForkRow:
+def _row(node: str, line: Folder, held: Contents, now_us: int) -> ForkRow:
     return ForkRow(
         name=line.name,
         node=node,

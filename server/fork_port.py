@@ -14,7 +14,7 @@ from aiohttp import web
 from server import forks
 from server.core.forks import Contents
 from server.errors import Conflict, Forbidden
-from server.forks import ForkLine
+from server.forks import Folder
 from server.site import Site, site_of
 from server.tls import require_peer
 
@@ -25,7 +25,7 @@ class Kept(msgspec.Struct, frozen=True):
     """What a node answers to GET /forks: who it is, and its folders."""
 
     node: str
-    forks: list[ForkLine]
+    forks: list[Folder]
 
 
 def _asked(request: web.Request) -> Site:

@@ -41,7 +41,7 @@ class Description(msgspec.Struct, frozen=True):
     why: str
 
 
-class ForkLine(msgspec.Struct, frozen=True, kw_only=True):
+class Folder(msgspec.Struct, frozen=True, kw_only=True):
     """One folder. `requests` is None where no fork was written whole; `kept_at_us` is the wall clock then, for display.
 
     `described`: what it holds was listed, or it was tried.
@@ -59,7 +59,7 @@ class ForkLine(msgspec.Struct, frozen=True, kw_only=True):
     described: bool = False
 
 
-def listed(data: Path) -> list[ForkLine]:
+def listed(data: Path) -> list[Folder]:
     """Every folder in `forks/` of a data directory, the newest first."""
     root = data / FORKS
     paths = [path for path in root.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)] if root.is_dir() else []
@@ -158,12 +158,12 @@ fork.json      the facts of the first line, as JSON.
 """
 
 
-def _line(path: Path) -> ForkLine:
+def _line(path: Path) -> Folder:
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     fork = _description(path)
     if fork is None:
         why = "Found damaged at a start; kept before it was copied again." if path.name.startswith(DAMAGED) else ""
-        return ForkLine(
+        return Folder(
             name=path.name,
             path=str(path),
             bytes=size,
@@ -174,7 +174,7 @@ def _line(path: Path) -> ForkLine:
             kept_at_us=_named_time_us(path),
             why=why or "Not whole: writing it was interrupted.",
         )
-    return ForkLine(
+    return Folder(
         name=path.name,
         path=str(path),
         bytes=size,

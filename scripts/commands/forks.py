@@ -26,15 +26,15 @@ def list_forks(asker: Asker) -> None:
     """The forks of both nodes, the newest first."""
     found = asker.client.get("/api/v1/forks")
     rows = [(f["name"], f["node_name"], *_counts(f), size(f["bytes"]), instant(f["kept_at_us"])) for f in found]
-    head = ("FORK", "KEPT ON", "CHANGES", "RUNS", "EDITS", "SIZE", "KEPT AT")
+    head = ("FORK", "KEPT ON", "REQUESTS", "RUNS", "EDITS", "SIZE", "KEPT AT")
     asker.show(
         found, table(rows, head) if found else "There is no fork: no node had anything that the other never did."
     )
 
 
 def _counts(fork: dict[str, Any]) -> tuple[object, object, object]:
-    changes = "-" if fork["requests"] is None else fork["requests"]
-    return (changes, "?", "?") if fork["contents"] == "unknown" else (changes, fork["runs"], fork["edits"])
+    requests = "-" if fork["requests"] is None else fork["requests"]
+    return (requests, "?", "?") if fork["contents"] == "unknown" else (requests, fork["runs"], fork["edits"])
 
 
 def size(count: int) -> str:
@@ -90,11 +90,11 @@ def _edit_lines(found: list[dict[str, Any]]) -> list[str]:
 def _facts(fork: dict[str, Any]) -> Iterator[str]:
     name = fork["name"]
     yield f"Fork {name}, kept on {fork['node_name']} since {instant(fork['kept_at_us'])}: {fork['why']}"
+    if fork["contents"] != "unknown":
+        yield f"It holds {fork['runs']} runs and {fork['edits']} edits that the other node never had. None is in force."
     if fork["requests"] is not None:
         span = f"requests {fork['first']} to {fork['last']} of epoch {fork['epoch']}"
-        yield f"It holds {fork['requests']} changes ({span}, {size(fork['bytes'])}). None of them is in force."
-    if fork["contents"] != "unknown":
-        yield f"In words: {fork['runs']} runs and {fork['edits']} edits."
+        yield f"That is {span}, {size(fork['bytes'])} on disk. There is no other copy."
     if fork["problem"]:
         yield fork["problem"]
     if fork["path"]:

@@ -8,7 +8,7 @@ import msgspec
 
 from server.actions.change import Change, Transaction, record, require
 from server.actions.reports import ObjectTransaction
-from server.core.forks import OUTPUT_BYTES_MAX, ForkEdit, ForkRow, ForkRun, output_object, returned_text
+from server.core.forks import OUTPUT_BYTES_MAX, ForkEdit, ForkRow, ForkRun, in_words, output_object, returned_text
 from server.core.model import SYSTEM, Principal, ServerHistoryEntry
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import forks, nodes, server_history, system_messages
@@ -115,9 +115,10 @@ def delete(name: str, by: Principal, now_us: int, confirmed: bool, reason: str =
         connection = transaction.connection
         fork = find(transaction, name)
         if not confirmed:
+            held = in_words(fork.requests, fork.contents, fork.runs, fork.edits)
             raise Invalid(
-                f"The fork {name} is the only copy of {fork.requests:,} changes. Export it first: understudy forks "
-                f"export {name} --to FILE.tar. To delete it for good, add --yes-delete-the-only-copy.",
+                f"The fork {name} is the only copy of {held}. Export it first: understudy forks export {name} "
+                "--to FILE.tar. To delete it for good, add --yes-delete-the-only-copy.",
                 field="delete_the_only_copy",
             )
         if fork.state == ARRIVING:

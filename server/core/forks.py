@@ -101,13 +101,19 @@ def output_object(fork: str, number: int) -> str:
     return f"fork-{fork}.run-{number}"
 
 
+def in_words(requests: int | None, contents: str, runs: int, edits: int) -> str:
+    """What a fork holds, as a part of a sentence."""
+    if contents == UNKNOWN:
+        return "files (not listed)" if requests is None else f"{_count(requests, 'request')} (not listed)"
+    return f"{_count(runs, 'run')} and {_count(edits, 'edit')}"
+
+
 def returned_text(fork: ForkRow, node: str) -> str:
     """The alarm: what the operator of the new master must know at once."""
-    changes = f"{fork.requests:,} {'change' if fork.requests == 1 else 'changes'}"
-    held = f"{_count(fork.runs, 'run')} and {_count(fork.edits, 'edit')}" if fork.contents != UNKNOWN else "not listed"
+    held = in_words(fork.requests, fork.contents, fork.runs, fork.edits)
     return (
-        f"The old master {node} returned with {changes} that this master never had ({held}). They are not in force. "
-        f"They are kept on {node} until somebody deletes them. See what they are: Replication, Forks, {fork.name}."
+        f"The old master {node} returned with {held} that this master never had. None of it is in force. It is kept on "
+        f"{node} until somebody deletes it. Look at it: Replication, Forks, {fork.name}."
     )
 
 

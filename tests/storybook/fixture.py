@@ -20,8 +20,8 @@ from replication.core.types import (
     State,
     Status,
 )
-from server.forks import ForkLine
 from server.storage.runs import RunLine
+from server.web.forks import ForkLine
 from server.web.frame import Frame, GateLine
 from server.web.pages.chart import Sample
 from server.web.pages.pair import Flow
@@ -193,6 +193,12 @@ def run(
 FORKS = (
     ForkLine(
         name="48211-48213-9c1f0ab77e02",
+        node=STANDBY,
+        node_name="south",
+        contents="whole",
+        runs=1,
+        edits=4,
+        told=True,
         path="/var/lib/understudy/forks/48211-48213-9c1f0ab77e02",
         bytes=61_440,
         requests=3,
@@ -203,6 +209,8 @@ FORKS = (
         why="The master's history goes on differently from request 48211.",
     ),
     ForkLine(
+        node=MASTER,
+        node_name="north",
         name="damaged-20260901T031502.000000Z",
         path="/var/lib/understudy/forks/damaged-20260901T031502.000000Z",
         bytes=81_000_000,

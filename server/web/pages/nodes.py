@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
 from aiohttp import web
 
 from replication.core.types import PeerStatus, Status
-from server import forks
 from server.actions import nodes as node_actions
 from server.core.model import NodeRow
 from server.errors import Conflict
-from server.forks import ForkLine
+from server.storage import forks as fork_rows
 from server.storage import nodes
 from server.tls import fingerprint
-from server.web import witnesses
+from server.web import forks, witnesses
+from server.web.forks import ForkLine
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.pages.flow import FLOW
@@ -98,11 +97,11 @@ def replication_from(
 
 async def show_replication(request: web.Request) -> web.Response:
     """`GET /replication`."""
-    frame, found = await serve.load(request, "Replication", witnesses.read)
+    frame, (found, told) = await serve.load(request, "Replication", lambda c: (witnesses.read(c), fork_rows.page(c)))
     site = serve.site(request)
     status = site.status()
     assert status is not None, "a node in office has a status"
-    kept = tuple(await asyncio.to_thread(forks.listed, site.config.data))
+    kept = tuple(await forks.lines(site, told))
     return serve.html(
         replication_from(frame, status, request.app[FLOW].flow(), found.roster, witnesses.standing(site, found), kept)
     )
