@@ -181,9 +181,12 @@ class Node:
         timeout_s = ANSWER_S + (self.settings.fence.timeout_s if self.settings.fence is not None else 0.0)
         return await self._ask(lambda n: events.PromoteRequested(n, allow_data_loss, stopped, note), timeout_s)
 
-    async def go_alone(self, note: bytes) -> str:
-        """Write without a standby, by the operator's leave. Raises Refused; waits for the witnesses up to 30 s."""
-        return await self._ask(lambda n: events.GoAloneRequested(n, note))
+    async def go_alone(self, note: bytes, allow_data_loss: bool = False) -> str:
+        """Write without a standby, by the operator's leave. Raises Refused; waits for the witnesses up to 30 s.
+
+        `allow_data_loss`: also when a majority of the witnesses is silent, or knows a later office.
+        """
+        return await self._ask(lambda n: events.GoAloneRequested(n, note, allow_data_loss))
 
     def epoch_heard(self, epoch: Epoch) -> None:
         """An agent refused this office, because it obeys `epoch`: a number as high as ours may have to be passed."""

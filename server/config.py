@@ -114,7 +114,7 @@ def _flag(value: Any) -> bool:
     return words[str(value).lower()]
 
 
-def _seconds(low: float) -> Callable[[Any], float]:
+def _seconds(low: float, high: float = float("inf")) -> Callable[[Any], float]:
     def check(value: Any) -> float:
         try:
             number = float(value)
@@ -122,6 +122,8 @@ def _seconds(low: float) -> Callable[[Any], float]:
             raise ValueError("must be a number of seconds") from None
         if not number >= low:
             raise ValueError(f"must be at least {low:g} seconds")
+        if number > high:
+            raise ValueError(f"must be at most {high:g} seconds")
         return number
 
     return check
@@ -150,7 +152,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "standby_timeout_s": _seconds(0.5),
     "standby_steady_s": _seconds(0.0),
     "fence_command": _command,
-    "fence_timeout_s": _seconds(0.1),
+    "fence_timeout_s": _seconds(0.1, 60.0),
     "slot_bytes_max": _bytes(64 << 20),
     "slot_age_max_s": _seconds(60.0),
     "journal_free_bytes_min": _bytes(0),

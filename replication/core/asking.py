@@ -12,6 +12,7 @@ from replication.core.messages import ClaimOffice
 from replication.core.moves import (
     ALONE_NOW,
     ASK_AGAIN_S,
+    UNCONFIRMED,
     ask_witnesses,
     begin,
     clear_alone,
@@ -63,13 +64,13 @@ def claim_again(machine: Machine, event: Event, now: float) -> list[Effect]:
 
 
 def ask_again(machine: Machine, event: events.Ticked, now: float) -> list[Effect]:
-    """Repeat what is unanswered: the witnesses when an operator waits, else the peers."""
+    """Repeat what is unanswered, with one claim: the peers, and the witnesses too when an operator waits."""
+    claims = claim_again(machine, event, now)
     if not machine.pending.request:
         machine.pending.by_itself = False
-        return claim_again(machine, event, now)
-    machine.pending.ask_again_at = now + ASK_AGAIN_S
+        return claims
     renew_claim(machine)
-    return ask_witnesses(machine, forced=False)
+    return [*claims, *ask_witnesses(machine, forced=machine.pending.allow_data_loss)]
 
 
 def ask_to_resume_alone(machine: Machine, event: events.Ticked, now: float) -> list[Effect]:
@@ -110,7 +111,8 @@ def ask_to_go_alone(machine: Machine, event: events.GoAloneRequested, now: float
     begin(machine, event.request, "go_alone", event.note)
     machine.pending.ask_again_at = now + ASK_AGAIN_S
     machine.pending.claim = next_epoch(machine)
-    return ask_witnesses(machine, forced=False)
+    machine.pending.allow_data_loss = event.allow_data_loss
+    return ask_witnesses(machine, forced=event.allow_data_loss)
 
 
 def explain_witnesses(machine: Machine, event: events.WitnessesAnswered, now: float) -> list[Effect]:
@@ -121,14 +123,18 @@ def explain_witnesses(machine: Machine, event: events.WitnessesAnswered, now: fl
         return []
     if highest.number >= event.claim.epoch.number:
         machine.remember(seen=max(machine.memory.seen, highest))
-    if highest.node not in ("", machine.node) and highest > machine.memory.office:
+    forced = machine.pending.allow_data_loss
+    if highest.node not in ("", machine.node) and highest > machine.memory.office and not forced:
         machine.remember(seen=max(machine.memory.seen, highest))
-        text = f"The witnesses know a later master (epoch {highest.number}). Start the other node instead."
+        text = (
+            f"The witnesses know a later master (epoch {highest.number}). Start the other node instead. If it is gone "
+            "for good, type: understudy go-alone --allow-data-loss"
+        )
         machine.pending.text = text
         return refuse_operator(machine, "conflict", text) if machine.pending.request else []
     if highest.number >= event.claim.epoch.number:
         renew_claim(machine)
-        return ask_witnesses(machine, forced=False)
+        return ask_witnesses(machine, forced)
     machine.pending.text = witnesses_missing(event, "be master again without its standby")
     return []
 
@@ -140,8 +146,9 @@ def record_alone_before_office(machine: Machine, event: Event, now: float) -> li
         verdict = judge(machine, event)
         pending.text, pending.unproven = verdict.text, not verdict.lossless
     elif isinstance(event, events.WitnessesAnswered):
-        pending.text = ALONE_NOW if pending.request else ""
-        pending.unproven = not event.verdict.has_majority
+        pending.unproven = pending.allow_data_loss or not event.verdict.has_majority
+        said = UNCONFIRMED if pending.allow_data_loss and not event.verdict.has_majority else ALONE_NOW
+        pending.text = said if pending.request else ""
     machine.remember(alone_counter=machine.memory.alone_counter + 1)
     machine.pending.ask_again_at = now + ASK_AGAIN_S
     return [effects.RecordAlone(machine.pending.claim, machine.node, machine.memory.alone_counter)]

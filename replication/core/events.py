@@ -197,10 +197,14 @@ class PromoteRequested(Event):
 
 @dataclass(frozen=True, slots=True)
 class GoAloneRequested(Event):
-    """The operator's leave to write without a standby."""
+    """The operator's leave to write without a standby.
+
+    `allow_data_loss`: also when witnesses are silent or know a later office.
+    """
 
     request: int
     note: bytes
+    allow_data_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,8 @@ def witnesses_agree(machine: Machine, event: events.WitnessesAnswered) -> bool:
     if pending.claim == NO_EPOCH or event.claim.epoch != pending.claim:
         return False
     if pending.request:
-        return verdict.has_majority or verdict.asked == 0
+        forced = pending.allow_data_loss and verdict.highest.number < pending.claim.number
+        return verdict.has_majority or verdict.asked == 0 or forced
     is_latest = verdict.highest.node == machine.node or verdict.highest <= machine.journal_epoch
     return pending.by_itself and machine.mode is Mode.AVAILABLE and verdict.has_majority and is_latest
 
@@ -183,8 +184,9 @@ def fence_failed_in_sync(machine: Machine, event: events.FenceEnded) -> bool:
 
 
 def recorded_for_claim(machine: Machine, event: events.AloneRecorded) -> bool:
-    """The record for the office that we are about to take is durable at a majority."""
-    return event.done and event.alone == machine.node and event.epoch == machine.pending.claim
+    """The record for the office that we are about to take is durable at a majority, or the operator accepted loss."""
+    pending = machine.pending
+    return (event.done or pending.allow_data_loss) and event.alone == machine.node and event.epoch == pending.claim
 
 
 def recorded_or_forced(machine: Machine, event: events.AloneRecorded) -> bool:
@@ -200,7 +202,8 @@ def recorded_for_office(machine: Machine, event: events.AloneRecorded) -> bool:
     pending = machine.pending
     asked = event.alone == machine.node and event.counter >= pending.alone_from
     own = pending.by_itself and standby_lost(machine, event)
-    return event.done and asked and (bool(pending.request) or own) and event.epoch == machine.memory.office
+    done = event.done or pending.allow_data_loss
+    return done and asked and (bool(pending.request) or own) and event.epoch == machine.memory.office
 
 
 def cleared(machine: Machine, event: events.AloneRecorded) -> bool:
@@ -356,6 +359,11 @@ def target_ready(machine: Machine, event: events.SwapRequested) -> bool:
     is_counted_on = event.target in machine.memory.in_sync and machine.connected(event.target)
     wished = machine.pending.request or machine.pending.by_itself
     return is_counted_on and machine.office_open and not wished
+
+
+def steady_while_raising(machine: Machine, event: events.StandbyProgressed) -> bool:
+    """The standby counts from now on, and agents still refuse our number."""
+    return machine.pending.raising and steady(machine, event)
 
 
 def target_holds_all(machine: Machine, event: events.StandbyProgressed) -> bool:

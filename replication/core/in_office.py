@@ -10,6 +10,7 @@ from replication.core.events import Event
 from replication.core.moves import (
     ALONE_NOW,
     ASK_AGAIN_S,
+    UNCONFIRMED,
     ask_witnesses,
     ask_witnesses_of,
     begin,
@@ -99,6 +100,7 @@ def record_alone_in_office(machine: Machine, event: events.GoAloneRequested, now
     begin(machine, event.request, "go_alone", event.note)
     machine.clear_alone = False
     machine.pending.alone_from = machine.memory.alone_counter + 1
+    machine.pending.allow_data_loss = event.allow_data_loss
     return record_again(machine, now)
 
 
@@ -154,11 +156,12 @@ def tell_witnesses_again(machine: Machine, event: Event, now: float) -> list[Eff
 def go_alone(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
     """The set is empty on disk before the first write is acknowledged alone (invariant 12)."""
     relapses = machine.relapses_after_loss(now)
-    machine.remember(in_sync=(), alone_since_utc_us=machine.facts.utc_us, relapses=relapses)
+    machine.remember(in_sync=(), alone_since_utc_us=machine.facts.utc_us, relapses=relapses, leave=not event.done)
     request = machine.pending.request
     begin(machine, 0, "", b"")
     machine.caught_up_since.clear()
-    return [effects.RequireAcks(frozenset()), *([effects.Answer(request, "", ALONE_NOW)] if request else [])]
+    said = ALONE_NOW if event.done else UNCONFIRMED
+    return [effects.RequireAcks(frozenset()), *([effects.Answer(request, "", said)] if request else [])]
 
 
 def already_alone(machine: Machine, event: events.GoAloneRequested, now: float) -> list[Effect]:
@@ -184,6 +187,13 @@ def enlist(machine: Machine, event: events.StandbyProgressed, now: float) -> lis
     machine.counted_since = machine.progressed_at = now
     begin(machine, 0, "", b"")
     return [effects.RequireAcks(frozenset({event.peer})), *clear_alone(machine, now)]
+
+
+def enlist_and_reopen(machine: Machine, event: events.StandbyProgressed, now: float) -> list[Effect]:
+    """Witnesses may hold the higher number already and refuse the present one: the standby grants one above it."""
+    machine.remember(in_sync=(event.peer,), standby=event.peer, alone_since_utc_us=0, leave=False)
+    begin(machine, 0, "", b"")
+    return [effects.RequireAcks(frozenset({event.peer})), effects.CloseOffice()]
 
 
 def alone_cleared(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:

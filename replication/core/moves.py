@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 ASK_AGAIN_S = 2.0
 ALONE_NOW = "Writes are acknowledged by this node alone from now on."
+UNCONFIRMED = (
+    f"{ALONE_NOW} No majority of the witnesses confirmed it: if another node is master, what one of the two accepts "
+    "will be lost."
+)
 
 
 def nothing(machine: Machine, event: Event, now: float) -> list[Effect]:

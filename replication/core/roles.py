@@ -166,6 +166,8 @@ TABLE: tuple[Row, ...] = (
         "Waits: the witnesses do not let it write alone."),
     Row(144, ANY, e.GoAloneRequested, g.always, None, in_office.refuse_alone_here,
         "Only a node that was master can go on alone."),
+    Row(145, (S.ALONE,), e.StandbyProgressed, g.steady_while_raising, S.RESUMING, in_office.enlist_and_reopen,
+        "Counts on the standby from now on, which grants it a number that agents obey."),
     Row(146, (S.ALONE,), e.StandbyProgressed, g.steady, S.MASTER, in_office.enlist,
         "Counts on the standby from now on."),
     Row(148, (S.ALONE,), e.StandbyProgressed, g.always, None, in_office.watch_progress, "The standby moves on."),

@@ -98,11 +98,12 @@ def _show_steps(asker: Asker, row: dict[str, Any], shown: int) -> int:
 
 
 @click.command("go-alone")
+@click.option("--allow-data-loss", is_flag=True, help="Also when witnesses are silent or know a later master.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @asks_node
-def go_alone(asker: Asker, yes: bool) -> None:
+def go_alone(asker: Asker, allow_data_loss: bool, yes: bool) -> None:
     """Let the master write without its standby: what it answers from now on is on one machine only."""
     confirm("Let this node write without its standby?", yes)
-    done = asker.client.post("/api/v1/go-alone")
+    done = asker.client.post("/api/v1/go-alone" + ("?allow_data_loss=1" if allow_data_loss else ""))
     alone = "This node is master and writes alone: what it answers from now on is on this machine only."
     asker.show(done, alone if done.get("state") == "ALONE" else done["text"])

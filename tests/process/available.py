@@ -18,6 +18,11 @@ from tests.process.workload import Workload
 
 TIMEOUT_S = 2.0
 SETTINGS = {"UNDERSTUDY_STANDBY_STEADY_S": "0.25", "UNDERSTUDY_STANDBY_TIMEOUT_S": str(TIMEOUT_S)}
+FENCE = """#!/bin/sh
+# Notes whom it was told to fence; fails while a file named `broken` lies beside it.
+echo "$UNDERSTUDY_FENCE_NODE $UNDERSTUDY_FENCE_ADDRESS $UNDERSTUDY_FENCE_EPOCH" >> "$0.told"
+test ! -e "$0.broken" || { echo "no route to the power switch"; exit 3; }
+"""
 
 
 class Cycles:
@@ -68,6 +73,7 @@ class Cycles:
         """The same, and the operator accepts the loss: what the bound named may be gone; the old master keeps it."""
         master, standby = self._lone_then_dead()
         refusal = self.pair.type(standby, "standby-to-master", "--yes", expect=1)
+        self._refuse_unfenced(standby)
         said = self.pair.type(standby, "standby-to-master", "--yes", "--allow-data-loss")
         held = re.search(r"holds everything up to request (\d+)", said)
         assert held, f"the report names no bound: {said}"
@@ -87,12 +93,22 @@ class Cycles:
             f"up to request {held[1]}; {len(self.given_up)} writes given up so far; {master.name} keeps {forks} forks"
         )
 
+    def _refuse_unfenced(self, standby: Node) -> None:
+        broken = fence(self.pair.directory).with_name("fence.broken")
+        broken.touch()
+        said = self.pair.type(standby, "standby-to-master", "--yes", "--allow-data-loss", expect=1)
+        broken.unlink()
+        assert "no route to the power switch" in said, f"the refusal does not say what the fence said: {said}"
+
     def replaced(self) -> str:
-        """kill -9 of a master whose standby is in sync: the takeover is proven lossless."""
+        """kill -9 of a master whose standby is in sync: the takeover is proven lossless, behind the fence."""
         master, standby = self.pair.wait_healthy()
+        old = master.status()
         master.program.kill()
         said = self.pair.type(standby, "standby-to-master", "--yes")
         assert "The witnesses prove" in said, said
+        told = fence(self.pair.directory).with_name("fence.told").read_text().splitlines()[-1].split()
+        assert told == [old["node"], f"{master.host}:{master.cluster_port}", str(old["epoch"])], told
         master.program.start()
         return said.splitlines()[-2]
 
@@ -113,12 +129,22 @@ class Cycles:
         return f"alone after {alone_s:.1f} s, longest pause of clients {self.load.longest_pause_s(began):.1f} s"
 
 
+def fence(directory: Path) -> Path:
+    """The hook of both nodes."""
+    path = directory / "fence"
+    if not path.exists():
+        path.write_text(FENCE)
+        path.chmod(0o755)
+    return path
+
+
 def available(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
     """`count` cycles: the first few in order, then at random; then everything acknowledged is looked for."""
     choice = random.Random(count)
-    with running_pair(directory, settings=SETTINGS) as pair:
+    settings = SETTINGS | {"UNDERSTUDY_FENCE_COMMAND": str(fence(directory))}
+    with running_pair(directory, settings=settings) as pair:
         cycles = Cycles(pair, Workload(pair).start())
-        kinds = (cycles.stalled, cycles.resumed, cycles.forced, cycles.killed, cycles.refused, cycles.replaced)
+        kinds = (cycles.stalled, cycles.forced, cycles.resumed, cycles.replaced, cycles.killed, cycles.refused)
         for number in range(1, count + 1):
             kind = kinds[number - 1] if number <= len(kinds) else choice.choice(kinds)
             said = kind()

@@ -374,6 +374,11 @@ class Stage:
         stopped = not self.nodes[PEER[name]].is_up
         self.ask(name, lambda number: events.PromoteRequested(number, force, stopped, b""))
 
+    def force_alone(self, name: str) -> None:
+        """`go-alone --allow-data-loss`."""
+        self.losing = self.nodes[name].forced = True
+        self.ask(name, lambda number: events.GoAloneRequested(number, b"", True))
+
     def hold(self, broken: str) -> None:
         """Fail when a promise is broken."""
         self.expect(not broken, broken)

@@ -53,7 +53,7 @@ class World(Stage):
             lambda: self.ask(name, events.SwapAbortRequested),
         ]  # fmt: skip
         if force:
-            seldom.append(lambda: self.promote(name, force=True))
+            seldom += [lambda: self.promote(name, force=True), lambda: self.force_alone(name)]
         self.random.choice(often if self.random.random() < 0.97 else seldom)()
 
     def _toggle(self) -> None:

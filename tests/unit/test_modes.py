@@ -10,7 +10,7 @@ from replication.core import effects, events
 from replication.core.machine import RELAPSE_STEADIES, RELAPSES_MAX, Machine
 from replication.core.messages import Hello
 from replication.core.types import Epoch, Mode, State
-from replication.core.witness import WitnessVerdict
+from replication.core.witness import Claim, WitnessVerdict
 from tests.unit.role_world import A, B, epoch, found, hello, machine, place, step
 
 MASTER: dict[str, Any] = {"office": epoch(5), "seen": epoch(5), "standby": B}
@@ -274,3 +274,30 @@ def test_the_end_of_an_earlier_hook_is_not_this_ones() -> None:
     it, _ = fenced()
     assert not step(it, events.FenceEnded(8, True, "off"), place(5, 1234), 111.0)
     assert it.state is State.PROMOTING
+
+
+def test_go_alone_with_leave_to_lose_passes_a_later_number_of_a_node_that_is_gone() -> None:
+    """The witnesses granted B a number in a promotion that was refused; B is gone for good: a person may go on."""
+    it = machine(State.RESUMING, in_sync=(B,), **MASTER)
+    later = WitnessVerdict(asked=1, answered=1, granted=0, highest=epoch(8, B))
+    asked = found(step(it, events.GoAloneRequested(1, b""), place(5, 8)), effects.AskWitnesses)[0].claim
+    refused = found(step(it, events.WitnessesAnswered(asked, later), place(5, 8)), effects.Answer)[0]
+    assert refused.text.endswith("understudy go-alone --allow-data-loss")
+    asked = found(step(it, events.GoAloneRequested(2, b"", True), place(5, 8)), effects.AskWitnesses)[0].claim
+    later = WitnessVerdict(asked=1, answered=1, granted=0, highest=epoch(11, B))
+    claim = found(step(it, events.WitnessesAnswered(asked, later), place(5, 8)), effects.AskWitnesses)[0].claim.epoch
+    assert claim == epoch(12)
+    granted = step(it, events.WitnessesAnswered(Claim(claim, epoch(5), 8, True), AGREED), place(5, 8))
+    counter = found(granted, effects.RecordAlone)[0].counter
+    step(it, events.AloneRecorded(claim, A, counter, True), place(5, 8))
+    assert (it.state, it.memory.office, it.memory.leave) == (State.ALONE, epoch(12), True)
+
+
+def test_a_standby_that_counts_again_grants_the_number_that_witnesses_would_not_confirm() -> None:
+    """While a number is being raised the standby becomes steady: the pair opens a higher one together."""
+    it = machine(State.ALONE, is_open=True, **MASTER)
+    step(it, events.EpochHeard(epoch(9, B)), place(5, 8), 100.0)
+    steady_after(it, 100.0)
+    assert (it.state, it.memory.in_sync) == (State.RESUMING, (B,))
+    claim = step(it, events.PeerHeard(B, hello(epoch=epoch(5))), place(5, 8), it.now + 5)
+    assert found(claim, effects.Send)[0].message.epoch == epoch(10)

@@ -73,11 +73,14 @@ async def become_master(call: Call) -> dict[str, Any]:
 
 
 async def go_alone(call: Call) -> dict[str, Any]:
-    """The operator's leave for this node to write without its standby. Never waits for the standby."""
+    """The operator's leave for this node to write without its standby. Never waits for the standby.
+
+    With `?allow_data_loss=1` also when the witnesses do not confirm it.
+    """
     require(call.by, "nodes.manage")
     if call.site.node is None:
         raise Unavailable("This node has no role yet.")
-    text = await call.site.node.go_alone(call.by.name.encode())
+    text = await call.site.node.go_alone(call.by.name.encode(), call.query("allow_data_loss") == "1")
     return {"text": text} | public_status(call.site, call.site.status())
 
 
