@@ -94,3 +94,7 @@ class CaptureBroken(MustEnd):
 
 class BadName(ReplicationError):
     """A file name that is neither the database nor an object."""
+
+
+class Retired(ReplicationError):
+    """The files that were looked at are being opened anew, since the node's role changes: look again later."""

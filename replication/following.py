@@ -22,7 +22,7 @@ from replication.core.request import MalformedRequest
 from replication.core.types import NodeId
 from replication.errors import ChecksumMismatch, DiskFull, MustEnd, ReplicationError
 from replication.files import Disk
-from replication.fork import BlockKeeper, Fork, keep_suffix
+from replication.fork import BlockKeeper, Fork, keep_damage, keep_suffix
 from replication.fork_tip import describe_fork
 from replication.journal import Journal
 from replication.links import BULK
@@ -73,6 +73,8 @@ class Following:
         self._dial = dial
         self._until = 0
         self._fork: Fork | None = None
+        self._doubts = ""
+        self._connection: Connection | None = None
         self.problem = ""
         self.receiver: Receiver | None = None
         self.copy: CopyTarget | None = None
@@ -82,12 +84,15 @@ class Following:
         delay = RETRY_S[0]
         while True:
             try:
-                connection = await self._dialled()
+                if self._doubts and not self._home.applier.copying:
+                    await self._distrust_copy(self._doubts)
+                self._connection = connection = await self._dialled()
                 try:
                     self.problem = ""
                     delay = RETRY_S[0]
                     await self._follow(connection)
                 finally:
+                    self._connection = None
                     await connection.close()
             except (ConnectionError, TimeoutError) as error:
                 self.problem = f"no stream from the master: {error}"
@@ -110,8 +115,18 @@ class Following:
         except OSError as error:
             raise ConnectionError(str(error)) from error
 
+    def doubt(self, why: str) -> None:
+        """This node's files were found damaged: end the stream and compare them with the master's anew."""
+        self._doubts = why
+        if self._connection is not None:
+            self._closing = asyncio.ensure_future(self._connection.close())
+
     async def _distrust_copy(self, why: str) -> None:
-        """A mismatch stops the standby, never the master: its files are compared with the master's anew."""
+        """A mismatch stops the standby, never the master: its files are compared with the master's anew.
+
+        What it replaces is kept: nobody knows yet which of the two is right.
+        """
+        self._doubts = why
         self._home.log(f"The copy differs from the master: {why}. Compares it anew.", self.peer)
         self._until = 0
         await self._home.settled(events.CopyStarted())
@@ -175,7 +190,7 @@ class Following:
         """The copy is whole and equal: durable as such before it is trusted."""
         await self._home.settled(events.StreamStarted())
         await finished(self._home.applier.checkpoint)
-        self._until = 0
+        self._until, self._doubts = 0, ""
 
     async def _cut(self, decide: Decide) -> None:
         applier = self._home.applier
@@ -202,6 +217,8 @@ class Following:
         if not home.applier.copying:
             await home.settled(events.ForkFound())
         await finished(self._keep, decide.sequence, "A history that went another way.")
+        if self._doubts and self._fork is None:
+            self._fork = await finished(keep_damage, home.disk, self._doubts, home.utc_us())
         if not home.applier.copying:
             await home.settled(events.CopyStarted())
             home.applier = await finished(home.reopen)

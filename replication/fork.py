@@ -59,6 +59,21 @@ def keep_suffix(disk: Disk, journal: Journal, after: int, why: str, now_us: int)
     return fork
 
 
+def keep_damage(disk: Disk, why: str, now_us: int) -> Fork:
+    """A folder for this node's version of blocks that COMPARE replaces though nothing diverged: one is damaged.
+
+    It is no fork and is not listed as one; it lies beside them, with the reason in `damage.json`. Durable.
+    """
+    name = f"damaged-{now_us}"
+    for folder in (FORKS, f"{FORKS}/{name}"):
+        disk.make_directory(folder)
+    damage = Fork(name, 0, "", 0, 0, 0, 0, now_us, why)
+    write_whole(disk, f"{FORKS}/{name}/damage.json", msgspec.json.encode(damage))
+    disk.sync_directory(f"{FORKS}/{name}")
+    disk.sync_directory(FORKS)
+    return damage
+
+
 def _write_requests(file: File, requests: Iterable[bytes]) -> tuple[int, int]:
     file.truncate(0)
     at = count = 0

@@ -23,10 +23,10 @@ from replication.core.effects import Effect
 from replication.core.events import Event, Facts
 from replication.core.machine import Machine
 from replication.core.messages import Ack
-from replication.core.request import Kind
-from replication.core.types import DEFAULT_RETENTION, Epoch, Mode, NodeId, Refused, Retention, State, Status
+from replication.core.request import Kind, peek
+from replication.core.types import DEFAULT_RETENTION, Epoch, Mode, NodeId, Proof, Refused, Retention, State, Status
 from replication.core.witness import WitnessVerdict
-from replication.errors import Closed, DiskFull, ReplicationError
+from replication.errors import Closed, DiskFull, Forgotten, ReplicationError
 from replication.files import Disk
 from replication.following import Following
 from replication.journal import SEGMENT_BYTES
@@ -36,6 +36,7 @@ from replication.operations import Operations
 from replication.picture import Picture
 from replication.ports import Application, Connection, Dialler, Fence, ForkReader, Witnesses
 from replication.process import end_process
+from replication.prover import Prover
 from replication.redo import Applier, open_node, read_copy
 from replication.serving import Serving
 
@@ -51,8 +52,9 @@ class NodeSettings:
 
     `address` is what the roster says of it, "host:port" of the cluster port. `steady_s` and `standby_timeout_s` are
     those of `core.machine.Machine`; `fence` is run before a promotion, when there is one. `copy_bytes_per_s` limits
-    what a copy sends (0: nothing does). `end` ends the process, from whichever thread, when what is on the disk or in
-    memory cannot be trusted any more; it does not return.
+    what a copy sends (0: nothing does). Every `proof_interval_s` all files are read and checked (0: never). `end` ends
+    the process, from whichever thread, when what is on the disk or in memory cannot be trusted any more; it does not
+    return.
     """
 
     cluster: str
@@ -70,6 +72,7 @@ class NodeSettings:
     copy_bytes_per_s: float = 0.0
     end: Callable[[BaseException], None] = end_process
     fork_reader: ForkReader | None = None
+    proof_interval_s: float = 86400.0
 
 
 class Node:
@@ -97,6 +100,7 @@ class Node:
         self.office: Office | None = None
         self.following: Following | None = None
         self.picture = Picture(self)
+        self.prover = Prover(self, settings.proof_interval_s)
         self.links = Links(self.picture, dial, self.post, self.log)
         self.serving = Serving(
             disk, self.journal, self.control, self.cluster, lambda: self.office, self._on_ack, self.log,
@@ -120,7 +124,7 @@ class Node:
         disk = directory if isinstance(directory, Disk) else Disk(directory)
         applier = await asyncio.to_thread(open_node, disk, segment_bytes=settings.segment_bytes)
         node = cls(disk, applier, settings, application, witnesses, dial, log)
-        for job in (node._run(), node._operations.run(), node.serving.watch()):
+        for job in (node._run(), node._operations.run(), node.serving.watch(), node.prover.run()):
             node.spawn(job)
         node.post(events.Started())
         return node
@@ -192,8 +196,23 @@ class Node:
         """An agent refused this office, because it obeys `epoch`: a number as high as ours may have to be passed."""
         self.post(events.EpochHeard(epoch))
 
+    async def prove(self) -> Proof:
+        """Read and check all of this node's files now. Raises Unavailable while it has neither office nor a copy."""
+        return await self.prover.prove()
+
+    async def checksum_at(self, sequence: int) -> int | None:
+        """The rolling checksum behind a request of this node's journal; None while that is not held."""
+        if sequence > self.journal.last.sequence:
+            return None
+        try:
+            encoded = await asyncio.to_thread(lambda: next(self.journal.read(sequence), None))
+        except Forgotten:
+            return None
+        return peek(encoded).checksum if encoded is not None else None
+
     async def close(self) -> None:
         """Clean stop: CLOSED is journaled and, within 5 s, acknowledged by the standby. Idempotent."""
+        self.prover.close()
         if self.office is not None:
             await self._say_closed(self.office)
         await self._operations.stop_following()
@@ -240,6 +259,7 @@ class Node:
 
     def reopen(self) -> Applier:
         """A new applier on the directory as it is. Blocks."""
+        self.applier.retire()
         self.disk.release_kept()
         return Applier(self.disk, self.journal, self.control)
 

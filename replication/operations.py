@@ -93,6 +93,7 @@ class Operations:
         await self._close_store()
         note = self._note_of_handoff() if effect.kind == "handoff" else effect.note
         await asyncio.to_thread(node.applier.apply_all)
+        await asyncio.to_thread(node.applier.retire)
         node.office = Office(node.disk, node.journal, node.control, node.rule, node.fatal)
         reason = msgspec.msgpack.encode({"kind": effect.kind, "node": node.node})
         position = await node.office.open(effect.epoch, reason, node.applier.sums)

@@ -87,13 +87,18 @@ class PageSums:
         self._crcs = crcs
         self.sum = sum(map(mul, crcs, map(weight, range(1, len(crcs) + 1)))) & MASK
 
-    def differing(self, file: File) -> list[int]:
-        """Return the numbers of the pages that `file` holds otherwise than this table says."""
-        other = PageSums(self.page_size)
-        other.scan(file)
-        both = min(self.pages, other.pages)
-        wrong = [page for page in range(1, both + 1) if self._crcs[page - 1] != other._crcs[page - 1]]
-        return wrong + list(range(both + 1, max(self.pages, other.pages) + 1))
+    def differing(self, file: File, first: int, count: int) -> list[int]:
+        """Return which of up to `count` pages from `first` on `file` holds otherwise than this table says."""
+        count = min(count, self.pages - first + 1)
+        size = self.page_size
+        data = memoryview(file.read(max(count, 0) * size, (first - 1) * size))
+        pages = range(first, first + count)
+        return [
+            page
+            for page in pages
+            if page != self._lock_page
+            and zlib.crc32(data[(page - first) * size : (page - first + 1) * size]) != self._crcs[page - 1]
+        ]
 
     def save(self, disk: Disk, sequence: int) -> None:
         """Write the table as of request `sequence` in place and fdatasync it.

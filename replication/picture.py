@@ -115,6 +115,7 @@ class Picture:
             copy=copy.progress if copy is not None else None,
             forks=len(list_forks(node.disk)),
             standby_enrolled=bool(machine.memory.standby),
+            proof=node.prover.last,
             slots=node.serving.slot_statuses(),
             journal_bytes=node.journal.kept_bytes(-1),
         )

@@ -6,16 +6,17 @@ from there to the highest commit sequence that the journal records. What lies be
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from replication import threads
 from replication.control import ControlFile, merge_epochs
 from replication.core.request import DATABASE_FILE, FileChange, Request, decode, peek
 from replication.core.types import Position, State
-from replication.errors import ChecksumMismatch, Forgotten, NotNext, Unavailable
-from replication.files import OBJECT_DIRECTORY, SHM_FILE, WAL_FILE, Disk, checked_name
+from replication.errors import ChecksumMismatch, Forgotten, NotNext, Retired, Unavailable
+from replication.files import OBJECT_DIRECTORY, SHM_FILE, WAL_FILE, Disk, File, checked_name
 from replication.journal import SEGMENT_BYTES, Journal
 from replication.objects import sync_objects, write_file
 from replication.page_sums import PageSums, page_size_of
@@ -54,6 +55,7 @@ class Applier:
         self.journal = journal
         self.control = control
         self._hold = threads.Lock()
+        self._is_retired = False
         self._dirty: set[str] = set()
         self.keep_from: int | None = None
         for name in (WAL_FILE, SHM_FILE, ROLLBACK_FILE):
@@ -212,12 +214,27 @@ class Applier:
         self.sums.scan(self._database)
         return self.apply(None, until)
 
-    def bad_pages(self) -> list[int]:
-        """Read the whole file and return the pages that are not what was applied. Nothing may be applied meanwhile."""
-        return self.sums.differing(self._database)
+    @property
+    def database(self) -> File:
+        """The kept descriptor of scheduler.db."""
+        return self._database
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold apply at a request border: keep it short. Raises Retired once the files are somebody else's."""
+        with self._hold:
+            if self._is_retired:
+                raise Retired("the files of this node are being opened anew")
+            yield
+
+    def retire(self) -> None:
+        """Let nobody look through this object any more; returns when whoever looks is done. For good."""
+        with self._hold:
+            self._is_retired = True
 
     def close(self) -> None:
         """Close the files; nothing is made durable by it. The data directory stays open."""
+        self.retire()
         self.journal.close()
         self.control.close()
         self.disk.release_kept()

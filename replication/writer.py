@@ -135,6 +135,8 @@ class Writer:
         self.epoch = epoch
         self.objects = Objects(disk)
         self.keep_from: int | None = None
+        self.unmoved: set[int] = set()
+        """Pages whose newest image is not yet, or not surely, in the file: in SQLite's log."""
         self._database = disk.keep(DATABASE_FILE)
         self.connection = connect(str(disk.path(DATABASE_FILE)), read_only=False)
         created = (f"page_size = {sums.page_size}", "auto_vacuum = INCREMENTAL") if not self._database.size() else ()
@@ -161,6 +163,15 @@ class Writer:
     def checksum(self) -> int:
         """The rolling checksum after the last request."""
         return self._sums.sum
+
+    def differing(self, first: int, count: int) -> list[int]:
+        """Which of these pages the file holds otherwise than it should; those still in SQLite's log are passed over."""
+        return [page for page in self._sums.differing(self._database, first, count) if page not in self.unmoved]
+
+    @property
+    def pages(self) -> int:
+        """How many pages the database has."""
+        return self._sums.pages
 
     @property
     def wal_bytes(self) -> int:
@@ -228,6 +239,7 @@ class Writer:
         self._sums.resize(captured.page_count)
         for page, data in captured.pages.items():
             self._sums.put(page, data)
+        self.unmoved.update(captured.pages)
         size = self._sums.page_size
         extents = tuple(((page - 1) * size, data) for page, data in sorted(captured.pages.items()))
         files = [FileChange(DATABASE_FILE, captured.page_count * size, extents)]
@@ -285,6 +297,7 @@ class Writer:
         if busy or frames != moved:
             return False
         self._capture.allow_restart()
+        self.unmoved.clear()
         self._database.sync()
         self.objects.sync()
         self._sums.save(self._disk, last.sequence)

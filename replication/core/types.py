@@ -167,6 +167,45 @@ class SlotStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """What a node found when it read all of its files. `checksum` is that of `sequence`, where the reading ended.
+
+    `soundness` is "ok" or what SQLite's own check found in a copy; "" when it was not asked (a master, or no room).
+    """
+
+    at_us: int
+    seconds: float
+    sequence: int
+    checksum: int
+    pages: int
+    bad_pages: tuple[int, ...]
+    soundness: str
+    in_office: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Nothing is wrong."""
+        return not self.bad_pages and self.soundness in ("ok", "")
+
+    @property
+    def text(self) -> str:
+        """A sentence for people, with what to do."""
+        if self.is_whole:
+            sound = ", and SQLite finds the copy sound" if self.soundness else ""
+            return f"All {self.pages} pages are what was applied up to request {self.sequence}{sound}."
+        shown = ", ".join(map(str, self.bad_pages[:5])) + (" and others" if len(self.bad_pages) > 5 else "")
+        if not self.bad_pages:
+            return (
+                f"SQLite finds the copy unsound: {self.soundness}. Each page is what the master wrote, so it is the "
+                "same there: keep a copy of both data directories before anything else."
+            )
+        found = f"Damaged on this node's disk: page {shown} of {self.pages}."
+        if self.in_office:
+            return f"{found} The standby has its own copy: type `understudy swap`; this node is healed as its standby."
+        return f"{found} It is compared with the master and healed; the damaged version is kept."
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """One consistent look at a node. `backlog` is None when it is unknown: never a stale 0.
 
@@ -198,6 +237,7 @@ class Status:
     copy: CopyProgress | None = None
     forks: int = 0
     standby_enrolled: bool = False
+    proof: Proof | None = None
     slots: tuple[SlotStatus, ...] = ()
     journal_bytes: int = 0
 

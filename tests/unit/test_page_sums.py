@@ -36,7 +36,7 @@ def test_incremental_and_full_are_equal(tmp_path: Path) -> None:
     scanned = PageSums(SIZE)
     scanned.scan(file_of(tmp_path, pages))
     assert (sums.sum, sums.pages) == (scanned.sum, scanned.pages)
-    assert sums.differing(file_of(tmp_path, pages)) == []
+    assert sums.differing(file_of(tmp_path, pages), 1, sums.pages) == []
 
 
 def test_equal_flips_in_two_pages_do_not_cancel() -> None:
@@ -78,8 +78,9 @@ def test_a_wrong_page_is_found_by_number(tmp_path: Path) -> None:
     sums = PageSums(SIZE)
     sums.scan(file_of(tmp_path, pages))
     pages[3] = b"!" * SIZE
-    assert sums.differing(file_of(tmp_path, pages)) == [4]
-    assert sums.differing(file_of(tmp_path, pages[:2])) == [3, 4, 5]
+    assert sums.differing(file_of(tmp_path, pages), 1, 9) == [4]
+    assert sums.differing(file_of(tmp_path, pages[:2]), 1, 9) == [3, 4, 5]
+    assert sums.differing(file_of(tmp_path, pages), 1, 3) == []
 
 
 def test_a_saved_table_is_used_for_its_own_checkpoint_only(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from replication.errors import BadName, ChecksumMismatch, Unavailable
 from replication.files import Disk
 from replication.journal import Journal
 from replication.page_sums import SUMS_FILE
+from replication.proof import prove_copy
 from replication.redo import Applier, open_node, read_copy
 from replication.writer import Change
 from tests.unit.engine import EPOCH, SEGMENT_BYTES, create_table, insert, opened
@@ -59,7 +60,7 @@ async def test_a_killed_master_has_everything_again(tmp_path: Path) -> None:
     applier = opened_node(tmp_path)
     applier.apply_all()
     assert applier.checksum == decode(requests[-1]).checksum
-    assert applier.bad_pages() == []
+    assert prove_copy(applier, lambda: True).bad == ()
     assert read_copy(applier, count_items) == (20, len(requests))
     assert (tmp_path / "objects" / "log").read_bytes() == b"abc" * 20
 
@@ -145,7 +146,7 @@ async def test_a_flipped_byte_in_the_file_is_found_by_the_scan(tmp_path: Path) -
     data = bytearray((tmp_path / DATABASE_FILE).read_bytes())
     data[2 * 4096 + 77] ^= 1
     applier.disk.keep(DATABASE_FILE).write(0, bytes(data))
-    assert applier.bad_pages() == [3]
+    assert prove_copy(applier, lambda: True).bad == (3,)
 
 
 @pytest.mark.parametrize("name", ["../scheduler.db", "control", "journal/1", "objects/../control", "/tmp/x"])
