@@ -56,9 +56,22 @@ def refuse_two_and_four(pair: Pair, master: Node) -> None:
 
 
 def change_while_the_former_is_paused(pair: Pair, master: Node) -> None:
-    """Its link still stands, so the change is taken; it cannot say what it knows, so the change waits."""
-    pair.agents["alpha"].program.send(signal.SIGSTOP)
-    pair.type(master, "understudy", "witness", "set", "alpha", "beta", "gamma")
+    """Its link still stands, so the change is taken; it cannot say what it knows, so the change waits.
+
+    On a busy machine the command may come after the link has ended, and is refused: then once more.
+    """
+
+    def taken() -> bool:
+        pair.wait_healthy()
+        pair.agents["alpha"].program.send(signal.SIGSTOP)
+        said = pair.type(master, "understudy", "witness", "set", "alpha", "beta", "gamma", expect=None)
+        if "does not answer" in said:
+            pair.agents["alpha"].program.send(signal.SIGCONT)
+            return False
+        assert "Witnesses: alpha, beta, gamma." in said
+        return True
+
+    pair.wait("the change to be taken", taken)
     pair.wait("the master to miss alpha", lambda: master.status()["agents"]["active"] == 2)
     found = listed(pair, master)
     assert (found["change"], found["answering"], found["needed"]) == (1, 2, 2)
@@ -74,6 +87,7 @@ def lose_the_master_and_witnesses(pair: Pair, standby: Node, master: Node) -> No
     assert "Only 1 of 3 witnesses answered" in said
     assert "--allow-data-loss" in said
     pair.agents["beta"].program.start()
+    pair.wait("beta to answer the standby", lambda: listed(pair, standby)["answering"] == 2)
     said = pair.type(standby, "standby-to-master", "--yes")
     assert "The witnesses prove" in said
     pair.wait("the standby to be master", standby.is_master)
