@@ -14,6 +14,7 @@ import msgspec
 
 from replication import threads
 from replication.core.slots import Slot
+from replication.core.tickets import Given, Ticket
 from replication.core.types import ORIGIN, Epoch, NodeId, Position, State
 from replication.errors import Corrupt
 from replication.files import Disk
@@ -38,7 +39,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `memory` is what the role machine remembers (`core.memory`); `state` repeats its state for redo, which must
     know of a copy before there is a machine. `peers` is the roster as last known, node id to "host:port". `slots` are
-    those of this node's last office.
+    those of this node's last office; `tickets_given` and `tickets_held` are keyed by the peer that got or gave them.
     """
 
     state: State = State.INIT
@@ -47,6 +48,8 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     peers: dict[NodeId, str] = {}
     memory: bytes = b""
     slots: tuple[Slot, ...] = ()
+    tickets_given: dict[NodeId, Given] = {}
+    tickets_held: dict[NodeId, Ticket] = {}
 
 
 _encoder = msgspec.msgpack.Encoder()

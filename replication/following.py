@@ -31,6 +31,7 @@ from replication.receiver import Receiver
 from replication.redo import Applier
 from replication.serving import expect, history_of
 from replication.threads import finished
+from replication.tickets import Tickets
 
 RETRY_S = (0.1, 2.0)
 TAIL_S = 10.0
@@ -136,6 +137,7 @@ class Following:
         while True:
             await connection.send(codec.encode(self._question()))
             decide = await expect(connection, Decide)
+            await Tickets(self._home.applier.control).keep(self.peer, decide.ticket)
             self._home.log(f"The master decided {decide.decision.value}: {decide.reason}", self.peer)
             if decide.decision is Decision.STREAM:
                 await self._stream(connection)
@@ -167,6 +169,7 @@ class Following:
             protocol=PROTOCOL_MAX,
             database_bytes=held.database_bytes,
             objects=held.objects,
+            ticket=Tickets(applier.control).held(self.peer),
         )
 
     async def _stream(self, connection: Connection) -> None:

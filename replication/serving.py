@@ -13,11 +13,12 @@ from typing import TypeVar
 from replication import threads
 from replication.control import ControlFile, merge_epochs
 from replication.copy_source import CopySource
-from replication.core import codec
+from replication.core import codec, tickets
 from replication.core.codec import FrameError
 from replication.core.decide import History, WayOn, decide_follow
 from replication.core.messages import Ack, Copied, CopyState, Decide, Decision, Follow, common_protocol
 from replication.core.slots import Sight
+from replication.core.tickets import NO_TICKET, Ticket
 from replication.core.types import NodeId, Position, Retention, SlotStatus
 from replication.errors import Forgotten, ReplicationError
 from replication.files import Disk
@@ -26,6 +27,7 @@ from replication.office import Office
 from replication.ports import Connection
 from replication.sender import Sender, read_batch
 from replication.slots import Slots
+from replication.tickets import Tickets
 
 T = TypeVar("T")
 OFFICE_WAIT_S = 5.0
@@ -91,6 +93,7 @@ class Serving:
         self._connections: set[Connection] = set()
         self.followers: dict[NodeId, Follower] = {}
         self.copies: dict[NodeId, CopySource] = {}
+        self._tickets = Tickets(control)
         self.slots = Slots(disk, journal, control, retention, self._keep, log)
 
     async def watch(self) -> None:
@@ -157,23 +160,33 @@ class Serving:
                 return
             office = await self._wait_for_office()
             way = await asyncio.to_thread(self._decide, follow)
-            if way.decision is Decision.COMPARE and (refusal := self.slots.refusal(connection.peer)):
+            if refusal := self._refusal(way, follow):
                 way = WayOn(Decision.REFUSE, 0, refusal)
             self._log(f"{way.decision.value.upper()}: {way.reason}", connection.peer)
+            ticket = NO_TICKET
+            if way.decision is not Decision.REFUSE:
+                ticket = await self._tickets.give(connection.peer, follow.ticket, follow.protocol)
             if way.decision is Decision.COMPARE:
-                await self._copy(connection, office, way, follow)
+                await self._copy(connection, office, way, follow, ticket)
                 continue
             decide = Decide(
                 decision=way.decision,
                 sequence=way.sequence,
                 reason=way.reason,
                 protocol=common_protocol(follow.protocol),
+                ticket=ticket,
             )
             await connection.send(codec.encode(decide))
             if way.decision is Decision.STREAM:
-                await self._stream(connection, office, follow)
+                await self._stream(connection, office, follow, ticket)
             if way.decision is not Decision.CUT:
                 return
+
+    def _refusal(self, way: WayOn, follow: Follow) -> str:
+        """Why this follower does not get what was decided, or ""."""
+        if way.decision is not Decision.REFUSE and not self._tickets.fits(follow.node, follow.ticket, follow.protocol):
+            return tickets.REFUSED
+        return self.slots.refusal(follow.node) if way.decision is Decision.COMPARE else ""
 
     async def _wait_for_office(self) -> Office:
         for _ in range(int(OFFICE_WAIT_S / 0.02)):
@@ -200,7 +213,7 @@ class Serving:
         except Forgotten:
             return None
 
-    async def _stream(self, connection: Connection, office: Office, follow: Follow) -> None:
+    async def _stream(self, connection: Connection, office: Office, follow: Follow, ticket: Ticket) -> None:
         peer = connection.peer
         first_wanted = follow.last.sequence + 1
         sender = Sender(connection, self._journal, office.window, first_wanted, lambda: office.rule.sequence)
@@ -212,7 +225,7 @@ class Serving:
         self.followers[peer] = follower
         self.slots.stream(peer, follow.last.sequence)
         office.measure(peer, follow.last.sequence)
-        jobs = (sender.run(), self._read_acks(connection, follower, office))
+        jobs = (sender.run(), self._read_acks(connection, follower, office, ticket))
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -228,10 +241,11 @@ class Serving:
                 self.slots.progressed(peer, follower.ack.fsynced)
                 self.slots.left(peer)
 
-    async def _read_acks(self, connection: Connection, follower: Follower, office: Office) -> None:
+    async def _read_acks(self, connection: Connection, follower: Follower, office: Office, ticket: Ticket) -> None:
         """Count what it reports, for the office in which the stream began only."""
         while True:
             ack = await expect(connection, Ack)
+            await self._tickets.confirm(connection.peer, ticket)
             if self._office() is not office:
                 raise ConnectionError("the office of this stream is closed")
             follower.acknowledged(ack, self._journal.last.sequence, threads.monotonic())
@@ -249,7 +263,7 @@ class Serving:
             sequence += len(batch)
         await connection.send(codec.encode(Copied(sequence=sequence - 1, files=[])))
 
-    async def _copy(self, connection: Connection, office: Office, way: WayOn, follow: Follow) -> None:
+    async def _copy(self, connection: Connection, office: Office, way: WayOn, follow: Follow, ticket: Ticket) -> None:
         source = CopySource(connection, self._disk, self._control, office, follow, self._copy_bytes_per_s)
         await source.pin_now()
         self.copies[connection.peer] = source
@@ -262,6 +276,7 @@ class Serving:
             history=[entry for entry in history_of(self._control, self._journal) if entry[1] <= source.pin],
             protocol=common_protocol(follow.protocol),
             copy_bytes=source.bytes_total,
+            ticket=ticket,
         )
         await connection.send(codec.encode(pinned))
         await source.run()

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from replication.core.tickets import NO_TICKET, Ticket
 from replication.core.types import ORIGIN, Epoch, NodeId, Position, State
 
 PROTOCOL_MIN = 1
@@ -111,7 +112,8 @@ class Follow(Message):
     `history` is the list of (epoch, its first sequence, that request's chain hash), oldest first. `applied` is what its
     files hold; `copying` an unfinished COMPARE. `tail_only` asks for requests after `last` only, of a node that is not
     in office: a resuming master does. `instance` is that of the sender's HELLO. `database_bytes` and `objects` say how
-    much there is to compare with: what is not there is sent unasked for its hash; -1 is unknown.
+    much there is to compare with: what is not there is sent unasked for its hash; -1 is unknown. `ticket` is the last
+    one that this master gave to the sender.
     """
 
     cluster: str
@@ -127,6 +129,7 @@ class Follow(Message):
     protocol: int = 1
     database_bytes: int = -1
     objects: int = -1
+    ticket: Ticket = NO_TICKET
 
 
 class Decision(StrEnum):
@@ -145,6 +148,7 @@ class Decide(Message):
 
     With COMPARE, `position` is the pinned checkpoint, where redo will start, and `history` the epochs up to it.
     `protocol` is what both speak on this link from now on. `copy_bytes` is what a COMPARE has to make equal.
+    `ticket` is for the next FOLLOW: made durable before anything further is sent.
     """
 
     decision: Decision
@@ -154,6 +158,7 @@ class Decide(Message):
     history: list[tuple[Epoch, int, bytes]] = []
     protocol: int = 1
     copy_bytes: int = 0
+    ticket: Ticket = NO_TICKET
 
 
 class Ack(Message):
