@@ -161,9 +161,10 @@ def take_office_alone(machine: Machine, event: events.AloneRecorded, now: float)
     """
     pending = machine.pending
     kind = pending.kind or "restart"
-    answered = [effects.Answer(pending.request, "", pending.text)] if pending.request else []
+    said = pending.text or ALONE_NOW if event.done or kind == "promotion" else UNCONFIRMED
+    answered = [effects.Answer(pending.request, "", said)] if pending.request else []
     since = machine.memory.alone_since_utc_us if pending.raising else machine.facts.utc_us
-    leave = bool(pending.request) and pending.unproven
+    leave = bool(pending.request) and (pending.unproven or not event.done)
     report = pending.text if kind == "promotion" else ""
     opening = take_office(machine, pending.claim, (), kind, pending.note, now, report)
     machine.remember(alone_since_utc_us=since, leave=leave)

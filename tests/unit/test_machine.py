@@ -227,3 +227,17 @@ def test_a_standby_that_was_counted_on_is_asked_after_a_restart_whatever_the_ros
     again = machine(State.MASTER, office=it.memory.office, in_sync=it.memory.in_sync, standby=it.memory.standby)
     assert not found(step(again, events.Started(), place(5, 7)), effects.OpenOffice)
     assert again.state is State.RESUMING
+
+
+def test_an_office_that_no_witness_recorded_rests_on_the_operators_word_whatever_was_granted_before() -> None:
+    """go-alone was granted and not recorded; asked again with the flag, the silence is enough, remembered and told."""
+    it = machine(State.RESUMING, in_sync=(B,), **MASTER)
+    asked = found(step(it, events.GoAloneRequested(1, b""), place(5, 7)), effects.AskWitnesses)[0]
+    granted = WitnessVerdict(asked=1, answered=1, granted=1, highest=epoch(5))
+    record = found(step(it, events.WitnessesAnswered(asked.claim, granted), place(5, 7)), effects.RecordAlone)[0]
+    step(it, events.GoAloneRequested(2, b"", True), place(5, 7))
+    silent = events.AloneRecorded(record.epoch, record.alone, record.counter, False)
+    taken = step(it, silent, place(5, 7))
+    assert it.state is State.ALONE
+    assert it.memory.leave
+    assert "No majority" in found(taken, effects.Answer)[0].text
