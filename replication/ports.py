@@ -1,4 +1,4 @@
-"""What an application supplies to be replicated: two Protocols, and the connection that carries frames."""
+"""What an application supplies to be replicated, each a Protocol, and the connection that carries frames."""
 
 from __future__ import annotations
 

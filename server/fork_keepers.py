@@ -66,7 +66,7 @@ class Keepers:
         if node not in self.reachable():
             raise Unavailable(
                 f"The node {self.name(node)} keeps this fork and is not connected now; nothing was changed. "
-                "Start it, or type the command on that machine.",
+                "Start it, then try again.",
                 retry_after_s=10,
             )
 

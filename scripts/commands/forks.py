@@ -37,6 +37,10 @@ def _counts(fork: dict[str, Any]) -> tuple[object, object, object]:
     return (requests, "?", "?") if fork["contents"] == "unknown" else (requests, fork["runs"], fork["edits"])
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def size(count: int) -> str:
     """Bytes for people."""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} B"
@@ -91,7 +95,8 @@ def _facts(fork: dict[str, Any]) -> Iterator[str]:
     name = fork["name"]
     yield f"Fork {name}, kept on {fork['node_name']} since {instant(fork['kept_at_us'])}: {fork['why']}"
     if fork["contents"] != "unknown":
-        yield f"It holds {fork['runs']} runs and {fork['edits']} edits that the other node never had. None is in force."
+        held = f"{_count(fork['runs'], 'run')} and {_count(fork['edits'], 'edit')}"
+        yield f"It holds {held} that the other node never had. None of it is in force."
     if fork["requests"] is not None:
         span = f"requests {fork['first']} to {fork['last']} of epoch {fork['epoch']}"
         yield f"That is {span}, {size(fork['bytes'])} on disk. There is no other copy."

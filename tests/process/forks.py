@@ -116,11 +116,14 @@ def _look_at(pair: Pair, number: int, old: Node, new: Node, say: Say, ended: boo
     run = _only_run_of(runs, ended)
     _compare_with_export(pair, new, name, fork, runs, edits)
     _adopt_twice(pair, new, name, run, ended)
+    _read_pages(new, name, run)
     pair.wait_healthy()
     shown = json.loads(pair.type(old, "understudy", "forks", "list", "--json"))
     assert name in [line["name"] for line in shown], "the standby's copy shows the fork too"
     made = sum(edit["action"] == "jobs.create" for edit in edits)
     say(f"  {fork['requests']} requests, {len(runs)} runs, {len(edits)} edits ({made} jobs made); run {run} adopted")
+    if number > 2:
+        new = _after_swap(pair, old, new, fork)
     _delete(pair, old, new, name)
     return Counter(requests=fork["requests"], runs=len(runs), edits=len(edits), adopted=1, deleted=1)
 
@@ -176,8 +179,32 @@ def _adopt_twice(pair: Pair, node: Node, name: str, run: int, ended: bool) -> No
     assert history[0]["output"] == ("the books are closed\n" if ended else "")
 
 
+def _read_pages(node: Node, name: str, run: int) -> None:
+    """People see it too: the alarm, the fork in Replication, its own page with the run on record."""
+    api = node.api
+    pages = {path: api.request("GET", path) for path in ("/messages", "/replication", f"/replication/forks/{name}")}
+    api.close()
+    assert [answer.status for answer in pages.values()] == [200, 200, 200]
+    messages, replication, fork = (str(answer.value) for answer in pages.values())
+    assert "returned with 1 run and" in messages
+    assert f'href="/replication/forks/{name}"' in replication
+    assert f'id="run-{run}"' in fork
+    assert "on record" in fork
+
+
+def _after_swap(pair: Pair, old: Node, new: Node, fork: dict[str, Any]) -> Node:
+    """The node that keeps the fork is master now: it shows the same, and deletes it from its own directory."""
+    pair.type(new, "understudy", "swap", "--yes")
+    pair.wait("the swapped master", old.is_master)
+    pair.wait_healthy()
+    found = json.loads(pair.type(old, "understudy", "forks", "show", fork["name"], "--json"))
+    same = ("name", "node", "requests", "runs", "edits", "contents")
+    assert [found[word] for word in same] == [fork[word] for word in same], found
+    return old
+
+
 def _delete(pair: Pair, old: Node, new: Node, name: str) -> None:
-    """Without the flag nothing happens and the refusal names it; with it the folder on the other node is gone."""
+    """Without the flag nothing happens and the refusal names it; with it the folder is gone from the node."""
     refusal = pair.type(new, "understudy", "forks", "delete", name, expect=2)
     assert "--yes-delete-the-only-copy" in refusal, refusal
     assert (old.data / "forks" / name).is_dir()

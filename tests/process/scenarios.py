@@ -21,6 +21,7 @@ from tests.process import partitions
 from tests.process.available import available
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
+from tests.process.forks import forks
 from tests.process.troubles import troubles
 from tests.process.wire import rejoin_cost
 from tests.process.workload import Workload
@@ -254,6 +255,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "kills": (kills, 50),
     "alone": (alone, 5),
     "available": (available, 30),
+    "forks": (forks, 10),
     "troubles": (troubles, 1),
     "power-loss": (power_loss.soak, 500),
     "capture": (capture_soak.soak, 2000),
