@@ -25,8 +25,7 @@ from replication.core.machine import Machine
 from replication.core.messages import Ack
 from replication.core.request import Kind, peek
 from replication.core.types import DEFAULT_RETENTION, Epoch, Mode, NodeId, Proof, Refused, Retention, State, Status
-from replication.core.witness import WitnessVerdict
-from replication.errors import Closed, DiskFull, Forgotten, ReplicationError
+from replication.errors import Closed, DiskFull, Forgotten
 from replication.files import Disk
 from replication.following import Following
 from replication.journal import SEGMENT_BYTES
@@ -39,6 +38,7 @@ from replication.process import end_process
 from replication.prover import Prover
 from replication.redo import Applier, open_node, read_copy
 from replication.serving import Serving
+from replication.third_parties import ThirdParties
 
 T = TypeVar("T")
 PROGRESS_S = 0.2
@@ -106,7 +106,8 @@ class Node:
             disk, self.journal, self.control, self.cluster, lambda: self.office, self._on_ack, self.log,
             self.links.instance, settings.retention, lambda: settings.copy_bytes_per_s,
         )  # fmt: skip
-        self._witnesses, self._log = witnesses, log
+        self._log = log
+        self._third_parties = ThirdParties(witnesses, settings.fence, self.links.address, self.post, self.log)
         self._inbox: asyncio.Queue[tuple[Event, asyncio.Future[None] | None]] = asyncio.Queue()
         self._operations = Operations(self, application, dial)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -338,40 +339,10 @@ class Node:
                 self._log(effect.sentence, {"row": effect.row, "state": self.machine.state.value})
                 self.links.announce()
                 self.notify()
-            case effects.AskWitnesses():
-                self.spawn(self._ask_witnesses(effect))
-            case effects.RecordAlone():
-                self.spawn(self._record_alone(effect))
-            case effects.Fence():
-                self.spawn(self._fence(effect))
+            case effects.AskWitnesses() | effects.RecordAlone() | effects.Fence():
+                self.spawn(self._third_parties.ask(effect))
             case _:
                 self._operations.put(effect)
-
-    async def _ask_witnesses(self, effect: effects.AskWitnesses) -> None:
-        """A standby asks the witnesses that its copy names: the copy stands still from before the question on, so that
-        nobody takes its word for a change of witnesses that the question did not heed."""
-        await self._operations.unfollowed()
-        try:
-            verdict = await self._witnesses.grant(effect.claim)
-        except ReplicationError as error:
-            self.log(f"Cannot tell who the witnesses are: {error}", "")
-            verdict = WitnessVerdict(asked=1, answered=0, granted=0)
-        self.post(events.WitnessesAnswered(effect.claim, verdict))
-
-    async def _record_alone(self, effect: effects.RecordAlone) -> None:
-        try:
-            done = await self._witnesses.record_alone(effect.epoch, effect.alone, effect.counter)
-        except ReplicationError as error:
-            self.log(f"Cannot tell who the witnesses are: {error}", "")
-            done = False
-        self.post(events.AloneRecorded(effect.epoch, effect.alone, effect.counter, done))
-
-    async def _fence(self, effect: effects.Fence) -> None:
-        hook = self.settings.fence
-        assert hook is not None, "the machine was told of a hook"
-        held, text = await hook.fence(effect.old, self.links.address(effect.old), effect.epoch)
-        self.log(f"The fence command {'succeeded' if held else 'failed'}: {text}", effect.old)
-        self.post(events.FenceEnded(effect.request, held, text))
 
     def _on_ack(self, peer: NodeId, ack: Ack) -> None:
         if self.office is None:

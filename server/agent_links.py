@@ -93,7 +93,7 @@ class Links:
     """All accepted agent links of this node, one per agent.
 
     `utc_us` and `monotonic` are the node's clocks. `replicated` returns the commit sequence while a standby is in
-    sync, else 0. `server.witness_links` asks the witnesses through it.
+    sync, else 0; `committed` the commit sequence of an office. `server.witness_links` asks the witnesses through it.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Links:
         self._utc_us = utc_us
         self._monotonic = monotonic
         self.replicated = replicated
+        self.committed: Callable[[], int] = lambda: 0
         self._epoch = NO_EPOCH
         self._desk: Desk | None = None
         self._roster: dict[str, str] = {}
@@ -242,7 +243,8 @@ class Links:
     async def _beat(self, link: AgentLink) -> None:
         while True:
             await asyncio.sleep(wire.HEARTBEAT_S)
-            link.send(wire.NodeHeartbeat(self._utc_us(), self.replicated() if self._desk is not None else 0))
+            replicated, committed = (self.replicated(), self.committed()) if self._desk is not None else (0, 0)
+            link.send(wire.NodeHeartbeat(self._utc_us(), replicated, committed))
 
     # Questions.
 

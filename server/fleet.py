@@ -78,6 +78,7 @@ class Fleet:
         await self._write(lambda now_us: reconciliation.open_epoch(number, now_us))
         known, _ = await self._store.read(deliveries.holders)
         self._links.replicated = self._replicated
+        self._links.committed = lambda: self._status().commit_sequence
         self._links.take_office(self._epoch, self)
         for agent_id in known:
             if agent_id not in self._members:

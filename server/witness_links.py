@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from replication.core.types import NO_EPOCH, Epoch, NodeId
 from replication.core.witness import (
     Claim,
     Seats,
+    Sight,
     WitnessAnswer,
     WitnessRecord,
     WitnessVerdict,
@@ -74,7 +75,9 @@ class WitnessLinks:
 
         sets, said = await self._ask_settled(question)
         answers = {who: WitnessAnswer(answer.granted, record_of(answer)) for who, answer in said.items()}
-        return combine_sets(answers, sets, self._unknown_since_s(sets, answers))
+        verdict = combine_sets(answers, sets, self._unknown_since_s(sets, answers))
+        sights = [Sight(answer.heard, answer.committed, answer.age_s) for answer in said.values() if answer.committed]
+        return replace(verdict, sight=max(sights, key=lambda sight: (sight.epoch, sight.sequence), default=None))
 
     async def record_alone(self, epoch: Epoch, alone: NodeId | None, counter: int) -> bool:
         """Record who writes alone; True once a majority of each set has it durably, or when no witness is left to be

@@ -10,7 +10,7 @@ from replication.core.events import Facts
 from replication.core.memory import Memory
 from replication.core.messages import Decision, Follow
 from replication.core.types import Epoch, NodeId, Position
-from replication.core.witness import WitnessVerdict
+from replication.core.witness import Sight, WitnessVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +59,32 @@ def judge_promotion(
         return Verdict(False, True, "confirm", text)
     if memory.enlisted and verdict.has_majority and verdict.alone in ("", node):
         return Verdict(True, True, "", f"{here} The witnesses prove that nothing was acknowledged without it.")
-    loss = f"{here} {_unknown(memory, facts, verdict, node, heard)} {bound(facts, heard)}"
+    loss = f"{here} {_unknown(memory, facts, verdict, node, heard)} {bound(facts, heard, verdict.sight)}"
     if allow_data_loss:
         return Verdict(True, False, "", loss)
     text = f"{loss} To take over all the same, type: standby-to-master --allow-data-loss"
     return Verdict(False, False, "data_loss", text)
 
 
-def bound(facts: Facts, heard: LastWord | None) -> str:
-    """What is at stake, by the master's last heartbeat (BEY-6)."""
+def bound(facts: Facts, heard: LastWord | None, sight: Sight | None = None) -> str:
+    """What is at stake, by the master's last heartbeat to this node or to a witness, whichever tells more (BEY-6)."""
     last = facts.last.sequence
-    if heard is None:
+    if sight is not None and (heard is None or sight.sequence > heard.sequence):
+        known, size = sight.sequence, ""
+        begun = f"A witness last heard the master {_age(sight.age_s)} ago: it had acknowledged request {known:,}"
+    elif heard is not None:
+        known, size = heard.sequence, f" ({_size(heard.behind_bytes)})" if heard.behind_bytes else ""
+        begun = f"The master was last heard {_age(heard.age_s)} ago at request {known:,}"
+    else:
         return "The master was not heard since this node started: what it did meanwhile is at stake."
-    begun = f"The master was last heard {_age(heard.age_s)} ago at request {heard.sequence:,}"
-    if heard.sequence <= last:
-        return f"{begun}: this node holds that and all before; whatever came after is at stake."
-    missing = heard.sequence - last
-    size = f" ({_size(heard.behind_bytes)})" if heard.behind_bytes else ""
-    requests = f"{missing:,} request{'s' if missing > 1 else ''}{size}"
-    return f"{begun}; this node holds up to {last:,}: {requests} and whatever came after are at stake."
+    if known <= last:
+        return f"{begun}; this node holds that and all before: whatever came after is at stake."
+    missing = f"{_requests(known - last)}{size}"
+    return f"{begun}; this node holds up to {last:,}: {missing} and whatever came after are at stake."
+
+
+def _requests(count: int) -> str:
+    return f"{count:,} request{'s' if count > 1 else ''}"
 
 
 def _age(seconds: float) -> str:

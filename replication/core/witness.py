@@ -83,10 +83,23 @@ def agree(sets: Sequence[Seats], agreed: Collection[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """What a witness heard last of a master in `epoch`: it had committed up to `sequence`, `age_s` ago.
+
+    Kept in the agent's memory only: it bounds a loss for people, nothing is decided by it.
+    """
+
+    epoch: Epoch
+    sequence: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class WitnessVerdict:
     """Answers of all witnesses together. `alone` is a node that a witness knows to write alone, or "".
 
     `joint` is None with one set of witnesses; with a former and a present one, whether each granted by its majority.
+    `sight` is the newest of what they heard of a master.
     """
 
     asked: int
@@ -96,6 +109,7 @@ class WitnessVerdict:
     alone: NodeId = ""
     unknown_since_s: float | None = None
     joint: bool | None = None
+    sight: Sight | None = None
 
     @property
     def has_majority(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from replication.core.types import NO_EPOCH, Epoch
 from server.agent.link import Link
 from server.agent.outputs import Outputs
 from server.agent.platform import boot_clock_us, boot_id, disk_is_full
@@ -58,6 +59,7 @@ class Client:
         self._boot_id = boot_id()
         self._witness = Witness(data)
         self._witness_lock = asyncio.Lock()
+        self._offices: dict[str, Epoch] = {}
         self._pending: list[Outcome] = []
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -237,11 +239,15 @@ class Client:
         if isinstance(message, wire.AskGrant | wire.AskAlone):
             await self._answer(link, message)
             return
+        if isinstance(message, wire.Office):
+            self._offices[link.node] = message.epoch
         if link.node == self._session.obeyed:
             if isinstance(message, wire.OutputKept):
                 self._outputs.kept(message)
             elif isinstance(message, wire.NodeHeartbeat):
                 self._outputs.replicated(message.replicated)
+                epoch = self._offices.get(link.node, NO_EPOCH)
+                self._witness.note_master(epoch, message.committed, boot_clock_us() / 1e6)
         self._handle(self._session.received(link.node, message, self._now()))
         if isinstance(message, wire.Office):
             self._dial()
@@ -249,7 +255,7 @@ class Client:
     async def _answer(self, link: Link, question: wire.AskGrant | wire.AskAlone) -> None:
         async with self._witness_lock:
             try:
-                answer = await asyncio.to_thread(self._witness.answer, question)
+                answer = await asyncio.to_thread(self._witness.answer, question, boot_clock_us() / 1e6)
             except OSError as error:
                 log.error("the witness record cannot be written: free disk space", error=str(error))
                 return

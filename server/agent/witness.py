@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from replication.core.types import Epoch
-from replication.core.witness import Claim, WitnessRecord, decide_alone, decide_claim
+from replication.core.types import NO_EPOCH, Epoch
+from replication.core.witness import Claim, Sight, WitnessRecord, decide_alone, decide_claim
 from server.core import agent_wire as wire
 
 WITNESS_FILE = "witness.json"
@@ -27,13 +27,19 @@ class Witness:
     def __init__(self, data: Path) -> None:
         self._path = data / WITNESS_FILE
         self._record = self._load()
+        self._sight = Sight(NO_EPOCH, 0, 0.0)
 
     @property
     def record(self) -> WitnessRecord:
         """What is durable."""
         return self._record
 
-    def answer(self, question: wire.AskGrant | wire.AskAlone) -> wire.WitnessSays:
+    def note_master(self, epoch: Epoch, committed: int, at_s: float) -> None:
+        """A master's heartbeat came at `at_s` (monotonic); remembered until this process ends."""
+        if epoch >= self._sight.epoch:
+            self._sight = Sight(epoch, committed, at_s)
+
+    def answer(self, question: wire.AskGrant | wire.AskAlone, now_s: float) -> wire.WitnessSays:
         """Decide and make it durable; raises OSError when it cannot, and then nothing is granted."""
         before = self._record
         if isinstance(question, wire.AskGrant):
@@ -44,9 +50,11 @@ class Witness:
             after, granted = decide_alone(before, question.epoch, question.alone, question.counter)
         if after != before:
             self._store(after)
+        sight = self._sight
         return wire.WitnessSays(
-            question.question, granted, before.epoch, before.alone, before.alone_epoch, before.counter
-        )
+            question.question, granted, before.epoch, before.alone, before.alone_epoch, before.counter,
+            sight.epoch, sight.sequence, now_s - sight.age_s,
+        )  # fmt: skip
 
     def _load(self) -> WitnessRecord:
         try:

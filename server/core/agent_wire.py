@@ -140,10 +140,14 @@ class OutputKept(_Message, frozen=True, tag="output_kept"):
 
 
 class NodeHeartbeat(_Message, frozen=True, tag="node_heartbeat"):
-    """Every second. `replicated`: the commit sequence while the standby is in sync, else 0."""
+    """Every second. `replicated`: the commit sequence while the standby is in sync, else 0.
+
+    `committed`: the commit sequence of a master, 0 from others.
+    """
 
     now_us: int
     replicated: int = 0
+    committed: int = 0
 
 
 class AskGrant(_Message, frozen=True, tag="ask_grant"):
@@ -248,7 +252,10 @@ class AgentHeartbeat(_Message, frozen=True, tag="agent_heartbeat"):
 
 
 class WitnessSays(_Message, frozen=True, tag="witness_says"):
-    """The answer to `question`; the record is the one held before it, durable when `granted`."""
+    """The answer to `question`; the record is the one held before it, durable when `granted`.
+
+    `heard` is the latest office whose heartbeat this agent got since it started; that said `committed`, `age_s` ago.
+    """
 
     question: int
     granted: bool
@@ -256,6 +263,9 @@ class WitnessSays(_Message, frozen=True, tag="witness_says"):
     alone: str = ""
     alone_epoch: Epoch = NO_EPOCH
     counter: int = 0
+    heard: Epoch = NO_EPOCH
+    committed: int = 0
+    age_s: float = 0.0
 
 
 # Bodies of reports.

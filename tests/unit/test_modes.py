@@ -10,7 +10,7 @@ from replication.core import effects, events
 from replication.core.machine import RELAPSE_STEADIES, RELAPSES_MAX, Machine
 from replication.core.messages import Hello
 from replication.core.types import Epoch, Mode, State
-from replication.core.witness import Claim, WitnessVerdict
+from replication.core.witness import Claim, Sight, WitnessVerdict
 from tests.unit.role_world import A, B, epoch, found, hello, machine, place, step
 
 MASTER: dict[str, Any] = {"office": epoch(5), "seen": epoch(5), "standby": B}
@@ -301,3 +301,22 @@ def test_a_standby_that_counts_again_grants_the_number_that_witnesses_would_not_
     assert (it.state, it.memory.in_sync) == (State.RESUMING, (B,))
     claim = step(it, events.PeerHeard(B, hello(epoch=epoch(5))), place(5, 8), it.now + 5)
     assert found(claim, effects.Send)[0].message.epoch == epoch(10)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "words"),
+    [
+        (
+            2570,
+            "acknowledged request 2,570; this node holds up to 1,200: 1,370 requests and whatever came after are at",
+        ),
+        (1200, "acknowledged request 1,200; this node holds that and all before: whatever came after is at stake."),
+    ],
+)
+def test_what_a_witness_heard_bounds_the_loss_of_a_standby_that_was_away(sequence: int, words: str) -> None:
+    """BEY-6: this node started after the master had died; the agents heard it until then."""
+    it = machine(State.SYNCING, B, enlisted=True)
+    sight = Sight(epoch(5), sequence, 75.4)
+    verdict = WitnessVerdict(asked=1, answered=1, granted=1, highest=epoch(5), alone=A, sight=sight)
+    text = found(promotion(it, verdict, force=False, now=142.0), effects.Answer)[0].text
+    assert f"A witness last heard the master 75 s ago: it had {words}" in text, text
