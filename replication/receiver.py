@@ -11,8 +11,7 @@ and what waits to be applied is read back from the journal.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from replication import threads
 from replication.core import codec
@@ -20,6 +19,7 @@ from replication.core.codec import FrameError
 from replication.core.messages import Ack, Requests
 from replication.core.request import peek
 from replication.files import Disk
+from replication.journal_thread import JournalThread
 from replication.ports import Connection
 from replication.redo import Applier
 from replication.unapplied import Unapplied
@@ -27,9 +27,8 @@ from replication.unapplied import Unapplied
 ACK_INTERVAL_S = 1.0
 CREDIT_BYTES = 32 * 1024 * 1024
 CHECKPOINT_BYTES = 16 * 1024 * 1024
-GROUP_BYTES = (256 * 1024, 8 * 1024 * 1024)
-GROUP_S = 0.25
-"""A fsync group is as large as fits into this time, so that a slow disk still acknowledges several times a second."""
+APPLY_S = 0.005
+"""Applying waits for more so long: one turn of the thread for many small requests."""
 
 
 class Receiver:
@@ -57,27 +56,26 @@ class Receiver:
         self._on_progress = on_progress
         self._on_copied = on_copied
         self._since_checkpoint = 0
-        self._inbox: deque[bytes] = deque()
         self._unsynced_bytes = 0
-        self._group_bytes = GROUP_BYTES[1]
         self._parts: list[bytes] = []
-        self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._unapplied = Unapplied(self._journal)
         self._appliable = asyncio.Event()
+        self._to_tell = asyncio.Event()
         self._free_bytes = disk.free_bytes()
-        self._journal_thread = threads.ThreadPoolExecutor(1, "journal")
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._apply_thread = threads.ThreadPoolExecutor(1, "apply")
         self._received = self._journal.last.sequence
         self.commit = 0
         self.bytes_received = 0
+        self._journaling = JournalThread(self._journal, self._journaled, self._fail)
 
     async def run(self) -> None:
-        """Receive until cancelled, or raise ConnectionError, ReplicationError or FrameError."""
-        jobs = [self._read_frames(), self._write_journal(), self._apply(), self._keep_acknowledging(), self._measure()]
+        """Receive until cancelled, or raise ConnectionError, ReplicationError or FrameError. Call it once."""
+        jobs = [self._read_frames(), self._apply(), self._acknowledge(), self._tick(), self._measure()]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            done, _ = await asyncio.wait([*tasks, self._failure], return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
         finally:
@@ -85,10 +83,16 @@ class Receiver:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.to_thread(self._stop_threads)
+            if not self._failure.cancel():
+                self._failure.exception()  # a second failure while this one ends the stream is not left unasked
 
     def _stop_threads(self) -> None:
-        self._journal_thread.shutdown()
+        self._journaling.stop()
         self._apply_thread.shutdown()
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failure.done():
+            self._failure.set_exception(error)
 
     async def _read_frames(self) -> None:
         while True:
@@ -101,66 +105,32 @@ class Receiver:
                 await self._room.wait()
 
     def _take(self, message: Requests) -> None:
-        self.commit = max(self.commit, message.commit)
+        self.commit = self._journaling.commit = max(self.commit, message.commit)
         self.bytes_received += sum(map(len, message.requests))
         if message.more:
             self._parts += message.requests
         elif self._parts:
             self._put([b"".join([*self._parts, *message.requests])])
             self._parts.clear()
-        else:
+        elif message.requests:
             self._put(message.requests)
-        self._arrived.set()
+        else:
+            self._journaling.put_commit()
 
-    def _put(self, requests: Iterable[bytes]) -> None:
+    def _put(self, requests: Sequence[bytes]) -> None:
+        self._received = peek(requests[-1]).sequence
         for request in requests:
-            self._inbox.append(request)
             self._unsynced_bytes += len(request)
-        if self._inbox:
-            self._received = peek(self._inbox[-1]).sequence
+            self._journaling.put(request)
 
-    async def _write_journal(self) -> None:
-        """Append what has arrived and fsync once for all of it; a lone new commit sequence is recorded likewise."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            batch, size = self._next_group()
-            began = threads.monotonic()
-            await loop.run_in_executor(self._journal_thread, self._append, batch, self.commit)
-            self._resize_group(size, threads.monotonic() - began)
-            self._unsynced_bytes -= size
-            self._room.set()
-            if self._inbox:
-                self._arrived.set()
-            if batch:
-                self._unapplied.add([] if self._applier.copying else batch, self._journal.last.sequence)
-                await self._acknowledge()
-            self._appliable.set()
-
-    def _next_group(self) -> tuple[list[bytes], int]:
-        """What is appended with the next fsync, and its size."""
-        batch: list[bytes] = []
-        size = 0
-        while self._inbox and size < self._group_bytes:
-            batch.append(self._inbox.popleft())
-            size += len(batch[-1])
-        return batch, size
-
-    def _resize_group(self, size: int, took_s: float) -> None:
-        if took_s > GROUP_S:
-            self._group_bytes = max(self._group_bytes // 2, GROUP_BYTES[0])
-        elif size >= self._group_bytes:
-            self._group_bytes = min(self._group_bytes * 2, GROUP_BYTES[1])
-
-    def _append(self, batch: list[bytes], commit: int) -> None:
-        """Raises DiskFull before anything is appended: the stream ends and begins again when there is room."""
-        self._journal.reserve(sum(map(len, batch)))
-        for encoded in batch:
-            self._journal.append(encoded)
-        if not batch:
-            self._journal.mark_commit(commit)
-        self._journal.sync()
+    def _journaled(self, batch: list[bytes], last: int) -> None:
+        """These requests, and the commit sequence that came with them, are durable here."""
+        self._unsynced_bytes -= sum(map(len, batch))
+        self._room.set()
+        if batch:
+            self._unapplied.add([] if self._applier.copying else batch, last)
+            self._to_tell.set()
+        self._appliable.set()
 
     async def _apply(self) -> None:
         loop = asyncio.get_running_loop()
@@ -171,11 +141,11 @@ class Receiver:
             if applied < upto or self._applier.copying:
                 ready = self._unapplied.take(applied, upto)
                 await loop.run_in_executor(self._apply_thread, self._apply_now, upto, ready)
-                await self._acknowledge()
+                self._to_tell.set()
                 if applied < self._applier.applied < upto:
                     self._appliable.set()
-            if upto < min(self.commit, self._journal.synced) and not self._inbox:
-                self._arrived.set()
+                else:
+                    await asyncio.sleep(APPLY_S)
 
     def _apply_now(self, upto: int, ready: list[bytes]) -> None:
         """In the apply thread: some of what is due. A finished copy first redoes from its pin, and `on_copied` persists
@@ -194,9 +164,10 @@ class Receiver:
             self._since_checkpoint = 0
             self._applier.checkpoint()
 
-    async def _keep_acknowledging(self) -> None:
+    async def _tick(self) -> None:
+        """An acknowledgement at least each second."""
         while True:
-            await self._acknowledge()
+            self._to_tell.set()
             await asyncio.sleep(ACK_INTERVAL_S)
 
     async def _measure(self) -> None:
@@ -206,13 +177,17 @@ class Receiver:
             await asyncio.sleep(ACK_INTERVAL_S)
 
     async def _acknowledge(self) -> None:
-        ack = Ack(
-            received=self._received,
-            fsynced=self._journal.synced,
-            applied=self._applier.applied,
-            checksum=self._applier.checksum,
-            disk_free_bytes=self._free_bytes,
-            credit=CREDIT_BYTES - self._unapplied.bytes,
-        )
-        await self._connection.send(codec.encode(ack))
-        self._on_progress()
+        """Tell what is durable and applied, once for all that happened since the last time."""
+        while True:
+            await self._to_tell.wait()
+            self._to_tell.clear()
+            ack = Ack(
+                received=self._received,
+                fsynced=self._journal.synced,
+                applied=self._applier.applied,
+                checksum=self._applier.checksum,
+                disk_free_bytes=self._free_bytes,
+                credit=CREDIT_BYTES - self._unapplied.bytes,
+            )
+            await self._connection.send(codec.encode(ack))
+            self._on_progress()
