@@ -45,7 +45,7 @@ def _cut(pair: Pair, number: int, say: Say) -> Counter[str]:
     tail = _beyond_commit(master)
     master.program.kill()
     standby.program.start()
-    pair.wait("the standby to answer", lambda: standby.status().get("role") == "standby")
+    pair.wait("the witness to answer the standby", partial(_has_witness, pair, standby))
     pair.type(standby, "standby-to-master", "--yes")
     say(f"fork {number}, CUT: {WRITES} writes at once, {tail} requests journaled and not acknowledged; {answers}")
     return _look_at(pair, number, master, standby, say, ended=False)
@@ -65,6 +65,13 @@ def _compare(pair: Pair, number: int, say: Say) -> Counter[str]:
     pair.type(standby, "standby-to-master", "--allow-data-loss", "--yes")
     say(f"fork {number}, COMPARE: {WRITES} writes acknowledged alone; {answers}")
     return _look_at(pair, number, master, standby, say, ended=True)
+
+
+def _has_witness(pair: Pair, node: Node) -> bool:
+    if node.status().get("role") != "standby":
+        return False
+    found = json.loads(pair.type(node, "understudy", "witness", "list", "--json"))
+    return bool(found["answering"])
 
 
 def _beyond_commit(node: Node) -> int:
