@@ -131,9 +131,12 @@ def _of_own_wish(machine: Machine, event: events.WitnessesAnswered) -> bool:
 
 
 def number_refused(machine: Machine, event: events.EpochHeard) -> bool:
-    """Agents obey a number as high as ours, of an office that no connected node holds."""
+    """Agents obey a number as high as ours, of an office that no connected node holds; a standby that names ours is
+    none of them, even if it once held the other."""
     theirs, ours = event.epoch, machine.memory.office
-    known = any(machine.connected(node) and peer.hello.epoch >= theirs for node, peer in machine.peers.items())
+    known = any(
+        machine.connected(node) and theirs <= peer.hello.epoch != ours for node, peer in machine.peers.items()
+    )  # fmt: skip
     return machine.office_open and theirs.node != machine.node and theirs.number >= ours.number and not known
 
 

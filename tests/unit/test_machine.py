@@ -6,7 +6,7 @@ from typing import Any
 
 from replication.core import effects, events
 from replication.core.machine import TICK_S
-from replication.core.types import NO_EPOCH, State
+from replication.core.types import NO_EPOCH, Epoch, State
 from replication.core.witness import (
     Claim,
     WitnessAnswer,
@@ -241,3 +241,13 @@ def test_an_office_that_no_witness_recorded_rests_on_the_operators_word_whatever
     assert it.state is State.ALONE
     assert it.memory.leave
     assert "No majority" in found(taken, effects.Answer)[0].text
+
+
+def test_a_number_that_agents_refuse_is_passed_also_when_the_standby_held_it() -> None:
+    """Two masters in one number: the lower one stands by and names our office; agents go on obeying the lower one."""
+    it = machine(State.MASTER, B, is_open=True, office=epoch(2, B), seen=epoch(2, B), standby=A, in_sync=(A,))
+    step(it, events.PeerHeard(A, hello(A, epoch=epoch(2, B), seen=epoch(2, B))), place(2, 7, B))
+    step(it, events.EpochHeard(epoch(2)), place(2, 7, B))
+    assert it.state is State.RESUMING
+    claim = step(it, events.PeerHeard(A, hello(A, epoch=epoch(2, B), seen=epoch(2, B))), place(2, 7, B), 110.0)
+    assert found(claim, effects.Send)[0].message.epoch == Epoch(3, B)
