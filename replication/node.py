@@ -23,9 +23,10 @@ from replication.core.effects import Effect
 from replication.core.events import Event, Facts
 from replication.core.machine import Machine
 from replication.core.messages import Ack
-from replication.core.request import Kind, peek
-from replication.core.types import DEFAULT_RETENTION, Epoch, Mode, NodeId, Proof, Refused, Retention, State, Status
-from replication.errors import Closed, DiskFull, Forgotten
+from replication.core.request import Kind
+from replication.core.types import DEFAULT_RETENTION, Epoch, Mode, NodeId, Refused, Retention, State, Status
+from replication.core.witness import WitnessVerdict
+from replication.errors import Closed, DiskFull, ReplicationError
 from replication.files import Disk
 from replication.following import Following
 from replication.journal import SEGMENT_BYTES
@@ -196,20 +197,6 @@ class Node:
     def epoch_heard(self, epoch: Epoch) -> None:
         """An agent refused this office, because it obeys `epoch`: a number as high as ours may have to be passed."""
         self.post(events.EpochHeard(epoch))
-
-    async def prove(self) -> Proof:
-        """Read and check all of this node's files now. Raises Unavailable while it has neither office nor a copy."""
-        return await self.prover.prove()
-
-    async def checksum_at(self, sequence: int) -> int | None:
-        """The rolling checksum behind a request of this node's journal; None while that is not held."""
-        if sequence > self.journal.last.sequence:
-            return None
-        try:
-            encoded = await asyncio.to_thread(lambda: next(self.journal.read(sequence), None))
-        except Forgotten:
-            return None
-        return peek(encoded).checksum if encoded is not None else None
 
     async def close(self) -> None:
         """Clean stop: CLOSED is journaled and, within 5 s, acknowledged by the standby. Idempotent."""

@@ -67,6 +67,9 @@ class Picture:
             address=node.settings.address,
             version=node.settings.version,
             utc_us=node.utc_us(),
+            proof_at_us=node.prover.last.at_us if node.prover.last is not None else 0,
+            proof_is_whole=node.prover.last is None or node.prover.last.is_whole,
+            proof_text=node.prover.last.text if node.prover.last is not None else "",
         )
 
     def heartbeat(self) -> Heartbeat:
@@ -211,4 +214,7 @@ class Picture:
             clock_skew_s=peer.skew_s,
             disk_free_bytes=follower.ack.disk_free_bytes if follower else told.disk_free_bytes if told else None,
             copy=copy.progress if copy is not None else None,
+            proof_at_us=hello.proof_at_us,
+            proof_is_whole=hello.proof_is_whole,
+            proof_text=hello.proof_text,
         )

@@ -8,14 +8,15 @@ two nodes whose tables are proven and whose checksums are equal at one sequence 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
 from replication.core.request import DATABASE_FILE, decode
 from replication.errors import DiskFull, Forgotten, Retired
-from replication.files import Disk, File
+from replication.files import OBJECT_DIRECTORY, Disk, File, object_file
 from replication.journal import Journal
 from replication.redo import Applier
 from replication.store import Store
@@ -27,6 +28,7 @@ RESERVE_BYTES = 256 * 1024 * 1024
 PAUSE_S = 0.002
 STEPS = 10_000
 FINDINGS_MAX = 20
+READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +145,21 @@ def _integrity(disk: Disk, goes_on: Callable[[], bool]) -> str:
 
 def _orphans(connection: sqlite3.Connection) -> list[tuple[str]]:
     return connection.execute("PRAGMA foreign_key_check").fetchmany(FINDINGS_MAX)
+
+
+def digest_objects(disk: Disk, names: Iterable[str] = ()) -> dict[str, tuple[int, str]]:
+    """Size and SHA-256 of each object (or of those named, without those that are gone). Blocks: reads them all."""
+    found = {}
+    for name in names or disk.names(OBJECT_DIRECTORY):
+        try:
+            file = disk.open(object_file(name))
+        except FileNotFoundError:
+            continue
+        try:
+            digest, size = hashlib.sha256(), file.size()
+            for at in range(0, size, READ_BYTES):
+                digest.update(file.read(min(READ_BYTES, size - at), at))
+            found[name] = (size, digest.hexdigest())
+        finally:
+            file.close()
+    return found

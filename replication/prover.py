@@ -7,12 +7,14 @@ version is kept. A master goes on; it is told which command makes it a standby t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from replication import threads
+from replication.core.request import peek
 from replication.core.types import IN_OFFICE, Proof, State
-from replication.errors import Closed, Retired, Unavailable
-from replication.proof import Pages, check_soundness, prove_copy, prove_master
+from replication.errors import Closed, Forgotten, Retired, Unavailable
+from replication.proof import Pages, check_soundness, digest_objects, prove_copy, prove_master
 from replication.threads import finished
 
 if TYPE_CHECKING:
@@ -65,6 +67,21 @@ class Prover:
             self._act_on(self.last)
             return self.last
 
+    async def checksum_at(self, sequence: int) -> int | None:
+        """The rolling checksum behind a request of this node's journal; None while that is not held."""
+        journal = self._node.journal
+        if sequence > journal.last.sequence:
+            return None
+        try:
+            encoded = await asyncio.to_thread(lambda: next(journal.read(sequence), None))
+        except Forgotten:
+            return None
+        return peek(encoded).checksum if encoded is not None else None
+
+    async def digest_objects(self, names: Iterable[str] = ()) -> dict[str, tuple[int, str]]:
+        """Size and SHA-256 of each object, or of those named that are there."""
+        return await asyncio.to_thread(digest_objects, self._node.disk, names)
+
     async def _look(self) -> tuple[Pages, str]:
         node = self._node
         if node.machine.state not in PROVABLE:
@@ -83,10 +100,11 @@ class Prover:
 
     def _act_on(self, proof: Proof) -> None:
         node = self._node
+        node.links.announce()
+        node.notify()
         if proof.is_whole:
             return
         node.log(proof.text, "")
-        node.notify()
         if proof.bad_pages and node.following is not None and not proof.in_office:
             node.following.doubt(proof.text)
 

@@ -98,7 +98,7 @@ class Client:
         self._token = token
         self._authority = authority
         self._fingerprint = fingerprint
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
 
     def get(self, path: str) -> Any:
         """The JSON of a GET; raises `CommandError`."""
@@ -191,13 +191,13 @@ class Client:
 
     def _connect(self, place: str) -> tuple[http.client.HTTPConnection, str]:
         if place.startswith("unix:"):
-            return _LocalConnection(place.removeprefix("unix:"), self._timeout_s), ""
+            return _LocalConnection(place.removeprefix("unix:"), self.timeout_s), ""
         parts = urllib.parse.urlsplit(place)
         if parts.scheme == "http":
-            return http.client.HTTPConnection(parts.netloc, timeout=self._timeout_s), parts.path.rstrip("/")
+            return http.client.HTTPConnection(parts.netloc, timeout=self.timeout_s), parts.path.rstrip("/")
         context = self._context(parts.hostname or "", parts.port or 8008)
         address = f"{parts.hostname}:{parts.port or 8008}"
-        return http.client.HTTPSConnection(address, timeout=self._timeout_s, context=context), parts.path.rstrip("/")
+        return http.client.HTTPSConnection(address, timeout=self.timeout_s, context=context), parts.path.rstrip("/")
 
     def _context(self, host: str, port: int) -> ssl.SSLContext:
         """Trust the cluster's authority alone: from a file, or fetched and compared with the fingerprint."""
@@ -208,7 +208,7 @@ class Client:
                 "or --ca FILE (ca.crt of a node's data directory)",
             )
         if not self._authority:
-            self._authority = _fetch_authority(host, port, self._fingerprint, self._timeout_s)
+            self._authority = _fetch_authority(host, port, self._fingerprint, self.timeout_s)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         if self._authority.startswith("-----BEGIN"):

@@ -19,6 +19,8 @@ COMMANDS = {
     "status": ("scripts.commands.status", "status"),
     "swap": ("scripts.commands.swap", "swap"),
     "go-alone": ("scripts.commands.swap", "go_alone"),
+    "verify": ("scripts.commands.verify", "verify"),
+    "sql": ("scripts.commands.verify", "sql"),
     "forks": ("scripts.commands.forks", "forks"),
     "agent": ("scripts.commands.agents", "agent"),
     "witness": ("scripts.commands.witness", "witness"),

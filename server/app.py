@@ -42,6 +42,7 @@ from server.identity import directory_lock, load_identity, load_wish, save_ident
 from server.listeners import bind_local, bind_port, own_address, port_of
 from server.office import Office
 from server.passwords import Passwords, hash_password
+from server.proofs import Proofs
 from server.repair import may_copy_again, set_aside
 from server.roles import Roles
 from server.site import Site
@@ -123,6 +124,7 @@ class Server:
         self._run(self._follow_roster(links))
         self._run(self._certificates.keep_fresh(site))
         site.forks = Keepers(site, self._certificates)
+        site.proofs = Proofs(site, self._certificates)
         self._run(site.forks.collect())
         site.ready = True
 
@@ -253,6 +255,7 @@ def node_settings(site: Site) -> NodeSettings:
         retention=Retention(site.config.slot_bytes_max, site.config.slot_age_max_s, site.config.journal_free_bytes_min),
         utc_us=site.clock.utc_us,
         fork_reader=ForkReader(),
+        proof_interval_s=site.config.proof_interval_s,
     )
 
 

@@ -46,6 +46,7 @@ class Config:
     behind_proxy: bool = False
     mode: str = "available"
     standby_timeout_s: float = 10.0
+    proof_interval_s: float = 86400.0
     standby_steady_s: float = 30.0
     fence_command: str = ""
     fence_timeout_s: float = 30.0
@@ -156,6 +157,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "slot_bytes_max": _bytes(64 << 20),
     "slot_age_max_s": _seconds(60.0),
     "journal_free_bytes_min": _bytes(0),
+    "proof_interval_s": _seconds(0.0),
     "log_level": _one_of("debug", "info", "warning", "error"),
 }
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from replication.node import Node
     from replication.store import Store
     from server.fork_keepers import Keepers
+    from server.proofs import Proofs
 
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class Site:
     office: OfficeView | None = None
     witnesses: WitnessView | None = None
     forks: Keepers | None = None
+    proofs: Proofs | None = None
     authority_pem: bytes = b""
     seal_key: bytes = b""
     version: str = __version__

@@ -31,6 +31,7 @@ class Hello(Message):
 
     `epoch` is the office the sender holds or last knew of in its journal; `seen` the highest number it ever met,
     claims included. `instance` differs for every process: the same node id twice is a clone. `utc_us` is for skew only.
+    `proof_text` is what the sender found when it last read all its files, at `proof_at_us` of its clock (0: not yet).
     """
 
     protocol_min: int
@@ -51,6 +52,9 @@ class Hello(Message):
     address: str
     version: str
     utc_us: int
+    proof_at_us: int = 0
+    proof_is_whole: bool = True
+    proof_text: str = ""
 
 
 class Heartbeat(Message):

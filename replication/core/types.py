@@ -125,6 +125,9 @@ class PeerStatus:
     clock_skew_s: float | None = None
     disk_free_bytes: int | None = None
     copy: CopyProgress | None = None
+    proof_at_us: int = 0
+    proof_is_whole: bool = True
+    proof_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from server.web.api import (
     settings,
     status,
     swap,
+    verify,
     witnesses,
 )
 from server.web.api.endpoint import Endpoint
@@ -47,6 +48,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *settings.ENDPOINTS,
     *node.ENDPOINTS,
     *forks.ENDPOINTS,
+    *verify.ENDPOINTS,
 )
 
 

@@ -38,6 +38,7 @@ PARTS = {
     "server.fork_reader": "edges",
     "server.fork_port": "edges",
     "server.fork_keepers": "edges",
+    "server.proofs": "edges",
     "server.core": "core",
     "server.storage": "storage",
     "server.actions": "actions",

@@ -47,11 +47,11 @@ async def test_both_nodes_are_proven_at_one_position_under_writes(tmp_path: Path
 
     load = asyncio.create_task(write())
     for _ in range(3):
-        master, standby = await pair.nodes[A].prove(), await pair.nodes[B].prove()
+        master, standby = await pair.nodes[A].prover.prove(), await pair.nodes[B].prover.prove()
         assert master.is_whole, master.text
         assert standby.is_whole, standby.text
         assert standby.soundness == "ok"
-        assert await pair.nodes[A].checksum_at(standby.sequence) == standby.checksum
+        assert await pair.nodes[A].prover.checksum_at(standby.sequence) == standby.checksum
     going = False
     await load
     assert (pair.nodes[A].status().proof or standby).in_office
@@ -64,11 +64,11 @@ async def test_a_damaged_page_of_the_standby_is_found_kept_and_healed(tmp_path: 
     await filled(pair)
     before = (tmp_path / "b" / DATABASE_FILE).read_bytes()
     spoil(pair, B, 7)
-    found = await pair.nodes[B].prove()
+    found = await pair.nodes[B].prover.prove()
     assert found.bad_pages == (7,)
     await pair.until(lambda: pair.nodes[B].machine.state is State.COPYING)
     await pair.until(lambda: pair.is_standing_by(B))
-    assert (await pair.nodes[B].prove()).is_whole
+    assert (await pair.nodes[B].prover.prove()).is_whole
     assert (tmp_path / "b" / DATABASE_FILE).read_bytes() == before
     damaged = list((tmp_path / "b" / "forks").glob("damaged-*/blocks"))
     assert len(damaged) == 1
@@ -85,16 +85,16 @@ async def test_a_damaged_page_of_the_master_does_not_stop_it(tmp_path: Path) -> 
     pair = Pair(tmp_path)
     await filled(pair)
     spoil(pair, A, 7)
-    found = await pair.nodes[A].prove()
+    found = await pair.nodes[A].prover.prove()
     assert found.bad_pages == (7,)
     assert "understudy swap" in found.text
     await pair.books[A].write("goes on")
     await pair.nodes[A].swap(B, b"", 5.0)
     await pair.until(lambda: pair.in_office(B) and pair.is_standing_by(A))
-    assert (await pair.nodes[A].prove()).bad_pages == (7,)
+    assert (await pair.nodes[A].prover.prove()).bad_pages == (7,)
     await pair.until(lambda: pair.nodes[A].machine.state is State.COPYING)
     await pair.until(lambda: pair.is_standing_by(A))
-    assert (await pair.nodes[A].prove()).is_whole
+    assert (await pair.nodes[A].prover.prove()).is_whole
     assert (await pair.lines(A))[-1] == "goes on"
     await pair.close()
 
@@ -114,7 +114,7 @@ async def test_sqlite_finds_what_no_page_sum_can(tmp_path: Path) -> None:
 
     await store.write(lose)
     await pair.settle()
-    found = await pair.nodes[B].prove()
+    found = await pair.nodes[B].prover.prove()
     assert not found.bad_pages
     assert found.soundness not in ("", "ok")
     assert not found.is_whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from replication.core.types import CopyProgress, PeerStatus, SlotStatus, Status
+from replication.core.types import CopyProgress, PeerStatus, Proof, SlotStatus, Status
 from replication.errors import ReplicationError
 from server.core.model import Gate
 from server.core.witness_seats import is_held, problem
@@ -77,6 +77,7 @@ async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
         "backlog_proof": status.backlog_proof,
         "copy": copy_of(status.copy),
         "forks": status.forks,
+        "proof": _proof(status.proof),
         "peers": [_peer(peer) for peer in status.peers],
         "slots": [_slot(slot) for slot in status.slots],
         "journal_bytes": status.journal_bytes,
@@ -118,6 +119,21 @@ def copy_of(copy: CopyProgress | None) -> dict[str, Any] | None:
     }
 
 
+def _proof(proof: Proof | None) -> dict[str, Any] | None:
+    if proof is None:
+        return None
+    return {
+        "at_us": proof.at_us,
+        "sequence": proof.sequence,
+        "checksum": f"{proof.checksum:016x}",
+        "pages": proof.pages,
+        "bad_pages": list(proof.bad_pages[:1000]),
+        "soundness": proof.soundness,
+        "whole": proof.is_whole,
+        "text": proof.text,
+    }
+
+
 def _peer(peer: PeerStatus) -> dict[str, Any]:
     return {
         "node": peer.node,
@@ -136,6 +152,9 @@ def _peer(peer: PeerStatus) -> dict[str, Any]:
         "clock_skew_s": peer.clock_skew_s,
         "disk_free_bytes": peer.disk_free_bytes,
         "copy": copy_of(peer.copy),
+        "proof": {"at_us": peer.proof_at_us, "whole": peer.proof_is_whole, "text": peer.proof_text}
+        if peer.proof_at_us
+        else None,
     }
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from replication.core.types import CopyProgress, Role, State, Status
+from replication.core.types import CopyProgress, Proof, Role, State, Status
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.pages.pair import STATES, standby_of
@@ -43,6 +43,7 @@ class StandbyPage:
     forks: int
     can_take_over: bool
     follow: str = ""
+    last_proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def page_from(frame: Frame, status: Status, names: dict[str, str], follow: str =
         forks=status.forks,
         can_take_over=status.role is Role.STANDBY and status.state is not State.COPYING,
         follow=follow,
+        last_proof=status.proof,
     )
 
 

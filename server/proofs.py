@@ -1,0 +1,214 @@
+"""Both nodes read and check all they hold, and the results are held beside each other (JS7-10, BEY-11).
+
+`POST /proof` on the cluster port has one node do it for the other; `Proofs.verify` asks both. The databases are equal
+when each node's pages are what its checksum says, and the checksum of one is that of the other's journal at the same
+request. Objects are compared by SHA-256; one that is being written is asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from replication.core.types import Proof
+from replication.errors import ReplicationError
+from server.certificates import Certificates
+from server.dialling import why_no_link
+from server.errors import Forbidden, Unavailable
+from server.site import Site, site_of
+from server.tls import require_peer
+
+PATH = "/proof"
+TIMEOUT = aiohttp.ClientTimeout(total=1800.0, sock_connect=5.0)
+JOURNAL_WAIT_S = 5.0
+TRIES = 4
+TRY_AGAIN_S = 0.5
+SHOWN_MAX = 20
+
+Digests = dict[str, tuple[int, str]]
+
+
+class NodeProof(msgspec.Struct, frozen=True):
+    """What one node found. `soundness` is "ok", SQLite's findings, or "" when it did not look (a master)."""
+
+    node: str
+    name: str
+    role: str
+    sequence: int
+    checksum: str
+    pages: int
+    bad_pages: list[int]
+    soundness: str
+    whole: bool
+    text: str
+    seconds: float
+    at_us: int
+    objects: int
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """Both nodes together. `ok` only when both answered, both are whole, and they are equal. `text` says it."""
+
+    ok: bool
+    text: str
+    nodes: list[NodeProof]
+    differing_objects: list[str]
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """The answer of POST /proof: the node's proof (None: only objects were asked for) and its objects."""
+
+    node: str
+    proof: NodeProof | None
+    digests: Digests
+
+
+def as_row(site: Site, proof: Proof, objects: int) -> NodeProof:
+    """A proof with the words of people."""
+    status = site.status()
+    assert status is not None
+    return NodeProof(
+        node=status.node,
+        name=status.name,
+        role=status.role.value,
+        sequence=proof.sequence,
+        checksum=f"{proof.checksum:016x}",
+        pages=proof.pages,
+        bad_pages=list(proof.bad_pages[:1000]),
+        soundness=proof.soundness,
+        whole=proof.is_whole,
+        text=proof.text,
+        seconds=round(proof.seconds, 3),
+        at_us=proof.at_us,
+        objects=objects,
+    )
+
+
+async def read_here(site: Site, names: list[str]) -> Reading:
+    """Prove this node's files; with names only digest those objects. Raises Unavailable."""
+    if site.node is None:
+        raise Unavailable("This node has no role yet, so it holds nothing that could be verified.")
+    digests = await site.node.prover.digest_objects(names)
+    if names:
+        return Reading(site.node.node, None, digests)
+    try:
+        proof = await site.node.prover.prove()
+    except ReplicationError as error:
+        raise Unavailable(f"This node cannot be verified now: {error}.") from error
+    return Reading(site.node.node, as_row(site, proof, len(digests)), digests)
+
+
+async def answer(request: web.Request) -> web.StreamResponse:
+    """`POST /proof`, body: a JSON list of object names, empty for everything. Only a node of the roster is answered."""
+    peer, site = require_peer(request.transport, "node"), site_of(request)
+    if site.roster and peer.id not in site.roster:
+        raise Forbidden("That node was removed from this cluster.")
+    names = msgspec.json.decode(await request.read() or b"[]", type=list[str])
+    return web.Response(body=msgspec.json.encode(await read_here(site, names)), content_type="application/json")
+
+
+class Proofs:
+    """One per node. `certificates` carries this node's own."""
+
+    def __init__(self, site: Site, certificates: Certificates) -> None:
+        self._site = site
+        self._certificates = certificates
+
+    async def verify(self) -> Verification:
+        """Have both nodes read everything, and compare. Raises Unavailable when this node holds nothing."""
+        peer = self._peer()
+        here = read_here(self._site, [])
+        if peer == "":
+            alone = await here
+            assert alone.proof is not None
+            text = f"{alone.proof.text} The other node is not connected, so nothing was compared with it: start it."
+            return Verification(False, text, [alone.proof], [])
+        mine, theirs = await asyncio.gather(here, self._ask(peer, []))
+        assert mine.proof is not None
+        assert theirs.proof is not None
+        nodes = [mine.proof, theirs.proof]
+        differing = await self._differing_objects(peer, mine.digests, theirs.digests)
+        problem = await self._problem(mine.proof, theirs.proof, differing)
+        return Verification(not problem, problem or _equal(nodes), nodes, differing)
+
+    def _peer(self) -> str:
+        status = self._site.status()
+        peers = [peer.node for peer in status.peers if peer.connected] if status is not None else []
+        return next((node for node in peers if node in self._site.roster), "")
+
+    async def _problem(self, mine: NodeProof, theirs: NodeProof, differing: list[str]) -> str:
+        for proof in (mine, theirs):
+            if not proof.whole:
+                return f"{proof.name}: {proof.text}"
+        at = min(mine.sequence, theirs.sequence)
+        checksum = await self._checksum_at(theirs.sequence)
+        if checksum is None:
+            return f"The journal here does not hold request {theirs.sequence}, so the nodes could not be compared."
+        if checksum != theirs.checksum:
+            return (
+                f"The databases differ at request {theirs.sequence}: checksum {checksum} on {mine.name}, "
+                f"{theirs.checksum} on {theirs.name}. The standby compares itself with the master as soon as it sees "
+                "that; verify again."
+            )
+        if differing:
+            shown = ", ".join(differing[:SHOWN_MAX])
+            return f"Objects that differ between the nodes, at request {at}: {shown}."
+        return ""
+
+    async def _checksum_at(self, sequence: int) -> str | None:
+        assert self._site.node is not None
+        for _ in range(int(JOURNAL_WAIT_S / 0.1)):
+            found = await self._site.node.prover.checksum_at(sequence)
+            if found is not None or self._site.node.journal.last.sequence >= sequence:
+                return f"{found:016x}" if found is not None else None
+            await asyncio.sleep(0.1)
+        return None
+
+    async def _differing_objects(self, peer: str, mine: Digests, theirs: Digests) -> list[str]:
+        """Names that stay different; what changes between two looks is being written."""
+        names = _different(mine, theirs)
+        for _ in range(TRIES):
+            if not names:
+                return []
+            await asyncio.sleep(TRY_AGAIN_S)
+            here, there = await asyncio.gather(read_here(self._site, names), self._ask(peer, names))
+            still = _different(here.digests, there.digests)
+            names = [n for n in still if mine.get(n) == here.digests.get(n) and theirs.get(n) == there.digests.get(n)]
+            mine, theirs = here.digests, there.digests
+        return names
+
+    async def _ask(self, peer: str, names: list[str]) -> Reading:
+        row = self._site.roster[peer]
+        host = f"[{row.address}]" if ":" in row.address else row.address
+        context = self._certificates.client
+        assert context is not None, "a node of a cluster has its certificate"
+        async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+            try:
+                url = f"https://{host}:{row.cluster_port}{PATH}"
+                async with session.post(url, data=msgspec.json.encode(names), ssl=context) as response:
+                    body = await response.read()
+                    if response.status != 200:
+                        raise Unavailable(f"The node {row.name} refused ({response.status}): {body[:300].decode()}")
+                    return msgspec.json.decode(body, type=Reading)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise Unavailable(f"The node {row.name} does not answer: {why_no_link(error)}.") from error
+
+
+def _different(mine: Digests, theirs: Digests) -> list[str]:
+    return sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+
+
+def _equal(nodes: list[NodeProof]) -> str:
+    first, second = nodes
+    return (
+        f"Both nodes hold the same. {first.name}: {first.text} {second.name}: {second.text} The checksum of request "
+        f"{second.sequence} is {second.checksum} on both; {second.objects} objects have equal contents."
+    )
+
+
+def add_routes(app: web.Application) -> None:
+    """Put the route on the cluster port."""
+    app.router.add_post(PATH, answer)
