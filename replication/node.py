@@ -25,8 +25,7 @@ from replication.core.machine import Machine
 from replication.core.messages import Ack
 from replication.core.request import Kind
 from replication.core.types import DEFAULT_RETENTION, Epoch, Mode, NodeId, Refused, Retention, State, Status
-from replication.core.witness import WitnessVerdict
-from replication.errors import Closed, DiskFull, ReplicationError
+from replication.errors import Closed, DiskFull
 from replication.files import Disk
 from replication.following import Following
 from replication.journal import SEGMENT_BYTES

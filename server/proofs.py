@@ -110,6 +110,23 @@ async def answer(request: web.Request) -> web.StreamResponse:
     return web.Response(body=msgspec.json.encode(await read_here(site, names)), content_type="application/json")
 
 
+async def distrust(request: web.Request) -> web.StreamResponse:
+    """`POST /proof/distrust`, body: why. The master has this standby compare its files with its own anew."""
+    peer, site = require_peer(request.transport, "node"), site_of(request)
+    status = site.status()
+    if status is None or status.master != peer.id:
+        raise Forbidden("Only the master has a standby compare its files.")
+    return web.json_response({"doubted": doubt(site, (await request.read())[:1000].decode())})
+
+
+def doubt(site: Site, why: str) -> bool:
+    """Begin COMPARE on this standby; False when it follows nobody now."""
+    following = site.node.following if site.node is not None else None
+    if following is not None:
+        following.doubt(why)
+    return following is not None
+
+
 class Proofs:
     """One per node. `certificates` carries this node's own."""
 
@@ -132,6 +149,8 @@ class Proofs:
         nodes = [mine.proof, theirs.proof]
         differing = await self._differing_objects(peer, mine.digests, theirs.digests)
         problem = await self._problem(mine.proof, theirs.proof, differing)
+        if differing:
+            await self._heal(peer, problem)
         return Verification(not problem, problem or _equal(nodes), nodes, differing)
 
     def _peer(self) -> str:
@@ -143,7 +162,6 @@ class Proofs:
         for proof in (mine, theirs):
             if not proof.whole:
                 return f"{proof.name}: {proof.text}"
-        at = min(mine.sequence, theirs.sequence)
         checksum = await self._checksum_at(theirs.sequence)
         if checksum is None:
             return f"The journal here does not hold request {theirs.sequence}, so the nodes could not be compared."
@@ -154,8 +172,11 @@ class Proofs:
                 "that; verify again."
             )
         if differing:
-            shown = ", ".join(differing[:SHOWN_MAX])
-            return f"Objects that differ between the nodes, at request {at}: {shown}."
+            shown = ", ".join(differing[:SHOWN_MAX]) + (" and others" if len(differing) > SHOWN_MAX else "")
+            return (
+                f"Objects that differ between the nodes: {shown}. The standby takes the master's version and keeps its "
+                "own beside its forks, since nobody can say yet which is right; verify again."
+            )
         return ""
 
     async def _checksum_at(self, sequence: int) -> str | None:
@@ -180,19 +201,28 @@ class Proofs:
             mine, theirs = here.digests, there.digests
         return names
 
+    async def _heal(self, peer: str, why: str) -> None:
+        if not self._site.in_office:
+            doubt(self._site, why)
+            return
+        await self._post(peer, "/distrust", why.encode())
+
     async def _ask(self, peer: str, names: list[str]) -> Reading:
+        return msgspec.json.decode(await self._post(peer, "", msgspec.json.encode(names)), type=Reading)
+
+    async def _post(self, peer: str, path: str, body: bytes) -> bytes:
         row = self._site.roster[peer]
         host = f"[{row.address}]" if ":" in row.address else row.address
         context = self._certificates.client
         assert context is not None, "a node of a cluster has its certificate"
         async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
             try:
-                url = f"https://{host}:{row.cluster_port}{PATH}"
-                async with session.post(url, data=msgspec.json.encode(names), ssl=context) as response:
-                    body = await response.read()
+                url = f"https://{host}:{row.cluster_port}{PATH}{path}"
+                async with session.post(url, data=body, ssl=context) as response:
+                    answered = await response.read()
                     if response.status != 200:
-                        raise Unavailable(f"The node {row.name} refused ({response.status}): {body[:300].decode()}")
-                    return msgspec.json.decode(body, type=Reading)
+                        raise Unavailable(f"The node {row.name} refused ({response.status}): {answered[:300].decode()}")
+                    return answered
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise Unavailable(f"The node {row.name} does not answer: {why_no_link(error)}.") from error
 
@@ -210,5 +240,6 @@ def _equal(nodes: list[NodeProof]) -> str:
 
 
 def add_routes(app: web.Application) -> None:
-    """Put the route on the cluster port."""
+    """Put the routes on the cluster port."""
     app.router.add_post(PATH, answer)
+    app.router.add_post(PATH + "/distrust", distrust)
