@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -105,12 +106,19 @@ def file_system(directory: Path) -> str:
     return max(found, default=("", "unknown"), key=lambda entry: len(entry[0]))[1]
 
 
+def family(pids: Iterable[int]) -> list[int]:
+    """These processes and their children that run now."""
+    pids = list(pids)
+    return pids + [child.pid for pid in pids for child in psutil.Process(pid).children()]
+
+
 def cpu_s(pids: Iterable[int]) -> float:
-    """Seconds of processor time that these processes and their ended children took so far."""
+    """Seconds of processor time that these processes and their children took so far, those that ended included."""
     total = 0.0
-    for pid in pids:
-        times = psutil.Process(pid).cpu_times()
-        total += times.user + times.system + times.children_user + times.children_system
+    for pid in family(pids):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = psutil.Process(pid).cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
@@ -120,7 +128,7 @@ class SyncCount:
 
     def __init__(self, pids: Iterable[int], directory: Path) -> None:
         self._output = directory / "syncs.perf"
-        self._pids = ",".join(map(str, pids))
+        self._pids = ",".join(map(str, family(pids)))
         self._process: subprocess.Popen[bytes] | None = None
         self.calls: int | None = None
 

@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from tests.bench.certificates import A, make_authority
 from tests.bench.our_pair import free_port
 
@@ -118,10 +116,6 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
-
-    def children(self) -> list[int]:
-        """The other processes of the server that run now."""
-        return [child.pid for child in psutil.Process(self.pid).children()]
 
     @property
     def pid(self) -> int:
@@ -235,9 +229,8 @@ class PostgresPair:
 
     @property
     def pids(self) -> list[int]:
-        """Every process of both servers that runs now."""
-        servers = [server for server in (self.primary, self.standby) if server is not None]
-        return [pid for server in servers for pid in (server.pid, *server.children())]
+        """The first processes of both servers."""
+        return [server.pid for server in (self.primary, self.standby) if server is not None]
 
     def stop(self) -> None:
         """End both."""
