@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from replication import threads
+
 T = TypeVar("T")
 
 
@@ -43,4 +45,4 @@ async def run_beside(main: Coroutine[Any, Any, T], *helpers: Coroutine[Any, Any,
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await threads.ended(tasks)

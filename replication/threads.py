@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from threading import Condition, Event, Lock, RLock, Thread, local
@@ -17,8 +17,8 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 __all__ = [
-    "Condition", "Empty", "Event", "Lock", "RLock", "SimpleQueue", "Thread", "ThreadPoolExecutor", "finished", "local",
-    "monotonic", "utc_us", "wait_for_loop",
+    "Condition", "Empty", "Event", "Lock", "RLock", "SimpleQueue", "Thread", "ThreadPoolExecutor", "ended", "finished",
+    "local", "monotonic", "utc_us", "wait_for_loop",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -35,11 +35,27 @@ def wait_for_loop(loop: asyncio.AbstractEventLoop, job: Coroutine[Any, Any, T]) 
     return asyncio.run_coroutine_threadsafe(job, loop).result()
 
 
+async def ended(tasks: Collection[asyncio.Future[Any]]) -> None:
+    """Wait until all have ended, whatever they raise. A cancellation meanwhile is passed on only then: a second one
+    must not leave a thread behind that still writes."""
+    cancelled: asyncio.CancelledError | None = None
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # taken note of: the first one was raised, or the caller was cancelled
+    if cancelled is not None:
+        raise cancelled
+
+
 async def finished(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `function` in a thread. A cancellation is passed on only when the thread is done with the files."""
     work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        await asyncio.wait([work])
+        await ended([work])
         raise

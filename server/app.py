@@ -252,6 +252,7 @@ def node_settings(site: Site) -> NodeSettings:
         steady_s=site.config.standby_steady_s,
         standby_timeout_s=site.config.standby_timeout_s,
         fence=fence_of(site.config),
+        copy_bytes_per_s=site.config.copy_rate_mb_s * 1e6,
         retention=Retention(site.config.slot_bytes_max, site.config.slot_age_max_s, site.config.journal_free_bytes_min),
         utc_us=site.clock.utc_us,
         fork_reader=ForkReader(),

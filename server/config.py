@@ -3,6 +3,7 @@ replicated."""
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
@@ -35,7 +36,8 @@ class Config:
     the standby or for `go-alone`. `standby_steady_s` is how long a standby must have kept up before it is counted on.
     `fence_command` is run before this node takes office without its master's help, for at most `fence_timeout_s`.
     `slot_bytes_max`, `slot_age_max_s` and `journal_free_bytes_min` bound what the journal keeps for a standby that is
-    away or slow.
+    away or slow. `copy_rate_mb_s` limits what this node, as master, sends a standby that copies: megabytes of 10^6 per
+    second, 0 for no limit.
     """
 
     data: Path
@@ -53,6 +55,7 @@ class Config:
     slot_bytes_max: int = DEFAULT_RETENTION.slot_bytes_max
     slot_age_max_s: float = DEFAULT_RETENTION.slot_age_max_s
     journal_free_bytes_min: int = DEFAULT_RETENTION.journal_free_bytes_min
+    copy_rate_mb_s: float = 0.0
     log_level: str = "info"
 
     @property
@@ -143,6 +146,16 @@ def _bytes(low: int) -> Callable[[Any], int]:
     return check
 
 
+def _rate(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not 0 <= number < math.inf:
+        raise ValueError("must be a number of megabytes per second; 0 is no limit")
+    return number
+
+
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "host": _text,
     "address": _text,
@@ -158,6 +171,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "slot_age_max_s": _seconds(60.0),
     "journal_free_bytes_min": _bytes(0),
     "proof_interval_s": _seconds(0.0),
+    "copy_rate_mb_s": _rate,
     "log_level": _one_of("debug", "info", "warning", "error"),
 }
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.failpoints import runs as failpoint_runs
-from tests.process import partitions
+from tests.process import copies, partitions
 from tests.process.available import available
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
@@ -253,6 +253,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "failovers": (failovers, 20),
     "restarts": (restarts, 20),
     "kills": (kills, 50),
+    "copy-kills": (copies.copy_kills, 20),
     "alone": (alone, 5),
     "available": (available, 30),
     "forks": (forks, 10),

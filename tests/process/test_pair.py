@@ -14,6 +14,7 @@ COUNTS = {
     "failovers": 2,
     "restarts": 1,
     "kills": 3,
+    "copy-kills": 2,
     "alone": 1,
     "available": 3,
     "troubles": 1,

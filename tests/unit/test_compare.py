@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from replication.core.messages import Block, CopyState, Hashes, Want
 from replication.errors import BadName, DiskFull
 from replication.files import Disk
 from replication.fork import BlockKeeper, Fork, read_blocks
+from replication.tasks import run_beside
+from replication.threads import finished
 from tests.unit.copying import BLOCK, SEQUENCE, Copy, contents, node
 
 FORK = Fork("1-2-ab", 1, "a", 1, 2, 2, 10, 0, "a test")
@@ -262,3 +265,25 @@ def test_time_left_is_that_of_the_last_seconds() -> None:
     assert shown.seconds_left == pytest.approx((1000 - 450) / 20)
     meter.equal(5000, 31.0)
     assert meter.reading(31.0).share == 1.0
+
+
+async def test_a_second_cancellation_still_waits_for_the_thread() -> None:
+    """Whoever is told that a job has ended may close its files: also when he asked twice."""
+    release, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        release.wait(10)
+        done.set()
+
+    async def job() -> None:
+        await run_beside(finished(work))
+
+    task = asyncio.ensure_future(job())
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        task.cancel()
+    assert not task.done()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done.is_set()

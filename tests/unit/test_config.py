@@ -45,6 +45,15 @@ def test_a_fence_command_that_cannot_run_is_refused_at_the_start() -> None:
             read_config(DATA, {"fence_command": wrong}, {}, "")
 
 
+def test_the_rate_of_copies_is_a_number_or_none() -> None:
+    """A limit of what a copy takes of the network: 0 and nothing said mean none."""
+    assert read_config(DATA, {}, {}, "").copy_rate_mb_s == 0.0
+    assert read_config(DATA, {}, {"UNDERSTUDY_COPY_RATE_MB_S": "12.5"}, "").copy_rate_mb_s == 12.5
+    for wrong in ("fast", "-1", "inf", "nan"):
+        with pytest.raises(ConfigError, match="megabytes per second"):
+            read_config(DATA, {}, {"UNDERSTUDY_COPY_RATE_MB_S": wrong}, "")
+
+
 def test_a_broken_file_is_named() -> None:
     """A file that is no TOML says so with its path."""
     with pytest.raises(ConfigError, match=r"/data/understudy\.toml"):

@@ -105,6 +105,10 @@ def _words(status: Status, connected: bool) -> tuple[Badge, str, str]:
     if status.state is State.FORKED:
         advice = "Look at its forks on the master's Replication page before anything else."
         return STATES[State.FORKED], "This node kept work that the master never had.", advice
+    if status.state is State.COPYING:
+        waits = status.copy is not None and status.copy.waiting
+        advice = "It goes on by itself once there is room." if waits else "Nothing to do; the master goes on meanwhile."
+        return STANDBY_CATCHING_UP, "This is the standby. It copies what differs from the master.", advice
     return STANDBY_CATCHING_UP, "This is the standby. It is catching up.", "Nothing to do; do not swap roles now."
 
 
