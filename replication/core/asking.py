@@ -16,6 +16,7 @@ from replication.core.moves import (
     ask_witnesses,
     begin,
     clear_alone,
+    clear_once_held,
     next_epoch,
     refuse_operator,
     renew_claim,
@@ -96,6 +97,9 @@ def resume(machine: Machine, event: events.GrantReceived, now: float) -> list[Ef
     kept = machine.memory.in_sync
     refused = refuse_operator(machine, "conflict", "The standby is back: this node is master with it again.")
     opening = take_office(machine, event.epoch, kept, "restart", b"", now)
+    if event.last.sequence < machine.facts.last.sequence:
+        clear_once_held(machine, now)
+        return [*refused, *opening]
     return [*refused, *opening, *clear_alone(machine, now)]
 
 

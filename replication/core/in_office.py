@@ -15,6 +15,7 @@ from replication.core.moves import (
     ask_witnesses_of,
     begin,
     clear_alone,
+    clear_once_held,
     next_epoch,
     record_again,
     refuse_operator,
@@ -143,6 +144,10 @@ def explain_own_wish(machine: Machine, event: events.WitnessesAnswered, now: flo
 def withdraw_wish(machine: Machine, event: Event, now: float) -> list[Effect]:
     """The standby moves again: the witnesses are told that nobody writes alone, by a higher counter."""
     machine.pending.text = ""
+    machine.pending.by_itself = False
+    if machine.clear_after > machine.facts.confirmed:
+        machine.pending.ask_again_at = now
+        return []
     return clear_alone(machine, now)
 
 
@@ -150,12 +155,15 @@ def tell_witnesses_again(machine: Machine, event: Event, now: float) -> list[Eff
     """Retried until a majority has it."""
     if machine.pending.by_itself:
         return _ask_about_own_wish(machine, now)
+    if machine.clear_after:
+        return clear_alone(machine, now) if machine.facts.confirmed >= machine.clear_after else []
     return record_again(machine, now)
 
 
 def go_alone(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
     """The set is empty on disk before the first write is acknowledged alone (invariant 12)."""
     relapses = machine.relapses_after_loss(now)
+    machine.clear_after = 0
     machine.remember(in_sync=(), alone_since_utc_us=machine.facts.utc_us, relapses=relapses, leave=not event.done)
     request = machine.pending.request
     begin(machine, 0, "", b"")
@@ -186,7 +194,8 @@ def enlist(machine: Machine, event: events.StandbyProgressed, now: float) -> lis
     machine.remember(in_sync=(event.peer,), standby=event.peer, alone_since_utc_us=0, leave=False)
     machine.counted_since = machine.progressed_at = now
     begin(machine, 0, "", b"")
-    return [effects.RequireAcks(frozenset({event.peer})), *clear_alone(machine, now)]
+    clear_once_held(machine, now)
+    return [effects.RequireAcks(frozenset({event.peer}))]
 
 
 def enlist_and_reopen(machine: Machine, event: events.StandbyProgressed, now: float) -> list[Effect]:
@@ -239,7 +248,7 @@ def abort_handoff(machine: Machine, event: Event, now: float) -> list[Effect]:
     """Writes resume in the same epoch; the number stays used."""
     reason = "The standby did not confirm in time." if isinstance(event, events.Ticked) else "Aborted."
     answers: list[Effect] = refuse_operator(machine, "aborted", reason)
-    if machine.clear_alone:
+    if machine.clear_alone or machine.clear_after:
         machine.pending.ask_again_at = now + ASK_AGAIN_S
     if isinstance(event, events.SwapAbortRequested):
         answers.append(effects.Answer(event.request, "", "Aborted: this node goes on as master."))

@@ -81,7 +81,8 @@ class Machine:
 
     `steady_s` is how long a standby must have kept up before it is counted on. A standby is lost after
     `standby_timeout_s` without progress while something is outstanding; what then happens is the `mode`. `has_fence`
-    says that a hook has to end well before a promotion asks for office.
+    says that a hook has to end well before a promotion asks for office. `clear_alone`: the witnesses are being told
+    that nobody writes alone; `clear_after`: they will be, once the standby has fsynced that request.
     """
 
     node: NodeId
@@ -96,6 +97,7 @@ class Machine:
     office_open: bool = False
     caught_up_since: dict[NodeId, float] = field(default_factory=dict)
     clear_alone: bool = False
+    clear_after: int = 0
     now: float = 0.0
     ticked_at: float = 0.0
     confirmed: int = 0

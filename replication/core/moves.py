@@ -68,9 +68,18 @@ def refuse_operator(machine: Machine, code: str, text: str) -> list[Effect]:
     return [effects.Answer(request, code, text)] if request else []
 
 
+def clear_once_held(machine: Machine, now: float) -> None:
+    """Have the witnesses told once the standby holds all that may have been acknowledged without it.
+
+    It may not have heard yet that it was not counted on; a witness that says "nobody" would make its takeover lossless.
+    """
+    machine.clear_after = max(machine.clear_after, machine.facts.last.sequence)
+    machine.pending.ask_again_at = now
+
+
 def clear_alone(machine: Machine, now: float) -> list[Effect]:
     """Tell the witnesses that nobody writes alone any more, until a majority has it."""
-    machine.clear_alone = True
+    machine.clear_alone, machine.clear_after = True, 0
     machine.pending.by_itself = machine.pending.agreed = False
     machine.pending.alone_from = machine.memory.alone_counter + 1
     return record_again(machine, now)
@@ -95,6 +104,7 @@ def take_office(
     )  # fmt: skip
     machine.caught_up_since.clear()
     machine.counted_since, machine.office_open = now, False
+    machine.clear_after = 0
     begin(machine, 0, "", b"")
     return [
         effects.Unfollow(),

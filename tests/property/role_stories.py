@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from replication.core import effects, events
 from replication.core.types import Mode, State
-from tests.property.role_nodes import Question
+from tests.property.role_nodes import PEER, Question
 from tests.property.role_walks import World
 from tests.unit.role_world import A, B, epoch, hello
 
@@ -74,6 +74,40 @@ def counted_on_before_it_holds_all(it: World) -> None:
     answer_all(it)
     it.crash(A)
     promote(it)
+
+
+def counted_on_again_unheard(it: World) -> None:
+    """B never heard that it was not counted on, and lacks what A acknowledged alone; A counts on it again and dies."""
+    go_alone(it)
+    for later in (0.0, 2.5):
+        it.now += later
+        it.give(A, events.StandbyProgressed(B, len(it.nodes[A].journal) - 1, 0, 0, 0.0))
+    it.expect(it.states() == (State.MASTER, State.IN_SYNC), f"A does not count on B: {it.states()}")
+    answer_all(it)
+    wait(it, A, 0.5)
+    answer_all(it)
+    it.crash(A)
+    promote(it)
+
+
+class Young(World):
+    """A founder that acknowledges, and a standby that joined and is not counted on yet."""
+
+    def _found(self) -> None:
+        for name, first in ((A, events.InitRequested()), (B, events.JoinRequested())):
+            self.nodes[name].start()
+            self.give(name, first)
+            self.give(name, events.PeersChanged((PEER[name],)))
+        self.quiet(0.6)
+
+
+def founder_dies(it: World) -> None:
+    """The founder, whose office no witness ever heard of, dies before its first standby counts."""
+    young = Young(random.Random(1), len(it.witnesses), Mode.STRICT)
+    young.is_cut = True
+    write(young, A)
+    young.crash(A)
+    promote(young)
 
 
 def late_answer(it: World) -> None:
@@ -250,6 +284,8 @@ def alone_with_a_number_that_agents_refuse(it: World) -> None:
 STRICT, AVAILABLE = Mode.STRICT, Mode.AVAILABLE
 STORIES: list[tuple[Callable[[World], None], int, Mode]] = [
     (counted_on_before_it_holds_all, 1, STRICT),
+    (counted_on_again_unheard, 1, STRICT),
+    (founder_dies, 1, STRICT),
     (late_answer, 1, STRICT),
     (promoted_twice, 3, STRICT),
     (old_master_goes_alone, 1, STRICT),

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from replication.core import commit, decide, events, guards, machine, memory, roles, witness
+from replication.core import commit, decide, events, guards, in_office, machine, memory, roles, witness
 from replication.core.types import Mode
 from tests.property import role_simulation
 from tests.property.role_nodes import PEER
@@ -163,7 +163,10 @@ def table(**mutants: Any) -> Apply:
 MUTATIONS: dict[str, Apply] = {
     "any claim is granted": table(may_grant=guards.always),
     "a hand-off does not wait for the standby": table(target_holds_all=handoff_known),
-    "a standby is in sync at the first word": table(told_in_sync=early_in_sync),
+    "a standby is in sync at the first word, and witnesses are told as early": lambda patch: (
+        table(told_in_sync=early_in_sync)(patch),
+        patch.setattr(in_office, "clear_once_held", told_at_once),
+    )[0],
     "an old master does not stand down": table(peer_ahead=lambda it, event: False),
     "a late answer is leave to go alone": table(
         recorded_for_office=lambda it, event: event.done and bool(it.pending.request)
@@ -197,6 +200,9 @@ MUTATIONS: dict[str, Apply] = {
     "strict resumes by itself": table(
         standby_silent=lambda it, event: it.now - it.answered_at >= it.standby_timeout_s and not it.pending.request
     ),
+    "witnesses are told at once that the standby counts again": lambda patch: patch.setattr(
+        in_office, "clear_once_held", told_at_once
+    ),
     "a standby that moves is lost": lambda patch: patch.setattr(machine.Machine, "_watch_standby", blind),
     "the late record of a withdrawn wish counts": table(
         recorded_for_office=lambda it, event: event.done and event.alone == it.node and bool(it.pending.alone_from)
@@ -205,6 +211,11 @@ MUTATIONS: dict[str, Apply] = {
     "a failed fence is no reason": table(fence_held=guards.fence_ended),
     "nothing is persisted": lambda patch: patch.setattr(role_simulation, "PERSIST", False),
 }
+
+
+def told_at_once(it: Any, now: float) -> None:
+    """Does not wait until the standby holds what was acknowledged without it."""
+    it.clear_after, it.pending.ask_again_at = 1, now
 
 
 def blind(it: Any, facts: Any, now: float) -> None:

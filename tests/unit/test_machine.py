@@ -25,9 +25,9 @@ def test_an_answer_of_cleared_does_not_let_a_master_go_alone() -> None:
     """Invariant 12: "nobody writes alone", recorded late, is no leave to write alone, although office and epoch fit."""
     it = machine(State.ALONE, is_open=True, **MASTER)
     for now in (100.0, 102.0):
-        told = step(it, events.StandbyProgressed(B, 7, 7, 0, 0.0), place(5, 7), now)
-    cleared = found(told, effects.RecordAlone)[0]
+        step(it, events.StandbyProgressed(B, 7, 7, 0, 0.0), place(5, 7), now)
     assert it.state is State.MASTER
+    cleared = found(step(it, events.Ticked(), place(5, 7), 102.1, confirmed=7), effects.RecordAlone)[0]
     asked = found(step(it, events.GoAloneRequested(1, b""), place(5, 7)), effects.RecordAlone)[0]
     step(it, events.AloneRecorded(cleared.epoch, cleared.alone, cleared.counter, True), place(5, 7))
     assert list(it.memory.in_sync) == [B]

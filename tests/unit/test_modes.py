@@ -320,3 +320,17 @@ def test_what_a_witness_heard_bounds_the_loss_of_a_standby_that_was_away(sequenc
     verdict = WitnessVerdict(asked=1, answered=1, granted=1, highest=epoch(5), alone=A, sight=sight)
     text = found(promotion(it, verdict, force=False, now=142.0), effects.Answer)[0].text
     assert f"A witness last heard the master 75 s ago: it had {words}" in text, text
+
+
+def test_witnesses_hear_that_the_pair_is_whole_once_the_standby_holds_what_was_written_alone() -> None:
+    """Invariant 12: counted on at request 8 with only 6 held: the witnesses say "alone" until 8 is durable there."""
+    it = machine(State.ALONE, is_open=True, **MASTER)
+    for now in (100.0, 102.0):
+        step(it, events.StandbyProgressed(B, 6, 6, 0, 0.0), place(5, 8), now)
+    assert it.memory.in_sync == (B,)
+    for confirmed in (6, 7):
+        assert not found(
+            step(it, events.Ticked(), place(5, 9), it.now + 0.25, confirmed=confirmed), effects.RecordAlone
+        )
+    told = found(step(it, events.Ticked(), place(5, 9), it.now + 0.25, confirmed=8), effects.RecordAlone)
+    assert told[0].alone == ""
