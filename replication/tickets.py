@@ -26,13 +26,18 @@ class Tickets:
         return protocol < PROTOCOL or fits(self._control.value.tickets_given.get(peer), shown)
 
     async def give(self, peer: NodeId, shown: Ticket, protocol: int) -> Ticket:
-        """The next ticket of a follower that fits. One of an older version loses what it had: it starts anew."""
+        """The next ticket of a follower that fits. One of an older version loses what it had: it starts anew.
+
+        Raises ConnectionError when it fits no more, because another connection of the node was faster.
+        """
         async with self._changing:
             given = self._control.value.tickets_given
             if protocol < PROTOCOL:
                 if peer in given:
                     await self._set({node: each for node, each in given.items() if node != peer})
                 return NO_TICKET
+            if not fits(given.get(peer), shown):
+                raise ConnectionError("another connection of this node got a later ticket meanwhile")
             made = give(given.get(peer), shown, secrets.token_bytes(NONCE_BYTES))
             await self._set({**given, peer: made})
             return made.last
@@ -40,12 +45,11 @@ class Tickets:
     async def confirm(self, peer: NodeId, ticket: Ticket) -> None:
         """The follower spoke after it got this ticket."""
         known = self._control.value.tickets_given.get(peer)
-        if known is None or known.last != ticket or known.confirmed:
+        if known is None or confirm(known, ticket) == known:
             return
         async with self._changing:
             given = self._control.value.tickets_given
-            if given[peer].last == ticket:
-                await self._set({**given, peer: confirm(given[peer])})
+            await self._set({**given, peer: confirm(given[peer], ticket)})
 
     async def _set(self, given: dict[NodeId, Given]) -> None:
         await threads.finished(self._control.update, tickets_given=given)

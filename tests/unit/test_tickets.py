@@ -32,7 +32,7 @@ def connected(world: World, who: int, how_far: str) -> World:
     held = list(world.held)
     if how_far in ("kept", "confirmed"):
         held[who] = given.last
-    return World(confirm(given) if how_far == "confirmed" else given, tuple(held))
+    return World(confirm(given, given.last) if how_far == "confirmed" else given, tuple(held))
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,18 @@ def test_a_snapshot_of_an_earlier_connection_is_refused() -> None:
     world = connected(world, 0, "confirmed")
     assert not fits(world.given, snapshot)
     assert not fits(world.given, Ticket(world.held[0].number, b"another history"))
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_follow_that_was_given_up_and_read_late_locks_nobody_out(kept: int) -> None:
+    """Two connections of one standby show the same ticket; whichever answer it kept, it fits afterwards."""
+    answers: list[Ticket] = []
+    given: Given | None = Given(Ticket(7, b"x"), NO_TICKET, True)
+    for nonce in (b"y", b"z"):
+        given = give(given, Ticket(7, b"x"), nonce)
+        answers.append(given.last)
+    assert fits(given, answers[kept])
+    assert given is not None
+    spoken = confirm(given, answers[kept])
+    assert fits(spoken, answers[kept])
+    assert not fits(spoken, answers[1 - kept])
