@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from replication.core.events import Event, Facts
 from replication.core.machine import Machine
 from replication.core.messages import Ack
 from replication.core.request import Kind
+from replication.core.schema import UNKNOWN, SchemaRange
 from replication.core.types import DEFAULT_RETENTION, Epoch, Mode, NodeId, Refused, Retention, State, Status
 from replication.errors import Closed, DiskFull
 from replication.files import Disk
@@ -37,6 +39,7 @@ from replication.ports import Application, Connection, Dialler, Fence, ForkReade
 from replication.process import end_process
 from replication.prover import Prover
 from replication.redo import Applier, open_node, read_copy
+from replication.releases import Releases
 from replication.serving import Serving
 from replication.third_parties import ThirdParties
 
@@ -54,7 +57,7 @@ class NodeSettings:
     those of `core.machine.Machine`; `fence` is run before a promotion, when there is one. `copy_bytes_per_s` limits
     what a copy sends (0: nothing does). Every `proof_interval_s` all files are read and checked (0: never). `end` ends
     the process, from whichever thread, when what is on the disk or in memory cannot be trusted any more; it does not
-    return.
+    return. `schema` is what databases this release opens.
     """
 
     cluster: str
@@ -73,6 +76,7 @@ class NodeSettings:
     end: Callable[[BaseException], None] = end_process
     fork_reader: ForkReader | None = None
     proof_interval_s: float = 86400.0
+    schema: SchemaRange = UNKNOWN
 
 
 class Node:
@@ -99,6 +103,7 @@ class Node:
         self.rule.required = frozenset(self.machine.memory.in_sync)
         self.office: Office | None = None
         self.following: Following | None = None
+        self.releases = Releases(self, settings.schema)
         self.picture = Picture(self)
         self.prover = Prover(self, settings.proof_interval_s)
         self.links = Links(self.picture, dial, self.post, self.log)
@@ -175,6 +180,7 @@ class Node:
 
     async def swap(self, target: NodeId, note: bytes, timeout_s: float) -> str:
         """Hand office over. Returns at the point of no return; raises Refused when refused or aborted."""
+        self.releases.check_target(target)
         return await self._ask(lambda n: events.SwapRequested(n, target, timeout_s, note), timeout_s + ANSWER_S)
 
     async def abort_swap(self) -> str:
@@ -183,6 +189,7 @@ class Node:
 
     async def promote(self, allow_data_loss: bool, stopped: bool, note: bytes) -> str:
         """Take office without the master. Returns what is known of loss; raises Refused with what to type next."""
+        await self.releases.check_here()
         timeout_s = ANSWER_S + (self.settings.fence.timeout_s if self.settings.fence is not None else 0.0)
         return await self._ask(lambda n: events.PromoteRequested(n, allow_data_loss, stopped, note), timeout_s)
 
@@ -333,13 +340,17 @@ class Node:
     def _on_ack(self, peer: NodeId, ack: Ack) -> None:
         if self.office is None:
             return
-        self.office.acknowledged(peer, ack)
+        is_counted = self.releases.is_counted(peer)
+        self.office.acknowledged(peer, ack, is_counted)
         now = threads.monotonic()
         if self.machine.state is State.HANDING_OFF or now - self._progress_at.get(peer, 0.0) >= PROGRESS_S:
             self._progress_at[peer] = now
             meter = self.office.meters.get(peer)
             lag_s = meter.lag_s(threads.monotonic()) if meter else 0.0
-            self.post(events.StandbyProgressed(peer, ack.fsynced, ack.applied, ack.checksum, lag_s))
+            if is_counted:
+                self.post(events.StandbyProgressed(peer, ack.fsynced, ack.applied, ack.checksum, lag_s))
+            else:
+                self.post(events.StandbyProgressed(peer, 0, 0, 0, math.inf))
 
     def fatal(self, error: BaseException) -> None:
         """What is on the disk, or in memory, cannot be trusted any more: end the process."""

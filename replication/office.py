@@ -99,11 +99,12 @@ class Office:
         if self.store is not None:
             await self.store.close()
 
-    def acknowledged(self, peer: NodeId, ack: Ack) -> None:
-        """A follower reported; the gate opens for what is committed by it."""
+    def acknowledged(self, peer: NodeId, ack: Ack, is_counted: bool) -> None:
+        """A follower reported; if it is counted, the gate opens for what is committed by it."""
         if peer in self.meters:
             self.meters[peer].acknowledged(ack.fsynced)
-        self._commit(self.rule.peer(peer, ack.fsynced))
+        if is_counted:
+            self._commit(self.rule.peer(peer, ack.fsynced))
 
     def require(self, nodes: frozenset[NodeId]) -> None:
         """Change whose fsync is needed."""

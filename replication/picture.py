@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replication import threads
 from replication.core.machine import role_of
-from replication.core.messages import PROTOCOL_MAX, PROTOCOL_MIN, Heartbeat, Hello
+from replication.core.messages import PROTOCOL_MAX, PROTOCOL_MIN, Heartbeat, Hello, common_protocol
 from replication.core.request import Kind, peek
 from replication.core.types import IN_OFFICE, Backlog, NodeId, PeerStatus, SlotState, State, Status
 from replication.errors import Forgotten
@@ -70,6 +70,9 @@ class Picture:
             proof_at_us=node.prover.last.at_us if node.prover.last is not None else 0,
             proof_is_whole=node.prover.last is None or node.prover.last.is_whole,
             proof_text=node.prover.last.text if node.prover.last is not None else "",
+            schema=node.releases.schema if in_office else 0,
+            schema_latest=node.releases.known.latest,
+            schema_max=node.releases.known.highest,
         )
 
     def heartbeat(self) -> Heartbeat:
@@ -121,6 +124,8 @@ class Picture:
             proof=node.prover.last,
             slots=node.serving.slot_statuses(),
             journal_bytes=node.journal.kept_bytes(-1),
+            schema=node.releases.schema if machine.state in IN_OFFICE else 0,
+            schema_max=node.releases.known.highest,
         )
 
     def _waiting_for(self) -> str:
@@ -130,6 +135,8 @@ class Picture:
             return f"This standby has {copy.waiting}"
         if node.following is not None and node.following.problem:
             return f"This standby has {node.following.problem}"
+        if release := node.releases.waiting_for():
+            return release
         pending = node.machine.pending
         if pending.text and (pending.request or pending.by_itself or pending.raising):
             return pending.text
@@ -145,7 +152,8 @@ class Picture:
         machine = self._node.machine
         if machine.state in IN_OFFICE:
             members = machine.memory.in_sync
-            return bool(members) and all(node in self._node.serving.followers for node in members)
+            follow = all(node in self._node.serving.followers for node in members)
+            return bool(members) and follow and not any(map(self._node.releases.why_not, members))
         following = machine.state is State.IN_SYNC and bool(machine.master())
         return following and self._node.following is not None and self._node.following.receiver is not None
 
@@ -217,4 +225,9 @@ class Picture:
             proof_at_us=hello.proof_at_us,
             proof_is_whole=hello.proof_is_whole,
             proof_text=hello.proof_text,
+            version=hello.version,
+            protocol=common_protocol(hello.protocol_max),
+            schema_latest=hello.schema_latest,
+            schema_max=hello.schema_max,
+            cannot_take_over=node.releases.why_not(name),
         )

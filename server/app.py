@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from replication.core.schema import SchemaRange
 from replication.core.types import Mode, NodeId, Retention, State
 from replication.core.witness import Seats
 from replication.errors import ReplicationError
@@ -46,7 +47,7 @@ from server.proofs import Proofs
 from server.repair import may_copy_again, set_aside
 from server.roles import Roles
 from server.site import Site
-from server.storage import witnesses
+from server.storage import migrate, witnesses
 from server.web.live import LIVE
 from server.web.routes import make_app
 from server.witness_links import WitnessLinks
@@ -257,6 +258,7 @@ def node_settings(site: Site) -> NodeSettings:
         utc_us=site.clock.utc_us,
         fork_reader=ForkReader(),
         proof_interval_s=site.config.proof_interval_s,
+        schema=SchemaRange(migrate.latest(), migrate.highest()),
     )
 
 

@@ -66,6 +66,7 @@ class Office:
         before, after = await self._write_first(store, opening)
         log.info("office opened", epoch=str(opening.epoch), how=opening.kind, schema_before=before, schema=after)
         node = self._node()
+        node.releases.opened(after)
         self.fleet = Fleet(store, self._links, opening.epoch, node.status, self._clock.utc_us, node.epoch_heard)
         await self.fleet.open()
         self.guide = Guide(store, node, self.fleet, self._clock)

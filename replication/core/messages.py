@@ -32,6 +32,8 @@ class Hello(Message):
     `epoch` is the office the sender holds or last knew of in its journal; `seen` the highest number it ever met,
     claims included. `instance` differs for every process: the same node id twice is a clone. `utc_us` is for skew only.
     `proof_text` is what the sender found when it last read all its files, at `proof_at_us` of its clock (0: not yet).
+    `schema` is that of the sender's database while it is in office (0: unknown); its release brings one to
+    `schema_latest` and opens one up to `schema_max`: a release that says nothing of it opens schema 1 only.
     """
 
     protocol_min: int
@@ -55,6 +57,9 @@ class Hello(Message):
     proof_at_us: int = 0
     proof_is_whole: bool = True
     proof_text: str = ""
+    schema: int = 0
+    schema_latest: int = 1
+    schema_max: int = 1
 
 
 class Heartbeat(Message):

@@ -106,7 +106,8 @@ class CopyProgress:
 class PeerStatus:
     """What this node knows of another. Sequences are the peer's own reports; `last_seen_s` is an age, in seconds.
 
-    `copy` is how far the copy is that this master serves it, or None.
+    `copy` is how far the copy is that this master serves it, or None. `version` is its release, which brings a database
+    to `schema_latest` and opens one up to `schema_max`; `cannot_take_over` says why it could not open this one, or "".
     """
 
     node: NodeId
@@ -128,6 +129,11 @@ class PeerStatus:
     proof_at_us: int = 0
     proof_is_whole: bool = True
     proof_text: str = ""
+    version: str = ""
+    protocol: int = 1
+    schema_latest: int = 1
+    schema_max: int = 1
+    cannot_take_over: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +222,7 @@ class Status:
     `commit_sequence` is durable wherever the mode demands it; on a standby, the highest it has been told.
     `copy` is how far this standby's own COMPARE is, or None. `standby_enrolled` says that a second node was ever let
     in, whether it is there or not. `slots` are of a node in office; `journal_bytes` is what the journal's files take.
+    `schema` is that of the database in office (0: unknown); this release opens up to `schema_max`.
     """
 
     cluster: str
@@ -243,6 +250,8 @@ class Status:
     proof: Proof | None = None
     slots: tuple[SlotStatus, ...] = ()
     journal_bytes: int = 0
+    schema: int = 0
+    schema_max: int = 1
 
 
 class Refused(Exception):

@@ -73,6 +73,7 @@ def check(status: Status, target: PeerStatus | None, target_name: str, silent_ag
         _checksum(status, target),
         _clock(target),
         _disk(target),
+        *_schema(status, target),
     ]
     if silent_agents:
         text = f"Not connected, so that the lock cannot be confirmed: {enumerate_names(silent_agents)}."
@@ -110,6 +111,20 @@ def _disk(target: PeerStatus) -> Reason:
     if free is None or free >= DISK_FREE_MIN_BYTES:
         return Reason(True, "The standby has room on its disk.")
     return Reason(False, f"The standby has only {free // 1_000_000} MB free. Free some disk space there.")
+
+
+def _schema(status: Status, target: PeerStatus) -> list[Reason]:
+    """Could each node open what the other leaves: the target now, this one what the target's release makes of it."""
+    if target.cannot_take_over:
+        return [Reason(False, target.cannot_take_over)]
+    if status.schema and target.schema_latest > status.schema_max:
+        text = (
+            f"The standby's release {target.version} brings the database to schema {target.schema_latest}, and this "
+            f"node's release opens up to {status.schema_max}: after the swap this node could not take over, and writes "
+            "would wait for it. Install the standby's release here at once after the swap, or one in between before it."
+        )
+        return [Reason(False, text, acceptable=True)]
+    return [Reason(True, "Each node's release opens what the other one's writes.")]
 
 
 def _loss(status: Status) -> str:

@@ -1,6 +1,6 @@
 """Bring a database to this release's schema: numbered SQL files, counted by PRAGMA user_version.
 
-They only add.
+They only add, so that a release runs on what the release after it wrote (BEY-12; docs/protocol.md, section 7).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sqlite3
 from functools import cache
 from pathlib import Path
 
+AHEAD = 1
 _FOLDER = Path(__file__).parent / "migrations"
 
 
@@ -27,6 +28,11 @@ def latest() -> int:
     return migrations()[-1][0]
 
 
+def highest() -> int:
+    """The newest schema that this release opens: that of the release after it."""
+    return latest() + AHEAD
+
+
 def version(connection: sqlite3.Connection) -> int:
     """The schema version of the database."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -35,19 +41,21 @@ def version(connection: sqlite3.Connection) -> int:
 def migrate(connection: sqlite3.Connection) -> tuple[int, int]:
     """Run what is missing inside the caller's transaction; return (version before, version after).
 
-    Statements are executed one by one, because `executescript` would commit. A database of a newer release
-    raises RuntimeError: start the newer release, or restore a backup. A connection without a transaction is
-    left in one.
+    Statements are executed one by one, because `executescript` would commit. A database of the next release is left
+    as it is; a newer one raises RuntimeError and is not touched. A connection without a transaction is left in one.
     """
     before = version(connection)
-    if before > latest():
-        raise RuntimeError(f"the database has schema {before}, this release knows {latest()}: start the newer release")
+    if before > highest():
+        raise RuntimeError(
+            f"the database has schema {before}, and this release opens up to {highest()}. Nothing was changed: install "
+            f"a release that knows schema {before - 1} or later, and start this node again"
+        )
     for number, text in migrations():
         if number > before:
             for statement in statements(text):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
-    return before, latest()
+    return before, max(before, latest())
 
 
 def statements(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 import pytest
@@ -34,12 +35,35 @@ def test_again_changes_nothing() -> None:
     assert connection.total_changes == before
 
 
-def test_a_newer_database_is_refused() -> None:
-    """A database of a newer release is not touched, and the text says what to do."""
+def test_the_next_release_may_have_been_there() -> None:
+    """One schema newer is opened and left as it is (BEY-12): a release runs on what the next one added to."""
     connection = fresh()
-    connection.execute(f"PRAGMA user_version = {migrate.latest() + 1}")
-    with pytest.raises(RuntimeError, match="start the newer release"):
+    migrate.migrate(connection)
+    newer = migrate.latest() + 1
+    connection.execute(f"PRAGMA user_version = {newer}")
+    before = connection.total_changes
+    assert migrate.migrate(connection) == (newer, newer)
+    assert connection.total_changes == before
+    assert migrate.highest() == newer
+
+
+def test_a_newer_database_than_that_is_refused() -> None:
+    """Two schemas newer is not touched, and the text says which release to install."""
+    connection = fresh()
+    connection.execute(f"PRAGMA user_version = {migrate.latest() + 2}")
+    with pytest.raises(RuntimeError, match=f"opens up to {migrate.latest() + 1}.*knows schema {migrate.latest() + 1}"):
         migrate.migrate(connection)
+    assert migrate.version(connection) == migrate.latest() + 2
+
+
+def test_migrations_only_add() -> None:
+    """No statement takes away or renames: that is what lets the release before run on it."""
+    for number, text in migrate.migrations():
+        for statement in migrate.statements(text):
+            words = " ".join(line for line in statement.upper().splitlines() if not line.strip().startswith("--"))
+            added = re.search(r"\bADD COLUMN\b(?!.*\bNOT NULL\b(?!.*\bDEFAULT\b))", words)
+            assert "ALTER TABLE" not in words or added, f"migration {number} changes what is there: {statement}"
+            assert not re.search(r"\b(DROP|RENAME)\b", words), f"migration {number} takes away: {statement}"
 
 
 def test_every_table_is_strict() -> None:

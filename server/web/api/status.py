@@ -81,6 +81,8 @@ async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
         "peers": [_peer(peer) for peer in status.peers],
         "slots": [_slot(slot) for slot in status.slots],
         "journal_bytes": status.journal_bytes,
+        "schema": status.schema,
+        "schema_max": status.schema_max,
         "maintenance": {"phase": "none"},
     }
     try:
@@ -155,6 +157,11 @@ def _peer(peer: PeerStatus) -> dict[str, Any]:
         "proof": {"at_us": peer.proof_at_us, "whole": peer.proof_is_whole, "text": peer.proof_text}
         if peer.proof_at_us
         else None,
+        "version": peer.version,
+        "protocol": peer.protocol,
+        "schema_latest": peer.schema_latest,
+        "schema_max": peer.schema_max,
+        "cannot_take_over": peer.cannot_take_over,
     }
 
 

@@ -156,6 +156,8 @@ def _sentences(status: Status, badge: Badge, peer: PeerStatus | None) -> tuple[s
         if requests == 0:
             return "The standby has everything.", "", ""
         return "The standby is active and a moment behind.", "", ""
+    if badge is STANDBY_CATCHING_UP and peer.cannot_take_over:
+        return "The standby cannot take over.", peer.cannot_take_over, ""
     if badge is STANDBY_CATCHING_UP:
         what = "being copied" if peer.state is State.COPYING else "catching up"
         return f"The standby is {what}.", "It protects you again once it is in sync. Nothing to do.", ""
