@@ -26,7 +26,7 @@ from tests.process.troubles import troubles
 from tests.process.wire import rejoin_cost
 from tests.process.workload import Workload
 from tests.property import capture_soak
-from tests.simulation import power_loss
+from tests.simulation import pair_simulation, power_loss
 
 STRICT = ("--mode", "strict")
 Say = Callable[[str], None]
@@ -259,6 +259,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "forks": (forks, 10),
     "troubles": (troubles, 1),
     "power-loss": (power_loss.soak, 500),
+    "simulation": (pair_simulation.soak, 2000),
     "capture": (capture_soak.soak, 2000),
     "failpoints": (failpoint_runs.soak, 5),
     "partitions": (partitions.partitions, 24),

@@ -89,6 +89,25 @@ class RecordingDisk(Disk):
         self._durable_entries.update(self._in_folder(self._entries, folder))
         self._changes.pop(folder, None)
 
+    def kill_into(self, target: Path) -> None:
+        """Build in `target` (absent) what a killed process leaves: all that was written, synced or not."""
+        self._make_folders(target)
+        for path in sorted(self.root.rglob("*")):
+            if path.is_file():
+                (target / path.relative_to(self.root)).write_bytes(path.read_bytes())
+
+    def inherit(self, before: RecordingDisk) -> None:
+        """Go on with what was durable and what was not, behind `kill_into`."""
+        self._durable, self._entries = dict(before._durable), dict(before._entries)
+        self._durable_entries, self._next = dict(before._durable_entries), before._next
+        self._changes = {folder: list(states) for folder, states in before._changes.items()}
+
+    def _make_folders(self, target: Path) -> None:
+        target.mkdir(parents=True, exist_ok=True)
+        for path in sorted(self.root.rglob("*")):
+            if path.is_dir():
+                (target / path.relative_to(self.root)).mkdir(exist_ok=True)
+
     def crash_into(self, target: Path, rng: random.Random) -> None:
         """Build in `target` (absent) what a power loss at this moment may leave."""
         entries = dict(self._durable_entries)
@@ -98,10 +117,7 @@ class RecordingDisk(Disk):
                 for name in self._in_folder(entries, folder):
                     del entries[name]
                 entries.update(states[kept - 1])
-        for folder in ("journal", "objects"):
-            if (self.root / folder).is_dir():
-                (target / folder).mkdir(parents=True, exist_ok=True)
-        target.mkdir(exist_ok=True)
+        self._make_folders(target)
         now = {file: name for name, file in self._entries.items()}
         for name, file in sorted(entries.items()):
             old = self._durable[file]
