@@ -266,7 +266,8 @@ class Node:
             async with asyncio.timeout(timeout_s):
                 answer = await future
         except TimeoutError:
-            raise Refused("timed_out", f"{self.machine.pending.text} Not done yet; it is still being tried.") from None
+            text = f"Not done yet; it is still being tried. {self.machine.pending.text}".rstrip()
+            raise Refused("timed_out", text) from None
         finally:
             self._answers.pop(number, None)
         if answer.code:

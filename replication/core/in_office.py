@@ -10,6 +10,7 @@ from replication.core.events import Event
 from replication.core.moves import (
     ALONE_NOW,
     ASK_AGAIN_S,
+    GONE_FOR_GOOD,
     UNCONFIRMED,
     ask_witnesses,
     ask_witnesses_of,
@@ -102,6 +103,7 @@ def record_alone_in_office(machine: Machine, event: events.GoAloneRequested, now
     machine.clear_alone = False
     machine.pending.alone_from = machine.memory.alone_counter + 1
     machine.pending.allow_data_loss = event.allow_data_loss
+    machine.pending.text = f"The witnesses have not confirmed yet that this node writes alone. {GONE_FOR_GOOD}"
     return record_again(machine, now)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ASK_AGAIN_S = 2.0
 ALONE_NOW = "Writes are acknowledged by this node alone from now on."
+GONE_FOR_GOOD = "If standby and witnesses are gone for good, type: understudy go-alone --allow-data-loss"
 UNCONFIRMED = (
     f"{ALONE_NOW} No majority of the witnesses confirmed it: if another node is master, what one of the two accepts "
     "will be lost."
@@ -58,7 +59,8 @@ def witnesses_missing(event: WitnessesAnswered, what: str) -> str:
         return f"No witness is enrolled, so only you can let this node {what}. Type: understudy go-alone"
     return (
         f"{verdict.answered} of {verdict.asked} witnesses answered and {verdict.granted} agreed that this node may "
-        f"{what}; asking again. Start the standby or the agents that are witnesses (understudy witness list)."
+        f"{what}; asking again. Start the standby or the agents that are witnesses (understudy witness list). "
+        f"{GONE_FOR_GOOD}"
     )
 
 

@@ -15,6 +15,7 @@ from scripts.commands.options import Asker, asks_node, confirm
 
 POLL_S = 0.2
 WIDTH = 110
+GO_ALONE_S = 45.0
 GRACE_S = 90.0
 """How long after the hand-off the new master's steps are waited for."""
 
@@ -104,6 +105,7 @@ def _show_steps(asker: Asker, row: dict[str, Any], shown: int) -> int:
 def go_alone(asker: Asker, allow_data_loss: bool, yes: bool) -> None:
     """Let the master write without its standby: what it answers from now on is on one machine only."""
     confirm("Let this node write without its standby?", yes)
+    asker.client.timeout_s = GO_ALONE_S
     done = asker.client.post("/api/v1/go-alone" + ("?allow_data_loss=1" if allow_data_loss else ""))
     alone = "This node is master and writes alone: what it answers from now on is on this machine only."
     asker.show(done, alone if done.get("state") == "ALONE" else done["text"])
