@@ -2,8 +2,8 @@
 
 Measured on an idle master: 86 MB resident without, 64 MB with it. Other C libraries ignore it.
 
-What is large is mapped and given back by itself. glibc raises that limit at the first large block that is freed (19 MiB: a
-password's hash, while modules load); then a segment of the journal, read at the start, may stay in an arena for ever.
+What is large is mapped and given back by itself. glibc raises that limit at the first large block that is freed
+(19 MiB: a password's hash, while modules load); then a segment of the journal, read at the start, may stay for ever.
 """
 
 from __future__ import annotations
