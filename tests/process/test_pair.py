@@ -16,7 +16,7 @@ COUNTS = {
     "kills": 3,
     "copy-kills": 2,
     "alone": 1,
-    "available": 3,
+    "available": 2,
     "troubles": 1,
     "partitions": 3,
     "pauses": 2,
