@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ SETTINGS = {
     "bind": "127.0.0.1",
 }
 STEP_S = 0.0005
+SETTLE_S = 0.2
 
 
 def program() -> str:
@@ -126,25 +128,29 @@ class RedisPair:
         return in_a_process("redis", self.ports[self.master], clients, seconds)
 
     def failover_pause_s(self) -> float:
-        """FAILOVER to the replica while one client writes; the time between its last and its first answered write."""
-        old, new = self.ports[self.master], self.ports[1 - self.master]
-        client, orders = Client(old), Client(old)
-        for _ in range(50):
-            assert is_written(client)
-        last = time.monotonic()
+        """FAILOVER to the replica while a client writes to the old master and another asks the new one to take a write:
+        the time between the last write that the old one answered, replicated, and the first of the new one."""
+        old, new = Client(self.ports[self.master]), Client(self.ports[1 - self.master])
+        orders = Client(self.ports[self.master])
+        answered: list[float] = []
+
+        def keep_writing() -> None:
+            while is_written(old):
+                answered.append(time.monotonic())
+
+        writing = threading.Thread(target=keep_writing)
+        writing.start()
+        time.sleep(SETTLE_S)
         assert orders.call("FAILOVER") == "+OK"
-        while is_written(client):
-            last = time.monotonic()
-        client.close()
-        client = Client(new)
-        while not is_written(client, replicas=0):
+        while not is_written(new, replicas=0):
             time.sleep(STEP_S)
-        pause = time.monotonic() - last
-        for each in (client, orders):
+        first = time.monotonic()
+        writing.join(10)
+        for each in (old, new, orders):
             each.close()
         self.master = 1 - self.master
         self.wait_in_sync()
-        return pause
+        return first - answered[-1]
 
     def stop(self) -> None:
         """End both by their pids."""
