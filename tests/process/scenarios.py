@@ -22,6 +22,7 @@ from tests.process.available import available
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
 from tests.process.forks import forks
+from tests.process.standbys import standbys
 from tests.process.troubles import troubles
 from tests.process.wire import rejoin_cost
 from tests.process.workload import Workload
@@ -258,6 +259,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "available": (available, 30),
     "forks": (forks, 10),
     "troubles": (troubles, 1),
+    "standbys": (standbys, 3),
     "power-loss": (power_loss.soak, 500),
     "simulation": (pair_simulation.soak, 2000),
     "capture": (capture_soak.soak, 2000),

@@ -31,3 +31,11 @@ def test_a_longer_tail_of_the_same_epoch_is_cut() -> None:
     mine = Position(EPOCH, 28, b"m" * 32)
     way = decide_follow(follow(Position(EPOCH, 30, b"x" * 32)), "c", HISTORY, mine, 1, lambda n: None)
     assert (way.decision, way.sequence) == (Decision.CUT, 28)
+
+
+def test_a_follower_behind_the_start_of_the_journal_is_not_called_damaged() -> None:
+    """What the master has forgotten it cannot compare: the node copies, and keeps nothing as a fork."""
+    mine = Position(EPOCH, 400, b"m" * 32)
+    way = decide_follow(follow(Position(EPOCH, 30, b"x" * 32)), "c", HISTORY, mine, 300, lambda n: None)
+    assert (way.decision, way.sequence) == (Decision.COMPARE, 30)
+    assert "too far back" in way.reason
