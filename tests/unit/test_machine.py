@@ -251,3 +251,11 @@ def test_a_number_that_agents_refuse_is_passed_also_when_the_standby_held_it() -
     assert it.state is State.RESUMING
     claim = step(it, events.PeerHeard(A, hello(A, epoch=epoch(2, B), seen=epoch(2, B))), place(2, 7, B), 110.0)
     assert found(claim, effects.Send)[0].message.epoch == Epoch(3, B)
+
+
+def test_an_older_claim_that_comes_late_does_not_lower_what_was_granted() -> None:
+    """Two claims of one master overtake each other: the higher number stays granted (invariant 9)."""
+    it = machine(State.IN_SYNC, B, enlisted=True)
+    for number in (7, 6):
+        step(it, events.ClaimReceived(A, epoch(number), epoch(5), place(5, 7)), place(5, 7))
+    assert it.memory.granted == epoch(7)
