@@ -29,8 +29,8 @@ def confirm_token(machine: Machine, event: events.TokenReceived, now: float) -> 
 
 
 def grant(machine: Machine, event: events.ClaimReceived, now: float) -> list[Effect]:
-    """Durable before it is answered; the number counts as seen from now on. An older claim that comes late takes nothing
-    back."""
+    """Durable before it is answered; the number counts as seen from now on. An older claim that comes late takes
+    nothing back."""
     granted = max(machine.memory.granted, event.epoch)
     machine.remember(granted=granted, seen=max(machine.memory.seen, event.epoch))
     return [effects.Send(event.peer, Grant(epoch=event.epoch, last=machine.facts.last))]
