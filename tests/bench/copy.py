@@ -2,7 +2,7 @@
 
 Ours: from `join` on an empty node to the state in which it may be trusted: every block written and fsynced, redone
 and its checksum equal. PostgreSQL's: `pg_basebackup -X stream` over TLS, with its fsync. The same size of database, the
-same run, one after the other; the load runs on both masters while they are copied, and only then.
+same run, in turns; the load runs on a master while it is copied, and only then.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.our_pair import our_pair
+from tests.bench.our_pair import OurPair, our_pair
 from tests.bench.physics import baseline, cpu_s, machine
 from tests.bench.postgres_pair import HOUSE, PostgresPair, postgres_pair
 
@@ -32,36 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-peer", action="store_true", help="measure ours alone")
 
 
-def copy_ours(directory: Path, megabytes: int, rounds: int) -> list[dict[str, Any]]:
-    """Copy to an empty standby `rounds` times, from the same master."""
-    found = []
-    with our_pair(directory, standby=False) as pair:
-        size = pair.master.ask("fill", megabytes)["bytes"]
-        pair.master.ask("peers")
-        for _ in range(rounds):
-            pair.standby.start().hear()
-            before = cpu_s([pair.master.pid])
-            pair.master.ask("load", LOAD_PER_S)
-            took = pair.standby.ask("join")["copied_s"]
-            master, standby = cpu_s([pair.master.pid]) - before, cpu_s([pair.standby.pid])
-            load = pair.master.ask("unload")
-            found.append(
-                copied(size, took, master, standby) | {key: round(load[key], 1) for key in load if key != "clients"}
-            )
-            pair.standby.kill()
-            shutil.rmtree(pair.standby.data)
-    return found
+def copy_ours(pair: OurPair, size: int) -> dict[str, Any]:
+    """One copy to an empty standby, which is killed and removed then."""
+    pair.standby.start().hear()
+    before = cpu_s([pair.master.pid])
+    pair.master.ask("load", LOAD_PER_S)
+    took = pair.standby.ask("join")["copied_s"]
+    master, standby = cpu_s([pair.master.pid]) - before, cpu_s([pair.standby.pid])
+    load = pair.master.ask("unload")
+    pair.standby.kill()
+    shutil.rmtree(pair.standby.data)
+    return copied(size, took, master, standby) | {key: round(load[key], 1) for key in load if key != "clients"}
 
 
-def copy_theirs(directory: Path, megabytes: int, rounds: int) -> list[dict[str, Any]]:
-    """The same with pg_basebackup."""
-    found = []
-    with postgres_pair(directory, standby=False) as pair:
-        size = pair.fill(megabytes)
-        for number in range(rounds):
-            found.append(_base_backup(pair, pair.directory / f"copy-{number}", size))
-            shutil.rmtree(pair.directory / f"copy-{number}")
-    return found
+def copy_theirs(pair: PostgresPair, size: int) -> dict[str, Any]:
+    """One copy with pg_basebackup, which is removed then."""
+    target = pair.directory / "copy"
+    try:
+        return _base_backup(pair, target, size)
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
 
 
 def _base_backup(pair: PostgresPair, target: Path, size: int) -> dict[str, Any]:
@@ -106,18 +97,33 @@ def middle(copies: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: round(median(copy[key] for copy in copies), 3) for key in copies[0]}
 
 
+def measure(directory: Path, megabytes: int, rounds: int, peer: bool) -> dict[str, Any]:
+    """Fill both masters, then copy them in turns."""
+    ours, theirs = [], []
+    with ExitStack() as stack:
+        pair = stack.enter_context(our_pair(directory, standby=False))
+        other = stack.enter_context(postgres_pair(directory, standby=False)) if peer else None
+        size = pair.master.ask("fill", megabytes)["bytes"]
+        other_size = other.fill(megabytes) if other is not None else 0
+        pair.master.ask("peers")
+        for _ in range(rounds):
+            ours.append(copy_ours(pair, size))
+            if other is not None:
+                theirs.append(copy_theirs(other, other_size))
+    found: dict[str, Any] = {"ours": middle(ours)}
+    if theirs:
+        found["pg_basebackup"] = middle(theirs)
+        found["ratio"] = round(found["ours"]["mb_per_s"] / found["pg_basebackup"]["mb_per_s"], 2)
+    return found
+
+
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every size, ours and theirs."""
+    """Every size."""
     sizes = []
     for gigabytes in arguments.gigabytes:
         with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
-            directory, megabytes = Path(name), int(gigabytes * 1000)
+            directory = Path(name)
             facts, before = machine(directory), baseline(directory)
-            ours = copy_ours(directory, megabytes, arguments.rounds)
-            size: dict[str, Any] = {"gigabytes": gigabytes, "ours": middle(ours)}
-            if not arguments.no_peer:
-                theirs = copy_theirs(directory, megabytes, arguments.rounds)
-                size["pg_basebackup"] = middle(theirs)
-                size["ratio"] = round(size["ours"]["mb_per_s"] / size["pg_basebackup"]["mb_per_s"], 2)
-            sizes.append(size | {"baseline": [before, baseline(directory)]})
+            found = measure(directory, int(gigabytes * 1000), arguments.rounds, not arguments.no_peer)
+            sizes.append({"gigabytes": gigabytes, **found, "baseline": [before, baseline(directory)]})
     return {"rounds": arguments.rounds, "load_per_s": LOAD_PER_S, "sizes": sizes, "machine": facts}

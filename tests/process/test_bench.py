@@ -1,0 +1,32 @@
+"""The benchmarks run and print what they promise; how fast is nobody's business here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.process.programs import ROOT
+
+
+def bench(*words: str) -> dict[str, object]:
+    """Run one benchmark; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", *words], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1
+    return dict(json.loads(lines[0]))
+
+
+def test_writes_are_measured_with_the_machines_limits() -> None:
+    """One JSON line: a figure for each number of clients, both ways of writing, the disk's own limit before and after."""
+    shown = bench("writes", "--only", "in_process", "ours", "--clients", "1", "4", "--rounds", "1", "--seconds", "0.3")
+    for kind in ("in_process", "ours"):
+        figures = shown[kind]
+        assert isinstance(figures, list)
+        assert [figure["clients"] for figure in figures] == [1, 4]
+        assert all(figure["writes_per_s"] > 0 and figure["p99_ms"] >= figure["p50_ms"] > 0 for figure in figures)
+    assert isinstance(shown["baseline"], list)
+    assert all(limit["fdatasync_4k_per_s"] > 0 for limit in shown["baseline"])
