@@ -21,7 +21,7 @@ def bench(*words: str) -> dict[str, object]:
 
 
 def test_writes_are_measured_with_the_machines_limits() -> None:
-    """One JSON line: a figure for each number of clients, both ways of writing, the disk's own limit before and after."""
+    """One JSON line: a figure for each number of clients in both ways of writing, and the limits before and after."""
     shown = bench("writes", "--only", "in_process", "ours", "--clients", "1", "4", "--rounds", "1", "--seconds", "0.3")
     for kind in ("in_process", "ours"):
         figures = shown[kind]
