@@ -27,6 +27,7 @@ from tests.process.troubles import troubles
 from tests.process.wire import rejoin_cost
 from tests.process.workload import Workload
 from tests.property import capture_soak
+from tests.search import soak as search_soak
 from tests.simulation import pair_simulation, power_loss
 
 STRICT = ("--mode", "strict")
@@ -261,6 +262,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "troubles": (troubles, 1),
     "standbys": (standbys, 3),
     "power-loss": (power_loss.soak, 500),
+    "search": (search_soak.soak, 5),
     "simulation": (pair_simulation.soak, 2000),
     "capture": (capture_soak.soak, 2000),
     "failpoints": (failpoint_runs.soak, 5),

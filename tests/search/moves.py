@@ -265,21 +265,11 @@ class Moves(World):
         if s.stream is None or s.stream[2] is None or self.nodes.things[s[me]].term is None:
             return None
         fsynced, applied, checksum = report = s.stream[2]
-        passed = STEADY if self._heard_of_office(s, me) else CALM
+        passed = STEADY if s.stream[1] else CALM
         done = self.deed(
             me, s[me], (report, late, passed), lambda doer: doer.report(fsynced, applied, checksum, late, passed)
         )  # fmt: skip
         return self.after(s, me, done, left)
-
-    def _heard_of_office(self, s: Situation, me: int) -> bool:
-        """In the long time that a standby keeps up it streams, and a heartbeat reaches it, or its link is closed."""
-        if s.stream is None or not s.stream[1]:
-            return False
-        master, standby = self.nodes.things[s[me]], self.nodes.things[s[1 - me]]
-        heard = (
-            [(said.state, said.epoch) for _, connected, said in standby.volatile[0] if connected] if standby.up else []
-        )
-        return (master.ram.state, master.term.epoch) in heard
 
     def _move_follow(self, s: Situation, label: Label, left: Budget) -> Situation | None:
         me = label[1]

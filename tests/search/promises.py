@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from replication.core.types import NO_EPOCH, Epoch, NodeId
-from replication.core.witness import WitnessRecord
+from replication.core.witness import Claim, WitnessRecord, decide_claim
 from tests.search.chains import EMPTY, Chains, values
 from tests.search.deeds import Broken
 from tests.search.held import NODES
@@ -43,6 +44,14 @@ def left(history: History, epoch: Epoch, lossy: int) -> History:
         return history
     unknown = min(history.unknown, epoch) if history.unknown != NO_EPOCH else epoch
     return history._replace(leave=max(history.leave, epoch), unknown=unknown if lossy == 2 else history.unknown)
+
+
+def insisted(history: History, record: WitnessRecord, claim: Claim) -> History:
+    """A witness passes over what it granted before, because an operator accepted loss: the leave begins here."""
+    asked = replace(claim, forced=False)
+    if claim.forced and not decide_claim(record, asked)[1].granted and decide_claim(record, claim)[1].granted:
+        return left(history, claim.epoch, 1)
+    return history
 
 
 def committed(history: History, chains: Chains, epoch: Epoch, chain: int) -> History:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 
 import pytest
@@ -22,19 +23,19 @@ HEALED = 300
 Say = Callable[[str], None]
 
 
-def searched(bounds: Bounds) -> Found:
+def searched(bounds: Bounds, healed: int) -> Found:
     """One search, and the healing of a sample of what it reached."""
     search = Breadth(bounds)
     found = search.run()
     if not found.broken:
-        search.heal_sample(found, HEALED)
+        search.heal_sample(found, healed)
     return found
 
 
-def in_parallel(everything: Iterable[Bounds]) -> Iterator[Found]:
+def in_parallel(everything: Iterable[Bounds], healed: int = HEALED) -> Iterator[Found]:
     """All of them, in their order."""
     with ProcessPoolExecutor(CORES, get_context("fork")) as pool:
-        yield from pool.map(searched, everything)
+        yield from pool.map(partial(searched, healed=healed), everything)
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,11 @@ def mutated(number: int) -> Caught:
     return Caught(mutation.name, without, with_rule.broken)
 
 
-def all_mutated() -> list[Caught]:
-    """Every mutation."""
+def all_mutated(*, deep: bool = False) -> list[Caught]:
+    """Every mutation that CI has time for, or with `deep` every one."""
+    chosen = [number for number, mutation in enumerate(MUTATIONS) if deep or not mutation.deep]
     with ProcessPoolExecutor(CORES, get_context("fork")) as pool:
-        return list(pool.map(mutated, range(len(MUTATIONS))))
+        return list(pool.map(mutated, chosen))
 
 
 def rows_of(founds: Iterable[Found]) -> Counter[int]:

@@ -20,7 +20,7 @@ def caught() -> dict[str, Caught]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", [mutation.name for mutation in MUTATIONS])
+@pytest.mark.parametrize("name", [mutation.name for mutation in MUTATIONS if not mutation.deep])
 def test_a_rule_less_is_seen(caught: dict[str, Caught], name: str) -> None:
     """Without it a promise to clients or operators breaks; with it, within the same bounds, none does."""
     assert caught[name].without.broken, f"{name}: nobody missed the rule in {caught[name].without.states:,} states"
@@ -30,4 +30,4 @@ def test_a_rule_less_is_seen(caught: dict[str, Caught], name: str) -> None:
 
 def test_there_are_enough_of_them() -> None:
     """At least so many different rules."""
-    assert len({mutation.name for mutation in MUTATIONS}) >= MUTATIONS_MIN
+    assert len({mutation.name for mutation in MUTATIONS if not mutation.deep}) >= MUTATIONS_MIN

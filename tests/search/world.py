@@ -227,14 +227,16 @@ class World:
         """One witness hears one question, decides by the shipped rule and remembers."""
         asker, number, said = s.questions[at]
         effect, record = self.effects.things[number], self.records.things[s.witnesses[who]]
+        history: History = self.histories.things[s.history]
         if isinstance(effect, effects.AskWitnesses):
+            history = promises.insisted(history, record, effect.claim)
             record, answer = witness.decide_claim(record, effect.claim)
         else:
             record, answer = witness.decide_alone(record, effect.epoch, effect.alone, effect.counter)
         said = (*said[:who], self.said.of(answer), *said[who + 1 :])
         witnesses = (*s.witnesses[:who], self.records.of(record), *s.witnesses[who + 1 :])
         questions = (*s.questions[:at], (asker, number, said), *s.questions[at + 1 :])
-        history = promises.recorded(self.histories.things[s.history], [self.records.things[r] for r in witnesses])
+        history = promises.recorded(history, [self.records.things[r] for r in witnesses])
         return s._replace(questions=questions, witnesses=witnesses, history=self.histories.of(history))
 
     def conclude(self, s: Situation, at: int, left: Budget, cut: int | None = None) -> Situation | None:
