@@ -41,6 +41,7 @@ from server.fork_reader import ForkReader
 from server.founding import check_empty, found_cluster
 from server.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
 from server.listeners import bind_local, bind_port, own_address, port_of
+from server.mending import mend_journal
 from server.office import Office
 from server.passwords import Passwords, hash_password
 from server.proofs import Proofs
@@ -130,8 +131,8 @@ class Server:
         site.ready = True
 
     async def _open_node(self, office: Office, asked: WitnessLinks) -> Node:
-        """Open the node; one that only followed and is damaged is set aside whole, and copies from its master
-        again.
+        """Open the node. A damaged journal is mended from the other node; a standby for which that cannot be done is
+        set aside whole, and copies from its master again.
         """
         site, config = self.site, self.site.config
         assert self._certificates.client is not None
@@ -142,13 +143,22 @@ class Server:
         except ReplicationError as error:
             wish = load_wish(config.data)
             is_wished = wish is not None and wish.standby is not None
+            why = "a new copy is wished"
+            if not is_wished:
+                why = await mend_journal(config.data, site.identity, self._certificates.client, site.clock.utc_us())
+                if not why:
+                    return await Node.open(config.data, node_settings(site), office, asked, dial, log_node)
             if not is_wished and not await asyncio.to_thread(may_copy_again, config.data, site.identity):
                 raise ConfigError(
-                    f"{error}\nIf another node is master, copy from it again (what is here is kept in forks/): "
+                    f"{error}\nIt could not be mended from the other node: {why}. "
+                    "Start that node, then this one again.\n"
+                    "If that node is master, copy from it again (what is here is kept in forks/): "
                     f"master-to-standby --data {config.data} --master HOST --port PORT. Else restore a backup"
                 ) from error
             kept = await asyncio.to_thread(set_aside, config.data)
-            log.error("this node's copy is damaged; it is kept and copied again", why=str(error), kept=str(kept))
+            log.error(
+                "this node's copy is damaged; it is kept and copied again", why=str(error), mend=why, kept=str(kept)
+            )
         return await Node.open(config.data, node_settings(site), office, asked, dial, log_node)
 
     async def stop(self) -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from replication.core.types import NodeId
 from replication.ports import Connection, Dialler
-from server import errors, fork_port, proofs
+from server import errors, fork_port, journal_port, proofs
 from server.admission import admit
 from server.core.agent_wire import FRAME_BYTES_MAX
 from server.core.agent_wire import PATH as AGENT_LINK
@@ -197,5 +197,6 @@ def make_app(site: Site, serve_agent: ServeAgent) -> web.Application:
     app.router.add_post("/enrol", enrol)
     fork_port.add_routes(app)
     proofs.add_routes(app)
+    journal_port.add_routes(app)
     app.router.add_route("*", "/{anything:.*}", wrong_port)
     return app

@@ -39,6 +39,7 @@ PARTS = {
     "server.fork_port": "edges",
     "server.fork_keepers": "edges",
     "server.proofs": "edges",
+    "server.journal_port": "edges",
     "server.core": "core",
     "server.storage": "storage",
     "server.actions": "actions",
@@ -54,6 +55,7 @@ PARTS = {
     "server.web": "web",
     "server.app": "app",
     "server.repair": "app",
+    "server.mending": "app",
     "scripts": "scripts",
 }
 SHELL = {"common", "core", "storage", "replication words"}

@@ -195,38 +195,53 @@ def test_a_stopped_standby_takes_office_when_it_starts(pair: Pair) -> None:
     pair.wait("the old master as standby", lambda: south.status().get("state") in ("SYNCING", "IN_SYNC"))
 
 
-def flip(node: Node) -> None:
-    """Turn one byte over in the middle of what is written of the newest segment."""
+def flip(node: Node, share: float = 0.5) -> None:
+    """Turn one byte over in what is written of the newest segment, at this share of it."""
     segments = [path for path in (node.data / "journal").iterdir() if path.suffix == ".journal"]
     newest = max(segments, key=lambda path: path.stat().st_mtime)
     content = bytearray(newest.read_bytes())
-    content[len(bytes(content).rstrip(b"\0")) // 2] ^= 0xFF
+    content[int(len(bytes(content).rstrip(b"\0")) * share)] ^= 0xFF
     newest.write_bytes(bytes(content))
 
 
-def test_a_damaged_standby_is_kept_and_copied_again(pair: Pair) -> None:
-    """A flipped byte in its journal: nothing is cut, what it had is kept in forks/, and it streams again by itself."""
+@pytest.mark.parametrize("role", ["standby", "master"])
+def test_a_damaged_journal_is_mended_from_the_other_node(pair: Pair, role: str) -> None:
+    """A flipped byte: the range is fetched, the damaged segment is kept, and the node goes on as what it was."""
     master = pair.node("master")
     standby = pair.nodes["south" if master.name == "north" else "north"]
-    standby.program.stop()
-    flip(standby)
-    standby.program.start()
-    pair.wait("the standby to stream again", lambda: standby.status().get("state") in ("SYNCING", "IN_SYNC"))
-    assert [path.name for path in (standby.data / "forks").glob("damaged-*/journal")] == ["journal"]
     pair.wait("the standby in sync", lambda: master.status()["in_sync"])
-    assert standby.status()["checksum"] == master.status()["checksum"]
+    damaged = standby if role == "standby" else master
+    for number in range(6):  # requests that both journals hold
+        pair.type(
+            master, "understudy", "job", "create", f"mend-{role}-{number}", "--command", "true", "--agent", "alpha"
+        )
+    pair.wait("all of it on the standby", lambda: (master.status()["backlog"] or {}).get("requests") == 0)
+    kept = len(list((damaged.data / "forks").glob("damaged-*/*.journal")))
+    damaged.program.kill()
+    flip(damaged, 0.9)
+    damaged.program.start()
+    pair.wait("the pair to be whole", lambda: master.status().get("in_sync") and standby.status().get("in_sync"))
+    assert master.is_master()
+    assert len(list((damaged.data / "forks").glob("damaged-*/*.journal"))) == kept + 1
+    pair.wait("equal", lambda: standby.status()["checksum"] == master.status()["checksum"])
+    assert "mended the journal from the other node" in damaged.program.tail(100)
+    assert "COMPARE" not in damaged.program.tail(100).split("mended the journal")[-1]
 
 
-def test_a_damaged_master_waits_for_a_person(pair: Pair) -> None:
+def test_a_damaged_master_without_the_other_node_waits_for_a_person(pair: Pair) -> None:
     """It may have the only copy of something: it says what to type, and that makes it a standby with all kept."""
     master = pair.node("master")
     standby = pair.nodes["south" if master.name == "north" else "north"]
     master.program.kill()
+    standby.program.kill()
     flip(master)
     refused = command("understudy", "serve", "--data", str(master.data), "--host", master.host)
     assert refused.returncode == 78, refused.stderr
     assert "Traceback" not in refused.stderr
+    assert "Start that node, then this one again." in refused.stderr
     assert f"master-to-standby --data {master.data}" in refused.stderr
+    standby.program.start()
+    pair.wait("the standby to answer", lambda: standby.status().get("role") == "standby")
     pair.type(standby, "standby-to-master", "--yes", "--allow-data-loss")
     done = enrol(pair, master.data, master=standby.host, port=str(standby.port))
     assert done.returncode == 0, done.stderr

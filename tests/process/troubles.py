@@ -116,14 +116,14 @@ def another_cluster(pair: Pair) -> str:
 
 
 def flipped_byte(pair: Pair) -> str:
-    """A byte flipped in the middle of the standby's journal is found at its start; what is missing comes again."""
+    """A byte flipped in the middle of the standby's journal is found at its start, and fetched from the master."""
     _, standby = pair.wait_healthy()
     standby.program.kill()
     segment = max((standby.data / "journal").iterdir(), key=lambda path: path.stat().st_mtime)
     _flip(segment)
     standby.program.start()
     pair.wait_healthy()
-    return line_with(standby.program.tail(60), "damaged")
+    return line_with(standby.program.tail(60), "mended")
 
 
 def _flip(segment: Path) -> None:
