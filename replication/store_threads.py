@@ -200,8 +200,11 @@ class StoreThreads:
 
     def _prepare(self) -> None:
         """Have the next segment ready before it is needed; a full disk is answered where it matters, at a write."""
-        with contextlib.suppress(DiskFull, OSError):
-            self._journal.prepare()
+        try:
+            with contextlib.suppress(DiskFull, OSError):
+                self._journal.prepare()
+        except BaseException as error:
+            self._fatal(error)
 
 
 def _set_result(future: asyncio.Future[Any], result: Any) -> None:
