@@ -67,9 +67,10 @@ class Scheduler:
         self.main = self.current
         self.main.greenlet = greenlet.getcurrent()
         self.turns = 0
+        self.wrong: list[str] = []
 
     def spawn(self, run: Callable[[], Any], name: str, process: Process | None) -> Thread:
-        """Start a thread; it gets its turn like everybody else. An exception of it other than Killed is raised."""
+        """Start a thread; it gets its turn like everybody else. No exception may leave it: `wrong` has it then."""
         thread = Thread(name, process)
 
         def body() -> None:
@@ -78,6 +79,8 @@ class Scheduler:
                     run()
             except Killed:
                 pass
+            except Exception as error:
+                self.wrong.append(f"thread {name} ended with {error!r}")
             finally:
                 self._ended(thread)
 

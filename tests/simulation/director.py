@@ -82,6 +82,7 @@ class Director:
             (3, self._one_way), (2, self._break_links), (2, self._be_sloppy), (2, self._stall_disk),
             (1, self._fill_disk), (1, self._fail_disk), (2, self._long_absence), (1, self._lose_witness),
             (2, self._calm), (3, self._disaster),
+            (1, self._flip_page), (1, self._flip_journal),
         ]  # fmt: skip
         if focus:
             events = [(weight, event) for weight, event in events if event.__name__ in (f"_{focus}", "_swap")]
@@ -128,7 +129,7 @@ class Director:
         self._ask(life, "swap", life.node.swap(PEERS[life.name], b"note", 5.0))
         await asyncio.sleep(self.rng.choice((0.0, 0.01, 0.05, 2.0)))
 
-    def _ask(self, life: Life, what: str, job: Awaitable[str]) -> None:
+    def _ask(self, life: Life, what: str, job: Awaitable[str], refused_is: Callable[[str], None] | None = None) -> None:
         async def ask() -> None:
             try:
                 answer = await job
@@ -136,6 +137,8 @@ class Director:
                 self.world.note(f"operator: {what} at {life.process.name}: {answer}")
             except Refused as refused:
                 self.world.note(f"operator: {what} at {life.process.name} refused: {refused.code}: {refused}")
+                if refused_is is not None:
+                    refused_is(refused.code)
 
         self.world.loop.run_for(life.process, ask())
 
@@ -228,6 +231,36 @@ class Director:
             await asyncio.sleep(self.rng.choice((0.0, 0.002, 0.01, 0.1)))
         await asyncio.sleep(15 + self.rng.random() * 15)
 
+    def _standby(self) -> Life | None:
+        lives = [life for name in (A, B) if (life := self.world.life(name)) is not None and life.node is not None]
+        return next((life for life in lives if life.node and life.node.machine.state is State.IN_SYNC), None)
+
+    async def _flip_page(self) -> None:
+        """A standby finds it when it proves its files, and has the page from its master."""
+        await self._calm()
+        life = self._standby()
+        if life is None or life.node is None or self._master() is None:
+            return
+        self.world.flip_page(life)
+        proof = self.world.loop.run_for(life.process, life.node.prover.prove())
+        await asyncio.wait([proof], timeout=60.0)
+        if proof.done() and not proof.cancelled() and proof.exception() is None:
+            self.world.note(f"operator: verify at {life.process.name}: {proof.result().text}")
+        else:
+            self.world.wrong.append(f"the files of {life.process.name} could not be proven")
+        await asyncio.sleep(1.0)
+        await self._calm()
+
+    async def _flip_journal(self) -> None:
+        """A standby whose journal is damaged keeps it and copies again."""
+        await self._calm()
+        life = self._standby()
+        if life is not None and self._master() is not None:
+            self._crash(life, 1.0)
+            self.world.flip_journal(life.name)
+            await asyncio.sleep(1.5)
+            await self._calm()
+
     async def _lose_witness(self) -> None:
         self.world.witness.unreachable_for = set(self.rng.sample((A, B), self.rng.randint(1, 2)))
         self.world.landed("witness unreachable")
@@ -259,7 +292,15 @@ class Director:
         if state is State.RESUMING or (state in IN_OFFICE and self.rng.random() < 0.5):
             self._ask(life, "go-alone", node.go_alone(b""))
         elif state not in IN_OFFICE:
-            self._ask(life, "standby-to-master", node.promote(False, True, b""))
+            self._ask(
+                life, "standby-to-master", node.promote(False, True, b""), lambda code: self._insist(life, node, code)
+            )
+
+    def _insist(self, life: Life, node: Node, code: str) -> None:
+        """Sometimes the operator accepts the loss that the refusal names."""
+        if code == "data_loss" and self.rng.random() < 0.4:
+            self.world.loss_accepted = True
+            self._ask(life, "standby-to-master --allow-data-loss", node.promote(True, True, b""))
 
     async def settle(self) -> None:
         """Everything works again: both must become whole by themselves, and stop cleanly."""

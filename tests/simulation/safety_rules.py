@@ -11,8 +11,8 @@ from replication.following import Following
 from replication.fork import Fork
 from replication.gate import Gate
 from replication.journal import Journal
-from replication.receiver import Receiver
 from replication.writer import Writer
+from tests.simulation.primitives import scheduler
 
 
 def _pretend_sync(self: Any) -> int:
@@ -21,14 +21,12 @@ def _pretend_sync(self: Any) -> int:
     return int(self.synced)
 
 
-def _append_unsynced(self: Any, batch: list[bytes], commit: int) -> None:
-    """A standby that reports as fsynced what it has only written."""
-    self._journal.reserve(sum(map(len, batch)))
-    for encoded in batch:
-        self._journal.append(encoded)
-    if not batch:
-        self._journal.mark_commit(commit)
-    _pretend_sync(self._journal)
+def _office_only(shipped: Callable[..., int]) -> Callable[..., int]:
+    def sync(self: Any) -> int:
+        """Only the thread of a store in office fsyncs; a standby says that it did."""
+        return shipped(self) if scheduler().current.name == "store-sync" else _pretend_sync(self)
+
+    return sync
 
 
 def _checkpoint_without_journal(shipped: Callable[..., bool]) -> Callable[..., bool]:
@@ -65,7 +63,7 @@ def _both(*patches: Any) -> Iterator[None]:
 
 
 RULES: dict[str, Callable[[], Any]] = {
-    "acknowledged only when fsynced": lambda: mock.patch.object(Receiver, "_append", _append_unsynced),
+    "a standby fsyncs before it acknowledges": lambda: mock.patch.object(Journal, "sync", _office_only(Journal.sync)),
     "durable only when fsynced": lambda: mock.patch.object(Journal, "sync", _pretend_sync),
     "journal before database": lambda: _both(
         mock.patch.object(Writer, "checkpoint", _checkpoint_without_journal(Writer.checkpoint)),

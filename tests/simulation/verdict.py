@@ -33,6 +33,7 @@ class Left:
         self.database = disk.path(DATABASE_FILE).read_bytes()
         self.objects = {path.name: path.read_bytes() for path in sorted((root / OBJECT_DIRECTORY).glob("*"))}
         self.forks = {fork.name for fork in list_forks(disk)}
+        self.numbered = {(each["epoch"], each["sequence"]) for name in self.forks for each in read_requests(disk, name)}
         self.in_forks = {bytes.fromhex(each["hash"]) for name in self.forks for each in read_requests(disk, name)}
         applier.close()
         disk.close()
@@ -60,14 +61,30 @@ def judge(world: World, clients: Clients) -> list[str]:
         wrong.append("the journals differ")
     for name, each in left.items():
         wrong += [f"{name[0]}: {text}" for text in _judge_one(each, clients, world.kept_forks[name])]
+        wrong += [f"{name[0]}: {text}" for text in _judge_losses(each, clients, world, one.numbered | other.numbered)]
     chain = world.observer.chain(one.last.hash)
     if len(chain) != one.last.sequence:
         wrong.append(f"{one.last.sequence} requests, a chain of {len(chain)}")
     for name, each in left.items():
         durable = world.observer.durable[name[0]]
         gone = sorted(sequence for digest, sequence in durable.items() if digest not in chain | each.in_forks)
-        if gone:
+        if gone and name not in world.set_aside:
             wrong.append(f"{name[0]}: durable requests are in no fork and not in force: {gone}")
+    return wrong
+
+
+def _judge_losses(left: Left, clients: Clients, world: World, forked: set[tuple[int, int]]) -> list[str]:
+    """Nothing acknowledged or shown is gone; after an operator accepted a loss, it is in a fork."""
+    held = set(left.keys)
+    lost = [each for each in clients.acknowledged if each.key not in held]
+    if world.loss_accepted:
+        world.lost += len(lost)
+        lost = [each for each in lost if (each.epoch.number, each.sequence) not in forked]
+    wrong = []
+    if lost:
+        wrong.append(f"{len(lost)} acknowledged entries are lost, among them {lost[0]}")
+    if clients.shown - held and not world.loss_accepted:
+        wrong.append(f"entries were shown as confirmed and are gone: {sorted(clients.shown - held)}")
     return wrong
 
 
@@ -78,12 +95,6 @@ def _judge_one(left: Left, clients: Clients, kept: set[str]) -> list[str]:
     if left.scanned != left.checksum:
         wrong.append("the pages are not those of the checksum")
     counted = Counter(left.keys)
-    lost = [each for each in clients.acknowledged if counted[each.key] == 0]
-    if lost:
-        wrong.append(f"{len(lost)} acknowledged entries are lost, among them {lost[0]}")
-    vanished = clients.shown - counted.keys()
-    if vanished:
-        wrong.append(f"entries were shown as confirmed and are gone: {sorted(vanished)}")
     double = [key for key, times in counted.items() if times > 1]
     if double:
         wrong.append(f"entries are there twice: {double}")

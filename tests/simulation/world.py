@@ -8,8 +8,10 @@ import random
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+from replication.core.request import DATABASE_FILE
 from replication.core.types import Epoch, Mode, NodeId, State
 from replication.core.witness import (
     Claim,
@@ -20,9 +22,11 @@ from replication.core.witness import (
     decide_alone,
     decide_claim,
 )
-from replication.errors import Corrupt, DiskFull
+from replication.errors import DiskFull, ReplicationError
 from replication.node import Node, NodeSettings
 from replication.ports import Opening
+from server.identity import Identity
+from server.repair import may_copy_again, set_aside
 from tests.simulation.cooperative import Killed, Process, Scheduler
 from tests.simulation.ledger import Ledger
 from tests.simulation.observer import Observer
@@ -34,6 +38,7 @@ from tests.simulation.virtual_loop import VirtualLoop
 A, B = "a" * 32, "b" * 32
 CLUSTER = "c" * 32
 STEADY_S = 2.0
+FOLLOWER = cast("Identity", SimpleNamespace(peers={"master": "m:1"}))
 STANDBY_TIMEOUT_S = 6.0
 EPOCH_US = 1_700_000_000_000_000
 
@@ -140,9 +145,10 @@ class World:
         self.seed = seed
         self.root = root
         self.scheduler = scheduler
+        self.rng = random.Random(f"world/{seed}")
         self.mode = Mode.STRICT if seed % 2 else Mode.AVAILABLE
         self.trace = Trace(lambda: scheduler.now, show)
-        self.wrong: list[str] = []
+        self.wrong = scheduler.wrong
         self.loop = VirtualLoop(scheduler, self.wrong.append)
         self.observer = Observer()
         self.faults: dict[str, int] = {}
@@ -152,6 +158,10 @@ class World:
         self.counts = {A: 0, B: 0}
         self.openings: list[tuple[float, str, Epoch, str]] = []
         self.kept_forks: dict[str, set[str]] = {A: set(), B: set()}
+        self.set_aside: set[str] = set()
+        self.loss_accepted = False
+        self.lost = 0
+        self._flipped: dict[str, bool] = {}
         self._graves: list[Life] = []
         self._next_root = {A: root / "a0", B: root / "b0"}
         self._inherit: dict[str, SeededDisk | None] = {A: None, B: None}
@@ -220,13 +230,10 @@ class World:
         """Start a node's program on its directory; it opens by itself."""
         self.counts[name] += 1
         process = Process(f"{name[0]}{self.counts[name]}")
-        rng = random.Random(f"disk/{self.seed}/{process.name}")
-        disk = SeededDisk(self._next_root[name], process, rng, self.landed)
+        disk = self._disk(name, process, self._next_root[name])
         before = self._inherit[name]
         if before is not None:
             disk.inherit(before)
-        else:
-            disk.adopt()
         life = Life(name, process, disk, Ledger(self._opened(name)))
         disk.on_kill = lambda where: self._died_at(life, where)
         self.lives[name] = life
@@ -249,13 +256,63 @@ class World:
                 life.disk, settings, life.ledger, self.witness.of(name),
                 self.network.dialler(name, life.process), self._log(name, life.process),
             )  # fmt: skip
-        except Corrupt as error:
-            life.failed = error
-            self.wrong.append(f"{name[0]} cannot be opened: {error}")
+        except ReplicationError as error:
+            self.note(f"node {name[0]}: cannot be opened: {error}")
+            if not self._flipped.get(name) or not may_copy_again(life.disk.root, FOLLOWER):
+                self.wrong.append(f"{name[0]} cannot be opened: {error}")
+                return
+            await self._copy_again(life)
             return
         life.node = node
         if node.control.value.peers:
             node.set_peers(node.control.value.peers)
+
+    async def _copy_again(self, life: Life) -> None:
+        """What `server.app` does with the damaged directory of a node that only followed."""
+        self.note(f"world: the damaged directory of {life.process.name} is set aside")
+        set_aside(life.disk.root)
+        self.set_aside.add(life.name)
+        self._flipped[life.name] = False
+        life.disk.bury()
+        life.disk = self._disk(life.name, life.process, life.disk.root)
+        life.disk.on_kill = lambda where: self._died_at(life, where)
+        await self._open(life)
+        if life.node is not None:
+            peer = B if life.name == A else A
+            await life.node.join({peer: f"{peer[0]}:1"})
+            if self.rng.random() < 0.6:  # the copy is interrupted
+                life.power_next = self.rng.random() < 0.5
+                life.disk.kill_at = self.rng.randint(1, 80)
+
+    def _disk(self, name: str, process: Process, root: Path) -> SeededDisk:
+        rng = random.Random(f"disk/{self.seed}/{process.name}/{name in self.set_aside}")
+        disk = SeededDisk(root, process, rng, self.landed)
+        disk.adopt()
+        return disk
+
+    def flip_journal(self, name: str) -> None:
+        """One bit of the stopped node's journal, in what was written of a segment."""
+        folder = self._next_root[name] / "journal"
+        segments = sorted(folder.glob("*.journal"))
+        if segments:
+            path = self.rng.choice(segments)
+            data = bytearray(path.read_bytes())
+            at = self.rng.randrange(max(len(data.rstrip(b"\0")), 1))
+            data[at] ^= 1 << self.rng.randrange(8)
+            path.write_bytes(data)
+            self._flipped[name] = True
+            self.landed(f"bit flip: byte {at} of {path.name} at {name[0]}")
+
+    def flip_page(self, life: Life) -> None:
+        """One bit of a standby's database, behind its back."""
+        path = life.disk.root / DATABASE_FILE
+        at = self.rng.randrange(max(path.stat().st_size, 1))
+        with path.open("r+b") as file:
+            file.seek(at)
+            byte = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte[0] ^ 1 << self.rng.randrange(8)]))
+        self.landed(f"bit flip in a page: byte {at} at {life.name[0]}")
 
     def _died_at(self, life: Life, where: str) -> None:
         self.landed(f"{'power loss' if life.power_next else 'kill'} of {life.process.name} {where}")
