@@ -145,6 +145,8 @@ class Doer:
         leave = machine.pending.allow_data_loss or (machine.memory.leave and machine.state is State.ALONE)
         if promoting and isinstance(event, events.WitnessesAnswered):
             return int(leave and not guards.judge(machine, event).lossless)
+        if machine.state is State.RESUMING and isinstance(event, events.WitnessesAnswered) and leave:
+            return max(self.held.lossy, int(not event.verdict.has_majority))
         if isinstance(event, events.AloneRecorded) and not event.done:
             return 2 if leave else 0
         return self.held.lossy

@@ -9,7 +9,7 @@ from tests.search.moves import FREE, Moves
 from tests.search.world import NOBODY, Situation
 
 ROUNDS = 40
-FOUNDING = (("init", 0), ("join", 1), ("roster", 0), ("roster", 1))
+FOUNDING = (("init", 0), ("roster", 0), ("join", 1), ("roster", 1))
 PATIENCE = 12
 """Rounds after which the deadline of a hand-off passes."""
 

@@ -315,9 +315,10 @@ class Moves(World):
         )
 
     def _move_join(self, s: Situation, label: Label, left: Budget) -> Situation | None:
-        return self.after(
-            s, label[1], self.event(label[1], s[label[1]], self.messages.of(events.JoinRequested())), left
-        )
+        """B gets its certificate from A, which has B in its roster by then."""
+        if not self.nodes.things[s.a].ram.standby:
+            return None
+        return self.after(s, 1, self.event(1, s.b, self.messages.of(events.JoinRequested())), left)
 
     def _move_roster(self, s: Situation, label: Label, left: Budget) -> Situation | None:
         me = label[1]

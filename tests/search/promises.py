@@ -102,8 +102,12 @@ def recorded(history: History, records: list[WitnessRecord]) -> History:
 
 
 def acknowledged_alone(history: History, epoch: Epoch) -> None:
-    """Nothing is acknowledged alone before a majority of the witnesses has it, but by the leave to lose."""
-    if epoch not in history.alone and not NO_EPOCH < history.unknown <= epoch:
+    """Nothing is acknowledged alone before a majority of the witnesses has it, but by the leave to lose.
+
+    A node that is recorded in a later office may answer while it still closes the one before: its journal is the same.
+    """
+    recorded_later = any(alone.node == epoch.node and alone >= epoch for alone in history.alone)
+    if not recorded_later and not NO_EPOCH < history.unknown <= epoch:
         raise Broken(f"office {epoch} acknowledges alone, and no majority of witnesses has recorded it")
 
 
