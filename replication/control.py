@@ -2,6 +2,8 @@
 
 A save writes the older slot and fsyncs; a torn one fails its CRC and the other still holds the state before. Fields are
 only ever appended to `Control`.
+
+Protocol: docs/protocol.md, section 11.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""The master's half of COMPARE: tell block hashes, send the blocks that are wanted (docs/protocol.md, section 4).
+"""The master's half of COMPARE: tell block hashes, send the blocks that are wanted.
 
 First copy is the same with a standby that holds nothing: then nothing is hashed. Writes and checkpoints go on
 meanwhile: redo from the pinned checkpoint makes one state of it. Four jobs share the work, each bounded: hashes are
 told ahead of the answers, answers are taken, blocks are read ahead of the sending, and sent at the pace allowed.
+
+Protocol: docs/protocol.md, sections 4.3 and 8.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from replication.compare import (
 from replication.control import ControlFile
 from replication.core import codec
 from replication.core.codec import FrameError
+from replication.core.compression import agreed
 from replication.core.copy_progress import CopyMeter
 from replication.core.messages import Block, Copied, CopyState, Follow, Hashes, Want, common_protocol
 from replication.core.types import ORIGIN, CopyProgress, Position
@@ -82,6 +85,7 @@ class CopySource:
         self._office = office
         self._protocol = common_protocol(follow.protocol)
         self._held = Held(follow.database_bytes, follow.objects) if self._protocol > 1 else Held()
+        self._compression = agreed(follow.compression)
         self._pace = Pace(bytes_per_s)
         self._meter = CopyMeter(0, threads.monotonic())
         self._bell = Bell()
@@ -95,6 +99,7 @@ class CopySource:
         self.position: Position = ORIGIN
         self.state: CopyState | None = None
         self.bytes_total = 0
+        self.frame_bytes_sent = 0
 
     @property
     def pin(self) -> int:
@@ -201,15 +206,16 @@ class CopySource:
             data = read_block(self._disk, name, number)
             size = self._disk.size_of(name) if data is not None else GONE_SIZE
             block = Block(file=name, number=number, size=size, data=data or b"")
-            frames.append((codec.encode(block), len(block.data)))
+            frames.append((codec.encode(block, self._compression), len(block.data)))
         return frames
 
     async def _send_all(self) -> None:
         while (chunk := await self._chunks.get()) is not None:
             frames, answered = chunk
             for frame, size in frames:
-                await self._pace.wait(size)
+                await self._pace.wait(len(frame))
                 await self.connection.send(frame)
+                self.frame_bytes_sent += len(frame)
                 self._meter.moved(size, threads.monotonic())
             self._open_ranges -= len(answered)
             self._open_bytes -= sum(offered.bytes for offered in answered)

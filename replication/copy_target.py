@@ -1,8 +1,10 @@
-"""The standby's half of COMPARE: ask for the blocks that differ, keep what is replaced, write (docs/protocol.md, 4).
+"""The standby's half of COMPARE: ask for the blocks that differ, keep what is replaced, write.
 
 What was written stays: an interrupted copy begins again with the hashes, at the same master or another, and only what
 differs is sent again. Four jobs share the work: frames are received into a bounded buffer while blocks are compared,
 written, and made durable in threads.
+
+Protocol: docs/protocol.md, section 4.3.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What goes wrong in the storage engine. Each text says what happened and what to do next; nothing is lost by any."""
+"""What goes wrong in the storage engine. Each text says what happened and what to do next; nothing is lost by any.
+
+Protocol: docs/protocol.md, section 10.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Runs as one task while the role machine wants a master followed. Nothing that the master never had is cut or overwritten
 before it is kept as a fork.
+
+Protocol: docs/protocol.md, sections 4, 4.2, 4.3, 4.6 and 5.4.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Home(Protocol):
     node: NodeId
     instance: str
     fork_reader: ForkReader | None
+    compression: str
 
     def post(self, event: Event) -> None:
         """Give an event to the role machine."""
@@ -170,6 +173,7 @@ class Following:
             database_bytes=held.database_bytes,
             objects=held.objects,
             ticket=Tickets(applier.control).held(self.peer),
+            compression=self._home.compression,
         )
 
     async def _stream(self, connection: Connection) -> None:

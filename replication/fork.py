@@ -4,6 +4,8 @@
 node's own versions of what COMPARE replaced), `fork.json`, and what the application says of it (`fork_tip`). Every file
 is fsynced, `fork.json` last and renamed into place, then the folder and `forks/` are fsynced: a fork is either whole or
 not there. Deleted only by an operator.
+
+Protocol: docs/protocol.md, section 11.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 The event loop puts encoded requests and the newest commit sequence; it hears back once per fsync. A commit sequence is
 recorded with the requests that arrived with it, in the same fsync, so it costs one of its own only while nothing else
 arrives.
+
+Protocol: docs/protocol.md, section 4.1.
 """
 
 from __future__ import annotations

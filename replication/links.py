@@ -2,6 +2,8 @@
 
 Every node dials every other node of the roster while it has no link to it. Nothing here decides: each frame becomes an
 event of the role machine. A lost message is asked for again by whoever needs it.
+
+Protocol: docs/protocol.md, sections 3, 7 and 9.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from replication import threads
 from replication.control import ControlFile
 from replication.core import effects, events, memory
 from replication.core.commit import CommitRule
+from replication.core.compression import OFF
 from replication.core.effects import Effect
 from replication.core.events import Event, Facts
 from replication.core.machine import Machine
@@ -57,7 +58,8 @@ class NodeSettings:
     those of `core.machine.Machine`; `fence` is run before a promotion, when there is one. `copy_bytes_per_s` limits
     what a copy sends (0: nothing does). Every `proof_interval_s` all files are read and checked (0: never). `end` ends
     the process, from whichever thread, when what is on the disk or in memory cannot be trusted any more; it does not
-    return. `schema` is what databases this release opens.
+    return. `schema` is what databases this release opens. `compression` is what this node, as a standby, asks its
+    master to pack requests and blocks with: for a slow line.
     """
 
     cluster: str
@@ -77,6 +79,7 @@ class NodeSettings:
     fork_reader: ForkReader | None = None
     proof_interval_s: float = 86400.0
     schema: SchemaRange = UNKNOWN
+    compression: str = OFF
 
 
 class Node:
@@ -92,7 +95,7 @@ class Node:
         self.control: ControlFile = applier.control
         self.settings = settings
         self.cluster, self.node = settings.cluster, settings.node
-        self.fork_reader = settings.fork_reader
+        self.fork_reader, self.compression = settings.fork_reader, settings.compression
         self.instance = secrets.token_hex(8)
         self.machine = Machine(
             settings.node, memory.decode(self.control.value.memory), settings.steady_s, settings.mode,

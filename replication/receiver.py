@@ -6,6 +6,8 @@ the event loop only moves frames. Nothing reaches a file before the commit seque
 
 Memory is bounded whatever this node's disk or the master does: beyond CREDIT_BYTES nothing more is read from the link,
 and what waits to be applied is read back from the journal.
+
+Protocol: docs/protocol.md, section 4.1.
 """
 
 from __future__ import annotations

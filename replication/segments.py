@@ -4,6 +4,8 @@ A segment is `journal/<first sequence, 20 digits>.journal`: a header of HEADER_B
 up to which sequence this journal was already fsynced when it was written (`durable`). So after a power loss a bad
 record can be told apart: below another record's `durable` it had been fsynced and is damage; otherwise it is a tail
 that never was promised to anybody.
+
+Protocol: docs/protocol.md, section 11.
 """
 
 from __future__ import annotations

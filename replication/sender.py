@@ -2,6 +2,8 @@
 
 Takes an accepted connection; knows no path. Bounded memory: the window holds at most WINDOW_BYTES whatever the standby
 does, and a slow standby is served from the journal instead of being cut off.
+
+Protocol: docs/protocol.md, sections 4.1 and 8.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from replication.core import codec
+from replication.core.compression import OFF
 from replication.core.messages import Ack
 from replication.errors import ReplicationError
 from replication.journal import Journal
@@ -86,16 +89,18 @@ def read_batch(journal: Journal, sequence: int) -> list[bytes]:
 
 
 class Sender:
-    """Streams from `sequence` on until the connection ends. `bytes_sent` counts requests only."""
+    """Streams from `sequence` on until the connection ends. `bytes_sent` counts requests, `frame_bytes_sent` frames."""
 
     def __init__(
-        self, connection: Connection, journal: Journal, window: Window, sequence: int, commit: Callable[[], int]
-    ) -> None:
+        self, connection: Connection, journal: Journal, window: Window, sequence: int, commit: Callable[[], int],
+        compression: str = OFF,
+    ) -> None:  # fmt: skip
         self._connection = connection
         self._journal = journal
         self._window = window
         self._next = sequence
         self._commit = commit
+        self._compression = compression
         self._announced = -1
         self._credit = WINDOW_BYTES
         self._outstanding: deque[tuple[int, int]] = deque()
@@ -104,6 +109,7 @@ class Sender:
         self._lone: asyncio.TimerHandle | None = None
         self._lone_at = 0.0
         self.bytes_sent = 0
+        self.frame_bytes_sent = 0
 
     def acknowledged(self, ack: Ack) -> None:
         """Take credit back for what is durable there."""
@@ -136,8 +142,9 @@ class Sender:
                     raise ReplicationError(f"request {self._next} is neither in memory nor in the journal")
         if not batch and (commit == self._announced or not self._is_late()):
             return False
-        for frame in codec.encode_requests(commit, batch):
+        for frame in codec.encode_requests(commit, batch, self._compression):
             await self._connection.send(frame)
+            self.frame_bytes_sent += len(frame)
         self._announced, self._lone_at = commit, 0.0
         if batch:
             self._next += len(batch)

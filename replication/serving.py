@@ -1,6 +1,8 @@
 """The master's side of the bulk channel: answer FOLLOW, then stream, let cut, or serve a copy.
 
 One follower per node id. The decision is `core.decide`; this reads the journal for it and does what it says.
+
+Protocol: docs/protocol.md, sections 4, 4.4, 4.5 and 4.6.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from replication.control import ControlFile, merge_epochs
 from replication.copy_source import CopySource
 from replication.core import codec, tickets
 from replication.core.codec import FrameError
+from replication.core.compression import agreed
 from replication.core.decide import History, WayOn, decide_follow
 from replication.core.messages import Ack, Copied, CopyState, Decide, Decision, Follow, common_protocol
 from replication.core.slots import Sight
@@ -175,6 +178,7 @@ class Serving:
                 reason=way.reason,
                 protocol=common_protocol(follow.protocol),
                 ticket=ticket,
+                compression=agreed(follow.compression),
             )
             await connection.send(codec.encode(decide))
             if way.decision is Decision.STREAM:
@@ -216,7 +220,8 @@ class Serving:
     async def _stream(self, connection: Connection, office: Office, follow: Follow, ticket: Ticket) -> None:
         peer = connection.peer
         first_wanted = follow.last.sequence + 1
-        sender = Sender(connection, self._journal, office.window, first_wanted, lambda: office.rule.sequence)
+        packed = agreed(follow.compression)
+        sender = Sender(connection, self._journal, office.window, first_wanted, lambda: office.rule.sequence, packed)
         first = Ack(received=0, fsynced=0, applied=0, checksum=0, disk_free_bytes=0, credit=codec.FRAME_BYTES_MAX)
         if peer in self.followers:
             await self.followers[peer].connection.close()
@@ -277,12 +282,16 @@ class Serving:
             protocol=common_protocol(follow.protocol),
             copy_bytes=source.bytes_total,
             ticket=ticket,
+            compression=agreed(follow.compression),
         )
         await connection.send(codec.encode(pinned))
         await source.run()
         self.copies.pop(connection.peer, None)
         found = source.progress
-        self._log(f"Sent the copy: {found.bytes_moved} bytes of {found.bytes_total}.", connection.peer)
+        self._log(
+            f"Sent the copy: {found.bytes_moved} bytes of {found.bytes_total}, {source.frame_bytes_sent} on the line.",
+            connection.peer,
+        )
 
 
 async def _expect_follow(connection: Connection) -> Follow:

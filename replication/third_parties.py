@@ -1,4 +1,7 @@
-"""Whom a node asks besides its peer: witnesses and the fence hook. Each answer becomes an event of the role machine."""
+"""Whom a node asks besides its peer: witnesses and the fence hook. Each answer becomes an event of the role machine.
+
+Protocol: docs/protocol.md, sections 5.3 and 6.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The tickets of a node, in its control file: those it gave to standbys, and those that masters gave to it."""
+"""The tickets of a node, in its control file: those it gave to standbys, and those that masters gave to it.
+
+Protocol: docs/protocol.md, section 4.4.
+"""
 
 from __future__ import annotations
 

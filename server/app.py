@@ -268,6 +268,7 @@ def node_settings(site: Site) -> NodeSettings:
         utc_us=site.clock.utc_us,
         fork_reader=ForkReader(),
         proof_interval_s=site.config.proof_interval_s,
+        compression=site.config.compression,
         schema=SchemaRange(migrate.latest(), migrate.highest()),
     )
 

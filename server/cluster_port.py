@@ -1,5 +1,8 @@
 """The cluster port: replication's links, the agents' links, and `/enrol`. Mutual TLS on every path but that
-one."""
+one.
+
+Protocol: docs/protocol.md, sections 3 and 4.
+"""
 
 from __future__ import annotations
 

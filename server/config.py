@@ -37,7 +37,8 @@ class Config:
     `fence_command` is run before this node takes office without its master's help, for at most `fence_timeout_s`.
     `slot_bytes_max`, `slot_age_max_s` and `journal_free_bytes_min` bound what the journal keeps for a standby that is
     away or slow. `copy_rate_mb_s` limits what this node, as master, sends a standby that copies: megabytes of 10^6 per
-    second, 0 for no limit.
+    second, 0 for no limit. `compression` is what this node, as a standby, has requests and copies packed with on their
+    way to it: `zstd` for a slow line, `off` on a LAN.
     """
 
     data: Path
@@ -56,6 +57,7 @@ class Config:
     slot_age_max_s: float = DEFAULT_RETENTION.slot_age_max_s
     journal_free_bytes_min: int = DEFAULT_RETENTION.journal_free_bytes_min
     copy_rate_mb_s: float = 0.0
+    compression: str = "off"
     log_level: str = "info"
 
     @property
@@ -172,6 +174,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "journal_free_bytes_min": _bytes(0),
     "proof_interval_s": _seconds(0.0),
     "copy_rate_mb_s": _rate,
+    "compression": _one_of("off", "zstd"),
     "log_level": _one_of("debug", "info", "warning", "error"),
 }
 

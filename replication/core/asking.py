@@ -1,4 +1,7 @@
-"""Actions of a node that founds a cluster or was master and asks for office again (role table rows 10 to 54)."""
+"""Actions of a node that founds a cluster or was master and asks for office again (role table rows 10 to 54).
+
+Protocol: docs/protocol.md, sections 5 and 5.2.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Bytes of a frame to a message and back (docs/protocol.md, section 1). Never trusts a length.
+"""Bytes of a frame to a message and back. Never trusts a length.
 
 Frame: type u8, flags u8, reserved u16, body length u32, CRC-32 of the body u32, then the body. Big endian.
+
+Protocol: docs/protocol.md, sections 1 and 8.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import zlib
 import msgspec
 
 from replication.core import messages
+from replication.core.compression import OFF, CompressionError, compress, decompress
 from replication.core.messages import Message, Requests
 
 HEADER = struct.Struct(">BBHII")
@@ -18,6 +21,7 @@ REQUESTS_HEAD = struct.Struct(">QI")
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 PART_BYTES = 4 * 1024 * 1024
 MORE = 1
+COMPRESSED = 2
 
 TYPES: dict[int, type[Message]] = {
     1: messages.Hello,
@@ -38,6 +42,7 @@ TYPES: dict[int, type[Message]] = {
 }
 REQUESTS = 18
 _NUMBERS = {kind: number for number, kind in TYPES.items()}
+COMPRESSIBLE = (REQUESTS, _NUMBERS[messages.Block])
 _DECODERS = {number: msgspec.msgpack.Decoder(kind) for number, kind in TYPES.items()}
 _ENCODER = msgspec.msgpack.Encoder()
 
@@ -46,31 +51,35 @@ class FrameError(Exception):
     """The peer sent bytes that are no frame of this protocol; the link is closed and dialled again."""
 
 
-def encode(message: Message) -> bytes:
-    """One frame of a message."""
-    return _frame(_NUMBERS[type(message)], 0, _ENCODER.encode(message))
+def encode(message: Message, compression: str = OFF) -> bytes:
+    """One frame of a message; `compression` is for Blocks only."""
+    return _frame(_NUMBERS[type(message)], 0, _ENCODER.encode(message), compression)
 
 
-def encode_requests(commit: int, requests: list[bytes]) -> list[bytes]:
+def encode_requests(commit: int, requests: list[bytes], compression: str = OFF) -> list[bytes]:
     """Frames that carry `requests` in order; one larger than PART_BYTES is split, its last part without MORE."""
-    frames: list[bytes] = []
+    return [_frame(REQUESTS, flags, body, compression) for flags, body in _requests_bodies(commit, requests)]
+
+
+def _requests_bodies(commit: int, requests: list[bytes]) -> list[tuple[int, bytes]]:
+    bodies: list[tuple[int, bytes]] = []
     batch: list[bytes] = []
     size = 0
     for request in requests:
         if len(request) > PART_BYTES:
             if batch:
-                frames.append(_requests_frame(commit, batch, 0))
+                bodies.append((0, _requests_body(commit, batch)))
                 batch, size = [], 0
-            frames += _parts(commit, request)
+            bodies += _parts(commit, request)
             continue
         if size + len(request) > PART_BYTES:
-            frames.append(_requests_frame(commit, batch, 0))
+            bodies.append((0, _requests_body(commit, batch)))
             batch, size = [], 0
         batch.append(request)
         size += len(request)
     if batch or not requests:
-        frames.append(_requests_frame(commit, batch, 0))
-    return frames
+        bodies.append((0, _requests_body(commit, batch)))
+    return bodies
 
 
 def decode(frame: bytes) -> Message | Requests:
@@ -81,6 +90,8 @@ def decode(frame: bytes) -> Message | Requests:
     body = memoryview(frame)[HEADER.size :]
     if length != len(body) or zlib.crc32(body) != crc:
         raise FrameError("a frame whose length or checksum does not match its body")
+    if flags & COMPRESSED:
+        body = _decompressed(number, body)
     if number == REQUESTS:
         return _decode_requests(body, bool(flags & MORE))
     decoder = _DECODERS.get(number)
@@ -92,22 +103,34 @@ def decode(frame: bytes) -> Message | Requests:
         raise FrameError(f"a {TYPES[number].__name__} frame that does not decode: {error}") from error
 
 
-def _frame(number: int, flags: int, body: bytes) -> bytes:
+def _decompressed(number: int, body: memoryview) -> memoryview:
+    if number not in COMPRESSIBLE:
+        raise FrameError(f"a compressed frame of type {number}")
+    try:
+        return memoryview(decompress(body, FRAME_BYTES_MAX))
+    except CompressionError as error:
+        raise FrameError(str(error)) from error
+
+
+def _frame(number: int, flags: int, body: bytes, compression: str = OFF) -> bytes:
+    smaller = compress(body, compression) if number in COMPRESSIBLE else None
+    if smaller is not None:
+        flags, body = flags | COMPRESSED, smaller
     return HEADER.pack(number, flags, 0, len(body), zlib.crc32(body)) + body
 
 
-def _requests_frame(commit: int, requests: list[bytes], flags: int) -> bytes:
+def _requests_body(commit: int, requests: list[bytes]) -> bytes:
     pieces = [REQUESTS_HEAD.pack(commit, len(requests))]
     for request in requests:
         pieces.append(len(request).to_bytes(4, "big"))
         pieces.append(request)
-    return _frame(REQUESTS, flags, b"".join(pieces))
+    return b"".join(pieces)
 
 
-def _parts(commit: int, request: bytes) -> list[bytes]:
+def _parts(commit: int, request: bytes) -> list[tuple[int, bytes]]:
     starts = range(0, len(request), PART_BYTES)
     return [
-        _requests_frame(commit, [request[at : at + PART_BYTES]], MORE if at + PART_BYTES < len(request) else 0)
+        (MORE if at + PART_BYTES < len(request) else 0, _requests_body(commit, [request[at : at + PART_BYTES]]))
         for at in starts
     ]
 

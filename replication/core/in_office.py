@@ -1,4 +1,7 @@
-"""Actions of a master: standing down, going alone, counting on a standby, handing over (role table rows 130 to 174)."""
+"""Actions of a master: standing down, going alone, counting on a standby, handing over (role table rows 130 to 174).
+
+Protocol: docs/protocol.md, sections 5 and 5.1.
+"""
 
 from __future__ import annotations
 

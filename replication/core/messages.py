@@ -1,7 +1,9 @@
-"""Frames between two nodes as types (docs/protocol.md, sections 2 to 4). Fields are only ever appended.
+"""Frames between two nodes as types. Fields are only ever appended.
 
 Control channel: Hello, Heartbeat, ClaimOffice, Grant, Refuse, Token, Taken. Bulk channel: Follow, Decide, Requests,
 Ack, Hashes, Want, Block, Copied, CopyState. `Requests` carries encoded requests as they stand in the journal.
+
+Protocol: docs/protocol.md, sections 1, 3 and 4.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from replication.core.compression import OFF
 from replication.core.tickets import NO_TICKET, Ticket
 from replication.core.types import ORIGIN, Epoch, NodeId, Position, State
 
@@ -122,7 +125,7 @@ class Follow(Message):
     files hold; `copying` an unfinished COMPARE. `tail_only` asks for requests after `last` only, of a node that is not
     in office: a resuming master does. `instance` is that of the sender's HELLO. `database_bytes` and `objects` say how
     much there is to compare with: what is not there is sent unasked for its hash; -1 is unknown. `ticket` is the last
-    one that this master gave to the sender.
+    one that this master gave to the sender. `compression` is what the sender wants Requests and Blocks packed with.
     """
 
     cluster: str
@@ -139,6 +142,7 @@ class Follow(Message):
     database_bytes: int = -1
     objects: int = -1
     ticket: Ticket = NO_TICKET
+    compression: str = OFF
 
 
 class Decision(StrEnum):
@@ -158,6 +162,7 @@ class Decide(Message):
     With COMPARE, `position` is the pinned checkpoint, where redo will start, and `history` the epochs up to it.
     `protocol` is what both speak on this link from now on. `copy_bytes` is what a COMPARE has to make equal.
     `ticket` is for the next FOLLOW: made durable before anything further is sent.
+    `compression` is what Requests and Blocks may come packed with from now on.
     """
 
     decision: Decision
@@ -168,6 +173,7 @@ class Decide(Message):
     protocol: int = 1
     copy_bytes: int = 0
     ticket: Ticket = NO_TICKET
+    compression: str = OFF
 
 
 class Ack(Message):

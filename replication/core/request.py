@@ -3,6 +3,8 @@
 The encoding is, in this order: the chain hash of the request before (32 bytes); a fixed header (`_HEADER`, big-endian);
 a msgpack array (`_Head`) that names files and extents; the bytes of the extents, one behind the other. The chain hash
 of a request is SHA-256 over all of it. Later versions append to `_Head`; a reader skips what it does not know.
+
+Protocol: docs/protocol.md, section 2.
 """
 
 from __future__ import annotations

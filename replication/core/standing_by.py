@@ -1,4 +1,7 @@
-"""Actions of a standby: following, granting, taking the token, promotion (role table rows 60 to 120)."""
+"""Actions of a standby: following, granting, taking the token, promotion (role table rows 60 to 120).
+
+Protocol: docs/protocol.md, sections 5.1 and 5.3.
+"""
 
 from __future__ import annotations
 

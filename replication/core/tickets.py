@@ -7,6 +7,8 @@ standby that got the one after it.
 A false alarm would stop a healthy pair, so whatever a crash at any moment can leave behind fits: a ticket is known by
 its number and a random nonce, the one before stays good until the new one is confirmed, a node without any ticket
 (empty, repaired, or of a version that has none) is let in, and so is a newer one than known (this master was restored).
+
+Protocol: docs/protocol.md, section 4.4.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The rule by which a witness answers (design/replication, Modes and witnesses). Pure: the agent makes it durable.
 
 A witness fsyncs the record that a rule returns before it sends the answer.
+
+Protocol: docs/protocol.md, section 6.
 """
 
 from __future__ import annotations

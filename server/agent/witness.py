@@ -1,4 +1,7 @@
-"""The witness at this agent: the pure rule, made durable before it answers (design: Modes and witnesses)."""
+"""The witness at this agent: the pure rule, made durable before it answers (design: Modes and witnesses).
+
+Protocol: docs/protocol.md, section 6.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 One WebSocket at `PATH`, binary frames of one message each, at most `FRAME_BYTES_MAX`. Fields are only ever added at
 the end, with a default, so that versions N and N-1 understand each other. Times are microseconds since 1970 UTC.
 The link is an ordered stream: what follows an `Office` is said by that office, so commands carry no epoch of their own.
+
+Protocol: docs/protocol.md, section 6.
 """
 
 from __future__ import annotations

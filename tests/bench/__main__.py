@@ -6,7 +6,7 @@ import argparse
 import importlib
 import json
 
-NAMES = ("writes", "swap", "memory", "copy", "restart")
+NAMES = ("writes", "swap", "memory", "copy", "restart", "compression")
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""Copies between whole nodes: cut short, at a new master, without room, and what may not be promoted."""
+"""Copies between whole nodes: cut short, at a new master, without room, and what may not be promoted.
+
+Protocol: docs/protocol.md, section 4.3.
+"""
 
 from __future__ import annotations
 

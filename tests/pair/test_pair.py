@@ -1,4 +1,7 @@
-"""The life of a pair: first copy, stop, restart, swap, promotion, return of an old master."""
+"""The life of a pair: first copy, stop, restart, swap, promotion, return of an old master.
+
+Protocol: docs/protocol.md, sections 4.3 and 5.
+"""
 
 from __future__ import annotations
 

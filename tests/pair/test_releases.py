@@ -1,4 +1,7 @@
-"""Two releases in one pair: a standby that could not open the database receives everything and counts for nothing."""
+"""Two releases in one pair: a standby that could not open the database receives everything and counts for nothing.
+
+Protocol: docs/protocol.md, section 7.
+"""
 
 from __future__ import annotations
 

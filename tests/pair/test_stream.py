@@ -1,4 +1,7 @@
-"""What a write costs a streaming standby: one frame and one fsync, its commit sequence going with the next write."""
+"""What a write costs a streaming standby: one frame and one fsync, its commit sequence going with the next write.
+
+Protocol: docs/protocol.md, section 4.1.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tickets between whole nodes: a standby put back from a snapshot is refused, and no crash is taken for one."""
+"""Tickets between whole nodes: a standby put back from a snapshot is refused, and no crash is taken for one.
+
+Protocol: docs/protocol.md, section 4.4.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Trouble between whole nodes: second processes, dead links, full disks, copies cut short, late stops."""
+"""Trouble between whole nodes: second processes, dead links, full disks, copies cut short, late stops.
+
+Protocol: docs/protocol.md, sections 3 and 10.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The control file: two slots, so that a torn save leaves the state before; and epochs that never fall."""
+"""The control file: two slots, so that a torn save leaves the state before; and epochs that never fall.
+
+Protocol: docs/protocol.md, section 11.
+"""
 
 from __future__ import annotations
 

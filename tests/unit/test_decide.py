@@ -1,4 +1,7 @@
-"""What a master decides for a follower whose journal is not what its history says."""
+"""What a master decides for a follower whose journal is not what its history says.
+
+Protocol: docs/protocol.md, section 4.
+"""
 
 from __future__ import annotations
 

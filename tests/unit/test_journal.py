@@ -1,4 +1,7 @@
-"""The journal on disk: a torn tail is cut, damage is named and nothing of it is cut, and nothing vanishes half."""
+"""The journal on disk: a torn tail is cut, damage is named and nothing of it is cut, and nothing vanishes half.
+
+Protocol: docs/protocol.md, section 11.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The encoding of requests: for ever the same bytes, cheap to look into, and never taken for what it is not."""
+"""The encoding of requests: for ever the same bytes, cheap to look into, and never taken for what it is not.
+
+Protocol: docs/protocol.md, section 2.
+"""
 
 from __future__ import annotations
 

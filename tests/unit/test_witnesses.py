@@ -1,4 +1,7 @@
-"""Changing the witnesses: who may be one, what a lost one leaves, and when the former set is asked no more."""
+"""Changing the witnesses: who may be one, what a lost one leaves, and when the former set is asked no more.
+
+Protocol: docs/protocol.md, section 6.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""BEY-12 with two builds on real processes: N and N-1 as master and as standby, and the way from an old one to this."""
+"""BEY-12 with two builds on real processes: N and N-1 as master and as standby, and the way from an old one to this.
+
+Protocol: docs/protocol.md, section 7.
+"""
 
 from __future__ import annotations
 
