@@ -115,9 +115,11 @@ class Node:
             self.links.instance, settings.retention, lambda: settings.copy_bytes_per_s,
         )  # fmt: skip
         self._log = log
-        self._third_parties = ThirdParties(witnesses, settings.fence, self.links.address, self.post, self.log)
         self._inbox: asyncio.Queue[tuple[Event, asyncio.Future[None] | None]] = asyncio.Queue()
         self._operations = Operations(self, application, dial)
+        self._third_parties = ThirdParties(
+            witnesses, settings.fence, self.links.address, self._operations.unfollowed, self.post, self.log
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[int, asyncio.Future[effects.Answer]] = {}
         self._requests = itertools.count(1)

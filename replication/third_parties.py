@@ -5,7 +5,7 @@ Protocol: docs/protocol.md, sections 5.3 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from replication.core import effects, events
 from replication.core.events import Event
@@ -16,19 +16,22 @@ from replication.ports import Fence, Witnesses
 
 
 class ThirdParties:
-    """`address` is where the roster says that a node listens; `post` takes events, `log` a sentence for people."""
+    """`address` is where the roster says that a node listens; `post` takes events, `log` a sentence for people;
+    `unfollowed` returns once nothing is followed any more and no thread applies."""
 
     def __init__(
         self,
         witnesses: Witnesses,
         fence: Fence | None,
         address: Callable[[NodeId], str],
+        unfollowed: Callable[[], Awaitable[None]],
         post: Callable[[Event], None],
         log: Callable[[str, NodeId], None],
     ) -> None:
         self._witnesses = witnesses
         self._fence = fence
         self._address = address
+        self._unfollowed = unfollowed
         self._post = post
         self._log = log
 
@@ -43,6 +46,9 @@ class ThirdParties:
                 self._post(await self._run_fence(effect))
 
     async def _ask_witnesses(self, effect: effects.AskWitnesses) -> Event:
+        """A standby asks the witnesses that its copy names: the copy stands still from before the question on, so that
+        nobody takes its word for a change of witnesses that the question did not heed."""
+        await self._unfollowed()
         try:
             verdict = await self._witnesses.grant(effect.claim)
         except ReplicationError as error:
