@@ -18,7 +18,6 @@ from replication.core.moves import (
     UNCONFIRMED,
     ask_witnesses,
     begin,
-    clear_alone,
     clear_once_held,
     next_epoch,
     refuse_operator,
@@ -100,10 +99,8 @@ def resume(machine: Machine, event: events.GrantReceived, now: float) -> list[Ef
     kept = machine.memory.in_sync
     refused = refuse_operator(machine, "conflict", "The standby is back: this node is master with it again.")
     opening = take_office(machine, event.epoch, kept, "restart", b"", now)
-    if event.last.sequence < machine.facts.last.sequence:
-        clear_once_held(machine, now)
-        return [*refused, *opening]
-    return [*refused, *opening, *clear_alone(machine, now)]
+    clear_once_held(machine, now)  # also when it names our last request: it may not have fsynced that yet
+    return [*refused, *opening]
 
 
 def note_refusal(machine: Machine, event: events.ClaimRefused, now: float) -> list[Effect]:

@@ -162,9 +162,7 @@ def decide_follow(
     if theirs + 1 >= first and found is not None and found.hash == follow.last.hash:
         return WayOn(Decision.STREAM, theirs, "The node's position is in the master's history.")
     common = common_sequence(follow.history, theirs, history, last.sequence)
-    if (
-        common == theirs > 0 and found is not None
-    ):  # as far as ours, and another one: damage
+    if common == theirs > 0 and found is not None:  # as far as ours, and another one: damage
         start = follow.history[-1][1] if follow.history else 1
         return WayOn(Decision.COMPARE, start - 1, f"Request {theirs} of the node is not the one that it should be.")
     if common < follow.applied or common + 1 < first:

@@ -15,6 +15,7 @@ from replication.core.effects import Effect
 from replication.core.events import Event, Facts
 from replication.core.memory import Memory
 from replication.core.messages import Hello
+from replication.core.moves import NEXT_STEP
 from replication.core.roles import STANDING_BY, TABLE, Row
 from replication.core.types import IN_OFFICE, NO_EPOCH, ORIGIN, Epoch, Mode, NodeId, Position, Role, State
 
@@ -108,6 +109,8 @@ class Machine:
     def step(self, event: Event, facts: Facts, now: float) -> list[Effect]:
         """Take one event; return what to do, in order. An event without a row changes nothing."""
         self._watch_standby(facts, now)
+        if self.clear_after == NEXT_STEP:
+            self.clear_after = facts.last.sequence
         self.facts, self.now = facts, now
         before = self.memory
         self._note(event, now)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from replication.core.machine import Machine
 
 ASK_AGAIN_S = 2.0
+NEXT_STEP = -1
+"""`Machine.clear_after` until the next step knows where the journal ends."""
 ALONE_NOW = "Writes are acknowledged by this node alone from now on."
 GONE_FOR_GOOD = "If standby and witnesses are gone for good, type: understudy go-alone --allow-data-loss"
 UNCONFIRMED = (
@@ -74,8 +76,10 @@ def clear_once_held(machine: Machine, now: float) -> None:
     """Have the witnesses told once the standby holds all that may have been acknowledged without it.
 
     It may not have heard yet that it was not counted on; a witness that says "nobody" would make its takeover lossless.
+    Requests may still be acknowledged alone while the memory is made durable, before the required fsyncs change: what
+    the journal holds at the next step is what counts.
     """
-    machine.clear_after = max(machine.clear_after, machine.facts.last.sequence)
+    machine.clear_after = NEXT_STEP
     machine.pending.ask_again_at = now
 
 

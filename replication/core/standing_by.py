@@ -12,7 +12,7 @@ from replication.core.effects import Effect
 from replication.core.events import Event
 from replication.core.guards import judge
 from replication.core.messages import Grant, Refuse, Taken, Token
-from replication.core.moves import ask_witnesses, begin, next_epoch, refuse_operator, take_office
+from replication.core.moves import ask_witnesses, begin, clear_once_held, next_epoch, refuse_operator, take_office
 from replication.core.types import NO_EPOCH, ORIGIN, Epoch, State
 
 if TYPE_CHECKING:
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 
 def take_token(machine: Machine, event: events.TokenReceived, now: float) -> list[Effect]:
-    """Durable first, then confirmed, then acted upon. The old master stays in the set (invariant 12)."""
+    """Durable first, then confirmed, then acted upon. The old master stays in the set (invariant 12).
+
+    It may have handed over before the witnesses knew that the pair is whole again: they hear it in this office.
+    """
     machine.remember(taken=event.epoch)
     opening = take_office(machine, event.epoch, (event.peer,), "handoff", b"", now)
+    clear_once_held(machine, now)
     return [effects.Send(event.peer, Taken(epoch=event.epoch)), *opening]
 
 

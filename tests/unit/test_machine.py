@@ -176,7 +176,8 @@ def test_a_resumed_master_tells_the_witnesses_that_the_pair_is_whole() -> None:
     """An earlier "alone" that was never cleared does not make the next promotion look lossy for ever."""
     it = machine(State.RESUMING, in_sync=(B,), alone_counter=3, **MASTER)
     claim = found(step(it, events.PeerHeard(B, hello(epoch=epoch(5))), place(5, 9)), effects.Send)[0].message
-    told = found(step(it, events.GrantReceived(B, claim.epoch, place(5, 9)), place(5, 9)), effects.RecordAlone)
+    step(it, events.GrantReceived(B, claim.epoch, place(5, 9)), place(5, 9))
+    told = found(step(it, events.Ticked(), place(6, 10), confirmed=10), effects.RecordAlone)
     assert (it.state, told[0].epoch, told[0].alone, told[0].counter) == (State.MASTER, claim.epoch, "", 4)
 
 
@@ -259,3 +260,12 @@ def test_an_older_claim_that_comes_late_does_not_lower_what_was_granted() -> Non
     for number in (7, 6):
         step(it, events.ClaimReceived(A, epoch(number), epoch(5), place(5, 7)), place(5, 7))
     assert it.memory.granted == epoch(7)
+
+
+def test_a_hand_off_tells_the_witnesses_that_nobody_writes_alone() -> None:
+    """The one who gave office away may not have told them yet; its "alone" would make the next promotion look lossy."""
+    it = machine(State.IN_SYNC, B, enlisted=True, alone_counter=3)
+    step(it, events.TokenReceived(A, epoch(6, B), place(5, 9)), place(5, 9))
+    assert (it.state, it.memory.in_sync) == (State.MASTER, (A,))
+    told = found(step(it, events.Ticked(), place(6, 10, B), confirmed=10), effects.RecordAlone)[0]
+    assert (told.epoch, told.alone, told.counter) == (epoch(6, B), "", 4)

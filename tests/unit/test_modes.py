@@ -323,14 +323,26 @@ def test_what_a_witness_heard_bounds_the_loss_of_a_standby_that_was_away(sequenc
 
 
 def test_witnesses_hear_that_the_pair_is_whole_once_the_standby_holds_what_was_written_alone() -> None:
-    """Invariant 12: counted on at request 8 with only 6 held: the witnesses say "alone" until 8 is durable there."""
+    """Invariant 12: counted on at request 8 with only 6 held; 9 was acknowledged alone before that was durable."""
     it = machine(State.ALONE, is_open=True, **MASTER)
     for now in (100.0, 102.0):
         step(it, events.StandbyProgressed(B, 6, 6, 0, 0.0), place(5, 8), now)
     assert it.memory.in_sync == (B,)
-    for confirmed in (6, 7):
-        assert not found(
-            step(it, events.Ticked(), place(5, 9), it.now + 0.25, confirmed=confirmed), effects.RecordAlone
-        )
-    told = found(step(it, events.Ticked(), place(5, 9), it.now + 0.25, confirmed=8), effects.RecordAlone)
+    for last, confirmed in ((9, 6), (10, 8)):
+        said = step(it, events.Ticked(), place(5, last), it.now + 0.25, confirmed=confirmed)
+        assert not found(said, effects.RecordAlone), f"told when the standby held {confirmed}"
+    told = found(step(it, events.Ticked(), place(5, 11), it.now + 0.25, confirmed=9), effects.RecordAlone)
     assert told[0].alone == ""
+
+
+def test_a_resumed_master_tells_the_witnesses_once_the_standby_has_fsynced_what_it_granted_upon() -> None:
+    """A GRANT names the standby's last request, which it may have journaled and not fsynced (invariant 6)."""
+    it = machine(State.RESUMING, **MASTER, in_sync=(B,))
+    step(it, events.PeerHeard(B, hello(epoch=epoch(5))), place(5, 8))
+    opening = step(it, events.GrantReceived(B, epoch(6), place(5, 8)), place(5, 8))
+    assert it.state is State.MASTER
+    assert not found(opening, effects.RecordAlone)
+    step(it, events.OfficeOpened(), place(6, 9))
+    for confirmed, times in ((8, 0), (9, 1)):
+        told = found(step(it, events.Ticked(), place(6, 9), it.now + 0.25, confirmed=confirmed), effects.RecordAlone)
+        assert len(told) == times, confirmed
