@@ -92,6 +92,7 @@ class Director:
                 break
             _, event = self.rng.choices(events, weights)[0]
             self.world.note(f"director: {event.__name__.strip('_')}; {self.states()}")
+            self.world.next_event()
             await event()
             await asyncio.sleep(self.rng.random() * self.rng.choice((0.5, 4.0)))
         self._stopping = True

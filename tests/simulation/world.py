@@ -152,6 +152,7 @@ class World:
         self.loop = VirtualLoop(scheduler, self.wrong.append)
         self.observer = Observer()
         self.faults: dict[str, int] = {}
+        self._landed_now: set[str] = set()
         self.network = Network(self.loop, seed, self.landed, lambda text: self.trace.note(text, keep=False))
         self.witness = Witness(random.Random(f"witness/{seed}"))
         self.lives: dict[str, Life] = {}
@@ -169,11 +170,16 @@ class World:
     # what the code under test is told, and tells
 
     def landed(self, what: str) -> None:
-        """A fault did something."""
+        """A fault did something; of one kind only the first counts until the director's next event."""
         kind = what.split(" of ")[0].split(" for ")[0].split(":")[0]
-        if kind not in self.faults:
+        if kind not in self._landed_now:
+            self._landed_now.add(kind)
             self.trace.note(f"fault: {what}")
-        self.faults[kind] = self.faults.get(kind, 0) + 1
+            self.faults[kind] = self.faults.get(kind, 0) + 1
+
+    def next_event(self) -> None:
+        """The director does something else: faults count again."""
+        self._landed_now.clear()
 
     def note(self, text: str) -> None:
         """A line of the trace."""
