@@ -126,6 +126,7 @@ class Picture:
             journal_bytes=node.journal.kept_bytes(-1),
             schema=node.releases.schema if machine.state in IN_OFFICE else 0,
             schema_max=node.releases.known.highest,
+            cannot_take_over=node.releases.why_not_here(),
         )
 
     def _waiting_for(self) -> str:
@@ -154,7 +155,8 @@ class Picture:
             members = machine.memory.in_sync
             follow = all(node in self._node.serving.followers for node in members)
             return bool(members) and follow and not any(map(self._node.releases.why_not, members))
-        following = machine.state is State.IN_SYNC and bool(machine.master())
+        could = machine.state is State.IN_SYNC and not self._node.releases.why_not_here()
+        following = could and bool(machine.master())
         return following and self._node.following is not None and self._node.following.receiver is not None
 
     def _commit(self) -> int:

@@ -53,9 +53,15 @@ class Releases:
         if node.machine.state in IN_OFFICE:
             found = next(filter(None, map(self.why_not, node.machine.memory.in_sync)), "")
             return f"{found} Writes wait for it. To write without it, type: understudy go-alone" if found else ""
+        return self.why_not_here()
+
+    def why_not_here(self) -> str:
+        """Why this node could not take over from the master that it hears, for people; "" when it could."""
+        node = self._node
         master = node.machine.peers.get(node.machine.master())
-        schema = master.hello.schema if master is not None else 0
-        return cannot_open(node.settings.version, self.known.highest, schema, "this node")
+        if master is None or node.machine.state in IN_OFFICE:
+            return ""
+        return cannot_open(node.settings.version, self.known.highest, master.hello.schema, "this node")
 
     async def check_here(self) -> None:
         """Raise Refused when this node's release cannot open the copy that it holds."""

@@ -223,6 +223,7 @@ class Status:
     `copy` is how far this standby's own COMPARE is, or None. `standby_enrolled` says that a second node was ever let
     in, whether it is there or not. `slots` are of a node in office; `journal_bytes` is what the journal's files take.
     `schema` is that of the database in office (0: unknown); this release opens up to `schema_max`.
+    `cannot_take_over` says why this standby could not open its master's database, or "".
     """
 
     cluster: str
@@ -252,6 +253,7 @@ class Status:
     journal_bytes: int = 0
     schema: int = 0
     schema_max: int = 1
+    cannot_take_over: str = ""
 
 
 class Refused(Exception):

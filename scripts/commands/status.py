@@ -53,6 +53,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"Copy:    {copy_line(found['copy'])}"
     for peer in found["peers"]:
         yield f"Peer:    {peer_line(peer)}"
+        if peer.get("cannot_take_over"):
+            yield f"  cannot take over: {peer['cannot_take_over']}"
         if peer.get("copy"):
             yield f"  copy:  {copy_line(peer['copy'])}"
     for slot in found.get("slots", ()):
@@ -114,7 +116,7 @@ def peer_line(peer: dict[str, Any]) -> str:
     link = "connected" if peer["connected"] else "not connected"
     return (
         f"{peer['node'][:8]} at {peer['address'] or 'an unknown address'}, {peer['role']}, {peer['state']}, {link}, "
-        f"fsynced {peer['fsynced']}, applied {peer['applied']}"
+        f"fsynced {peer['fsynced']}, applied {peer['applied']}, release {peer.get('version') or 'unknown'}"
     )
 
 

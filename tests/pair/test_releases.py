@@ -78,6 +78,8 @@ async def test_strict_waits_for_a_standby_that_cannot_take_over(tmp_path: Path) 
         await pair.until(lambda: "Writes wait for it" in second.status().waiting_for)
         assert not writing.done(), "a standby that cannot take over let a write through"
         assert (second.machine.memory.in_sync, second.status().in_sync) == ((A,), False)
+        await pair.until(lambda: "this node cannot take over" in pair.nodes[A].status().cannot_take_over)
+        assert not pair.nodes[A].status().in_sync
         with pytest.raises(Refused, match="cannot take over"):
             await second.swap(A, b"", 5.0)
         await pair.stop(A)

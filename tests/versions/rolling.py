@@ -116,7 +116,7 @@ def _is_written(api: Api, name: str) -> bool:
 def rolling(directory: Path) -> Iterator[Rolling]:
     """Nothing runs yet; everything is ended on the way out."""
     pair = Pair(directory)
-    pair.settings["UNDERSTUDY_MODE"] = "strict"
+    pair.settings |= {"UNDERSTUDY_MODE": "strict", "UNDERSTUDY_COMPRESSION": "zstd"}
     try:
         yield Rolling(pair)
     finally:

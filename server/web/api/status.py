@@ -83,6 +83,7 @@ async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
         "journal_bytes": status.journal_bytes,
         "schema": status.schema,
         "schema_max": status.schema_max,
+        "cannot_take_over": status.cannot_take_over,
         "maintenance": {"phase": "none"},
     }
     try:

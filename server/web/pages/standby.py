@@ -81,7 +81,7 @@ def page_from(frame: Frame, status: Status, names: dict[str, str], follow: str =
         checksum=f"{status.checksum:016x}",
         copy=status.copy,
         forks=status.forks,
-        can_take_over=status.role is Role.STANDBY and status.state is not State.COPYING,
+        can_take_over=status.role is Role.STANDBY and status.state is not State.COPYING and not status.cannot_take_over,
         follow=follow,
         last_proof=status.proof,
     )
@@ -97,6 +97,8 @@ def _words(status: Status, connected: bool) -> tuple[Badge, str, str]:
         )
     if status.role is Role.MASTER:
         return STATES[status.state], "This node is taking office.", "Jobs start once it has. Nothing to do."
+    if status.cannot_take_over:
+        return STANDBY_CATCHING_UP, "This is the standby. It cannot take over.", status.cannot_take_over
     if status.state is State.IN_SYNC and connected:
         return STANDBY_ACTIVE, "This is the standby. It is active and has everything.", ""
     if not connected:

@@ -1,9 +1,12 @@
-"""core.swap_plan: what the preflight says of two releases (BEY-12)."""
+"""What people are told of two releases in one pair: by the preflight of a swap, the pages and the command (BEY-12)."""
 
 from __future__ import annotations
 
+from replication.core.types import Role, State
+from scripts.commands.status import peer_line
 from server.core.swap_plan import check
 from server.web.pages.pair import Flow, page_pair
+from server.web.pages.standby import page_from
 from tests.storybook import fixture
 
 
@@ -36,3 +39,20 @@ def test_a_standby_that_cannot_open_the_database_is_refused() -> None:
 def test_nothing_is_said_of_a_schema_that_is_not_known() -> None:
     """Before office has opened the database its schema is 0, and no release is blamed."""
     assert check(fixture.status(), fixture.peer(schema_latest=9, schema_max=10), "south", []).safe
+
+
+def test_the_standby_says_so_of_itself() -> None:
+    """Its page offers no takeover and says what to install."""
+    why = "Release 0.1.0 opens databases up to schema 1: this node cannot take over."
+    status = fixture.status(role=Role.STANDBY, state=State.SYNCING, in_sync=False, cannot_take_over=why)
+    page = page_from(fixture.frame("Standby", "/"), status, {})
+    assert (page.headline, page.advice, page.can_take_over) == ("This is the standby. It cannot take over.", why, False)
+
+
+def test_the_command_names_the_release_of_the_peer() -> None:
+    """`understudy status` on the master has the reason below the peer's line."""
+    line = peer_line(
+        {"node": "b" * 32, "address": "b:1", "role": "standby", "state": "SYNCING", "connected": True}
+        | {"fsynced": 7, "applied": 7, "version": "0.1.0"}
+    )
+    assert line.endswith("fsynced 7, applied 7, release 0.1.0")
