@@ -47,23 +47,30 @@ def judge_promotion(
 
     Lossless: the master's last word was CLOSED and nobody was granted a later epoch; or this node was counted on and
     a majority of witnesses says that nobody (or this node itself) writes alone. Everything else is a loss that is
-    known, or not known, and needs the operator's flag.
+    known, or not known, and needs the operator's flag. So is what a witness saw acknowledged and this node lacks,
+    whatever else is said: a directory that was put back, or a disk that lost what it had confirmed.
     """
+    lacks = _saw_more(facts, verdict.sight)
     here = f"This node holds everything up to request {facts.last.sequence} of epoch {facts.last.epoch.number}."
     later = verdict.highest > facts.last.epoch and verdict.highest.node != node
     counted = verdict.has_majority or (verdict.asked == 0 and facts.closed)
-    if facts.closed and counted and not later and memory.granted <= facts.last.epoch:
+    if facts.closed and counted and not later and not lacks and memory.granted <= facts.last.epoch:
         if stopped:
             return Verdict(True, True, "", f"{here} The master closed cleanly: nothing is lost.")
         text = "The master closed cleanly. Is it still shut down? If so, type: standby-to-master --yes"
         return Verdict(False, True, "confirm", text)
-    if memory.enlisted and verdict.has_majority and verdict.alone in ("", node):
+    if memory.enlisted and verdict.has_majority and verdict.alone in ("", node) and not lacks:
         return Verdict(True, True, "", f"{here} The witnesses prove that nothing was acknowledged without it.")
     loss = f"{here} {_unknown(memory, facts, verdict, node, heard)} {bound(facts, heard, verdict.sight)}"
     if allow_data_loss:
         return Verdict(True, False, "", loss)
     text = f"{loss} To take over all the same, type: standby-to-master --allow-data-loss"
     return Verdict(False, False, "data_loss", text)
+
+
+def _saw_more(facts: Facts, sight: Sight | None) -> bool:
+    """A witness heard this node's last office, or a later one, acknowledge a request that this node lacks."""
+    return sight is not None and sight.epoch >= facts.last.epoch and sight.sequence > facts.last.sequence
 
 
 def bound(facts: Facts, heard: LastWord | None, sight: Sight | None = None) -> str:
@@ -117,6 +124,11 @@ def _unknown(memory: Memory, facts: Facts, verdict: WitnessVerdict, node: NodeId
         return "The master was recorded as writing alone: what it acknowledged since then would be lost."
     if not memory.enlisted:
         return "The master did not count on this node: what it acknowledged beyond that would be lost."
+    if verdict.has_majority and _saw_more(facts, verdict.sight):
+        return (
+            "It was counted on, and yet lacks what was acknowledged: its data directory was put back from an older "
+            "copy, or its disk lost what it had confirmed."
+        )
     if verdict.asked == 0:
         since = _since(facts, verdict, heard)
         return f"No witness is enrolled: whether the master went on alone is unknown {since}."

@@ -322,6 +322,26 @@ def test_what_a_witness_heard_bounds_the_loss_of_a_standby_that_was_away(sequenc
     assert f"A witness last heard the master 75 s ago: it had {words}" in text, text
 
 
+@pytest.mark.parametrize(
+    ("number", "sequence", "may"), [(5, 1201, False), (6, 1201, False), (4, 1300, True), (5, 1200, True)]
+)
+def test_no_takeover_is_lossless_that_lacks_what_a_witness_saw_acknowledged(
+    number: int, sequence: int, may: bool
+) -> None:
+    """A standby put back from a snapshot was counted on, and nobody writes alone: yet a witness knows better."""
+    it = machine(State.IN_SYNC, B, enlisted=True)
+    sight = Sight(epoch(number), sequence, 3.0)
+    verdict = WitnessVerdict(asked=1, answered=1, granted=1, highest=epoch(5), alone="", sight=sight)
+    said = promotion(it, verdict, force=False, now=142.0)
+    assert (it.state is State.PROMOTING) is may
+    if not may:
+        answer = found(said, effects.Answer)[0]
+        assert answer.code == "data_loss"
+        assert "put back from an older copy" in answer.text
+        assert "this node holds up to 1,200: 1 request and" in answer.text
+        assert "--allow-data-loss" in answer.text
+
+
 def test_witnesses_hear_that_the_pair_is_whole_once_the_standby_holds_what_was_written_alone() -> None:
     """Invariant 12: counted on at request 8 with only 6 held; 9 was acknowledged alone before that was durable."""
     it = machine(State.ALONE, is_open=True, **MASTER)
