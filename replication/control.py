@@ -42,6 +42,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     `memory` is what the role machine remembers (`core.memory`); `state` repeats its state for redo, which must
     know of a copy before there is a machine. `peers` is the roster as last known, node id to "host:port". `slots` are
     those of this node's last office; `tickets_given` and `tickets_held` are keyed by the peer that got or gave them.
+    `damage` is the folder that keeps what the copy under way replaces because these files are in doubt, or "".
     """
 
     state: State = State.INIT
@@ -52,6 +53,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     slots: tuple[Slot, ...] = ()
     tickets_given: dict[NodeId, Given] = {}
     tickets_held: dict[NodeId, Ticket] = {}
+    damage: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()

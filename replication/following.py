@@ -21,10 +21,10 @@ from replication.core.codec import FrameError
 from replication.core.events import Event
 from replication.core.messages import PROTOCOL_MAX, Copied, Decide, Decision, Follow, Requests
 from replication.core.request import MalformedRequest
-from replication.core.types import NodeId
+from replication.core.types import NodeId, State
 from replication.errors import ChecksumMismatch, DiskFull, MustEnd, ReplicationError
 from replication.files import Disk
-from replication.fork import BlockKeeper, Fork, keep_damage, keep_suffix
+from replication.fork import BlockKeeper, Fork, keep_damage, keep_suffix, read_damage
 from replication.fork_tip import describe_fork
 from replication.journal import Journal
 from replication.links import BULK
@@ -38,6 +38,8 @@ from replication.tickets import Tickets
 RETRY_S = (0.1, 2.0)
 TAIL_S = 10.0
 REFUSED_S = 5.0
+UNEQUAL_MAX = 2
+UNEQUAL_S = 600.0
 
 
 class Home(Protocol):
@@ -78,6 +80,7 @@ class Following:
         self._until = 0
         self._fork: Fork | None = None
         self._doubts = ""
+        self._unequal = 0
         self._connection: Connection | None = None
         self.problem = ""
         self.receiver: Receiver | None = None
@@ -89,7 +92,7 @@ class Following:
         while True:
             try:
                 if self._doubts and not self._home.applier.copying:
-                    await self._distrust_copy(self._doubts)
+                    await self._distrust_copy()
                 self._connection = connection = await self._dialled()
                 try:
                     self.problem = ""
@@ -103,7 +106,7 @@ class Following:
             except MustEnd:
                 raise
             except ChecksumMismatch as error:
-                await self._distrust_copy(str(error))
+                delay = self._unequal_now(str(error))
             except DiskFull as error:
                 self.problem = f"{error}; replication then goes on by itself"
                 delay = RETRY_S[1]
@@ -111,7 +114,7 @@ class Following:
                 self.problem = str(error)
                 self._home.log(f"Begins again: {error}", self.peer)
             await asyncio.sleep(delay)
-            delay = min(delay * 1.5, RETRY_S[1])
+            delay = RETRY_S[1] if delay > RETRY_S[1] else min(delay * 1.5, RETRY_S[1])
 
     async def _dialled(self) -> Connection:
         try:
@@ -125,16 +128,45 @@ class Following:
         if self._connection is not None:
             self._closing = asyncio.ensure_future(self._connection.close())
 
-    async def _distrust_copy(self, why: str) -> None:
+    def _unequal_now(self, why: str) -> float:
+        """What is here is not what the master wrote. Returns when to compare anew: later and later while copies that
+        were finished are not equal either, because then a disk is damaged and a copy heals nothing."""
+        self._doubts, self._until = why, 0
+        self._home.log(f"The copy differs from the master: {why}. Compares it anew.", self.peer)
+        if not self._home.applier.copying:
+            return RETRY_S[0]
+        self._unequal += 1
+        if self._unequal <= UNEQUAL_MAX:
+            return RETRY_S[0]
+        wait_s = min(2.0 ** (self._unequal - UNEQUAL_MAX), UNEQUAL_S)
+        self.problem = (
+            f"no equal copy: {self._unequal} in a row did not have the master's checksum, so a disk is damaged, here "
+            f"or there. On the master type: understudy verify. It tries again in {wait_s:.0f} s"
+        )
+        return wait_s
+
+    async def _distrust_copy(self) -> None:
         """A mismatch stops the standby, never the master: its files are compared with the master's anew.
 
-        What it replaces is kept: nobody knows yet which of the two is right.
+        What it replaces is kept, also after a restart: nobody knows yet which of the two is right. So the folder for it
+        is durable, and the control file names it, before this node is COPYING.
         """
-        self._doubts = why
-        self._home.log(f"The copy differs from the master: {why}. Compares it anew.", self.peer)
         self._until = 0
-        await self._home.settled(events.CopyStarted())
+        await finished(self._keep_doubted)
+        await self._enter(events.CopyStarted(), State.COPYING)
         self._home.applier = await finished(self._home.reopen)
+
+    def _keep_doubted(self) -> Fork:
+        """A new folder for the versions of this node that are replaced; of the copy under way from now on."""
+        damage = keep_damage(self._home.disk, self._doubts, self._home.utc_us())
+        self._home.applier.control.update(damage=damage.name)
+        return damage
+
+    async def _enter(self, event: Event, state: State) -> None:
+        """Persist a state. Raises ConnectionError when this node's role changed meanwhile: nothing may be replaced."""
+        await self._home.settled(event)
+        if self._home.applier.control.value.state is not state:
+            raise ConnectionError("this node takes another role")
 
     async def _follow(self, connection: Connection) -> None:
         while True:
@@ -197,11 +229,12 @@ class Following:
         """The copy is whole and equal: durable as such before it is trusted."""
         await self._home.settled(events.StreamStarted())
         await finished(self._home.applier.checkpoint)
-        self._until, self._doubts = 0, ""
+        await finished(self._home.applier.control.update, damage="")
+        self._until, self._doubts, self._unequal = 0, "", 0
 
     async def _cut(self, decide: Decide) -> None:
         applier = self._home.applier
-        await self._home.settled(events.ForkFound())
+        await self._enter(events.ForkFound(), State.FORKED)
         await finished(self._keep, decide.sequence, "An unapplied tail that the master never had.")
         await finished(applier.journal.cut, decide.sequence)
         if decide.sequence < self._until:
@@ -222,13 +255,15 @@ class Following:
         home = self._home
         await asyncio.to_thread(check_room, home.disk, decide.copy_bytes)
         if not home.applier.copying:
-            await home.settled(events.ForkFound())
+            await self._enter(events.ForkFound(), State.FORKED)
         await finished(self._keep, decide.sequence, "A history that went another way.")
-        if self._doubts and self._fork is None:
-            self._fork = await finished(keep_damage, home.disk, self._doubts, home.utc_us())
         if not home.applier.copying:
-            await home.settled(events.CopyStarted())
+            await finished(home.applier.control.update, damage="")
+            await self._enter(events.CopyStarted(), State.COPYING)
             home.applier = await finished(home.reopen)
+        self._until = 0
+        if self._fork is None:
+            self._fork = await finished(self._damage)
         keeper = BlockKeeper(home.disk, self._fork) if self._fork is not None else None
         self.copy = CopyTarget(connection, home.disk, keeper, decide)
         try:
@@ -238,6 +273,13 @@ class Following:
             if keeper is not None:
                 keeper.close()
         await finished(self._begin_at, decide)
+
+    def _damage(self) -> Fork | None:
+        """The folder for what this copy replaces in doubt; that of before the last interruption, if there is one."""
+        name = self._home.applier.control.value.damage
+        if name:
+            return read_damage(self._home.disk, name)
+        return self._keep_doubted() if self._doubts else None
 
     def _begin_at(self, decide: Decide) -> None:
         """The journal starts at the pin; the control file says so first (state COPYING protects both steps)."""

@@ -184,7 +184,17 @@ def _records(file: File) -> Iterator[tuple[str, int, bytes, int]]:
 
 def read_fork(disk: Disk, name: str) -> Fork:
     """The description of one fork."""
-    file = disk.open(f"{FORKS}/{name}/fork.json")
+    return _described_in(disk, f"{FORKS}/{name}/fork.json")
+
+
+def read_damage(disk: Disk, name: str) -> Fork | None:
+    """What `keep_damage` made; None when somebody removed it."""
+    described = f"{FORKS}/{name}/damage.json"
+    return _described_in(disk, described) if disk.exists(described) else None
+
+
+def _described_in(disk: Disk, name: str) -> Fork:
+    file = disk.open(name)
     try:
         return msgspec.json.decode(file.read(file.size(), 0), type=Fork)
     finally:

@@ -206,13 +206,18 @@ class Applier:
         """Every block is in place and durable: redo from the pin to `until`, the sequence at the end of the last block.
 
         The journal holds the pin to `until`, fsynced. The file's pages may be newer than the pin, so the checksum is
-        checked at `until`. The caller persists the state after it, then calls `checkpoint`.
+        checked at `until`. The caller persists the state after it, then calls `checkpoint`. When it raises the files
+        are a mixture as before: still COPYING, and it may be called again (a disk that was full).
         """
         self.copying = False
-        self._exact = False
-        self.sums = PageSums(page_size_of(self._database))
-        self.sums.scan(self._database)
-        return self.apply(None, until)
+        try:
+            self._exact = False
+            self.sums = PageSums(page_size_of(self._database))
+            self.sums.scan(self._database)
+            return self.apply(None, until)
+        except BaseException:
+            self.copying = True
+            raise
 
     @property
     def database(self) -> File:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from replication.copy_target import CopyTarget
 from replication.core.request import DATABASE_FILE
 from replication.core.types import State
 from tests.pair.pair import A, B, Pair
@@ -77,6 +80,40 @@ async def test_a_damaged_page_of_the_standby_is_found_kept_and_healed(tmp_path: 
     assert bytes(flipped) in damaged[0].read_bytes()
     assert pair.nodes[B].status().forks == 0, "damage is no fork"
     await pair.books[A].write("goes on")
+    await pair.close()
+
+
+async def test_an_interrupted_healing_keeps_the_damaged_version_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links break, then the standby is killed, before a block came: one folder, with what stood here in the end."""
+    pair = Pair(tmp_path)
+    await filled(pair)
+    before = (tmp_path / "b" / DATABASE_FILE).read_bytes()
+    spoil(pair, B, 7)
+    run, breaks = CopyTarget.run, [4]
+
+    async def broken(target: CopyTarget) -> int:
+        breaks[0] -= 1
+        if breaks[0] > 0:
+            raise ConnectionError("cut")
+        if breaks[0] == 0:
+            await asyncio.Event().wait()
+        return await run(target)
+
+    monkeypatch.setattr(CopyTarget, "run", broken)
+    assert (await pair.nodes[B].prover.prove()).bad_pages == (7,)
+    await pair.until(lambda: breaks[0] == 0)
+    await pair.crash(B)
+    await pair.start(B)
+    await pair.until(lambda: pair.is_standing_by(B))
+    assert (tmp_path / "b" / DATABASE_FILE).read_bytes() == before
+    damaged = list((tmp_path / "b" / "forks").glob("damaged-*/blocks"))
+    assert len(damaged) == 1
+    flipped = bytearray(before[6 * PAGE : 7 * PAGE])
+    flipped[99] ^= 1
+    assert bytes(flipped) in damaged[0].read_bytes()
+    assert pair.nodes[B].control.value.damage == "", "a later copy keeps nothing there"
     await pair.close()
 
 

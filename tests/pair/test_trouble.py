@@ -130,6 +130,30 @@ async def test_a_copy_that_does_not_add_up_is_compared_again(pair: Pair, monkeyp
     assert await pair.lines(B) == ["one"]
 
 
+async def test_copies_that_never_add_up_become_rare_and_say_what_to_type(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page damaged on the master's disk fails every copy: no endless hashing, no folder for each attempt."""
+    first = await pair.start(A)
+    await first.found()
+    await pair.books[A].write("one")
+    failed: list[int] = []
+
+    def finish_wrongly(applier: Applier, until: int) -> int:
+        failed.append(until)
+        raise ChecksumMismatch(until, 1, 2)
+
+    monkeypatch.setattr(Applier, "finish_copy", finish_wrongly)
+    second = await pair.start(B)
+    first.set_peers({B: "b:1"})
+    await second.join({A: "a:1"})
+    await pair.until(lambda: "understudy verify" in second.status().waiting_for)
+    assert "3 in a row" in second.status().waiting_for
+    assert "again in 2 s" in second.status().waiting_for
+    assert len(failed) == 3
+    assert len(list((pair.root / "b" / "forks").glob("damaged-*"))) == 1
+
+
 async def test_a_stop_during_a_handoff_does_not_spoil_the_token(pair: Pair) -> None:
     """Stopped behind HANDOFF the old master says no CLOSED: its journal ends where the token says."""
     await pair.found()

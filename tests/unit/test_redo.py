@@ -9,7 +9,7 @@ import pytest
 
 from replication.core.request import DATABASE_FILE, FileChange, Kind, Request, chain_hash, decode, encode
 from replication.core.types import Position, State
-from replication.errors import BadName, ChecksumMismatch, Unavailable
+from replication.errors import BadName, ChecksumMismatch, DiskFull, Unavailable
 from replication.files import Disk
 from replication.journal import Journal
 from replication.page_sums import SUMS_FILE
@@ -190,9 +190,9 @@ async def test_a_node_changes_roles_on_the_same_files(tmp_path: Path) -> None:
     assert read_copy(old, count_items)[0] == 5
 
 
-async def test_a_copy_taken_while_writing_is_redone_from_its_pin(tmp_path: Path) -> None:
-    """COMPARE in small: a file newer than the pin, then redo to the end of the copy, the checksum equal."""
-    async with opened(tmp_path / "master") as engine:
+async def copied(root: Path) -> tuple[Applier, int, int]:
+    """A standby whose blocks are in place, newer than the pin; the pin and how many requests lie behind it."""
+    async with opened(root / "master") as engine:
         await engine.store.write(create_table)
         await engine.store.checkpoint()
         pin = engine.applier.control.value.checkpoint
@@ -200,25 +200,53 @@ async def test_a_copy_taken_while_writing_is_redone_from_its_pin(tmp_path: Path)
             await engine.store.write(insert("y" * 3000))
         await engine.store.checkpoint()
         await engine.store.write(insert("last"))
-        fuzzy = (tmp_path / "master" / DATABASE_FILE).read_bytes()
+        fuzzy = (root / "master" / DATABASE_FILE).read_bytes()
         later = [encoded for sequence, encoded in engine.requests if sequence > pin.sequence]
-    node = opened_node(tmp_path / "standby")
+    node = opened_node(root / "standby")
     node.control.update(state=State.COPYING, checkpoint=pin)
     node.journal.restart_at(pin)
     node.close()
-    copying = opened_node(tmp_path / "standby")
-    (tmp_path / "standby" / DATABASE_FILE).write_bytes(fuzzy)
+    copying = opened_node(root / "standby")
+    (root / "standby" / DATABASE_FILE).write_bytes(fuzzy)
     for encoded in later:
         copying.journal.append(encoded)
     copying.journal.sync()
-    assert copying.apply(None, 5) == pin.sequence
+    return copying, pin.sequence, len(later)
+
+
+async def test_a_copy_taken_while_writing_is_redone_from_its_pin(tmp_path: Path) -> None:
+    """COMPARE in small: a file newer than the pin, then redo to the end of the copy, the checksum equal."""
+    copying, pin, later = await copied(tmp_path)
+    assert copying.apply(None, 5) == pin
     with pytest.raises(Unavailable):
         read_copy(copying, count_items)
-    assert copying.finish_copy(copying.journal.last.sequence) == pin.sequence + len(later)
+    assert copying.finish_copy(copying.journal.last.sequence) == pin + later
     copying.control.update(state=State.SYNCING)
     copying.checkpoint()
     copying.close()
     assert read_copy(opened_node(tmp_path / "standby"), count_items)[0] == 11
+
+
+async def test_a_copy_that_cannot_be_finished_is_still_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk in the middle of redo: nobody takes the mixture for a standby's files, and it is finished later."""
+    copying, pin, later = await copied(tmp_path)
+    write, room = Applier._write_database, [3]
+
+    def fills(applier: Applier, file: FileChange) -> None:
+        room[0] -= 1
+        if room[0] == 0:
+            raise DiskFull("no space left on the disk")
+        write(applier, file)
+
+    monkeypatch.setattr(Applier, "_write_database", fills)
+    with pytest.raises(DiskFull):
+        copying.finish_copy(copying.journal.last.sequence)
+    assert copying.copying
+    with pytest.raises(Unavailable):
+        read_copy(copying, count_items)
+    assert copying.finish_copy(copying.journal.last.sequence) == pin + later
+    assert not copying.copying
+    assert read_copy(copying, count_items)[0] == 11
 
 
 async def test_the_held_copy_leaves_no_files_and_cannot_write(tmp_path: Path) -> None:
