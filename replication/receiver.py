@@ -83,10 +83,12 @@ class Receiver:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.to_thread(self._stop_threads)
-            if not self._failure.cancel():
-                self._failure.exception()  # a second failure while this one ends the stream is not left unasked
+            try:
+                await threads.ended(tasks)
+            finally:
+                await threads.finished(self._stop_threads)
+                if not self._failure.cancel():
+                    self._failure.exception()  # a second failure while this one ends the stream is not left unasked
 
     def _stop_threads(self) -> None:
         self._journaling.stop()

@@ -87,6 +87,7 @@ class Server:
     def start(self) -> Server:
         """Start the server and wait until it answers."""
         words = self.command("postgres", "-D", self.data, "-p", self.port, "-k", self.data.parent)
+        words = [*words[:1], "--pdeathsig=INT", *words[1:]] if words[0] == "setpriv" else words
         with open(self.data.parent / f"{self.data.name}.log", "ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, **HOUSE, start_new_session=True)
         for _ in range(300):

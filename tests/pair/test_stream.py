@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, section 4.1.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,26 @@ async def test_a_commit_goes_with_the_next_write(tmp_path: Path, monkeypatch: py
         assert disk.syncs - before == WRITES
         assert pair.nodes[B].journal.synced_commit == last - 1
         await pair.until(lambda: pair.nodes[B].applier.applied == last - 1)
+    finally:
+        await pair.close()
+
+
+async def test_a_stream_that_is_cancelled_twice_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """Its threads are done with the files when it has ended, however impatiently it was ended."""
+    pair = Pair(tmp_path)
+    try:
+        await pair.found()
+        task = pair.nodes[B]._operations._following_task
+        following = pair.nodes[B].following
+        assert task is not None
+        assert following is not None
+        assert following.receiver is not None
+        journaling = following.receiver._journaling
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert not journaling._thread.is_alive()
     finally:
         await pair.close()
 
