@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from pathlib import Path
 
 import pytest
-from backports import zstd
 
-from replication.core import codec
+from replication.core import codec, compression
 from replication.core.codec import COMPRESSED, HEADER, FrameError
 from replication.core.compression import KINDS, OFF, ZSTD, agreed
 from replication.core.messages import Ack, Block, Requests
 from server.config import CHECKS, Config
 
+zstd = compression._zstd()
 PAGE = b"a page of a database " * 3000
 BLOCK = Block(file="scheduler.db", number=7, size=65536, data=PAGE)
 
@@ -57,8 +58,13 @@ def test_a_bomb_is_refused_before_it_is_held() -> None:
     """A body of a few bytes that would become gigabytes ends the link: what comes out is bounded as a frame is."""
     bomb = zstd.compress(bytes(1 << 30), 1)
     assert len(bomb) < 100_000
-    with pytest.raises(FrameError, match=f"more than {codec.FRAME_BYTES_MAX} bytes"):
-        codec.decode(frame(codec.REQUESTS, bomb))
+    tracemalloc.start()
+    try:
+        with pytest.raises(FrameError, match=f"more than {codec.FRAME_BYTES_MAX} bytes"):
+            codec.decode(frame(codec.REQUESTS, bomb))
+        assert tracemalloc.get_traced_memory()[1] < 4 * codec.FRAME_BYTES_MAX
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_window_that_takes_too_much_memory_is_refused() -> None:

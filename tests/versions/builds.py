@@ -61,10 +61,13 @@ def present() -> Build:
 
 
 def former(name: str, into: Path) -> Build | None:
-    """The build that `former` calls so, taken from the history; None when the history is not there."""
+    """The build that `former` calls so, taken from the history; None when the history, or git, is not there."""
     lines = [line.split(":")[0].split(" ") for line in FORMER.read_text().splitlines()]
     commits = {called: commit for commit, called in lines}
-    packed = subprocess.run(["git", "archive", commits[name]], cwd=ROOT, capture_output=True)
+    try:
+        packed = subprocess.run(["git", "archive", commits[name]], cwd=ROOT, capture_output=True)
+    except FileNotFoundError:
+        return None  # no git here
     if packed.returncode != 0:
         return None
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
