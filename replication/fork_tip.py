@@ -23,6 +23,8 @@ CONTENTS = "contents.json"
 TIP_FILE = "tip.db"
 TIME_S = 60.0
 """How long copying and reading may take together; a larger list is cut by the application before."""
+OUTPUTS_S = 30.0
+"""How much of that reading objects may take: those behind it count as empty, and the list is still made."""
 RESERVE_BYTES = 256 * 1024 * 1024
 """What stays free on the disk beside the copy of the database."""
 STEPS = 10_000
@@ -57,9 +59,10 @@ def describe_fork(disk: Disk, applier: Applier, fork: Fork, after: int, reader: 
 
 def _describe(disk: Disk, applier: Applier, fork: Fork, after: int, reader: ForkReader) -> None:
     folder = f"{FORKS}/{fork.name}"
-    deadline = threads.monotonic() + TIME_S
+    began = threads.monotonic()
+    deadline = began + TIME_S
     name = _tip(disk, applier, f"{folder}/{TIP_FILE}", deadline)
-    objects = Objects(disk, f"{folder}/requests")
+    objects = Objects(disk, f"{folder}/requests", began + OUTPUTS_S)
     connection = sqlite3.connect(f"file:{disk.path(name)}?mode=ro&immutable=1", uri=True)
     try:
         connection.set_progress_handler(lambda: threads.monotonic() > deadline, STEPS)
@@ -91,6 +94,8 @@ def _tip(disk: Disk, applier: Applier, target: str, deadline: float) -> str:
             if threads.monotonic() > deadline:
                 raise TooMuch(f"copying the database took longer than {TIME_S:.0f} s")
         for encoded in applier.journal.read(applier.applied + 1):
+            if threads.monotonic() > deadline:
+                raise TooMuch(f"redoing its requests took longer than {TIME_S:.0f} s")
             for file in decode(encoded).files:
                 if file.name == DATABASE_FILE:
                     for offset, data in file.extents:
@@ -102,13 +107,20 @@ def _tip(disk: Disk, applier: Applier, target: str, deadline: float) -> str:
 
 
 class Objects:
-    """This node's objects as they were at the end of the fork: its files, the fork's requests written over them."""
+    """This node's objects as they were at the end of the fork: its files, the fork's requests written over them.
 
-    def __init__(self, disk: Disk, requests: str) -> None:
+    Behind `deadline` (monotonic) every object is empty: a fork of a week has more requests than anybody waits for, and
+    a part of an object would be wrong.
+    """
+
+    def __init__(self, disk: Disk, requests: str, deadline: float) -> None:
         self._disk = disk
         self._requests = disk.open(requests)
+        self._deadline = deadline
         self._places: dict[str, list[tuple[int, int]]] = {}
         for at, length in self._all():
+            if self._is_late():
+                return
             encoded = self._requests.read(length, at)
             if peek(encoded).kind is Kind.OBJECT:
                 for file in decode(encoded).files:
@@ -121,11 +133,16 @@ class Objects:
             yield at + 4, length
             at += 4 + length
 
+    def _is_late(self) -> bool:
+        return threads.monotonic() > self._deadline
+
     def read(self, name: str, length: int) -> bytes:
-        """Return up to `length` bytes from the start of an object; empty when there is none. Raises BadName."""
+        """Return up to `length` bytes from the start of an object; empty without one, or without time. Raises BadName."""
         file_name = object_file(name)
         data = bytearray(self._own(file_name, length))
         for at, size in self._places.get(file_name, ()):
+            if self._is_late():
+                break
             for file in decode(self._requests.read(size, at)).files:
                 if file.name != file_name:
                     continue
@@ -134,7 +151,7 @@ class Objects:
                         data.extend(bytes(max(offset - len(data), 0)))
                         data[offset : offset + len(part)] = part
                 del data[max(file.size_after, 0) :]  # GONE: all of it
-        return bytes(data[:length])
+        return b"" if self._is_late() else bytes(data[:length])
 
     def _own(self, file_name: str, length: int) -> bytes:
         if not self._disk.exists(OBJECT_DIRECTORY) or not self._disk.exists(file_name):

@@ -117,3 +117,15 @@ async def test_beyond_its_bounds_the_contents_are_unknown(
         assert why in describe_fork(disk, applier, fork, after, ItemReader())
         assert held(tmp_path, fork, CONTENTS).startswith(b"unknown: ")
         assert [kept.name for kept in list_forks(disk)] == [fork.name]
+
+
+async def test_outputs_that_take_too_long_are_left_out_and_the_list_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork of a week is not searched for hours: rejoining is not held up, and no part passes for a whole."""
+    after = await journaled(tmp_path)
+    monkeypatch.setattr("replication.fork_tip.OUTPUTS_S", -1.0)
+    with returned(tmp_path, after) as (disk, applier, fork):
+        assert describe_fork(disk, applier, fork, after, ItemReader()) == ""
+        assert held(tmp_path, fork, CONTENTS) == b"kept,cut"
+        assert held(tmp_path, fork, "picture") == b""
