@@ -137,7 +137,7 @@ class Objects:
         return threads.monotonic() > self._deadline
 
     def read(self, name: str, length: int) -> bytes:
-        """Return up to `length` bytes from the start of an object; empty without one, or without time. Raises BadName."""
+        """Return the first `length` bytes of an object; empty without one or without time. Raises BadName."""
         file_name = object_file(name)
         data = bytearray(self._own(file_name, length))
         for at, size in self._places.get(file_name, ()):
