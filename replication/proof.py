@@ -50,8 +50,8 @@ def prove_copy(applier: Applier, goes_on: Callable[[], bool]) -> Pages:
     page = 1
     while True:
         with applier.held():
-            if not goes_on() or applier.copying:
-                raise Retired("there is no copy to look at now")
+            if not goes_on() or applier.copying or applier.in_part:
+                raise Retired("there is no copy at a border of requests to look at now")
             bad += applier.sums.differing(applier.database, page, PAGES_AT_ONCE)
             page += PAGES_AT_ONCE
             if page > applier.sums.pages:

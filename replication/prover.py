@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from replication import threads
 from replication.core.request import peek
 from replication.core.types import IN_OFFICE, Proof, State
-from replication.errors import Closed, Forgotten, Retired, Unavailable
+from replication.errors import Forgotten, MustEnd, ReplicationError, Retired, Unavailable
 from replication.proof import Pages, check_soundness, digest_objects, prove_copy, prove_master
 from replication.threads import finished
 
@@ -52,7 +52,9 @@ class Prover:
             began = threads.monotonic()
             try:
                 pages, soundness = await self._look()
-            except (Retired, Closed, OSError) as error:
+            except MustEnd:
+                raise
+            except (ReplicationError, OSError) as error:  # also no room for the checkpoint: a proof ends no process
                 raise Unavailable(f"this node's files cannot be looked at now ({error}); try again") from error
             self.last = Proof(
                 at_us=self._node.utc_us(),

@@ -56,6 +56,8 @@ class Applier:
         self.control = control
         self._hold = threads.Lock()
         self._is_retired = False
+        self.in_part = False
+        """A request is applied in part, because the disk was full: sums and file differ until it is applied again."""
         self._dirty: set[str] = set()
         self.keep_from: int | None = None
         for name in (WAL_FILE, SHM_FILE, ROLLBACK_FILE):
@@ -145,6 +147,7 @@ class Applier:
         for file in request.files:
             checked_name(file.name)
         with self._hold:
+            self.in_part = True
             for file in request.files:
                 if file.name == DATABASE_FILE:
                     self._sum(request, file)
@@ -159,6 +162,7 @@ class Applier:
                     write_file(self.disk, file)
                     self._dirty.add(file.name)
             self.applied = request.sequence
+            self.in_part = False
 
     def _sum(self, request: Request, file: FileChange) -> None:
         size = request.page_size
@@ -192,7 +196,7 @@ class Applier:
 
         Call it every few MiB. Raises DiskFull with nothing forgotten; MustEnd when an fsync fails.
         """
-        if self.copying or self.position == self.control.value.checkpoint or not self._exact:
+        if self.copying or self.in_part or self.position == self.control.value.checkpoint or not self._exact:
             return
         self._database.sync()
         self._sync_objects()

@@ -10,6 +10,8 @@ import pytest
 from replication.copy_target import CopyTarget
 from replication.core.request import DATABASE_FILE
 from replication.core.types import State
+from replication.errors import DiskFull, Unavailable
+from replication.store import Store
 from tests.pair.pair import A, B, Pair
 
 PAGE = 4096
@@ -133,6 +135,24 @@ async def test_a_damaged_page_of_the_master_does_not_stop_it(tmp_path: Path) -> 
     await pair.until(lambda: pair.is_standing_by(A))
     assert (await pair.nodes[A].prover.prove()).is_whole
     assert (await pair.lines(A))[-1] == "goes on"
+    await pair.close()
+
+
+async def test_a_full_disk_ends_a_proof_and_not_the_master(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof of a master needs a checkpoint; without room for one it is said, tried again, and all else goes on."""
+    pair = Pair(tmp_path)
+    await filled(pair, 5)
+    ended: list[BaseException] = []
+    pair.nodes[A].fatal = ended.append  # type: ignore[method-assign]  # only listens
+
+    async def full(store: Store) -> bool:
+        raise DiskFull("no room to checkpoint")
+
+    monkeypatch.setattr(Store, "checkpoint", full)
+    with pytest.raises(Unavailable, match="no room to checkpoint"):
+        await pair.nodes[A].prover.prove()
+    await pair.books[A].write("goes on")
+    assert not ended
     await pair.close()
 
 

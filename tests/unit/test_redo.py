@@ -9,7 +9,7 @@ import pytest
 
 from replication.core.request import DATABASE_FILE, FileChange, Kind, Request, chain_hash, decode, encode
 from replication.core.types import Position, State
-from replication.errors import BadName, ChecksumMismatch, DiskFull, Unavailable
+from replication.errors import BadName, ChecksumMismatch, DiskFull, Retired, Unavailable
 from replication.files import Disk
 from replication.journal import Journal
 from replication.page_sums import SUMS_FILE
@@ -281,3 +281,23 @@ async def test_a_journal_dropped_by_a_checkpoint_is_enough(tmp_path: Path, monke
     assert again.applied == len(requests)
     assert [start.sequence for start in again.control.value.epochs] == [1]
     assert isinstance(again.journal, Journal)
+
+
+async def test_a_request_applied_in_part_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk between the sums and the file: a proof would call the pages damaged and begin a copy without room."""
+    requests = await written(tmp_path / "master")
+    applier = standby(tmp_path / "standby", requests)
+    write = Applier._write_database
+
+    def full(applier: Applier, file: FileChange) -> None:
+        raise DiskFull("no space left on the disk")
+
+    applier.apply(None, 5)
+    monkeypatch.setattr(Applier, "_write_database", full)
+    with pytest.raises(DiskFull):
+        applier.apply(None, len(requests))
+    with pytest.raises(Retired):
+        prove_copy(applier, lambda: True)
+    monkeypatch.setattr(Applier, "_write_database", write)
+    assert applier.apply(None, len(requests)) == len(requests)
+    assert prove_copy(applier, lambda: True).bad == ()
