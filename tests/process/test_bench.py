@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 
+from tests.bench.compression import frames_of, measured
 from tests.process.programs import ROOT
+from tests.unit.engine import chain
 
 
 def bench(*words: str) -> dict[str, object]:
@@ -30,3 +33,11 @@ def test_writes_are_measured_with_the_machines_limits() -> None:
         assert all(figure["writes_per_s"] > 0 and figure["p99_ms"] >= figure["p50_ms"] > 0 for figure in figures)
     assert isinstance(shown["baseline"], list)
     assert all(limit["fdatasync_4k_per_s"] > 0 for limit in shown["baseline"])
+
+
+def test_compression_is_measured_beside_what_it_was_chosen_over() -> None:
+    """Each has a ratio and both sides' CPU: zstd, zlib, and sending it plain."""
+    figures = measured(partial(frames_of, chain(40, note_bytes=2000), 8))
+    assert figures["off"]["ratio"] == 1.0
+    assert min(figures["zstd"]["ratio"], figures["zlib"]["ratio"]) > 2
+    assert {"ratio", "master_cpu_ms_per_mb", "standby_cpu_ms_per_mb"} == set(figures["zstd"])
