@@ -62,7 +62,7 @@ def record(agent_id: str, messages: Sequence[Recordable], epoch: int, now_us: in
             if isinstance(message, wire.Report):
                 _report(transaction.connection, agent_id, message, epoch, now_us)
             elif isinstance(message, wire.Output):
-                held[message.key] = _output(transaction, agent_id, message, now_us)
+                held[message.key] = _output(transaction, agent_id, message, epoch, now_us)
             else:
                 _acknowledgement(transaction.connection, agent_id, message, now_us)
         return held
@@ -129,30 +129,37 @@ def _find(connection: sqlite3.Connection, agent_id: str, report: wire.Report, ep
     run = runs.by_key(connection, report.key)
     if run is not None and run.agent_id == agent_id:
         return run
-    named, job = _explain(connection, report.key)
-    if run is not None or named is None or job is None:
+    made = _make(connection, agent_id, report.key, report.body, epoch, report.at_us) if run is None else None
+    if made is None:
         _keep_unknown(connection, agent_id, report, OTHER_AGENT if run is not None else UNKNOWN_RUN)
+    return made
+
+
+def _make(
+    connection: sqlite3.Connection, agent_id: str, key: str, body: wire.Body | None, epoch: int, at_us: int
+) -> Run | None:
+    """A run that the agent knows and nobody here does, when its job is known; `body` None: heard of by its output."""
+    named, job = _explain(connection, key)
+    if named is None or job is None:
         return None
-    body = report.body
-    begun = isinstance(body, wire.Held | wire.Begun)
+    given = body if isinstance(body, wire.Held | wire.Begun) else None
     runs.insert(
         connection,
-        report.key,
+        key,
         job.id,
         agent_id,
-        body.specification.command if isinstance(body, wire.Held | wire.Begun) else job.command,
+        given.specification.command if given is not None else job.command,
         "starting",
-        report.at_us,
+        at_us,
         schedule_id=named.schedule_id,
         scheduled_for_us=named.scheduled_for_us,
-        attempt=body.attempt if begun and isinstance(body, wire.Held | wire.Begun) else named.attempt,
+        attempt=given.attempt if given is not None else named.attempt,
         requested_by="schedule" if named.schedule_id is not None else "",
         dispatched_epoch=epoch,
     )
     if named.schedule_id is not None and named.scheduled_for_us is not None:
-        at_us = named.scheduled_for_us
-        missed.resolve_by_run(connection, named.schedule_id, at_us, "agent", report.at_us)
-    return runs.by_key(connection, report.key)
+        missed.resolve_by_run(connection, named.schedule_id, named.scheduled_for_us, "agent", at_us)
+    return runs.by_key(connection, key)
 
 
 def _explain(connection: sqlite3.Connection, key: str) -> tuple[RunKey | None, Job | None]:
@@ -249,10 +256,18 @@ def _history_entry(connection: sqlite3.Connection, agent_id: str, key: str, why:
     return msgspec.structs.replace(entry, id=server_history.insert(connection, entry))
 
 
-def _output(transaction: Transaction, agent_id: str, message: wire.Output, now_us: int) -> int:
-    """Append what is new of a chunk; returns the bytes held, -1 when nobody wants more."""
+def _output(transaction: Transaction, agent_id: str, message: wire.Output, epoch: int, now_us: int) -> int:
+    """Append what is new of a chunk; returns the bytes held, -1 when nobody wants more.
+
+    A chunk may be the first that is heard of its run: an agent of an earlier version sends it ahead of the begin after
+    a change of office. An empty one is only the question what is held, also of runs that never began.
+    """
     connection = transaction.connection
     run = runs.by_key(connection, message.key)
+    if run is None and message.data:
+        run = _make(connection, agent_id, message.key, None, epoch, now_us)
+        if run is not None:
+            begin(connection, run, now_us)
     if run is None or run.agent_id != agent_id:
         why = UNKNOWN_RUN if run is None else OTHER_AGENT
         return _unknown_output(connection, agent_id, message, why, now_us)
@@ -267,6 +282,9 @@ def _output(transaction: Transaction, agent_id: str, message: wire.Output, now_u
 
 
 def _unknown_output(connection: sqlite3.Connection, agent_id: str, message: wire.Output, why: str, now_us: int) -> int:
+    if not message.data:
+        known = server_history.by_key(connection, message.key)
+        return len(known.output) if known is not None and known.agent_id == agent_id else 0
     entry = _history_entry(connection, agent_id, message.key, why, now_us)
     fresh = _fresh(message, len(entry.output))
     if len(entry.output) + len(fresh) > HISTORY_OUTPUT_BYTES_MAX:

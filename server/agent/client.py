@@ -78,7 +78,7 @@ class Client:
         memory = await self._spool.load()
         self._memory = memory
         self._session = Session(memory, self._boot_id, self._now(), self._spool.place)
-        self._outputs = Outputs(self._data, self._send_output, self._output_done)
+        self._outputs = Outputs(self._data, self._session.takes_output, self._send_output, self._output_done)
         self._runner = Runner(self._data, self._began, self._ended, self._fail)
         for run in list(memory.runs.values()):
             if run.state == "ended":
@@ -140,9 +140,6 @@ class Client:
                 await asyncio.sleep(SPOOL_RETRY_S)
 
     def _carry_out(self, outcome: Outcome) -> None:
-        if outcome.admitted is not None:
-            self._outputs.admitted(outcome.admitted.outputs)
-            self._dial()
         for node, message in outcome.sends:
             if node in self._links:
                 self._links[node].send(message)
@@ -186,9 +183,9 @@ class Client:
         self._handle(self._session.ended(key, end, self._now()))
 
     def _send_output(self, message: wire.Output) -> None:
-        link = self._links.get(self._session.obeyed)
-        if link is not None and self._session.admitted:
-            link.send(message)
+        """In order with what the session sends: a run is announced before its output."""
+        if self._session.admitted:
+            self._handle(Outcome(sends=[(self._session.obeyed, message)]))
 
     def _output_done(self, key: str) -> None:
         self._handle(self._session.output_done(key))
@@ -242,15 +239,18 @@ class Client:
         if isinstance(message, wire.Office):
             self._offices[link.node] = message.epoch
         if link.node == self._session.obeyed:
-            if isinstance(message, wire.OutputKept):
+            if self._session.admitted and isinstance(message, wire.OutputKept):
                 self._outputs.kept(message)
             elif isinstance(message, wire.NodeHeartbeat):
-                self._outputs.replicated(message.replicated)
+                if self._session.admitted:  # marks of an earlier office say nothing about this one
+                    self._outputs.replicated(message.replicated)
                 epoch = self._offices.get(link.node, NO_EPOCH)
                 self._witness.note_master(epoch, message.committed, boot_clock_us() / 1e6)
         self._handle(self._session.received(link.node, message, self._now()))
         if isinstance(message, wire.Office):
             self._dial()
+        elif isinstance(message, wire.Admitted) and link.node == self._session.obeyed:
+            self._outputs.admitted(message.outputs)
 
     async def _answer(self, link: Link, question: wire.AskGrant | wire.AskAlone) -> None:
         async with self._witness_lock:

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from server.agent.keeper import RUNS
 from server.agent.output_file import OUTPUT_FILE
 from server.core.agent_wire import OUTPUT_CHUNK_BYTES, Output, OutputKept
+
+log = structlog.get_logger(__name__)
 
 WINDOW_BYTES = 4 * OUTPUT_CHUNK_BYTES
 
@@ -24,10 +28,20 @@ class _Stream:
 
 
 class Outputs:
-    """`send(message)` reaches the obeyed master; `done(key)` is called once all is replicated."""
+    """`send(message)` reaches the obeyed master; `done(key)` is called once all is replicated.
 
-    def __init__(self, data: Path, send: Callable[[Output], None], done: Callable[[str], None]) -> None:
+    `takes(key)`: that master has admitted the agent and hears of the run before whatever is sent now.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        takes: Callable[[str], bool],
+        send: Callable[[Output], None],
+        done: Callable[[str], None],
+    ) -> None:
         self._runs = data / RUNS
+        self._takes = takes
         self._send = send
         self._done = done
         self._streams: dict[str, _Stream] = {}
@@ -87,7 +101,7 @@ class Outputs:
         self._done(key)
 
     def _send_more(self, key: str, stream: _Stream) -> None:
-        if stream.final is not None and stream.sent >= stream.final:
+        if not self._takes(key) or (stream.final is not None and stream.sent >= stream.final):
             return
         try:
             with open(self._runs / key / OUTPUT_FILE, "rb") as file:
@@ -98,6 +112,8 @@ class Outputs:
                         break
                     self._send(Output(key, stream.sent, data, stream.sent + len(data)))
                     stream.sent += len(data)
-        except OSError:
+        except FileNotFoundError:
             if stream.final is not None:
                 self._finish(key)
+        except OSError as error:
+            log.warning("output cannot be read; it is tried again", key=key, error=str(error))

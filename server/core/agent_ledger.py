@@ -33,7 +33,7 @@ class Outcome:
     """What follows an event, in this order: saves (one transaction), then sends, starts, stops, abandons, forgets.
 
     `abandons`: keys whose intent shall not begin; make sure of it (the pid file), then call `ended` or `began`.
-    `forgets`: keys whose files may go. `admitted`: the master's answer to the inventory, for the output streams.
+    `forgets`: keys whose files may go.
     """
 
     saves: list[Save] = field(default_factory=list)
@@ -42,7 +42,6 @@ class Outcome:
     stops: list[wire.StopRun] = field(default_factory=list)
     abandons: list[str] = field(default_factory=list)
     forgets: list[str] = field(default_factory=list)
-    admitted: wire.Admitted | None = None
 
 
 class Ledger:
@@ -52,8 +51,10 @@ class Ledger:
         self.memory = memory
         self.out = Outcome()
         self.channel = ""
-        self._unsent: deque[int] = deque()
+        self._unsent: deque[tuple[int, str]] = deque()
         self._in_flight: set[int] = set()
+        self._unannounced: dict[str, int] = {}
+        """The last unsent report, by run key, of those that make a master know the run."""
         self._of_key = Counter(report.key for report in memory.reports.values())
         self._output_done: set[str] = set()
 
@@ -82,7 +83,7 @@ class Ledger:
         self.save(SaveReport(wire.Report(number, key, now.wall_us, body)))
         self._of_key[key] += 1
         if self.channel:
-            self._unsent.append(number)
+            self._queue(number)
             self._pump()
 
     def open(self, node: str) -> None:
@@ -90,7 +91,9 @@ class Ledger:
         self.close()
         self.channel = node
         epoch, marks = self.memory.durable.epoch, self.memory.marks
-        self._unsent.extend(n for n in self.memory.reports if n not in marks or marks[n].epoch != epoch)
+        for number in self.memory.reports:
+            if number not in marks or marks[number].epoch != epoch:
+                self._queue(number)
         self._pump()
 
     def close(self) -> None:
@@ -98,6 +101,11 @@ class Ledger:
         self.channel = ""
         self._unsent.clear()
         self._in_flight.clear()
+        self._unannounced.clear()
+
+    def is_announced(self, key: str) -> bool:
+        """Whether the master at `channel` was sent, or had before, what it must know of a run ahead of its output."""
+        return key not in self._unannounced
 
     def kept(self, message: wire.Kept, now: Moment) -> None:
         """Forget what is replicated, mark what a master has alone."""
@@ -127,9 +135,17 @@ class Ledger:
         self._output_done.add(key)
         self._forget(key)
 
+    def _queue(self, number: int) -> None:
+        report = self.memory.reports[number]
+        self._unsent.append((number, report.key))
+        if isinstance(report.body, wire.Held | wire.Begun):
+            self._unannounced[report.key] = number
+
     def _pump(self) -> None:
         while self._unsent and len(self._in_flight) < REPORTS_IN_FLIGHT:
-            number = self._unsent.popleft()
+            number, key = self._unsent.popleft()
+            if self._unannounced.get(key) == number:
+                del self._unannounced[key]
             report = self.memory.reports.get(number)
             if report is not None:
                 self._in_flight.add(number)

@@ -48,6 +48,10 @@ class Session:
         """True while the obeyed master has recorded this connection and reconciled the inventory."""
         return self._admitted
 
+    def takes_output(self, key: str) -> bool:
+        """Whether output of the run may go to the obeyed master: sent with what follows, it comes after its begin."""
+        return self._admitted and self._ledger.is_announced(key)
+
     def waiting(self, now: Moment) -> str:
         """Why nothing is started by the agent itself, as a sentence for people; "" when it goes by its orders."""
         durable = self._memory.durable
@@ -204,7 +208,6 @@ class Session:
     def _admit(self, node: str, admitted: wire.Admitted, now: Moment) -> None:
         self._ledger.change(ticket=admitted.ticket, quarantined="", boot_id=self._boot_id, place=self._place)
         self._admitted = self._answered = True
-        self._ledger.out.admitted = admitted
         self._ledger.send(node, wire.TicketKept(admitted.ticket))
         self._ledger.open(node)
         self.work.resume(now, admitted.restored)

@@ -272,3 +272,26 @@ def test_a_removed_agent_is_not_admitted() -> None:
     master = Master()
     agent_rows.update(master.connection, NORTH, removed_at_us=START_US)
     assert "enrol the machine again" in master.present().refusal
+
+
+def test_an_output_that_comes_before_its_run_makes_the_run() -> None:
+    """The begin of it is on its way yet: what it printed is kept with the run, not among the unexplained."""
+    master = Master()
+    assert master.take(wire.Output(master.key, 0, b"early\n", 6)) == {master.key: 6}
+    assert (master.run().state, master.run().output_bytes) == ("running", 6)
+    master.report(master.begun())
+    master.report(ended(0, size=6))
+    run = master.run()
+    assert (run.state, run.output_bytes, run.scheduled_for_us) == ("succeeded", 6, DUE_US)
+    assert master.objects == {f"run-{run.number}": b"early\n"}
+    assert server_history.by_key(master.connection, master.key) is None
+
+
+def test_the_question_what_is_held_of_an_unknown_run_makes_nothing() -> None:
+    """An agent asks with an empty chunk; also of a run that never had a process."""
+    master = Master()
+    unknown = "j999.rx.a1"
+    asked = wire.Output(master.key, 0, b"", 0), wire.Output(unknown, 7, b"", 7)
+    assert master.take(*asked) == {master.key: 0, unknown: 0}
+    assert run_rows.by_key(master.connection, master.key) is None
+    assert server_history.page(master.connection) == []
