@@ -19,12 +19,15 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="no trace")
     parser.add_argument("--without", choices=sorted(RULES), help="a safety rule to switch off")
     parser.add_argument("--focus", default="", help="of the kinds of trouble only this one, and hand-offs")
+    parser.add_argument("--point", default="", help="a node ends here once, e.g. 'after sync segment'")
     arguments = parser.parse_args()
     failed = 0
     for seed in range(arguments.seed, arguments.seed + max(arguments.count, 1)):
         began = time.perf_counter()
         with switched_off(arguments.without) if arguments.without else contextlib.nullcontext():
-            outcome = simulate(seed, show=not arguments.count and not arguments.quiet, focus=arguments.focus)
+            outcome = simulate(
+                seed, show=not arguments.count and not arguments.quiet, focus=arguments.focus, point=arguments.point
+            )
         took = time.perf_counter() - began
         print(
             f"seed {seed}: {outcome.acknowledged} acknowledged, {sum(outcome.faults.values())} faults, "

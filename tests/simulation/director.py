@@ -247,7 +247,7 @@ class Director:
         await asyncio.wait([proof], timeout=60.0)
         if proof.done() and not proof.cancelled() and proof.exception() is None:
             self.world.note(f"operator: verify at {life.process.name}: {proof.result().text}")
-        else:
+        elif life.process.alive:
             self.world.wrong.append(f"the files of {life.process.name} could not be proven")
         await asyncio.sleep(1.0)
         await self._calm()

@@ -40,16 +40,22 @@ class Outcome:
     trace: list[str]
     wrong: list[str]
     focus: str = ""
+    point: str = ""
+    struck: bool = False
+    points: frozenset[str] = frozenset()
 
     @property
     def command(self) -> str:
         """What replays it."""
-        return f"python -m tests.simulation {self.seed}" + (f" --focus {self.focus}" if self.focus else "")
+        focus = f" --focus {self.focus}" if self.focus else ""
+        point = f" --point '{self.point}'" if self.point else ""
+        return f"python -m tests.simulation {self.seed}{focus}{point}"
 
 
 async def _live(world: World, clients: Clients, focus: str) -> None:
     director = Director(world, clients)
     await director.found()
+    world.founded = True
     running = [asyncio.ensure_future(clients.run(number)) for number in range(CLIENTS)]
     running.append(asyncio.ensure_future(clients.look(world.running)))
     await director.trouble(focus)
@@ -85,14 +91,15 @@ def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
     return Verdict(totals, tuple(faults))
 
 
-def simulate(seed: int, *, show: bool = False, focus: str = "") -> Outcome:
-    """Run one seed in this thread; about half a second."""
+def simulate(seed: int, *, show: bool = False, focus: str = "", point: str = "") -> Outcome:
+    """Run one seed in this thread; about half a second. A node ends once at `point` (`tests.failpoints.points`)."""
     with tempfile.TemporaryDirectory(prefix="pair-", dir=MEMORY, ignore_cleanup_errors=True) as directory:
         random.seed(seed)
         scheduler = Scheduler(seed)
         gc.disable()
         with in_place(scheduler), spoiled(), scaled_down():
             world = World(seed, Path(directory), scheduler, show)
+            world.deadly = point
             clients = Clients(world.loop, world, seed, world.note)
             try:
                 with world.observer.watching():
@@ -107,7 +114,7 @@ def simulate(seed: int, *, show: bool = False, focus: str = "") -> Outcome:
         gc.enable()
         outcome = Outcome(
             seed, len(clients.acknowledged), world.faults, world.role_changes, scheduler.now - 100,
-            world.trace.digest, world.trace.lines, world.wrong, focus,
+            world.trace.digest, world.trace.lines, world.wrong, focus, point, world.struck, frozenset(world.points),
         )  # fmt: skip
     for what, count, least in (
         ("acknowledged entries", outcome.acknowledged, ACKNOWLEDGED_MIN),

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from replication import files
+from tests.failpoints.points import kind_of
 from tests.simulation.cooperative import Killed, Process
 from tests.simulation.primitives import current_process, scheduler
 from tests.simulation.recording_disk import RecordingDisk
@@ -32,6 +33,7 @@ class SeededDisk(RecordingDisk):
         self._landed = landed
         self.kill_at: int | None = None
         self.on_kill: Callable[[str], None] = lambda where: None
+        self.is_deadly: Callable[[str], bool] = lambda point: False
         self.stalled_until = 0.0
         self.is_full = False
         self.fail_next = ""
@@ -59,6 +61,8 @@ class SeededDisk(RecordingDisk):
         super().begin(operation, name)
 
     def _stepped(self, operation: str, name: str) -> None:
+        if self.is_deadly(f"{operation} {kind_of(name)}"):
+            self.kill_at = 1
         if self.kill_at is not None:
             self.kill_at -= 1
             if self.kill_at <= 0:

@@ -148,6 +148,8 @@ class World:
         self.rng = random.Random(f"world/{seed}")
         self.mode = Mode.STRICT if seed % 2 else Mode.AVAILABLE
         self.trace = Trace(lambda: scheduler.now, show)
+        self.deadly, self.founded, self.struck = "", False, False
+        self.points: dict[str, int] = {}
         self.wrong = scheduler.wrong
         self.loop = VirtualLoop(scheduler, self.wrong.append)
         self.observer = Observer()
@@ -294,7 +296,16 @@ class World:
         rng = random.Random(f"disk/{self.seed}/{process.name}/{name in self.set_aside}")
         disk = SeededDisk(root, process, rng, self.landed)
         disk.adopt()
+        disk.is_deadly = self._is_deadly
         return disk
+
+    def _is_deadly(self, point: str) -> bool:
+        """Whether a node ends here: at the armed point, once, from the time that the pair was founded."""
+        self.points[point] = self.points.get(point, 0) + 1
+        if point != self.deadly or self.struck or not self.founded:
+            return False
+        self.struck = True
+        return True
 
     def flip_journal(self, name: str) -> None:
         """One bit of the stopped node's journal, in what was written of a segment."""
