@@ -8,6 +8,7 @@ Protocol: docs/protocol.md, sections 4, 4.4, 4.5 and 4.6.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,7 +24,7 @@ from replication.core.messages import Ack, Copied, CopyState, Decide, Decision, 
 from replication.core.slots import Sight
 from replication.core.tickets import NO_TICKET, Ticket
 from replication.core.types import NodeId, Position, Retention, SlotStatus
-from replication.errors import Forgotten, ReplicationError
+from replication.errors import Closed, Forgotten, ReplicationError
 from replication.files import Disk
 from replication.journal import Journal
 from replication.office import Office
@@ -109,9 +110,10 @@ class Serving:
             for node, follower in self.followers.items():
                 self.slots.progressed(node, follower.ack.fsynced)
             if await self.slots.tick():
-                await office.let_go()
-            for node in [node for node in self.copies if self.slots.was_let_go(node)]:
-                await self.copies[node].connection.close()
+                with contextlib.suppress(Closed):  # this office ended meanwhile; the next one begins with its own slots
+                    await office.let_go()
+            for copy in [copy for node, copy in self.copies.items() if self.slots.was_let_go(node)]:
+                await copy.connection.close()
 
     def slot_statuses(self) -> tuple[SlotStatus, ...]:
         """Every slot while in office, for people."""

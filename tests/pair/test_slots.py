@@ -177,3 +177,24 @@ async def test_copies_that_cannot_succeed_are_not_begun_again_and_again(pair: Pa
         await second.join({A: "a:1"})
         await pair.until(lambda: "understudy.toml" in second.status().waiting_for, 30.0)
     assert decided(pair, "compare") == 2
+
+
+async def test_a_slot_that_is_let_go_while_office_closes_ends_no_process(tmp_path: Path) -> None:
+    """The look at the slots, each second, meets a store that a change of roles has just closed."""
+    pair = Pair(tmp_path)
+    await pair.found()
+    node = pair.nodes[A]
+    ended: list[BaseException] = []
+    node.fatal = ended.append  # type: ignore[method-assign]  # only listens
+    looks: list[bool] = []
+
+    async def tick() -> bool:
+        looks.append(node.office is not None)
+        if node.office is not None and node.office.store is not None:
+            await node.office.store.close()
+        return True
+
+    node.serving.slots.tick = tick  # type: ignore[method-assign]  # lets go at once
+    await pair.until(lambda: len(looks) > 1 or bool(ended))
+    assert not ended
+    await pair.close()
