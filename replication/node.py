@@ -205,6 +205,10 @@ class Node:
         """
         return await self._ask(lambda n: events.GoAloneRequested(n, note, allow_data_loss))
 
+    async def give_seat(self, node: NodeId) -> str:
+        """Count on another node; the former standby is an observer then. Raises Refused. See `core.seat`."""
+        return await self._ask(lambda n: events.SeatRequested(n, node))
+
     def epoch_heard(self, epoch: Epoch) -> None:
         """An agent refused this office, because it obeys `epoch`: a number as high as ours may have to be passed."""
         self.post(events.EpochHeard(epoch))
@@ -323,7 +327,9 @@ class Node:
             case effects.Persist():
                 encoded = effect.memory.encode()
                 await asyncio.to_thread(lambda: self.control.update(memory=encoded, state=effect.memory.state))
-                self.persisted = effect.memory
+                former, self.persisted = self.persisted, effect.memory
+                if (former.standby, former.many) != (effect.memory.standby, effect.memory.many):
+                    self.links.announce()
             case effects.Send():
                 self.links.send(effect.peer, effect.message)
             case effects.RequireAcks():

@@ -8,7 +8,7 @@ from replication import threads
 from replication.core.machine import role_of
 from replication.core.messages import PROTOCOL_MAX, PROTOCOL_MIN, Heartbeat, Hello, common_protocol
 from replication.core.request import Kind, peek
-from replication.core.types import IN_OFFICE, Backlog, NodeId, PeerStatus, SlotState, State, Status
+from replication.core.types import IN_OFFICE, Backlog, NodeId, PeerStatus, Role, SlotState, State, Status
 from replication.errors import Forgotten
 from replication.fork import list_forks
 
@@ -62,6 +62,8 @@ class Picture:
             commit=self._commit(),
             applied=self._applied(),
             checksum=self._checksum(),
+            seat=memory.standby if in_office else "",
+            many=memory.many,
             closed=self.last_kind() is Kind.CLOSED,
             in_sync=sorted(node.rule.required if in_office else memory.in_sync),
             address=node.settings.address,
@@ -121,6 +123,9 @@ class Picture:
             copy=copy.progress if copy is not None else None,
             forks=len(list_forks(node.disk)),
             standby_enrolled=bool(machine.memory.standby),
+            seat=self._seat(),
+            observer=machine.memory.observer and machine.role is Role.STANDBY,
+            counted_name=machine.counted_name,
             proof=node.prover.last,
             slots=node.serving.slot_statuses(),
             journal_bytes=node.journal.kept_bytes(-1),
@@ -128,6 +133,18 @@ class Picture:
             schema_max=node.releases.known.highest,
             cannot_take_over=node.releases.why_not_here(),
         )
+
+    def _seat(self) -> NodeId:
+        """Who has the seat, by this office or by the last word of the master."""
+        machine = self._node.machine
+        if machine.state in IN_OFFICE or machine.memory.observer:
+            return machine.memory.standby
+        return self._node.node if machine.role is Role.STANDBY else machine.memory.standby
+
+    def _is_observer(self, name: NodeId) -> bool:
+        machine, seat = self._node.machine, self._seat()
+        counted = name in (seat, machine.master()) or name in machine.memory.in_sync
+        return bool(seat) and not counted and role_of(machine.peers[name].hello.state) is Role.STANDBY
 
     def _waiting_for(self) -> str:
         node = self._node
@@ -232,4 +249,5 @@ class Picture:
             schema_latest=hello.schema_latest,
             schema_max=hello.schema_max,
             cannot_take_over=node.releases.why_not(name),
+            observer=self._is_observer(name),
         )

@@ -23,6 +23,7 @@ COMMANDS = {
     "sql": ("scripts.commands.verify", "sql"),
     "forks": ("scripts.commands.forks", "forks"),
     "agent": ("scripts.commands.agents", "agent"),
+    "node": ("scripts.commands.nodes", "node"),
     "witness": ("scripts.commands.witness", "witness"),
     "scheduler": ("scripts.commands.gates", "scheduler"),
     "queue": ("scripts.commands.gates", "queue"),

@@ -275,9 +275,9 @@ class Guide:
 
     @staticmethod
     def _target(status: Status, roster: list[NodeRow], to: str) -> PeerStatus | None:
-        """The peer that `to` names by id or name; without a name the first one."""
+        """The peer that `to` names by id or name; without a name the standby, never an observer."""
         wanted = {row.id for row in roster if row.name == to} | {to}
-        found = [peer for peer in status.peers if not to or peer.node in wanted]
+        found = [peer for peer in status.peers if (peer.node in wanted if to else not peer.observer)]
         return found[0] if found else None
 
 

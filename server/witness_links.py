@@ -85,18 +85,19 @@ class WitnessLinks:
         sets, said = await self._ask_settled(lambda number: wire.AskAlone(number, epoch, alone or "", counter))
         return not sets or agree(sets, {who for who, answer in said.items() if answer.granted})
 
-    async def hold_nobody_alone(self, sets: Sequence[Seats], epoch: Epoch) -> bool:
+    async def hold_nobody_alone(self, sets: Sequence[Seats], epoch: Epoch, counted: NodeId = "") -> bool:
         """Bring the present office to these witnesses; True when a majority of each set holds `epoch`, nobody alone.
 
         The master of `epoch` asks while its standby is in sync, which makes it true. Counter 0 is below whatever the
         role machine says in this epoch: a witness that knows more keeps it, and then its own record must say
-        "nobody" too. One that was granted a higher epoch is no answer.
+        "nobody" too. One that was granted a higher epoch is no answer. Of more than two nodes the witnesses
+        hear who is `counted` on instead.
         """
         everyone = frozenset[str]().union(*(seats.witnesses for seats in sets))
         deadline = self._monotonic() + WITNESS_S
-        said = await self._ask(everyone, lambda number: wire.AskAlone(number, epoch, "", 0), deadline)
+        said = await self._ask(everyone, lambda number: wire.AskAlone(number, epoch, counted, 0), deadline)
         knowing = {who for who in said if self._heard[who].record.alone_epoch == epoch}
-        return agree(sets, {who for who in knowing if _is_calm(self._heard[who].record, epoch)})
+        return agree(sets, {who for who in knowing if _is_calm(self._heard[who].record, epoch, counted)})
 
     async def look(self, agent_ids: Collection[str]) -> None:
         """Ask those who are connected for their record, which `heard` then tells; changes nothing; bounded by 1 s."""
@@ -153,5 +154,5 @@ def _after(answer: wire.WitnessSays, question: wire.AskGrant | wire.AskAlone) ->
     return decide_alone(before, question.epoch, question.alone, question.counter)[0]
 
 
-def _is_calm(record: WitnessRecord, epoch: Epoch) -> bool:
-    return record.epoch == epoch and record.alone_epoch == epoch and record.alone == ""
+def _is_calm(record: WitnessRecord, epoch: Epoch, counted: NodeId = "") -> bool:
+    return record.epoch == epoch and record.alone_epoch == epoch and record.alone == counted

@@ -67,7 +67,7 @@ class Changeover:
         if not is_applied(status, self._seen[1]):
             return False
         sets = [change.present, change.former] if change.former.can_agree else [change.present]
-        if not await self._asked.hold_nobody_alone(sets, status.epoch):
+        if not await self._asked.hold_nobody_alone(sets, status.epoch, status.counted_name):
             return False
         done, _ = await self._store.write(actions.drop_former(change.number, self._utc_us()))
         if done:

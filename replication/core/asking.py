@@ -44,20 +44,27 @@ def restart_single(machine: Machine, event: events.Started, now: float) -> list[
 def note_roster(machine: Machine, event: events.PeersChanged, now: float) -> list[Effect]:
     """Remember that a standby was enrolled: from then on a restart asks it.
 
-    Only an open office that counts on nobody believes an empty roster: elsewhere it may be one not read yet.
+    Only an open office that counts on nobody believes an empty roster: elsewhere it may be one not read yet. Whoever
+    has the seat keeps it until the roster no longer names that node.
     """
     others = [node for node in event.peers if node != machine.node]
+    known = machine.memory.standby
+    if len(others) > 1:
+        machine.remember(many=True)
+    if known and (known in others or known in machine.memory.in_sync):
+        return []
     if others or (machine.office_open and not machine.memory.in_sync):
-        machine.remember(standby=others[0] if others else "")
+        machine.remember(standby=others[0] if others else "", many=machine.memory.many or bool(known))
     return []
 
 
 def claim(machine: Machine, event: events.PeerHeard, now: float) -> list[Effect]:
-    """Ask this peer for the next number; the same claim is repeated until it is answered."""
+    """Ask for the next number, every peer at once: an observer that is heard more often must not keep the turn from
+    the node whose grant counts. The same claim is repeated until it is answered.
+    """
     if now < machine.pending.ask_again_at and machine.pending.claim == renew_claim(machine):
         return []
-    machine.pending.ask_again_at = now + ASK_AGAIN_S
-    return _send_claim(machine, event.peer)
+    return claim_again(machine, event, now)
 
 
 def claim_again(machine: Machine, event: Event, now: float) -> list[Effect]:

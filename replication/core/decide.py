@@ -45,6 +45,8 @@ def judge_promotion(
 ) -> Verdict:
     """The question of loss (design/replication, Modes and witnesses; Clean stop).
 
+    With more than two nodes CLOSED proves nothing: the master may have started again by another one's grant.
+
     Lossless: the master's last word was CLOSED and nobody was granted a later epoch; or this node was counted on and
     a majority of witnesses says that nobody (or this node itself) writes alone. Everything else is a loss that is
     known, or not known, and needs the operator's flag. So is what a witness saw acknowledged and this node lacks,
@@ -54,7 +56,8 @@ def judge_promotion(
     here = f"This node holds everything up to request {facts.last.sequence} of epoch {facts.last.epoch.number}."
     later = verdict.highest > facts.last.epoch and verdict.highest.node != node
     counted = verdict.has_majority or (verdict.asked == 0 and facts.closed)
-    if facts.closed and counted and not later and not lacks and memory.granted <= facts.last.epoch:
+    closed = facts.closed and not memory.many
+    if closed and counted and not later and not lacks and memory.granted <= facts.last.epoch:
         if stopped:
             return Verdict(True, True, "", f"{here} The master closed cleanly: nothing is lost.")
         text = "The master closed cleanly. Is it still shut down? If so, type: standby-to-master --yes"
@@ -120,7 +123,11 @@ def _since(facts: Facts, verdict: WitnessVerdict, heard: LastWord | None) -> str
 
 
 def _unknown(memory: Memory, facts: Facts, verdict: WitnessVerdict, node: NodeId, heard: LastWord | None) -> str:
+    if memory.observer and not memory.enlisted:
+        return "This node is an observer: the master did not wait for it, and what it did not receive would be lost."
     if verdict.alone not in ("", node):
+        if memory.many and verdict.alone != facts.last.epoch.node:
+            return f"The witnesses name node {verdict.alone[:8]} as the one that has everything, not this one."
         return "The master was recorded as writing alone: what it acknowledged since then would be lost."
     if not memory.enlisted:
         return "The master did not count on this node: what it acknowledged beyond that would be lost."

@@ -186,6 +186,14 @@ class SwapAbortRequested(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SeatRequested(Event):
+    """Count on `node`, an observer, instead of the standby that has the seat."""
+
+    request: int
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class PromoteRequested(Event):
     """`standby-to-master`. `stopped` is the operator's word that the old master is shut down."""
 

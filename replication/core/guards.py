@@ -59,13 +59,18 @@ def tail_missing(machine: Machine, event: events.GrantReceived) -> bool:
 
 
 def granted_in_sync(machine: Machine, event: events.GrantReceived) -> bool:
-    """Granted by the standby that our last office counted on: the set is kept."""
-    return _our_claim(machine, event) and event.peer in machine.memory.in_sync
+    """Granted by every node that our last office counted on: the set is kept. One alone cannot speak for another."""
+    members = machine.memory.in_sync
+    all_granted = all(node == event.peer or (node, event.epoch) in machine.grants for node in members)
+    return _our_claim(machine, event) and event.peer in members and all_granted
 
 
 def granted(machine: Machine, event: events.GrantReceived) -> bool:
-    """Granted, but nobody is counted on: it must be recorded that we write alone."""
-    return _our_claim(machine, event) and not machine.memory.in_sync
+    """Granted by the node with the seat, but nobody is counted on: it must be recorded that we write alone.
+
+    What an observer grants proves nothing: another may have taken office without it.
+    """
+    return _our_claim(machine, event) and not machine.memory.in_sync and machine.has_seat(event.peer)
 
 
 def _our_claim(machine: Machine, event: events.GrantReceived) -> bool:
@@ -211,7 +216,7 @@ def recorded_for_office(machine: Machine, event: events.AloneRecorded) -> bool:
 
 def cleared(machine: Machine, event: events.AloneRecorded) -> bool:
     """The witnesses no longer name us as writing alone."""
-    asked = event.alone == "" and event.counter >= machine.pending.alone_from
+    asked = event.alone == machine.counted_name and event.counter >= machine.pending.alone_from
     return event.done and asked and machine.clear_alone and event.epoch == machine.memory.office
 
 
@@ -352,14 +357,13 @@ def standby_keeps_up(machine: Machine, event: Event) -> bool:
 
 
 def steady(machine: Machine, event: events.StandbyProgressed) -> bool:
-    """The standby has kept up for `steady_s`, doubled by each relapse (invariant 12)."""
-    since = machine.caught_up_since.get(event.peer)
-    return machine.office_open and since is not None and machine.now - since >= machine.steady_needed_s
+    """The node with the seat has kept up for `steady_s`, doubled by each relapse (invariant 12). Never an observer."""
+    return machine.has_seat(event.peer) and machine.is_steady(event.peer)
 
 
 def target_ready(machine: Machine, event: events.SwapRequested) -> bool:
     """The target is counted on, connected, our office is open, and nobody wishes it to write alone."""
-    is_counted_on = event.target in machine.memory.in_sync and machine.connected(event.target)
+    is_counted_on = (event.target,) == machine.memory.in_sync and machine.connected(event.target)
     wished = machine.pending.request or machine.pending.by_itself
     return is_counted_on and machine.office_open and not wished
 

@@ -26,17 +26,20 @@ from replication.core.moves import (
     renew_claim,
     witnesses_missing,
 )
-from replication.core.types import NO_EPOCH, Epoch
+from replication.core.types import IN_OFFICE, NO_EPOCH, Epoch
 
 if TYPE_CHECKING:
     from replication.core.machine import Machine
 
 
 def stand_down(machine: Machine, event: events.PeerHeard | events.ClaimRefused, now: float) -> list[Effect]:
-    """An old master: its set means nothing any more. Its store may still be closing: nothing more is acknowledged."""
+    """An old master: its set means nothing any more. Its store may still be closing: nothing more is acknowledged, so
+    whose fsync was needed is needed still: an observer alone might be ahead of them.
+    """
+    required = {event.peer, *machine.memory.in_sync}
     machine.remember(enlisted=False, in_sync=(), token=NO_EPOCH)
     refused = refuse_operator(machine, "conflict", "Another node is master by a later epoch; this one stands by.")
-    return [effects.RequireAcks(frozenset({event.peer})), *refused]
+    return [effects.RequireAcks(frozenset(required)), *refused]
 
 
 def stand_down_from_office(machine: Machine, event: events.PeerHeard, now: float) -> list[Effect]:
@@ -231,6 +234,8 @@ def hand_off(machine: Machine, event: events.SwapRequested, now: float) -> list[
 def refuse_swap(machine: Machine, event: events.SwapRequested, now: float) -> list[Effect]:
     """Preflight belongs to the guide; this is the last guard."""
     text = "Cannot hand over now: the standby is not in sync, or this node is not master. Type: understudy swap --check"
+    if machine.state in IN_OFFICE and not machine.has_seat(event.target):
+        text = f"That node is an observer. Give it the seat first: understudy node seat {event.target[:8]}"
     return [effects.Answer(event.request, "conflict", text)]
 
 

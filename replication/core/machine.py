@@ -97,6 +97,7 @@ class Machine:
     pending: Pending = field(default_factory=Pending)
     office_open: bool = False
     caught_up_since: dict[NodeId, float] = field(default_factory=dict)
+    grants: frozenset[tuple[NodeId, Epoch]] = frozenset()
     clear_alone: bool = False
     clear_after: int = 0
     now: float = 0.0
@@ -196,6 +197,20 @@ class Machine:
         """True while something is journaled that a node counted on has not reported durable."""
         return bool(self.memory.in_sync) and self.facts.last.sequence > self.facts.confirmed
 
+    def has_seat(self, peer: NodeId) -> bool:
+        """True for the node that is counted on as soon as it is steady; for every node while the seat is free."""
+        return self.memory.standby in ("", peer)
+
+    def is_steady(self, peer: NodeId) -> bool:
+        """While our office is open the peer has kept up for as long as is needed now."""
+        since = self.caught_up_since.get(peer)
+        return self.office_open and since is not None and self.now - since >= self.steady_needed_s
+
+    @property
+    def counted_name(self) -> NodeId:
+        """What witnesses hear while nobody writes alone: "", or, of more than two nodes, who has the seat."""
+        return self.memory.standby if self.memory.many else ""
+
     @property
     def steady_needed_s(self) -> float:
         """How long the standby must keep up now: doubled by every relapse (invariant 12)."""
@@ -222,6 +237,7 @@ class Machine:
             self.peers[event.peer] = Peer(event.hello, now, True, event.skew_s, behind)
             if event.hello.seen > self.memory.seen and self.state not in IN_OFFICE | {State.RESUMING}:
                 self.remember(seen=event.hello.seen)
+            self._note_seat(event.peer, event.hello)
         elif isinstance(event, events.PeerLost) and event.peer in self.peers:
             self.peers[event.peer].connected = False
             self.caught_up_since.pop(event.peer, None)
@@ -230,12 +246,26 @@ class Machine:
                 self.caught_up_since.pop(event.peer, None)
             else:
                 self.caught_up_since.setdefault(event.peer, now)
-        elif isinstance(event, events.GrantReceived | events.ClaimRefused | events.TailFetched | events.Started):
+        elif isinstance(event, events.GrantReceived | events.ClaimRefused):
+            members = self.memory.in_sync
+            if isinstance(event, events.GrantReceived) and len(members) > 1:
+                self.grants |= {(event.peer, event.epoch)}
+            if members == (event.peer,) or (not members and self.has_seat(event.peer)):
+                self.answered_at = now
+        elif isinstance(event, events.TailFetched | events.Started):
             self.answered_at = now
         elif isinstance(event, events.OfficeOpened):
             self.office_open = True
         elif isinstance(event, events.OfficeClosed):
             self.office_open = False
+
+    def _note_seat(self, peer: NodeId, hello: Hello) -> None:
+        """The master says who has the seat; the node that has it would count on the master after a hand-off."""
+        if hello.many:
+            self.remember(many=True)
+        if hello.seat and self.state in STANDING_BY and peer == self.master():
+            is_ours = hello.seat == self.node
+            self.remember(standby=peer if is_ours else hello.seat, observer=not is_ours)
 
     def _silent(self, now: float) -> list[Event]:
         silent = [n for n, p in self.peers.items() if p.connected and now - p.heard_at > PEER_SILENT_S]

@@ -14,7 +14,9 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     node granted to another; `office` the last one it held itself. `in_sync` is the set while in office; `enlisted`
     says that this node was in the set of the last master it followed. `token` names an unconfirmed hand-off.
     `relapses` counts how often the standby left the set soon after it had entered it; `leave` says that the present
-    office rests on an operator's word that no witness confirmed.
+    office rests on an operator's word that no witness confirmed. `standby` is who has the seat while this node is in
+    office; `observer` says that the last master gave it to another node. `many`: more than two nodes were ever in this
+    cluster, so that the witnesses hear by name who is counted on (docs/decisions/0070).
     """
 
     state: State = State.INIT
@@ -31,6 +33,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     taken: Epoch = NO_EPOCH
     relapses: int = 0
     leave: bool = False
+    observer: bool = False
+    many: bool = False
 
     def encode(self) -> bytes:
         """Bytes for the control file."""

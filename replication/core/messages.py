@@ -37,6 +37,7 @@ class Hello(Message):
     `proof_text` is what the sender found when it last read all its files, at `proof_at_us` of its clock (0: not yet).
     `schema` is that of the sender's database while it is in office (0: unknown); its release brings one to
     `schema_latest` and opens one up to `schema_max`: a release that says nothing of it opens schema 1 only.
+    `seat` is the node that a master counts on or would count on; `many` says that there ever were more than two nodes.
     """
 
     protocol_min: int
@@ -63,6 +64,8 @@ class Hello(Message):
     schema: int = 0
     schema_latest: int = 1
     schema_max: int = 1
+    seat: NodeId = ""
+    many: bool = False
 
 
 class Heartbeat(Message):

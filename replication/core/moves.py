@@ -84,7 +84,11 @@ def clear_once_held(machine: Machine, now: float) -> None:
 
 
 def clear_alone(machine: Machine, now: float) -> list[Effect]:
-    """Tell the witnesses that nobody writes alone any more, until a majority has it."""
+    """Tell the witnesses that nobody writes alone any more, until a majority has it.
+
+    Of more than two nodes they hear the name of the one that is counted on: a former standby that missed it all would
+    take "nobody" for a proof that nothing was acknowledged without it (docs/decisions/0070).
+    """
     machine.clear_alone, machine.clear_after = True, 0
     machine.pending.by_itself = machine.pending.agreed = False
     machine.pending.alone_from = machine.memory.alone_counter + 1
@@ -93,7 +97,7 @@ def clear_alone(machine: Machine, now: float) -> list[Effect]:
 
 def record_again(machine: Machine, now: float) -> list[Effect]:
     """Tell the witnesses (again) who writes alone in the present office; the counter is durable first."""
-    alone = "" if machine.clear_alone else machine.node
+    alone = machine.counted_name if machine.clear_alone else machine.node
     machine.pending.ask_again_at = now + ASK_AGAIN_S
     machine.remember(alone_counter=machine.memory.alone_counter + 1)
     return [effects.RecordAlone(machine.memory.office, alone, machine.memory.alone_counter)]
@@ -106,9 +110,10 @@ def take_office(
     relapses = machine.memory.relapses if kind == "restart" else 0
     machine.remember(
         office=epoch, seen=seen, in_sync=in_sync, enlisted=False, token=NO_EPOCH, alone_since_utc_us=0, leave=False,
-        relapses=relapses,
+        relapses=relapses, observer=False,
     )  # fmt: skip
     machine.caught_up_since.clear()
+    machine.grants = frozenset()
     machine.counted_since, machine.office_open = now, False
     machine.clear_after = 0
     begin(machine, 0, "", b"")

@@ -24,7 +24,7 @@ def take_token(machine: Machine, event: events.TokenReceived, now: float) -> lis
 
     It may have handed over before the witnesses knew that the pair is whole again: they hear it in this office.
     """
-    machine.remember(taken=event.epoch)
+    machine.remember(taken=event.epoch, standby=event.peer)
     opening = take_office(machine, event.epoch, (event.peer,), "handoff", b"", now)
     clear_once_held(machine, now)
     return [effects.Send(event.peer, Taken(epoch=event.epoch)), *opening]

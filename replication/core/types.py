@@ -108,6 +108,7 @@ class PeerStatus:
 
     `copy` is how far the copy is that this master serves it, or None. `version` is its release, which brings a database
     to `schema_latest` and opens one up to `schema_max`; `cannot_take_over` says why it could not open this one, or "".
+    An `observer` is streamed to and never counted on: another node has the seat.
     """
 
     node: NodeId
@@ -134,6 +135,7 @@ class PeerStatus:
     schema_latest: int = 1
     schema_max: int = 1
     cannot_take_over: str = ""
+    observer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,8 @@ class Status:
     in, whether it is there or not. `slots` are of a node in office; `journal_bytes` is what the journal's files take.
     `schema` is that of the database in office (0: unknown); this release opens up to `schema_max`.
     `cannot_take_over` says why this standby could not open its master's database, or "".
+    `seat` is the node that the master counts on or would count on; with another standby this node is an `observer`.
+    `counted_name` is what the witnesses have on record while nobody writes alone.
     """
 
     cluster: str
@@ -254,6 +258,9 @@ class Status:
     schema: int = 0
     schema_max: int = 1
     cannot_take_over: str = ""
+    seat: NodeId = ""
+    observer: bool = False
+    counted_name: NodeId = ""
 
 
 class Refused(Exception):

@@ -29,7 +29,9 @@ def status(asker: Asker) -> int:
 
 
 def is_healthy(found: dict[str, Any]) -> bool:
-    """A master with its standby in sync, or a standby in sync: nobody has to do anything."""
+    """A master with its standby in sync, a standby in sync, or an observer that follows: nobody has to do anything."""
+    if found.get("observer"):
+        return found.get("state") == "SYNCING" and bool(found.get("master_node"))
     return bool(found.get("in_sync")) and found.get("role") in ("master", "standby")
 
 
@@ -69,6 +71,8 @@ def verdict(found: dict[str, Any]) -> str:
         return _verdict_of_master(found)
     if role == "standby":
         master = found.get("master") or "its master"
+        if found.get("observer"):
+            return f"This node is an observer of {master}: it follows, and nothing waits for it."
         return f"This node is the standby of {master}" + (" and has everything." if in_sync else "; not in sync.")
     if found.get("state") == "RESUMING":
         return "This node was master and is not master again yet."
@@ -114,8 +118,9 @@ def backlog(found: dict[str, Any]) -> str:
 def peer_line(peer: dict[str, Any]) -> str:
     """A peer in one line."""
     link = "connected" if peer["connected"] else "not connected"
+    role = "observer" if peer.get("observer") else peer["role"]
     return (
-        f"{peer['node'][:8]} at {peer['address'] or 'an unknown address'}, {peer['role']}, {peer['state']}, {link}, "
+        f"{peer['node'][:8]} at {peer['address'] or 'an unknown address'}, {role}, {peer['state']}, {link}, "
         f"fsynced {peer['fsynced']}, applied {peer['applied']}, release {peer.get('version') or 'unknown'}"
     )
 

@@ -55,6 +55,19 @@ def remove(node_id: str, by: Principal, now_us: int, reason: str = "") -> Change
     return change
 
 
+def note_seat(node_id: str, by: Principal, now_us: int) -> Change[None]:
+    """Record that the seat was given to this node, which the role machine did. Raises NotFound."""
+    require(by, "nodes.manage")
+
+    def change(transaction: Transaction) -> None:
+        node = nodes.get(transaction.connection, node_id)
+        if node is None:
+            raise NotFound(f"There is no node {node_id}. See the list of nodes.")
+        record(transaction.connection, by, now_us, "nodes.seat", node.name, "", node)
+
+    return change
+
+
 def _taken(other: NodeRow) -> str:
     return (
         f"There is a node {other.name} already, {other.id[:8]}, at {other.address}:{other.web_port}. Choose another "

@@ -63,6 +63,9 @@ def check(status: Status, target: PeerStatus | None, target_name: str, silent_ag
     if target is None or not target.connected:
         text = "The standby is not connected. Start it, or look at its page."
         return SwapCheck(False, target_name, [Reason(False, text)], _loss(status))
+    if target.observer:
+        text = f"{target_name} is an observer. Give it the seat first: understudy node seat {target_name}"
+        return SwapCheck(False, target_name, [Reason(False, text)], _loss(status))
     reasons = [
         Reason(
             status.state is State.MASTER and status.in_sync,

@@ -110,6 +110,9 @@ def _line(site: Site, agent: Seated, names: dict[str, str]) -> WitnessLine:
     heard = view.heard(agent.id) if view is not None else None
     record = heard.record if heard is not None else None
     connected = view is not None and view.is_connected(agent.id)
+    status = site.status()
+    is_counted = record is not None and status is not None and record.alone == status.counted_name
+    alone = record.alone if record is not None and not is_counted else ""
     return WitnessLine(
         id=agent.id,
         name=agent.name,
@@ -120,7 +123,7 @@ def _line(site: Site, agent: Seated, names: dict[str, str]) -> WitnessLine:
         heard_at_us=heard.at_us if heard is not None else None,
         epoch=record.epoch.number if record else None,
         epoch_node=names.get(record.epoch.node, record.epoch.node[:8]) if record else None,
-        alone=names.get(record.alone, record.alone[:8]) if record else None,
+        alone=names.get(alone, alone[:8]) if record else None,
         alone_epoch=record.alone_epoch.number if record else None,
         counter=record.counter if record else None,
     )

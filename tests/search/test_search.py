@@ -37,8 +37,12 @@ def test_it_is_a_large_part_of_what_can_happen(founds: list[Found]) -> None:
     assert sum(found.states for found in founds) >= STATES_MIN, summary(founds)
 
 
+OF_THREE_NODES = {157, 159, 180, 182, 184}
+"""Rows of the seat: the search has two nodes; `tests/property/test_seat.py` takes these."""
+
+
 @pytest.mark.timeout(600)
 def test_every_row_is_taken(founds: list[Found]) -> None:
     """A row that no search ever takes is a row that nobody has proven."""
-    missed = [number for number, count in rows_of(founds).items() if not count]
+    missed = [number for number, count in rows_of(founds).items() if not count and number not in OF_THREE_NODES]
     assert missed == [], f"Add a scenario (tests/search/scenarios.py) that takes rows {missed}."

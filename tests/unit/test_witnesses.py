@@ -196,7 +196,7 @@ class Witnesses:
         self.knows = True
         self.asked: list[list[Seats]] = []
 
-    async def hold_nobody_alone(self, sets: Sequence[Seats], epoch: object) -> bool:
+    async def hold_nobody_alone(self, sets: Sequence[Seats], epoch: object, counted: str = "") -> bool:
         self.asked.append(list(sets))
         return self.knows
 

@@ -13,6 +13,7 @@ from server.core.role_requests import BecomeMaster, BecomeStandby
 from server.errors import Conflict, Forbidden, NotFound, Unavailable
 from server.storage import nodes, outcomes
 from server.tls import fingerprint, valid_until
+from server.web import seat
 from server.web.api.endpoint import Answer, Call, Endpoint
 from server.web.api.status import public_status
 
@@ -98,6 +99,14 @@ async def remove_node(call: Call) -> Answer:
     return await call.write(change, lambda _: {"id": call.path("id"), "removed": True})
 
 
+async def give_seat(call: Call) -> Answer:
+    """Count on this node instead of the standby that has the seat; answers when a majority of the witnesses knows."""
+    require(call.by, "nodes.manage")
+    node = call.path("id")
+    text = await seat.give(call.site, node)
+    return await call.write(node_actions.note_seat(node, call.by, call.now_us), lambda _: {"id": node, "text": text})
+
+
 async def show_outcome(call: Call) -> dict[str, Any]:
     """What became of the request with this Idempotency-Key."""
     key = call.path("key")
@@ -122,6 +131,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/v1/properties", show_properties, "Server Properties"),
     Endpoint("GET", "/api/v1/nodes", list_nodes, "Nodes of the cluster", answer=list[NodeRow]),
     Endpoint("DELETE", "/api/v1/nodes/{id}", remove_node, "Remove a node", query=("reason",)),
+    Endpoint("POST", "/api/v1/nodes/{id}/seat", give_seat, "Give a node the seat of the standby"),
     Endpoint("POST", "/api/v1/node/standby", become_standby, "Make this node a standby", body=BecomeStandby),
     Endpoint("POST", "/api/v1/node/master", become_master, "Make this node master", body=BecomeMaster),
     Endpoint("POST", "/api/v1/go-alone", go_alone, "Let the master write without a standby"),

@@ -9,18 +9,20 @@ from aiohttp import web
 
 from replication.core.types import PeerStatus, Status
 from server.actions import nodes as node_actions
+from server.actions.change import require
 from server.core.model import NodeRow
 from server.errors import Conflict
 from server.storage import forks as fork_rows
 from server.storage import nodes
 from server.tls import fingerprint
-from server.web import forks, witnesses
+from server.web import forks, seat, witnesses
 from server.web.forks import ForkLine
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.pages.flow import FLOW
 from server.web.pages.home import web_address
 from server.web.pages.pair import Flow, Pair, page_pair, standby_of
+from server.web.session import require_principal
 from server.web.witnesses import Standing
 
 
@@ -41,6 +43,7 @@ class ReplicationPage:
     agrees: bool | None
     witnesses: Standing
     forks: tuple[ForkLine, ...] = ()
+    observers: tuple[PeerStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ def replication_from(
         agrees=peer.checksum == status.checksum if peer and comparable else None,
         witnesses=witnesses,
         forks=forks,
+        observers=tuple(found for found in status.peers if found.observer),
     )
 
 
@@ -149,7 +153,17 @@ async def remove_node(request: web.Request) -> web.Response:
     return serve.back("/properties", "node-removed")
 
 
+async def give_seat(request: web.Request) -> web.Response:
+    """`POST /replication/seat/{id}`: that node is the standby from now on."""
+    site, node = serve.site(request), request.match_info["id"]
+    require(require_principal(request), "nodes.manage")
+    await seat.give(site, node)
+    await serve.write(request, lambda by, now_us: node_actions.note_seat(node, by, now_us))
+    return serve.back("/replication", "seat-given")
+
+
 ROUTES = (
+    serve.post("/replication/seat/{id}", give_seat),
     serve.get("/replication", show_replication),
     serve.get("/properties", show_properties),
     serve.post("/properties/nodes/{id}/remove", remove_node),

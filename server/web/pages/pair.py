@@ -85,8 +85,11 @@ class Flow:
 
 
 def standby_of(status: Status) -> PeerStatus | None:
-    """The peer that is, or should be, this master's standby; a peer in the in-sync set before others."""
-    peers = sorted(status.peers, key=lambda peer: (peer.role is not Role.STANDBY, not peer.connected))
+    """The peer that is, or should be, this master's standby: the one with the seat before others, no observer."""
+    others = [peer for peer in status.peers if not peer.observer]
+    peers = sorted(
+        others, key=lambda peer: (peer.node != status.seat, peer.role is not Role.STANDBY, not peer.connected)
+    )
     return peers[0] if peers else None
 
 

@@ -49,6 +49,7 @@ NOTICES = {
     "swap-abort": "Abort is requested. The master undoes the steps that were done.",
     "acknowledged": "Acknowledged.",
     "agent-accepted": "The agent is accepted as it is.",
+    "seat-given": "That node has the seat: it is counted on, the others are observers.",
     "node-removed": "The node is removed from this cluster. Its name is free.",
     "agent-removed": "The agent is removed.",
     "fork-adopted": "The run is on record in Server History, with its output. It was not started.",

@@ -104,6 +104,11 @@ def _words(status: Status, connected: bool) -> tuple[Badge, str, str]:
     if not connected:
         advice = "It goes on trying. If the master is gone for good, this machine can take over; see below."
         return STANDBY_LOST, "This is the standby. It cannot reach its master.", advice
+    if status.observer and status.state is State.SYNCING:
+        advice = (
+            "Nothing waits for it, so it may lack the newest changes. The master's Replication page gives it the seat."
+        )
+        return Badge("busy", "eye", "Observer"), "This is an observer. It follows the master.", advice
     if status.state is State.FORKED:
         advice = "Look at its forks on the master's Replication page before anything else."
         return STATES[State.FORKED], "This node kept work that the master never had.", advice
