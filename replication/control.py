@@ -80,7 +80,15 @@ class ControlFile:
             raise Corrupt(CONTROL_FILE, 0, 0, "neither slot can be read; restore the file or join this node afresh")
         else:
             self._write(0, self.value)
+            self._allocate()
             disk.sync_directory()
+
+    def _allocate(self) -> None:
+        """Fill what no slot uses yet, so that no later save needs room: a full disk must not end a node."""
+        length = _HEADER.unpack(self._file.read(_HEADER.size, 0))[2]
+        end = _HEADER.size + length
+        self._file.write(end, bytes(2 * SLOT_BYTES - end))
+        self._file.sync()
 
     def _read(self, slot: int) -> tuple[int, Control] | None:
         header = self._file.read(_HEADER.size, slot * SLOT_BYTES)

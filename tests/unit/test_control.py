@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from replication.control import SLOT_BYTES, Control, ControlFile, EpochStart, merge_epochs
+from replication.control import CONTROL_FILE, SLOT_BYTES, Control, ControlFile, EpochStart, merge_epochs
 from replication.core.types import Epoch, Position, State
 from replication.errors import Corrupt
 from replication.files import Disk
@@ -91,3 +91,16 @@ def test_history_of_epochs_outlives_the_journal_and_loses_what_was_cut() -> None
     other = EpochStart(Epoch(9, NODE), 25, bytes(32))
     assert merge_epochs(tuple(starts), [starts[1], other]) == (starts[0], starts[1], other)
     assert merge_epochs(tuple(starts), []) == tuple(starts)
+
+
+def test_a_save_needs_no_room_on_the_disk(tmp_path: Path) -> None:
+    """Both slots are allocated at the first start, so that a full disk never keeps a role from being persisted."""
+    disk = Disk(tmp_path)
+    control = ControlFile(disk)
+    path = tmp_path / CONTROL_FILE
+    before = path.stat().st_blocks
+    assert before * 512 >= 2 * SLOT_BYTES
+    control.update(peers={"a" * 32: "x" * 100_000})
+    control.update(peers={"a" * 32: "y" * 100_000})
+    assert path.stat().st_blocks == before
+    assert ControlFile(Disk(tmp_path)).value.peers == {"a" * 32: "y" * 100_000}
