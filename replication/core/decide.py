@@ -67,7 +67,10 @@ def judge_promotion(
     loss = f"{here} {_unknown(memory, facts, verdict, node, heard)} {bound(facts, heard, verdict.sight)}"
     if allow_data_loss:
         return Verdict(True, False, "", loss)
-    text = f"{loss} To take over all the same, type: standby-to-master --allow-data-loss"
+    text = (
+        f"{loss} Look at the other machine first: if understudy runs there, leave it master. To take over all the "
+        "same, and lose that, type: standby-to-master --allow-data-loss"
+    )
     return Verdict(False, False, "data_loss", text)
 
 

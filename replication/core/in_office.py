@@ -90,8 +90,9 @@ def explain_raise(machine: Machine, event: events.WitnessesAnswered, now: float)
     machine.remember(seen=max(machine.memory.seen, highest))
     if highest.node not in ("", machine.node) and highest > machine.memory.office:
         machine.pending.text = (
-            f"Agents and witnesses obey epoch {highest.number} of another node ({highest.node[:8]}) and refuse this "
-            "one. If that node is master, stop this one: it becomes a standby when it starts again."
+            f"Agents and witnesses obey another master, the node {highest.node[:8]} in epoch {highest.number}, and "
+            "refuse this one. Type `understudy status` on the other machine. If it says master, stop understudy on "
+            "this machine and start it again: it becomes the standby and keeps what only it has as a fork."
         )
     else:
         machine.pending.text = witnesses_missing(event, "take a number that agents obey")

@@ -287,11 +287,12 @@ class Machine:
         return [effects.Persist(self.memory), *result] if self.memory != before else result
 
 
-_RESUMING_WAITS = (
-    "This node was master and waits for its standby to say that it may be master again. If the standby is gone for "
-    "good, type: understudy go-alone"
+_RESUMING_NEXT = (
+    "Until then it starts no jobs and takes no changes. Start the other machine; if that one says that it is master, "
+    "leave this one as it is. Only if the other machine will not come back, type here: understudy go-alone"
 )
+_RESUMING_WAITS = f"This node was master and waits for its standby to say that it may be master again. {_RESUMING_NEXT}"
 _RESUMING_WAITS_AVAILABLE = (
-    "This node was master and waits for its standby, or for a majority of the witnesses, to say that it may be master "
-    "again. If the standby is gone for good, type: understudy go-alone"
+    "This node was master and waits for its standby, or for most of the agents that are witnesses, to say that it may "
+    f"be master again. {_RESUMING_NEXT}"
 )

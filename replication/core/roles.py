@@ -155,8 +155,6 @@ TABLE: tuple[Row, ...] = (
         "The standby is lost; asks the witnesses whether it may write alone."),
     Row(138, (S.MASTER,), e.AloneRecorded, g.recorded_for_office, S.ALONE, in_office.go_alone,
         "Writes alone from now on."),
-    Row(157, (S.MASTER,), e.Ticked, seat.is_failing, None, seat.give_back,
-        "The node that was to take the seat does not keep up; the standby keeps it."),
     Row(139, (S.MASTER,), e.Ticked, g.standby_moves_again, None, in_office.withdraw_wish,
         "The standby moves again; tells the witnesses that nobody writes alone."),
     Row(140, (S.MASTER,), e.Ticked, g.time_to_ask_again, None, in_office.tell_witnesses_again,
@@ -173,7 +171,7 @@ TABLE: tuple[Row, ...] = (
     Row(146, (S.ALONE,), e.StandbyProgressed, g.steady, S.MASTER, in_office.enlist,
         "Counts on the standby from now on."),
     Row(148, (S.ALONE,), e.StandbyProgressed, g.always, None, in_office.watch_progress, "The standby moves on."),
-    Row(159, (S.MASTER,), e.AloneRecorded, seat.is_recorded, None, seat.conclude,
+    Row(149, (S.MASTER,), e.AloneRecorded, seat.is_recorded, None, seat.conclude,
         "The witnesses know who has the seat; counts on that node only."),
     Row(150, (S.MASTER,), e.AloneRecorded, g.cleared, None, in_office.alone_cleared,
         "The witnesses know that the pair is whole."),
@@ -189,12 +187,8 @@ TABLE: tuple[Row, ...] = (
         "Goes on alone in the next number."),
     Row(156, (S.ALONE,), e.Ticked, g.raise_due, None, in_office.ask_to_raise_again, "Asks for the next number again."),
     # The seat
-    Row(180, (S.MASTER,), e.SeatRequested, seat.may_be_given, None, seat.give,
-        "Gives the seat to another node: counts on both until the witnesses know."),
-    Row(182, (S.ALONE,), e.SeatRequested, seat.is_free_to_give, None, seat.assign,
-        "Gives the seat of the lost standby to another node."),
-    Row(184, ANY, e.SeatRequested, g.always, None, seat.refuse, "Cannot give the seat to that node now."),
-    # Planned hand-off
+    Row(157, (S.MASTER,), e.Ticked, seat.is_failing, None, seat.give_back,
+        "The node that was to take the seat does not keep up; the standby keeps it."),
     Row(160, (S.MASTER,), e.SwapRequested, g.target_ready, S.HANDING_OFF, in_office.hand_off, "Hands office over."),
     Row(162, ANY, e.SwapRequested, g.always, None, in_office.refuse_swap, "Cannot hand over now."),
     Row(164, (S.HANDING_OFF,), e.HandoffAppended, g.handoff_asked, None, in_office.note_handoff,
@@ -208,5 +202,11 @@ TABLE: tuple[Row, ...] = (
     Row(172, (S.HANDING_OFF,), e.PeerLost, g.is_target, S.MASTER, in_office.abort_handoff,
         "The standby is gone; is master again."),
     Row(174, ANY, e.SwapAbortRequested, g.always, None, in_office.nothing_to_abort, "There is nothing to abort."),
+    Row(180, (S.MASTER,), e.SeatRequested, seat.may_be_given, None, seat.give,
+        "Gives the seat to another node: counts on both until the witnesses know."),
+    Row(182, (S.ALONE,), e.SeatRequested, seat.is_free_to_give, None, seat.assign,
+        "Gives the seat of the lost standby to another node."),
+    Row(184, ANY, e.SeatRequested, g.always, None, seat.refuse, "Cannot give the seat to that node now."),
+    # Planned hand-off
 )
 # fmt: on

@@ -1,4 +1,4 @@
-"""The seat: which of several nodes the master counts on or would count on (role table rows 157, 159, 180 to 184).
+"""The seat: which of several nodes the master counts on or would count on (role table rows 149, 157, 180 to 184).
 
 Everybody else is an observer. While in sync the seat goes from B to C so (docs/decisions/0070): the set is {B, C},
 durably, and a write needs both; once C holds what was before, the witnesses record C by name, which takes B's proof of
