@@ -36,7 +36,7 @@ RUNNING = (
     run(9124, "integrity-check", 5, "dock-2", "running", started_s=11),
 )
 FAILED = (run(9088, "fetch-tariffs", 8, "dock-2", "failed", started_s=18_040, ended_s=18_000, exit_code=22),)
-WAITING = (run(9126, "invoice-export", 11, "dock-1", "waiting", reason="queue locked", requested_by="maria"),)
+WAITING = (run(9126, "invoice-export", 11, "dock-1", "waiting", reason="queue locked", requested_by="operator"),)
 
 
 def due(job_id: int, job: str, agent: str, in_us: int, cron: str, held: bool = False) -> Upcoming:

@@ -168,7 +168,7 @@ def swap_stories() -> list[Story]:
     names = {node.id: node.name for node in ROSTER}
     running = swap(7, "running", steps(3, running=True))
     late = swap(7, "running", steps(5, running=True))
-    prior = [Gate(kind="queue_locked", set_by="maria", set_at_us=NOW_US - HOUR_US)]
+    prior = [Gate(kind="queue_locked", set_by="operator", set_at_us=NOW_US - HOUR_US)]
     report = "Nothing was lost and nothing ran twice. Changes were refused for 1.2 s. 2 runs went on throughout."
     done = swap(7, "done", steps(9), prior_gates=prior, report=report)
     aborted = swap(7, "aborted", steps(3, undone=True), abort_requested_by="admin")
@@ -263,7 +263,7 @@ def people_stories() -> list[Story]:
     nobody = frame("Sign in", "/login", user="", user_role="")
     users = [
         User(id=1, name="admin", password="", role="administrator", created_at_us=NOW_US - 80 * DAY_US),
-        User(id=2, name="maria", password="", role="operator", created_at_us=NOW_US - 60 * DAY_US),
+        User(id=2, name="operator", password="", role="operator", created_at_us=NOW_US - 60 * DAY_US),
         User(
             id=3,
             name="night-shift",
@@ -285,7 +285,7 @@ def people_stories() -> list[Story]:
             address=f"10.20.0.{40 + n}",
             user_agent=firefox,
         )
-        for n, name in enumerate(("admin", "maria", "maria"))
+        for n, name in enumerate(("admin", "operator", "operator"))
     ]
     at = frame("Users and Sessions", "/users")
     page = page_from(at, (users, signed_in), signed_in[0].token_hash)
@@ -338,7 +338,7 @@ def ledger_stories() -> list[Story]:
             at_us=NOW_US - DAY_US,
             severity="warning",
             text="The clock of dock-3 is 7.2 s off.",
-            acknowledged_by="maria",
+            acknowledged_by="operator",
             acknowledged_at_us=NOW_US - HOUR_US,
         ),
     )
@@ -374,7 +374,7 @@ def problem_stories() -> list[Story]:
     return [
         Story(
             "problem-403",
-            problem_from(at, 403, "maria has the role operator; this needs the role administrator.", "/jobs"),
+            problem_from(at, 403, "operator has the role operator; this needs the role administrator.", "/jobs"),
         ),
         Story("problem-404", problem_from(at, 404, "There is no run 99999. See the list of runs.", "/runs/99999")),
         Story("problem-409", problem_from(at, 409, "This run has ended already.", "/runs/9121")),

@@ -68,7 +68,7 @@ def _views(lines: list[AgentLine], host: Gate | None, silent: tuple[str, ...] = 
 def _agents() -> list[AgentLine]:
     return [
         agent("dock-1", witness=1, runs=2),
-        agent("dock-2", runs=1, locked_by="maria", locked_at_us=NOW_US - HOUR_US, locked_revision=40),
+        agent("dock-2", runs=1, locked_by="operator", locked_at_us=NOW_US - HOUR_US, locked_revision=40),
         agent("dock-3", acknowledged=38),
         agent("warehouse", autonomous_until_us=NOW_US + 9 * HOUR_US),
         agent("gatehouse", quarantined_at_us=NOW_US - HOUR_US, quarantine_reason="this identity runs twice"),
@@ -244,7 +244,7 @@ def run_stories() -> list[Story]:
         Story("runs", RunsPage(frame("Runs", "/runs"), tuple(lines), more_after=8900)),
         Story("runs-empty", RunsPage(frame("Runs", "/runs"), (), state="failed")),
         Story("run-running", _run_page("running", OUTPUT, started_s=84, output_bytes=len(OUTPUT))),
-        Story("run-waiting", _run_page("waiting", reason="queue locked", requested_by="maria")),
+        Story("run-waiting", _run_page("waiting", reason="queue locked", requested_by="operator")),
         Story(
             "run-failed",
             _run_page(

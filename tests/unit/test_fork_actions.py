@@ -20,7 +20,7 @@ from server.storage import server_history, system_messages
 from tests.unit.ledger import START_US, Ledger
 
 BOSS = Principal("boss", "administrator")
-MARIA = Principal("maria", "operator")
+MARIA = Principal("operator", "operator")
 ALEX = Principal("alex", "user")
 NAME = "5-9-abc"
 NODE = "n" * 32
@@ -73,7 +73,7 @@ def run(number: int, **more: object) -> ForkRun:
     base = ForkRun(
         fork="", number=number, key=f"j1.rabc{number}.a1", job="backup", agent_id="north" * 6, agent="north",
         state="failed", reason="", exit_code=3, signal=None, submitted_at_us=START_US, started_at_us=START_US,
-        ended_at_us=START_US + 5, requested_by="maria", output_bytes=7, output_kept=7 if number == 7 else 0,
+        ended_at_us=START_US + 5, requested_by="operator", output_bytes=7, output_kept=7 if number == 7 else 0,
     )  # fmt: skip
     return msgspec.structs.replace(base, **more)
 
@@ -145,7 +145,7 @@ def test_adoption_is_a_record_and_twice_is_once() -> None:
     entry = master.do(forks.adopt(NAME, 7, b"printed", MARIA, START_US + 1, "the books"))
     assert master.do(forks.adopt(NAME, 7, b"printed", BOSS, START_US + 2)) == entry
     (found,) = server_history.page(master.connection)
-    assert (found.id, found.from_fork, found.adopted_by, found.output) == (entry, NAME, "maria", b"printed")
+    assert (found.id, found.from_fork, found.adopted_by, found.output) == (entry, NAME, "operator", b"printed")
     assert (found.exit_code, found.ended_at_us) == (3, START_US + 5)
     assert "the books" in found.why
     assert run_rows.page(master.connection) == []

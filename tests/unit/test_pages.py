@@ -132,7 +132,7 @@ def test_the_rate_is_what_became_durable() -> None:
 def test_locked_means_acknowledged(acknowledged: int, host: int | None, own: int | None, word: str) -> None:
     """SKY-2: a row says Locked once its agent has persisted that lock, and not acknowledged until then."""
     gate = Gate(kind="queue_locked", set_by="admin", set_at_us=NOW_US, revision=host) if host else None
-    line = agent("dock", acknowledged=acknowledged, locked_by="maria" if own else None, locked_revision=own)
+    line = agent("dock", acknowledged=acknowledged, locked_by="operator" if own else None, locked_revision=own)
     assert view(line, gate, 7, Contact()).queue.word == word
 
 
