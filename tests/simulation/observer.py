@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-from replication.core.request import peek
+from replication.core.request import chain_hash, peek
 from replication.core.types import GENESIS_HASH
 from replication.journal import Journal
 from tests.simulation.primitives import current_process
@@ -26,8 +26,8 @@ class Observer:
         append, sync = Journal._append, Journal.sync
 
         def watched_append(journal: Any, encoded: bytes) -> Any:
+            self.before[chain_hash(encoded)] = peek(encoded).previous_hash  # first: a node may be killed in there
             position = append(journal, encoded)
-            self.before[position.hash] = peek(encoded).previous_hash
             vars(journal).setdefault("watched", {})[position.hash] = position.sequence
             return position
 
