@@ -77,7 +77,13 @@ class ControlFile:
         if good:
             self._counter, self.value = max(good, key=lambda slot: slot[0])
         elif self._file.size() > SLOT_BYTES:
-            raise Corrupt(CONTROL_FILE, 0, 0, "neither slot can be read; restore the file or join this node afresh")
+            raise Corrupt(
+                CONTROL_FILE,
+                0,
+                0,
+                "neither of its two copies can be read. Keep the data directory, but move it aside, and join again on "
+                "an empty one with master-to-standby",
+            )
         else:
             self._write(0, self.value)
             self._allocate()

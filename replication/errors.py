@@ -65,7 +65,8 @@ class Corrupt(ReplicationError):
     """
 
     def __init__(self, file: str, offset: int, sequence: int, why: str) -> None:
-        then = f" Requests from {sequence} on must be fetched from the peer." if sequence else ""
+        then = f" Requests from {sequence} on cannot be read here: start the other node, then this one again."
+        then = then if sequence else ""
         super().__init__(f"{file} is damaged at byte {offset}: {why}. Nothing was cut.{then}")
         self.file = file
         self.offset = offset
@@ -78,7 +79,7 @@ class ChecksumMismatch(ReplicationError):
     def __init__(self, sequence: int, expected: int, found: int) -> None:
         super().__init__(
             f"after request {sequence} the database's checksum is {found:016x}, the master's was {expected:016x};"
-            " this node stops applying until COMPARE has fetched the pages that differ"
+            " this node applies nothing more until it has copied what differs from the master, which it does by itself"
         )
         self.sequence = sequence
 

@@ -51,7 +51,7 @@ def prove_copy(applier: Applier, goes_on: Callable[[], bool]) -> Pages:
     while True:
         with applier.held():
             if not goes_on() or applier.copying or applier.in_part:
-                raise Retired("there is no copy at a border of requests to look at now")
+                raise Retired("its copy is in the middle of a change")
             bad += applier.sums.differing(applier.database, page, PAGES_AT_ONCE)
             page += PAGES_AT_ONCE
             if page > applier.sums.pages:

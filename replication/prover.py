@@ -87,7 +87,7 @@ class Prover:
     async def _look(self) -> tuple[Pages, str]:
         node = self._node
         if node.machine.state not in PROVABLE:
-            raise Retired("it has neither office nor a whole copy")
+            raise Retired("its copy is not whole yet; wait until it is in sync")
         if node.office is not None:
             if node.office.store is None or not node.office.ready:
                 raise Retired("its office is being opened")

@@ -124,7 +124,10 @@ class Applier:
                 break
             self._apply_one(request, request.sequence == upto)
         if self.applied < upto:
-            raise Forgotten(f"the journal does not hold request {self.applied + 1}; COMPARE is needed")
+            raise Forgotten(
+                f"the journal does not hold request {self.applied + 1}; this node copies "
+                "what differs from the master by itself"
+            )
         return self.applied
 
     def apply_all(self) -> int:

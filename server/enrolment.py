@@ -179,7 +179,7 @@ def renew_agent(data: Path, now: datetime) -> bool:
     assert identity is not None, "only an enrolled agent renews"
     context = tls.client_context(data / files.AUTHORITY_FILE, certificate, key)
     asked = EnrolRequest("agent", identity.id, identity.name, _request(tls.load_key(key.read_bytes())))
-    problem = EnrolmentError("unreachable", "no node of the roster answers")
+    problem = EnrolmentError("unreachable", "no node of the cluster answers; start the master, then try again")
     for address in identity.peers.values():
         host, port = split_address(address, 8009)
         try:

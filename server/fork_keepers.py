@@ -79,7 +79,10 @@ class Keepers:
         async with self._get(node, "") as response:
             kept = msgspec.json.decode(await response.read(), type=Kept)
         if kept.node != node:
-            raise Unavailable(f"At the address of node {self.name(node)} another one answers: correct the roster.")
+            raise Unavailable(
+                f"At the address of node {self.name(node)} another one answers. Compare the "
+                "addresses in Server Properties, and restart that node on its own."
+            )
         return kept.forks
 
     async def contents(self, node: str, name: str) -> Contents:
@@ -141,7 +144,10 @@ class Keepers:
                 if response.status == 404:
                     raise NotFound(f"The node {self.name(node)} keeps no such fork any more.")
                 if response.status != 200:
-                    raise Unavailable(f"The node {self.name(node)} refused ({response.status}): see its log.")
+                    raise Unavailable(
+                        f"The node {self.name(node)} refused ({response.status}); nothing was "
+                        "changed. The log of its machine says why."
+                    )
                 yield response
 
     # in office

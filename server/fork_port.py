@@ -33,7 +33,7 @@ def _asked(request: web.Request) -> Site:
     peer = require_peer(request.transport, "node")
     site = site_of(request)
     if site.roster and peer.id not in site.roster:
-        raise Forbidden("That node was removed from this cluster.")
+        raise Forbidden("That node was removed from this cluster. Enrol it anew: master-to-standby on that node.")
     return site
 
 
@@ -74,7 +74,10 @@ async def delete(request: web.Request) -> web.StreamResponse:
     if status is None or status.master != peer.id:
         raise Forbidden("Only the master has forks deleted.")
     if request.query.get("node") != site.identity.id:
-        raise Conflict("Another node was meant: correct the roster.")
+        raise Conflict(
+            "Another node was meant: its address in Server Properties is now this "
+            "node's. Restart that node on its own address."
+        )
     removed = await asyncio.to_thread(forks.remove, site.config.data, request.match_info["name"])
     return _json({"removed": removed})
 

@@ -20,7 +20,7 @@ async def give(request: web.Request) -> web.StreamResponse:
     """`GET /journal/{first}?last=N`: each request with its length (u32, big endian) in front."""
     peer, site = require_peer(request.transport, "node"), site_of(request)
     if site.roster and peer.id not in site.roster:
-        raise Forbidden("That node was removed from this cluster.")
+        raise Forbidden("That node was removed from this cluster. Enrol it anew: master-to-standby on that node.")
     if site.node is None:
         raise Unavailable("This node is not open yet.")
     first, last = int(request.match_info["first"]), int(request.query["last"])

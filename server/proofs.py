@@ -90,7 +90,10 @@ def as_row(site: Site, proof: Proof, objects: int) -> NodeProof:
 async def read_here(site: Site, names: list[str]) -> Reading:
     """Prove this node's files; with names only digest those objects. Raises Unavailable."""
     if site.node is None:
-        raise Unavailable("This node has no role yet, so it holds nothing that could be verified.")
+        raise Unavailable(
+            "This node has no role yet, so it holds nothing that could be verified. "
+            "Make it a standby: master-to-standby"
+        )
     digests = await site.node.prover.digest_objects(names)
     if names:
         return Reading(site.node.node, None, digests)
@@ -105,7 +108,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
     """`POST /proof`, body: a JSON list of object names, empty for everything. Only a node of the roster is answered."""
     peer, site = require_peer(request.transport, "node"), site_of(request)
     if site.roster and peer.id not in site.roster:
-        raise Forbidden("That node was removed from this cluster.")
+        raise Forbidden("That node was removed from this cluster. Enrol it anew: master-to-standby on that node.")
     names = msgspec.json.decode(await request.read() or b"[]", type=list[str])
     return web.Response(body=msgspec.json.encode(await read_here(site, names)), content_type="application/json")
 
@@ -164,7 +167,10 @@ class Proofs:
                 return f"{proof.name}: {proof.text}"
         checksum = await self._checksum_at(theirs.sequence)
         if checksum is None:
-            return f"The journal here does not hold request {theirs.sequence}, so the nodes could not be compared."
+            return (
+                f"The journal here does not hold request {theirs.sequence}, so the nodes "
+                "could not be compared. Verify again."
+            )
         if checksum != theirs.checksum:
             return (
                 f"The databases differ at request {theirs.sequence}: checksum {checksum} on {mine.name}, "

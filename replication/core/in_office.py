@@ -257,7 +257,8 @@ def give_office_away(machine: Machine, event: events.StandbyProgressed, now: flo
 
 def abort_handoff(machine: Machine, event: Event, now: float) -> list[Effect]:
     """Writes resume in the same epoch; the number stays used."""
-    reason = "The standby did not confirm in time." if isinstance(event, events.Ticked) else "Aborted."
+    late = "The standby did not confirm in time. This node stays master. See why: understudy swap --check"
+    reason = late if isinstance(event, events.Ticked) else "Aborted."
     answers: list[Effect] = refuse_operator(machine, "aborted", reason)
     if machine.clear_alone or machine.clear_after:
         machine.pending.ask_again_at = now + ASK_AGAIN_S
@@ -268,4 +269,5 @@ def abort_handoff(machine: Machine, event: Event, now: float) -> list[Effect]:
 
 def nothing_to_abort(machine: Machine, event: events.SwapAbortRequested, now: float) -> list[Effect]:
     """Past the point of no return, or never begun."""
-    return [effects.Answer(event.request, "conflict", "No hand-off can be aborted now.")]
+    text = "No hand-off can be aborted now: none runs, or it is past the point of no return. Type: understudy status"
+    return [effects.Answer(event.request, "conflict", text)]

@@ -76,7 +76,10 @@ def give_back(machine: Machine, event: events.Ticked, now: float) -> list[Effect
     """The same way back: both stay needed until the witnesses name the former standby again."""
     kept = next(node for node in machine.memory.in_sync if node != machine.memory.standby)
     machine.remember(standby=kept)
-    text = "The node that was to take the seat does not keep up: the standby keeps it. Look at it, then try again."
+    text = (
+        "The node that was to take the seat does not keep up: the standby keeps it. "
+        "Type `understudy status` on that node, then try again."
+    )
     return [*refuse_operator(machine, "aborted", text), *clear_alone(machine, now)]
 
 

@@ -91,9 +91,11 @@ def slot_state(slot: Slot, first: int, sight: Sight) -> SlotState:
 
 _WHY = {
     Cap.NONE: "The journal no longer reaches back to where it stands.",
-    Cap.BYTES: "It needed more of the journal than slot_bytes_max allows.",
-    Cap.AGE: "It was away for longer than slot_age_max_s.",
-    Cap.DISK: "Keeping more of the journal would have left less free disk than journal_free_bytes_min.",
+    Cap.BYTES: "It needed more of the journal than is kept for one standby (slot_bytes_max in understudy.toml).",
+    Cap.AGE: "It was away for longer than the journal is kept for it (slot_age_max_s in understudy.toml).",
+    Cap.DISK: (
+        "Keeping more of the journal would have left too little free disk (journal_free_bytes_min in understudy.toml)."
+    ),
 }
 
 
@@ -107,9 +109,12 @@ def slot_sentence(slot: Slot, state: SlotState, sight: Sight) -> str:
         case SlotState.ABSENT:
             return "The journal is kept for it: when it is back it goes on without a copy."
         case SlotState.STALLED if sight.silent_s >= STALLED_S:
-            return f"Its link is open, but nothing was heard of it for {sight.silent_s:.0f} s."
+            return f"Its link is open, but nothing was heard of it for {sight.silent_s:.0f} s. Look at its machine."
         case SlotState.STALLED:
-            return f"It answers, but its disk does not: nothing became durable there for {sight.idle_s:.0f} s."
+            return (
+                "It answers, but its disk does not: nothing became durable there for "
+                f"{sight.idle_s:.0f} s. Look at its disk."
+            )
         case SlotState.COPYING:
             return "It copies; the journal is kept from where the copy began."
         case SlotState.BEHIND:

@@ -47,7 +47,8 @@ def refuse(machine: Machine, event: events.ClaimReceived, now: float) -> list[Ef
     """Say what is known; nothing is stored."""
     later = machine.journal_epoch > event.office
     highest = max(machine.memory.seen, machine.memory.granted, machine.journal_epoch)
-    reason = "A later master exists." if later else "The number is taken, or another node was granted office."
+    taken = "Another node was granted office meanwhile. Type on both: understudy status"
+    reason = "A later master exists." if later else taken
     message = Refuse(epoch=event.epoch, highest=highest, superseded=later, reason=reason)
     return [effects.Send(event.peer, message)]
 

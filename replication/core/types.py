@@ -210,10 +210,17 @@ class Proof:
                 f"SQLite finds the copy unsound: {self.soundness}. Each page is what the master wrote, so it is the "
                 "same there: keep a copy of both data directories before anything else."
             )
-        found = f"Damaged on this node's disk: page {shown} of {self.pages}."
+        which = f"page {shown} of {self.pages} is" if len(self.bad_pages) == 1 else f"pages {shown} of {self.pages} are"
+        found = f"On this disk {which} not what was written."
         if self.in_office:
-            return f"{found} The standby has its own copy: type `understudy swap`; this node is healed as its standby."
-        return f"{found} It is compared with the master and healed; the damaged version is kept."
+            return (
+                f"{found} The standby has its own copy. Let it take over, and this node is "
+                "healed as its standby: understudy swap"
+            )
+        return (
+            f"{found} What differs is copied from the master by itself; the damaged version is "
+            "kept. Then look again: understudy verify"
+        )
 
 
 @dataclass(frozen=True, slots=True)

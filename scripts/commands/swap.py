@@ -76,7 +76,7 @@ def _follow(asker: Asker, number: int, timeout_s: float) -> dict[str, Any]:
             if row["state"] != "running":
                 return row
         time.sleep(POLL_S)
-    raise CommandError(TIMED_OUT, f"swap {number} has not ended after {timeout_s:.0f} s; see GET /api/v1/swap")
+    raise CommandError(TIMED_OUT, f"swap {number} has not ended after {timeout_s:.0f} s; look at it on Role Swap")
 
 
 def _find(asker: Asker, number: int) -> dict[str, Any] | None:

@@ -40,7 +40,7 @@ def begin(
         other = swaps.open_swap(connection)
         if other is not None:
             raise Conflict(
-                f"A swap by {other.requested_by} is running since a while (number {other.id}). "
+                f"A swap by {other.requested_by} has been running for a while (number {other.id}). "
                 "Wait until it has ended, or abort it first."
             )
         prior = gates.every(connection)
@@ -159,7 +159,7 @@ def find(connection: sqlite3.Connection, swap_id: int) -> Swap:
     """The swap with that number; raises NotFound."""
     swap = swaps.get(connection, swap_id)
     if swap is None:
-        raise NotFound(f"There is no swap {swap_id}. See the list of swaps.")
+        raise NotFound(f"There is no swap {swap_id}. Role Swap lists them.")
     return swap
 
 

@@ -71,7 +71,7 @@ def check(status: Status, target: PeerStatus | None, target_name: str, silent_ag
             status.state is State.MASTER and status.in_sync,
             "The standby is in sync: everything acknowledged is durable there."
             if status.in_sync
-            else "The standby is not in sync yet. Wait until its page says IN SYNC.",
+            else "The standby is not in sync yet. Wait until Home says Active.",
         ),
         _checksum(status, target),
         _clock(target),

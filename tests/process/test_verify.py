@@ -38,7 +38,7 @@ def test_damage_is_found_healed_and_kept(tmp_path: Path) -> None:
 
         flip(standby.data / "scheduler.db", 7 * PAGE + 1000)
         said = pair.type(master, "understudy", "verify", expect=1)
-        assert said.startswith("NOT PROVEN: south: Damaged on this node's disk: page 8 of ")
+        assert said.startswith("NOT PROVEN: south: On this disk page 8 of ")
         pair.wait("the standby to be healed", lambda: whole(pair, master))
         assert list(standby.data.glob("forks/damaged-*/blocks")), "the damaged version is kept"
 

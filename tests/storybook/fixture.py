@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from replication.core.slots import Cap, Sight, Slot, slot_sentence
 from replication.core.types import (
     Backlog,
     CopyProgress,
@@ -14,6 +15,7 @@ from replication.core.types import (
     Mode,
     PeerStatus,
     Position,
+    Proof,
     Role,
     SlotState,
     SlotStatus,
@@ -45,6 +47,7 @@ T = TypeVar("T")
 
 COPY = CopyProgress(5_368_709_120, 2_271_543_296, 2_140_000_256, 318_000_000.0, 9.7)
 NO_ROOM = "no space left on the disk: the copy needs 212 MiB more. Free some, then it goes on"
+COPY_WAITS = replace(COPY, bytes_per_s=0.0, seconds_left=None, waiting=NO_ROOM)
 
 
 def changed(base: T, **more: object) -> T:
@@ -121,8 +124,19 @@ def status(**more: object) -> Status:
 
 def slot_lost() -> SlotStatus:
     """A standby that has been away for too long."""
-    text = "It was away for longer than slot_age_max_s. It will copy what differs when it is back."
+    slot = Slot(STANDBY, 91_002, absent_s=8 * 86_400.0, passed=Cap.AGE)
+    text = slot_sentence(slot, SlotState.LOST, Sight())
     return SlotStatus(STANDBY, SlotState.LOST, 91_002, 0, 8 * 86_400.0, text)
+
+
+def proof(in_office: bool, *bad_pages: int) -> Proof:
+    """What a node found in its files an hour ago; damaged when pages are named."""
+    return Proof(NOW_US - HOUR_US, 4.2, 184_020, CHECKSUM, 19_431, bad_pages, "" if in_office else "ok", in_office)
+
+
+def proven(found: Proof) -> dict[str, object]:
+    """The same as a peer reports it."""
+    return {"proof_at_us": found.at_us, "proof_is_whole": found.is_whole, "proof_text": found.text}
 
 
 def samples(top: int, unknown_last: int = 0) -> tuple[Sample, ...]:
@@ -145,13 +159,26 @@ def catching_up(requests: int = 1234) -> tuple[Status, Flow]:
         in_sync=False,
         backlog=Backlog(requests, requests * 9_300, 14.2),
         backlog_proof="",
-        peers=(peer(state=State.SYNCING, fsynced=184_220 - requests, applied=184_100 - requests),),
+        peers=(
+            peer(
+                state=State.SYNCING,
+                received=184_220 - requests,
+                fsynced=184_220 - requests,
+                applied=184_100 - requests,
+                lag_requests=requests,
+                lag_bytes=requests * 9_300,
+                lag_seconds=14.2,
+            ),
+        ),
     )
     return found, Flow(samples(requests), 310.0, True)
 
 
 def lost(alone: bool) -> tuple[Status, Flow]:
     """A standby that does not answer; the master works alone or waits."""
+    slot = Slot(STANDBY, 184_220, absent_s=312.0)
+    text = slot_sentence(slot, SlotState.ABSENT, Sight())
+    absent = SlotStatus(STANDBY, SlotState.ABSENT, 184_220, 16 << 20, 312.0, text)
     found = status(
         state=State.ALONE if alone else State.MASTER,
         in_sync=False,
@@ -160,7 +187,17 @@ def lost(alone: bool) -> tuple[Status, Flow]:
         backlog_age_s=312.0,
         backlog_proof="",
         waiting_for="" if alone else "Writes wait for the standby south, silent since 23:58:12.",
-        peers=(peer(connected=False, last_seen_s=312.0),),
+        peers=(
+            peer(
+                connected=False,
+                last_seen_s=312.0,
+                lag_requests=None,
+                lag_bytes=None,
+                lag_seconds=None,
+                clock_skew_s=None,
+            ),
+        ),
+        slots=(absent,),
     )
     return found, Flow(samples(3, 62), None, False)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from replication.core.types import Status
+from replication.core.types import CopyProgress, State, Status
 from server.storage.overview import Counts, Upcoming
 from server.storage.runs import RunLine
 from server.web.pages.home import HomePage, LastSwap
 from server.web.pages.pair import Flow, page_pair
 from tests.storybook.fixture import (
     COPY,
+    COPY_WAITS,
     DAY_US,
     HEALTHY_FLOW,
     HOUR_US,
@@ -27,6 +28,7 @@ from tests.storybook.fixture import (
     changed,
     frame,
     lost,
+    peer,
     run,
     status,
 )
@@ -99,6 +101,8 @@ def stories() -> list[Story]:
             ),
         ),
         Story("home-copying", _home(status(**_copying()), QUIET_FLOW)),
+        Story("home-copying-full", _home(status(**_copying(COPY_WAITS)), QUIET_FLOW)),
+        Story("home-differs", _home(status(peers=(peer(checksum=1),)), HEALTHY_FLOW)),
         Story(
             "home-long-names",
             _home(
@@ -115,9 +119,9 @@ def stories() -> list[Story]:
     ]
 
 
-def _copying() -> dict[str, object]:
+def _copying(copy: CopyProgress = COPY) -> dict[str, object]:
     found, _ = catching_up(0)
-    peers = tuple(replace(peer, copy=COPY) for peer in found.peers)
+    peers = tuple(replace(peer, copy=copy, state=State.COPYING) for peer in found.peers)
     return {"in_sync": False, "peers": peers, "backlog": None, "backlog_age_s": None}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replication.core.types import Backlog, Role, State
+from replication.core.schema import cannot_open
 from server.core.model import AuditEntry, Gate, NodeRow, ServerHistoryEntry, Step, Swap, SystemMessage, User
 from server.core.swap_plan import (
     AGENTS,
@@ -18,18 +18,14 @@ from server.core.swap_plan import (
     SwapCheck,
 )
 from server.storage.sessions import SignedIn
-from server.web.frame import Frame
 from server.web.pages.ledgers import AuditPage, HistoryPage, MessagesPage
 from server.web.pages.nodes import PropertiesPage, replication_from
 from server.web.pages.people import SignInPage, UsersPage, page_from
 from server.web.pages.problems import page_from as problem_from
-from server.web.pages.standby import JoinPage
-from server.web.pages.standby import page_from as standby_from
 from server.web.pages.swap import SwapPage, SwapReportPage, view
 from server.web.pages.swap import page_from as swap_from
 from tests.storybook.fixture import (
     CLUSTER,
-    COPY,
     DAY_US,
     FORKS,
     HEALTHY_FLOW,
@@ -37,22 +33,23 @@ from tests.storybook.fixture import (
     LOCKED,
     MASTER,
     MINUTE_US,
-    NAMES,
-    NO_ROOM,
     NOW_US,
     SECOND_US,
     STANDBY,
     STOPPED,
-    WEB,
     Story,
     catching_up,
     changed,
     frame,
+    lost,
     peer,
+    proof,
+    proven,
     slot_lost,
     status,
 )
-from tests.storybook.witnesses import CHANGING, LOST, witnesses
+from tests.storybook.standby import standby_frame
+from tests.storybook.witnesses import ALONE, CHANGING, LOST, witnesses
 
 ROSTER = [
     NodeRow(
@@ -91,11 +88,11 @@ def steps(done: int, running: bool = False, undone: bool = False) -> list[Step]:
     """The steps of a swap of which `done` are done."""
     at_us = NOW_US - 8 * SECOND_US
     made = []
-    for place, (name, proof, took_s) in enumerate(DONE):
+    for place, (name, said, took_s) in enumerate(DONE):
         ended_us = at_us + int(took_s * SECOND_US)
         if place < done:
             state = "undone" if undone and place >= 1 else "done"
-            made.append(Step(name=name, state=state, started_at_us=at_us, ended_at_us=ended_us, proof=proof))
+            made.append(Step(name=name, state=state, started_at_us=at_us, ended_at_us=ended_us, proof=said))
         elif place == done and running:
             made.append(Step(name=name, state="running", started_at_us=at_us, proof="4 requests to go"))
         elif place == done and undone:
@@ -175,6 +172,10 @@ def swap_stories() -> list[Story]:
     return [
         Story("swap-safe", _swap_page(OLD, SAFE)),
         Story("swap-not-safe", _swap_page(OLD, UNSAFE)),
+        Story(
+            "swap-old-release",
+            _swap_page(OLD, SwapCheck(False, "south", [Reason(False, cannot_open("0.1.0", 1, 3)), *SAFE.reasons[2:]])),
+        ),
         Story("swap-first", _swap_page([], SAFE)),
         Story(
             "swap-running",
@@ -189,6 +190,11 @@ def swap_stories() -> list[Story]:
 def node_stories() -> list[Story]:
     """Replication and Server Properties."""
     behind, flow = catching_up()
+    alone, silent = lost(True)
+    sound = status(proof=proof(True), peers=(peer(**proven(proof(False))),))
+    damaged = status(proof=proof(True, 4_711), peers=(peer(**proven(proof(False, 17, 18, 19, 20, 21, 22))),))
+    why = cannot_open("0.1.0", 1, 3)
+    old_release = changed(behind, peers=tuple(changed(one, cannot_take_over=why) for one in behind.peers))
     differs = status(peers=(peer(checksum=1),), forks=1)
     properties = PropertiesPage(
         frame("Server Properties", "/properties"),
@@ -206,7 +212,7 @@ def node_stories() -> list[Story]:
         tuple(ROSTER),
         frozenset({STANDBY}),
     )
-    lost = changed(properties, connected=frozenset())
+    unplugged = changed(properties, connected=frozenset())
     at = frame("Replication", "/replication")
     return [
         Story("replication", replication_from(at, status(), HEALTHY_FLOW, ROSTER, witnesses("dock-1"))),
@@ -214,47 +220,14 @@ def node_stories() -> list[Story]:
         Story("replication-differs", replication_from(at, differs, HEALTHY_FLOW, ROSTER, LOST, FORKS)),
         Story(
             "replication-slot-lost",
-            replication_from(at, changed(behind, slots=(slot_lost(),)), flow, ROSTER, witnesses()),
+            replication_from(at, changed(alone, slots=(slot_lost(),)), silent, ROSTER, witnesses()),
         ),
+        Story("replication-alone", replication_from(at, alone, silent, ROSTER, ALONE)),
+        Story("replication-proven", replication_from(at, sound, HEALTHY_FLOW, ROSTER, witnesses("dock-1"))),
+        Story("replication-damaged", replication_from(at, damaged, HEALTHY_FLOW, ROSTER, witnesses("dock-1"), FORKS)),
+        Story("replication-old-release", replication_from(at, old_release, flow, ROSTER, witnesses("dock-1"))),
         Story("properties", properties),
-        Story("properties-lost", lost),
-    ]
-
-
-def _standby_frame(title: str, **more: object) -> Frame:
-    whole = frame(title, "/", node="south", role="standby", user="", user_role="", master_address=WEB[MASTER])
-    return changed(whole, **more)
-
-
-def standby_stories() -> list[Story]:
-    """What a node says of itself when it is not in office."""
-    own = {"node": STANDBY, "name": "south", "role": Role.STANDBY, "state": State.IN_SYNC}
-    north = peer(node=MASTER, role=Role.MASTER, state=State.MASTER)
-    active = status(**own, peers=(north,), backlog_age_s=0.6, backlog_proof="")
-    behind = status(
-        **own | {"state": State.SYNCING},
-        peers=(north,),
-        backlog=Backlog(1234, 11_476_200, 14.2),
-        backlog_age_s=0.8,
-        backlog_proof="",
-        in_sync=False,
-    )
-    lost = status(**own, peers=(changed(north, connected=False, last_seen_s=312.0),), backlog=None, backlog_age_s=312.0)
-    copying = status(**own | {"state": State.COPYING}, peers=(north,), backlog=None, copy=COPY, in_sync=False)
-    full = changed(copying, copy=changed(COPY, bytes_per_s=0.0, seconds_left=None, waiting=NO_ROOM))
-    closed = changed(
-        lost, backlog=Backlog(0, 0, 0.0), backlog_proof="the master closed cleanly with nothing outstanding"
-    )
-    following = f"{WEB[MASTER]}/swap"
-    return [
-        Story("standby-active", standby_from(_standby_frame("Standby"), active, NAMES)),
-        Story("standby-catching-up", standby_from(_standby_frame("Standby"), behind, NAMES)),
-        Story("standby-lost", standby_from(_standby_frame("Standby"), lost, NAMES)),
-        Story("standby-copying", standby_from(_standby_frame("Standby"), copying, NAMES)),
-        Story("standby-copying-full", standby_from(_standby_frame("Standby"), full, NAMES)),
-        Story("standby-closed", standby_from(_standby_frame("Standby"), closed, NAMES)),
-        Story("standby-after-swap", standby_from(_standby_frame("Standby"), active, NAMES, following)),
-        Story("node-join", JoinPage(Frame("No role yet", "/", NOW_US, "", "", "none"), "/var/lib/understudy")),
+        Story("properties-lost", unplugged),
     ]
 
 
@@ -369,7 +342,7 @@ def ledger_stories() -> list[Story]:
 def problem_stories() -> list[Story]:
     """Each error page."""
     at = frame("Problem", "/jobs")
-    elsewhere = _standby_frame("This node is not master", path="/jobs")
+    elsewhere = standby_frame("This node is not master", path="/jobs")
     taking = "This node is taking office. Try again in a few seconds."
     return [
         Story(
@@ -389,7 +362,6 @@ def stories() -> list[Story]:
     return [
         *swap_stories(),
         *node_stories(),
-        *standby_stories(),
         *people_stories(),
         *ledger_stories(),
         *problem_stories(),

@@ -22,6 +22,7 @@ def _line(name: str, **more: object) -> WitnessLine:
     return replace(witnesses(name).witnesses[0], **more)
 
 
+ALONE = replace(witnesses("dock-1"), witnesses=(_line("dock-1", alone="north"),))
 CHANGING = Standing(
     (
         _line("dock-1", former=True, alone="north"),

@@ -64,7 +64,7 @@ def test_two_spoilt_slots_are_not_taken_for_a_new_node(tmp_path: Path) -> None:
         for at in (0, SLOT_BYTES):
             file.seek(at)
             file.write(bytes(8))
-    with pytest.raises(Corrupt, match="neither slot"):
+    with pytest.raises(Corrupt, match="neither of its two copies"):
         ControlFile(Disk(tmp_path))
 
 

@@ -14,14 +14,17 @@ from server.web.pages.chart import SPAN_US, Sample, chart
 from server.web.pages.contacts import Contact
 from server.web.pages.flow import Sampler, mark
 from server.web.pages.jobs import EMPTY, instants_of, spec_from, values_of
-from server.web.pages.pair import Flow, page_pair
+from server.web.pages.nodes import replication_from
+from server.web.pages.pair import Flow, agrees, page_pair, verdict
 from server.web.pages.people import local_path
 from server.web.pages.runs import tail
 from server.web.pages.standby import page_from as standby_from
-from server.web.render import age, ago, seconds, size
+from server.web.render import age, ago, render, seconds, size
 from server.web.states import RUNS, badge
 from tests.storybook.fixture import (
+    COPY_WAITS,
     DAY_US,
+    MASTER,
     NAMES,
     NOW_US,
     SECOND_US,
@@ -31,8 +34,11 @@ from tests.storybook.fixture import (
     frame,
     lost,
     peer,
+    proof,
+    proven,
     status,
 )
+from tests.storybook.witnesses import witnesses
 from tests.storybook.work import agent, job
 
 
@@ -229,3 +235,41 @@ def test_a_state_from_a_newer_version_is_shown_not_hidden() -> None:
     """An unknown state keeps its word, with the icon of a question."""
     shown = badge(RUNS, "time_travelling")
     assert (shown.word, shown.icon) == ("Time travelling", "circle-question-mark")
+
+
+def test_a_standby_that_differs_is_never_green() -> None:
+    """In sync by number, but with another checksum at the same request: red, and no stale comparison of a lost one."""
+    differs = changed(status(), peers=(peer(checksum=1),))
+    assert verdict(differs).word == "Differs"
+    assert page_pair(differs, Flow((), 5.0, True), NAMES, NOW_US, WEB).command == "understudy verify"
+    silent = peer(checksum=1, connected=False)
+    assert agrees(status(), silent) is None
+    assert verdict(changed(status(), peers=(silent,))).word == "Lost"
+
+
+def test_a_copy_without_room_says_what_to_do() -> None:
+    """While the copy waits for room, the master's pages do not say that there is nothing to do."""
+    found = status(in_sync=False, peers=(peer(state=State.COPYING, copy=COPY_WAITS),))
+    page = page_pair(found, Flow(), NAMES, NOW_US, WEB)
+    assert (page.headline, page.advice) == (
+        "The copy waits for room on the standby's disk.",
+        "Free some there, then it goes on by itself.",
+    )
+
+
+def test_an_observer_is_shown_as_one() -> None:
+    """Its badge has word, icon and tone in their places, and axe and CSS know the tone."""
+    found = status(role=Role.STANDBY, state=State.SYNCING, in_sync=False, observer=True, master=MASTER)
+    found = changed(found, peers=(peer(node=MASTER, role=Role.MASTER, state=State.MASTER),))
+    shown = standby_from(frame("Standby", "/"), found, NAMES).verdict
+    assert (shown.word, shown.icon, shown.tone) == ("Observer", "eye", "busy")
+
+
+def test_no_page_advises_to_swap_to_a_damaged_standby() -> None:
+    """Where both nodes found damage the page says so; with one of them whole it does not."""
+    at = frame("Replication", "/replication")
+    own = status(proof=proof(True, 4_711))
+    pairs = [(changed(own, peers=(peer(**proven(proof(False, *bad))),)), bool(bad)) for bad in ((17,), ())]
+    for found, both in pairs:
+        html = render(replication_from(at, found, Flow(), [], witnesses("dock-1")))
+        assert ("Both nodes have damaged pages" in html) is both

@@ -38,7 +38,10 @@ async def verify(call: Call) -> Verification:
     """Have both nodes read and check all their files, and compare them; may take minutes. Changes nothing."""
     require(call.by, "nodes.manage")
     if call.site.proofs is None:
-        raise Unavailable("This node has no role yet, so it holds nothing that could be verified.")
+        raise Unavailable(
+            "This node has no role yet, so it holds nothing that could be verified. "
+            "Make it a standby: master-to-standby"
+        )
     found: Verification = await call.site.proofs.verify()
     return found
 

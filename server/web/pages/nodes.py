@@ -21,7 +21,7 @@ from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.pages.flow import FLOW
 from server.web.pages.home import web_address
-from server.web.pages.pair import Flow, Pair, page_pair, standby_of
+from server.web.pages.pair import Flow, Pair, agrees, page_pair, standby_of
 from server.web.session import require_principal
 from server.web.witnesses import Standing
 
@@ -44,6 +44,12 @@ class ReplicationPage:
     witnesses: Standing
     forks: tuple[ForkLine, ...] = ()
     observers: tuple[PeerStatus, ...] = ()
+
+    @property
+    def both_damaged(self) -> bool:
+        """Each node's last reading found damage: then a swap helps nobody."""
+        own, peer = self.status.proof, self.peer
+        return bool(own and not own.is_whole and peer and peer.proof_at_us and not peer.proof_is_whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,6 @@ def replication_from(
     """Put Replication together."""
     names = {node.id: node.name for node in roster}
     peer = standby_of(status)
-    comparable = peer is not None and peer.checksum is not None and peer.applied == status.position.sequence
     return ReplicationPage(
         frame=frame,
         pair=page_pair(status, flow, names, frame.now_us, {node.id: web_address(node) for node in roster}),
@@ -92,7 +97,7 @@ def replication_from(
         hash=status.position.hash.hex(),
         checksum=f"{status.checksum:016x}",
         peer_checksum=f"{peer.checksum:016x}" if peer and peer.checksum is not None else "",
-        agrees=peer.checksum == status.checksum if peer and comparable else None,
+        agrees=agrees(status, peer) if peer else None,
         witnesses=witnesses,
         forks=forks,
         observers=tuple(found for found in status.peers if found.observer),

@@ -13,8 +13,10 @@ from server.web.states import (
     OK,
     STANDBY_ACTIVE,
     STANDBY_CATCHING_UP,
+    STANDBY_DIFFERS,
     STANDBY_LOST,
     STANDBY_NONE,
+    STANDBY_UNABLE,
     WARN,
     Badge,
 )
@@ -93,13 +95,24 @@ def standby_of(status: Status) -> PeerStatus | None:
     return peers[0] if peers else None
 
 
+def agrees(status: Status, peer: PeerStatus) -> bool | None:
+    """Whether both nodes have the same checksum; None unless they are connected and at one position."""
+    if not peer.connected or peer.checksum is None or peer.applied != status.position.sequence:
+        return None
+    return peer.checksum == status.checksum
+
+
 def verdict(status: Status) -> Badge:
-    """SKY-8: green only while in sync and connected, amber while catching up, red when lost."""
+    """SKY-8: green only while in sync, equal and connected, amber while catching up, red when lost or different."""
     peer = standby_of(status)
     if peer is None:
         return STANDBY_NONE
     if not peer.connected:
         return STANDBY_LOST
+    if agrees(status, peer) is False:
+        return STANDBY_DIFFERS
+    if peer.cannot_take_over and not status.in_sync:
+        return STANDBY_UNABLE
     return STANDBY_ACTIVE if status.in_sync else STANDBY_CATCHING_UP
 
 
@@ -124,7 +137,7 @@ def page_pair(status: Status, flow: Flow, names: dict[str, str], now_us: int, we
         left_s=_left(backlog.requests, flow.rate) if backlog else None,
         proof=status.backlog_proof,
         copy=peer.copy if peer else None,
-        moving=flow.moving and peer is not None and peer.connected,
+        moving=flow.moving and peer is not None and peer.connected and badge is not STANDBY_DIFFERS,
         chart=chart(flow.samples, now_us),
     )
 
@@ -159,7 +172,15 @@ def _sentences(status: Status, badge: Badge, peer: PeerStatus | None) -> tuple[s
         if requests == 0:
             return "The standby has everything.", "", ""
         return "The standby is active and a moment behind.", "", ""
-    if badge is STANDBY_CATCHING_UP and peer.cannot_take_over:
+    if badge is STANDBY_DIFFERS:
+        return (
+            "The standby's data differs from this master's.",
+            "Do not swap roles: it stops and copies what differs by itself. If this does not change, read both files:",
+            "understudy verify",
+        )
+    if badge is STANDBY_CATCHING_UP and peer.copy is not None and peer.copy.waiting:
+        return "The copy waits for room on the standby's disk.", "Free some there, then it goes on by itself.", ""
+    if badge is STANDBY_UNABLE:
         return "The standby cannot take over.", peer.cannot_take_over, ""
     if badge is STANDBY_CATCHING_UP:
         what = "being copied" if peer.state is State.COPYING else "catching up"

@@ -11,7 +11,7 @@ from replication.core.types import CopyProgress, Proof, Role, State, Status
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.pages.pair import STATES, standby_of
-from server.web.states import STANDBY_ACTIVE, STANDBY_CATCHING_UP, STANDBY_LOST, Badge
+from server.web.states import STANDBY_ACTIVE, STANDBY_CATCHING_UP, STANDBY_LOST, STANDBY_OBSERVES, STANDBY_UNABLE, Badge
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def _words(status: Status, connected: bool) -> tuple[Badge, str, str]:
     if status.role is Role.MASTER:
         return STATES[status.state], "This node is taking office.", "Jobs start once it has. Nothing to do."
     if status.cannot_take_over:
-        return STANDBY_CATCHING_UP, "This is the standby. It cannot take over.", status.cannot_take_over
+        return STANDBY_UNABLE, "This is the standby. It cannot take over.", status.cannot_take_over
     if status.state is State.IN_SYNC and connected:
         return STANDBY_ACTIVE, "This is the standby. It is active and has everything.", ""
     if not connected:
@@ -108,7 +108,7 @@ def _words(status: Status, connected: bool) -> tuple[Badge, str, str]:
         advice = (
             "Nothing waits for it, so it may lack the newest changes. The master's Replication page gives it the seat."
         )
-        return Badge("busy", "eye", "Observer"), "This is an observer. It follows the master.", advice
+        return STANDBY_OBSERVES, "This is an observer. It follows the master.", advice
     if status.state is State.FORKED:
         advice = "Look at its forks on the master's Replication page before anything else."
         return STATES[State.FORKED], "This node kept work that the master never had.", advice
