@@ -1,0 +1,142 @@
+"""Every test file in a process of its own, a few at a time: `python -m tests.by_file [--lanes N] [FILE ...]`.
+
+A file that crashes or hangs is one failed file and not the end of the run. What fails beside others is said, printed
+whole, and has to pass once more, alone. Exit code 0: every file passed. What a file started in its own process group
+is ended with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TESTS = ROOT / "tests"
+LONGEST_FIRST = ("versions", "simulation", "search", "browser", "failpoints", "process", "pair", "property")
+FILE_S = 600.0
+"""A file that takes longer is ended: it prints where each of its threads stands, and has failed."""
+ALL_S = 2400.0
+"""After so long no file gets more than `LEAST_S`: a run always ends."""
+LEAST_S = 1.0
+ABORT_S = 10.0
+NO_TESTS = 5
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a file ended. `code` is pytest's, negative for a signal; `said` is all it printed."""
+
+    file: Path
+    code: int
+    said: str
+    took_s: float
+
+    @property
+    def passed(self) -> bool:
+        """Every test of the file passed or was skipped with a reason."""
+        return self.code in (0, NO_TESTS)
+
+    @property
+    def line(self) -> str:
+        """One line for people."""
+        last = next((text for text in reversed(self.said.splitlines()) if re.search(r"\d+ \w+", text)), "no last words")
+        verdict = "passed" if self.passed else f"FAILED (exit code {self.code})"
+        return f"{verdict:8} {os.path.relpath(self.file, ROOT)}: {last.strip('= ')}"
+
+
+def test_files(folders: Iterable[Path]) -> list[Path]:
+    """The test files below these folders, or these files; what takes longest first."""
+    found = {file for folder in folders for file in ([folder] if folder.is_file() else folder.rglob("test_*.py"))}
+
+    def turn(file: Path) -> tuple[int, str]:
+        folder = os.path.relpath(file, TESTS).split(os.sep)[0]
+        return (LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST), str(file))
+
+    return sorted(found, key=turn)
+
+
+def run_file(file: Path, temporary: Path, bound_s: float = FILE_S) -> Result:
+    """Run one file to its end, at most `bound_s` seconds; its files are removed."""
+    started_s = time.monotonic()
+    place = Path(tempfile.mkdtemp(prefix="f", dir=temporary))
+    words = [sys.executable, "-m", "pytest", "-q", "--no-header", "-rsf", f"--basetemp={place / 't'}", str(file)]
+    with (place / "said").open("w+b") as said:
+        process = subprocess.Popen(words, cwd=ROOT, stdout=said, stderr=said, start_new_session=True)
+        try:
+            code = process.wait(bound_s)
+        except subprocess.TimeoutExpired:
+            code = _abort(process)
+            said.write(f"\nended after {bound_s:.0f} s\n".encode())
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        said.seek(0)
+        text = said.read().decode(errors="replace")
+    shutil.rmtree(place, ignore_errors=True)
+    return Result(file, code, text, time.monotonic() - started_s)
+
+
+def _abort(process: subprocess.Popen[bytes]) -> int:
+    """SIGABRT has Python print the stack of every thread; then the whole group is killed."""
+    process.send_signal(signal.SIGABRT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(ABORT_S)
+    process.kill()
+    return process.wait()
+
+
+def run_all(files: Sequence[Path], lanes: int, temporary: Path, end_s: float) -> list[Result]:
+    """Run the files, `lanes` at a time; print a line for each, and all that a failed one said. `end_s`: monotonic."""
+    results: list[Result] = []
+
+    def run(file: Path) -> Result:
+        return run_file(file, temporary, min(FILE_S, max(end_s - time.monotonic(), LEAST_S)))
+
+    with ThreadPoolExecutor(lanes) as pool:
+        for future in as_completed([pool.submit(run, file) for file in files]):
+            result = future.result()
+            results.append(result)
+            print(f"[{len(results)}/{len(files)}] {result.line}", flush=True)
+            if not result.passed:
+                print(result.said, flush=True)
+    return results
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """0 when every file passed, beside others or, failing that, alone."""
+    parser = argparse.ArgumentParser(prog="python -m tests.by_file", description=__doc__)
+    parser.add_argument("--lanes", type=int, default=3, metavar="N", help="files at a time (default 3)")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="files or folders (default: all tests)")
+    options = parser.parse_args(words)
+    files = test_files([file.resolve() for file in options.files] or [TESTS])
+    started_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="us") as folder:
+        failed = [
+            result.file
+            for result in run_all(files, options.lanes, Path(folder), started_s + ALL_S)
+            if not result.passed
+        ]
+        if failed:
+            print(f"{len(failed)} of {len(files)} files failed beside others, see above. Once more, alone:", flush=True)
+            failed = [
+                result.file for result in run_all(failed, 1, Path(folder), started_s + ALL_S) if not result.passed
+            ]
+    print(f"{len(files) - len(failed)} of {len(files)} files passed in {time.monotonic() - started_s:.0f} s")
+    for file in failed:
+        print(f"failed alone too: {os.path.relpath(file, ROOT)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
