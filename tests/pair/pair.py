@@ -34,6 +34,7 @@ class Notebook:
     def __init__(self) -> None:
         self.store: Store | None = None
         self.openings: list[Opening] = []
+        self.is_killed = False
 
     async def opened(self, store: Store, opening: Opening) -> None:
         """Make the table and take lines."""
@@ -96,6 +97,8 @@ class Pair:
         """Disks to start nodes on, instead of plain ones."""
         self.said: list[str] = []
         """What the nodes said for people, in order."""
+        self.ended: list[BaseException] = []
+        """Why nodes ended their process; those that were being killed anyway are not asked."""
 
     @property
     def nodes(self) -> dict[str, Node]:
@@ -104,11 +107,12 @@ class Pair:
 
     async def start(self, name: str) -> Node:
         """Open a node on its directory, as a process would."""
-        self.books[name] = Notebook()
-        settings = NodeSettings(CLUSTER, name, f"node-{name[0]}", f"{name[0]}:1", "0.1.0", steady_s=0.05, **self.more)
+        books = self.books[name] = Notebook()
+        more = {"end": lambda error: self._end(books, error), **self.more}
+        settings = NodeSettings(CLUSTER, name, f"node-{name[0]}", f"{name[0]}:1", "0.1.0", steady_s=0.05, **more)
         disk = self.disks.get(name, self.root / name[0])
         node = await Node.open(
-            disk, settings, self.books[name], self.witness, self.network.dialler(name),
+            disk, settings, books, self.witness, self.network.dialler(name),
             lambda text, facts: self.said.append(text),
         )  # fmt: skip
         self.nodes[name] = node
@@ -135,6 +139,7 @@ class Pair:
     async def crash(self, name: str) -> None:
         """Leave as a killed process does: nothing is closed in order, what was written to files stays."""
         node = self.nodes[name]
+        self.books[name].is_killed = True
         await self.network.drop(name)
         await abandon(node)
         await self.until(lambda: not any(other.machine.connected(name) for other in self.nodes.values()))
@@ -177,10 +182,16 @@ class Pair:
         """The node is a standby that the master counts on."""
         return self.nodes[name].machine.state is State.IN_SYNC
 
+    def _end(self, books: Notebook, error: BaseException) -> None:
+        """A node would end its process now, from whichever thread; one whose files were taken away has to."""
+        if not books.is_killed:
+            self.ended.append(error)
+
     async def close(self) -> None:
-        """Stop whatever runs."""
+        """Stop whatever runs; a node that ended its process by itself fails the test."""
         for name in list(self.nodes):
             await self.crash(name)
+        assert self.ended == [], f"a node ended its process: {self.ended}"
 
 
 async def abandon(node: Node) -> None:
