@@ -234,7 +234,7 @@ class Links:
 
     def _office(self) -> wire.Office:
         role = "master" if self._desk is not None else "standby"
-        return wire.Office(self._node, role, self._epoch, self._utc_us(), self._roster)
+        return wire.Office(self._node, role, self._epoch, self._utc_us(), self._roster, wire.PROTOCOL)
 
     def _announce(self) -> None:
         for link in self._links.values():

@@ -29,6 +29,7 @@ class Session:
         self._boot_id = boot_id
         self._links: set[str] = set()
         self._obeyed = ""
+        self._protocols: dict[str, int] = {}
         self._admitted = False
         self._place = place
         self._is_copy = memory.durable.place not in ("", place)
@@ -42,6 +43,11 @@ class Session:
     def obeyed(self) -> str:
         """The node whose office is obeyed on an open link, or ""."""
         return self._obeyed
+
+    @property
+    def protocol(self) -> int:
+        """The protocol spoken with the obeyed node: nothing newer is sent to it. 0 while nobody is obeyed."""
+        return min(self._protocols.get(self._obeyed, 0), wire.PROTOCOL)
 
     @property
     def admitted(self) -> bool:
@@ -78,6 +84,7 @@ class Session:
     def received(self, node: str, message: wire.FromNode, now: Moment) -> Outcome:
         """One message of `node`. Commands of a node that is not obeyed are dropped."""
         if isinstance(message, wire.Office):
+            self._protocols[node] = message.protocol
             self._office(node, message, now)
         elif node == self._obeyed:
             self._command(node, message, now)

@@ -16,7 +16,8 @@ import msgspec
 from replication.core.types import NO_EPOCH, Epoch
 from server.core.model import Span, Specification
 
-PROTOCOL = 1
+PROTOCOL = 2
+"""What is new in 2 is sent only to a peer that said 2 or more in its `Hello` or `Office`."""
 PATH = "/agents/link"
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 OUTPUT_CHUNK_BYTES = 256 * 1024
@@ -64,13 +65,17 @@ class RunNote(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Office(_Message, frozen=True, tag="office"):
-    """Who speaks: sent first on every link and again whenever it changes. Epoch is NO_EPOCH from a standby."""
+    """Who speaks: sent first on every link and again whenever it changes. Epoch is NO_EPOCH from a standby.
+
+    `protocol`: the highest that this node understands.
+    """
 
     node: str
     role: str
     epoch: Epoch
     now_us: int
     roster: dict[str, str] = {}
+    protocol: int = 1
 
 
 class Admitted(_Message, frozen=True, tag="admitted"):

@@ -1,0 +1,1 @@
+-- Agents that run on by themselves: one section for each noun, only additions.
