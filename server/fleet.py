@@ -1,4 +1,4 @@
-"""The master's side of the agents while in office: admits them, brings what rows say, writes what they report.
+"""The master's side of the agents while in office: admits them, writes what they report.
 
 Rows are read at or below the commit sequence only, and whatever an agent is answered was committed first.
 """
@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
 
 from replication.core.types import Epoch, Status
-from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
+from replication.errors import Closed, DiskFull, OutcomeUnknown, Unavailable
 from replication.store import Store
 from server.actions import reconciliation, reports
 from server.actions import runs as run_actions
 from server.agent_links import AgentLink, Links
 from server.core import agent_wire as wire
-from server.core.model import Order, Run
-from server.storage import deliveries, gates, orders, runs, settings
+from server.deliverer import Deliverer, Member
+from server.storage import deliveries
 
 log = structlog.get_logger(__name__)
 
@@ -28,22 +27,7 @@ T = TypeVar("T")
 BATCH_MESSAGES = 500
 BATCH_OUTPUT_BYTES = 4 * 1024 * 1024
 RETRY_S = 0.2
-DEFECT_S = 5.0
 SILENT_S = 15.0
-
-
-@dataclass(slots=True)
-class Member:
-    """An agent on an open link. `admitted` once its ticket is durable there; `refused` while it is quarantined."""
-
-    link: AgentLink
-    inbox: asyncio.Queue[wire.FromAgent] = field(default_factory=asyncio.Queue)
-    admitted: bool = False
-    refused: bool = False
-    revision: int = -1
-    given: dict[int, int] = field(default_factory=dict)
-    stopped: set[tuple[int, bool]] = field(default_factory=set)
-    task: asyncio.Task[None] | None = None
 
 
 class Fleet:
@@ -70,7 +54,7 @@ class Fleet:
         self._members: dict[str, Member] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._silent: dict[str, asyncio.TimerHandle] = {}
-        self._wake = asyncio.Event()
+        self._deliverer = Deliverer(store, self._members, epoch.number, utc_us)
 
     async def open(self) -> None:
         """Mark what an earlier office left open, then take office at every link."""
@@ -83,8 +67,8 @@ class Fleet:
         for agent_id in known:
             if agent_id not in self._members:
                 self._expect(agent_id)
-        self._spawn(self._deliver_forever())
-        self._spawn(self._follow_commits())
+        self._spawn(self._deliverer.deliver_forever())
+        self._spawn(self._deliverer.follow_commits())
 
     async def close(self) -> None:
         """Say good-bye at every link and stop every use of the store. Reports that are not committed come again."""
@@ -186,11 +170,7 @@ class Fleet:
         why, _ = await self._write(lambda now_us: reconciliation.quarantine_double(agent_id, now_us))
         member = self._members.get(agent_id)
         if member is not None:
-            self._refuse(member, why)
-
-    def _refuse(self, member: Member, why: str) -> None:
-        member.admitted, member.refused = False, True
-        member.link.send(wire.Quarantined(why))
+            member.refuse(why)
 
     # One agent.
 
@@ -223,7 +203,7 @@ class Fleet:
             lambda now_us: reconciliation.present(link.agent_id, link.hello, shown, number, now_us)
         )
         if verdict.admitted is None:
-            self._refuse(member, verdict.refusal)
+            member.refuse(verdict.refusal)
             return
         link.send(verdict.admitted)
         for order_id, version in verdict.strays:
@@ -244,113 +224,9 @@ class Fleet:
         if any(isinstance(message, wire.TicketKept) for message in messages) and not member.refused:
             member.admitted = True
             await self._write(lambda now_us: run_actions.agent_is_back(agent_id, now_us))
-            self._wake.set()
-
-    # What rows say.
-
-    async def _follow_commits(self) -> None:
-        sequence = 0
-        while True:
-            sequence = await self._store.wait_past(sequence)
-            self._wake.set()
-
-    async def _deliver_forever(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._deliver()
-            except (Unavailable, ReadTimeout, DiskFull) as error:
-                log.warning("agents wait for what rows say", why=str(error))
-                await asyncio.sleep(RETRY_S)
-                self._wake.set()
-            except Closed:
-                return
-            except Exception as error:
-                log.error("a defect keeps agents from what rows say; it is tried again", exc_info=error)
-                await asyncio.sleep(DEFECT_S)
-                self._wake.set()
-
-    async def _deliver(self) -> None:
-        (waiting, aside, revision), _ = await self._store.read(
-            lambda c: (deliveries.agents(c), deliveries.quarantined(c), settings.gate_revision(c))
-        )
-        for agent_id, member in list(self._members.items()):
-            if agent_id in aside:
-                if member.admitted:
-                    self._refuse(member, "an operator took it out of work")
-            elif member.refused:
-                await member.link.close()
-            elif member.admitted:
-                if member.revision != revision:
-                    await self._give_gates(agent_id, member)
-                if agent_id in waiting:
-                    await self._give(agent_id, member)
-
-    async def _give_gates(self, agent_id: str, member: Member) -> None:
-        (in_force, revision), _ = await self._store.read(
-            lambda c: (gates.for_agent(c, agent_id), settings.gate_revision(c))
-        )
-        member.revision = revision
-        kinds = tuple(dict.fromkeys(gate.kind for gate in in_force))
-        member.link.send(wire.SetGates(wire.GateSet(revision, kinds)))
-
-    async def _give(self, agent_id: str, member: Member) -> None:
-        (given, asked, fresh), _ = await self._store.read(
-            lambda c: (
-                orders.unacknowledged(c, agent_id),
-                runs.to_cancel(c, agent_id),
-                bool(runs.to_dispatch(c, agent_id, 1)),
-            )
-        )
-        for order in given:
-            if member.given.get(order.id) != order.version:
-                member.given[order.id] = order.version
-                member.link.send(order_message(order))
-        if fresh:
-            await self._dispatch(agent_id, member)
-        for run in asked:
-            wish = (run.number, run.cancel_kill)
-            if run.dispatched_epoch is not None and wish not in member.stopped:
-                member.stopped.add(wish)
-                member.link.send(stop_message(run))
-
-    async def _dispatch(self, agent_id: str, member: Member) -> None:
-        """Mark as sent, commit, send. What was marked and not sent is reconciled at the next connection."""
-        number = self._epoch.number
-        try:
-            given, _ = await self._store.write(reconciliation.dispatch(agent_id, number, self._utc_us()))
-        except (Unavailable, DiskFull):
-            asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
-        except OutcomeUnknown:
-            await member.link.close()
-        else:
-            for one in given:
-                member.link.send(one.dispatch)
+            self._deliverer.wake()
 
 
 def is_everywhere(status: Status) -> bool:
     """What is committed is on every node of the cluster: the standby is in sync, or none was ever enrolled."""
     return status.in_sync or not status.standby_enrolled
-
-
-def order_message(order: Order) -> wire.FromNode:
-    """The order's present version as an agent is told it."""
-    if order.state == "releasing":
-        return wire.ReleaseOrder(order.id, order.version)
-    return wire.GiveOrder(
-        wire.StandingOrder(
-            order.id,
-            order.schedule_id,
-            order.version,
-            order.valid_from_us,
-            order.valid_until_us,
-            tuple(order.instants),
-            order.specification,
-        )
-    )
-
-
-def stop_message(run: Run) -> wire.StopRun:
-    """The wish to end a run as its agent is told it."""
-    return wire.StopRun(run.key, run.cancel_kill)

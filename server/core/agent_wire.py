@@ -14,6 +14,12 @@ from typing import TypeVar
 import msgspec
 
 from replication.core.types import NO_EPOCH, Epoch
+from server.core.agent_reports import Begun as Begun
+from server.core.agent_reports import Body as Body
+from server.core.agent_reports import Ended as Ended
+from server.core.agent_reports import Held as Held
+from server.core.agent_reports import Suppressed as Suppressed
+from server.core.agent_reports import Trouble as Trouble
 from server.core.model import Span, Specification
 
 PROTOCOL = 2
@@ -233,12 +239,12 @@ class Released(_Message, frozen=True, tag="released"):
 
 
 class Report(_Message, frozen=True, tag="report"):
-    """Something that happened, kept in the spool under `id` until it is replicated. `body` is one of `Body`."""
+    """Something that happened, kept in the spool under `id` until it is replicated."""
 
     id: int
     key: str
     at_us: int
-    body: Held | Begun | Ended | Suppressed | Trouble
+    body: Body
 
 
 class Output(_Message, frozen=True, tag="output"):
@@ -274,60 +280,6 @@ class WitnessSays(_Message, frozen=True, tag="witness_says"):
     committed: int = 0
     age_s: float = 0.0
 
-
-# Bodies of reports.
-
-
-class Held(_Message, frozen=True, tag="held"):
-    """A run is due and waits at the agent: `reason` is the gate."""
-
-    specification: Specification
-    scheduled_for_us: int | None
-    attempt: int
-    reason: str
-
-
-class Begun(_Message, frozen=True, tag="begun"):
-    """The intent is durable; the process follows at once."""
-
-    specification: Specification
-    scheduled_for_us: int | None
-    attempt: int
-
-
-class Ended(_Message, frozen=True, tag="ended"):
-    """`cause`: "" (ran to its end) | timeout | cancelled | killed | interrupted | never started | not startable.
-
-    `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
-    """
-
-    exit_code: int | None
-    signal: int | None
-    started_at_us: int | None
-    ended_at_us: int
-    output_bytes: int
-    output_cut: bool
-    cause: str = ""
-    job_name: str = ""
-
-
-class Suppressed(_Message, frozen=True, tag="suppressed"):
-    """An instant that did not start, with its cause; `settled`: the misfire policy has already decided it."""
-
-    job_id: int
-    schedule_id: int
-    instant_us: int
-    cause: str
-    settled: bool = False
-
-
-class Trouble(_Message, frozen=True, tag="trouble"):
-    """Something that people must know: becomes a system message."""
-
-    text: str
-
-
-Body = Held | Begun | Ended | Suppressed | Trouble
 
 FromNode = (
     Office

@@ -45,6 +45,7 @@ PARTS = {
     "server.actions": "actions",
     "server.scheduler": "scheduler",
     "server.fleet": "fleet",
+    "server.deliverer": "fleet",
     "server.swap": "swap",
     "server.office": "office",
     "server.agent_links": "agent links",

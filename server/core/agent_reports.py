@@ -1,0 +1,66 @@
+"""What agents report: the bodies of `agent_wire.Report`, which the spool keeps until they are replicated.
+
+Fields are only ever added at the end, with a default.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from server.core.model import Specification
+
+
+class _Body(msgspec.Struct, array_like=True, frozen=True):
+    pass
+
+
+class Held(_Body, frozen=True, tag="held"):
+    """A run is due and waits at the agent: `reason` is the gate."""
+
+    specification: Specification
+    scheduled_for_us: int | None
+    attempt: int
+    reason: str
+
+
+class Begun(_Body, frozen=True, tag="begun"):
+    """The intent is durable; the process follows at once."""
+
+    specification: Specification
+    scheduled_for_us: int | None
+    attempt: int
+
+
+class Ended(_Body, frozen=True, tag="ended"):
+    """`cause`: "" (ran to its end) | timeout | cancelled | killed | interrupted | never started | not startable.
+
+    `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
+    """
+
+    exit_code: int | None
+    signal: int | None
+    started_at_us: int | None
+    ended_at_us: int
+    output_bytes: int
+    output_cut: bool
+    cause: str = ""
+    job_name: str = ""
+
+
+class Suppressed(_Body, frozen=True, tag="suppressed"):
+    """An instant that did not start, with its cause; `settled`: the misfire policy has already decided it."""
+
+    job_id: int
+    schedule_id: int
+    instant_us: int
+    cause: str
+    settled: bool = False
+
+
+class Trouble(_Body, frozen=True, tag="trouble"):
+    """Something that people must know: becomes a system message."""
+
+    text: str
+
+
+Body = Held | Begun | Ended | Suppressed | Trouble

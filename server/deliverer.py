@@ -1,0 +1,164 @@
+"""Brings to connected agents what rows say: gates, orders, runs to start, runs to stop.
+
+Rows are read at or below the commit sequence only: nothing is sent that a failover could take back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
+from replication.store import Store
+from server.actions import reconciliation
+from server.agent_links import AgentLink
+from server.core import agent_wire as wire
+from server.core.model import Order, Run
+from server.storage import deliveries, gates, orders, runs, settings
+
+log = structlog.get_logger(__name__)
+
+RETRY_S = 0.2
+DEFECT_S = 5.0
+
+
+@dataclass(slots=True)
+class Member:
+    """An agent on an open link. `admitted` once its ticket is durable there; `refused` while it is quarantined."""
+
+    link: AgentLink
+    inbox: asyncio.Queue[wire.FromAgent] = field(default_factory=asyncio.Queue)
+    admitted: bool = False
+    refused: bool = False
+    revision: int = -1
+    given: dict[int, int] = field(default_factory=dict)
+    stopped: set[tuple[int, bool]] = field(default_factory=set)
+    task: asyncio.Task[None] | None = None
+
+    def refuse(self, why: str) -> None:
+        """Nothing more is given to it; it is told why."""
+        self.admitted, self.refused = False, True
+        self.link.send(wire.Quarantined(why))
+
+
+class Deliverer:
+    """Of one office; `members` are the fleet's, by agent id. `utc_us`: the node's clock."""
+
+    def __init__(
+        self, store: Store, members: Mapping[str, Member], epoch_number: int, utc_us: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._members = members
+        self._epoch_number = epoch_number
+        self._utc_us = utc_us
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look at the rows again: an agent was admitted."""
+        self._wake.set()
+
+    async def follow_commits(self) -> None:
+        """Wake at each commit, until the store closes."""
+        sequence = 0
+        while True:
+            sequence = await self._store.wait_past(sequence)
+            self._wake.set()
+
+    async def deliver_forever(self) -> None:
+        """Bring what there is at each wake, until the store closes."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._deliver()
+            except (Unavailable, ReadTimeout, DiskFull) as error:
+                log.warning("agents wait for what rows say", why=str(error))
+                await asyncio.sleep(RETRY_S)
+                self._wake.set()
+            except Closed:
+                return
+            except Exception as error:
+                log.error("a defect keeps agents from what rows say; it is tried again", exc_info=error)
+                await asyncio.sleep(DEFECT_S)
+                self._wake.set()
+
+    async def _deliver(self) -> None:
+        (waiting, aside, revision), _ = await self._store.read(
+            lambda c: (deliveries.agents(c), deliveries.quarantined(c), settings.gate_revision(c))
+        )
+        for agent_id, member in list(self._members.items()):
+            if agent_id in aside:
+                if member.admitted:
+                    member.refuse("an operator took it out of work")
+            elif member.refused:
+                await member.link.close()
+            elif member.admitted:
+                if member.revision != revision:
+                    await self._give_gates(agent_id, member)
+                if agent_id in waiting:
+                    await self._give(agent_id, member)
+
+    async def _give_gates(self, agent_id: str, member: Member) -> None:
+        (in_force, revision), _ = await self._store.read(
+            lambda c: (gates.for_agent(c, agent_id), settings.gate_revision(c))
+        )
+        member.revision = revision
+        kinds = tuple(dict.fromkeys(gate.kind for gate in in_force))
+        member.link.send(wire.SetGates(wire.GateSet(revision, kinds)))
+
+    async def _give(self, agent_id: str, member: Member) -> None:
+        (given, asked, fresh), _ = await self._store.read(
+            lambda c: (
+                orders.unacknowledged(c, agent_id),
+                runs.to_cancel(c, agent_id),
+                bool(runs.to_dispatch(c, agent_id, 1)),
+            )
+        )
+        for order in given:
+            if member.given.get(order.id) != order.version:
+                member.given[order.id] = order.version
+                member.link.send(order_message(order))
+        if fresh:
+            await self._dispatch(agent_id, member)
+        for run in asked:
+            wish = (run.number, run.cancel_kill)
+            if run.dispatched_epoch is not None and wish not in member.stopped:
+                member.stopped.add(wish)
+                member.link.send(stop_message(run))
+
+    async def _dispatch(self, agent_id: str, member: Member) -> None:
+        """Mark as sent, commit, send. What was marked and not sent is reconciled at the next connection."""
+        try:
+            given, _ = await self._store.write(reconciliation.dispatch(agent_id, self._epoch_number, self._utc_us()))
+        except (Unavailable, DiskFull):
+            asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
+        except OutcomeUnknown:
+            await member.link.close()
+        else:
+            for one in given:
+                member.link.send(one.dispatch)
+
+
+def order_message(order: Order) -> wire.FromNode:
+    """The order's present version as an agent is told it."""
+    if order.state == "releasing":
+        return wire.ReleaseOrder(order.id, order.version)
+    return wire.GiveOrder(
+        wire.StandingOrder(
+            order.id,
+            order.schedule_id,
+            order.version,
+            order.valid_from_us,
+            order.valid_until_us,
+            tuple(order.instants),
+            order.specification,
+        )
+    )
+
+
+def stop_message(run: Run) -> wire.StopRun:
+    """The wish to end a run as its agent is told it."""
+    return wire.StopRun(run.key, run.cancel_kill)
