@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser, expect
 from playwright.async_api import Page as Tab
 
-from tests.browser.walk import SLOW_MS, agree, ask, confirm, open_tab, shoot, shoot_small, sign_in, web
+from tests.browser.walk import SLOW_MS, agree, ask, confirm, go, open_tab, shoot, shoot_small, sign_in, web
 from tests.process.cluster import Node, Pair
 
 JOB = "count-beans"
@@ -181,7 +181,7 @@ async def test_an_old_master_that_lost_its_directory(browser: Browser, pair: Pai
     await expect(tab.locator("main")).to_contain_text("master-to-standby")
     await shoot(tab, "20-no-role-yet")
     await asyncio.to_thread(pair.type, old, *enrolment(pair, new), "--name", old.name)
-    await tab.goto(web(new))
+    await go(tab, web(new))
     await sign_in(tab, pair)
     await tab.goto(f"{web(new)}/agents")
     await confirm(tab, "Unlock all Agent Job Queues")

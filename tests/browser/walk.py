@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Error
 from playwright.async_api import Page as Tab
 
 from tests.process.cluster import Node, Pair
@@ -36,6 +36,16 @@ async def open_tab(browser: Browser) -> tuple[Tab, list[str]]:
     tab.on("console", lambda line: said.append(line.text) if "Content Security Policy" in line.text else None)
     tab.on("pageerror", lambda error: said.append(str(error)))
     return tab, said
+
+
+async def go(tab: Tab, address: str) -> None:
+    """Type an address; again, when the page that is open went on by itself at that very moment."""
+    try:
+        await tab.goto(address)
+    except Error as error:
+        if "ERR_ABORTED" not in error.message:
+            raise
+        await tab.goto(address)
 
 
 async def sign_in(tab: Tab, pair: Pair) -> None:
