@@ -20,6 +20,7 @@ from server.storage.runs import RunLine
 from server.web import witnesses
 from server.web.frame import Frame
 from server.web.pages import serve
+from server.web.pages.agent_parts import Part, parts
 from server.web.pages.contacts import Contact, contact
 from server.web.states import AGENTS, QUEUES, WITNESSES, Badge
 from server.web.witnesses import Standing
@@ -80,6 +81,7 @@ class AgentPage:
     orders_active: int
     orders_unacknowledged: int
     jobs_count: int
+    parts: tuple[Part, ...] = ()
 
 
 def view(line: AgentLine, host: Gate | None, revision: int, found: Contact | None) -> AgentView:
@@ -136,8 +138,8 @@ async def show(request: web.Request) -> web.Response:
 
 
 def _one(
-    connection: sqlite3.Connection, name: str
-) -> tuple[AgentLine, Gate | None, int, list[RunLine], list[Order], int]:
+    connection: sqlite3.Connection, name: str, now_us: int
+) -> tuple[AgentLine, Gate | None, int, list[RunLine], list[Order], int, tuple[Part, ...]]:
     line = overview.agent_line(connection, name)
     if line is None:
         raise NotFound(f"There is no agent {name}.")
@@ -148,18 +150,19 @@ def _one(
         runs.page(connection, agent_id=line.id, limit=20),
         orders.of_agent(connection, line.id, limit=200),
         jobs.count_of_agent(connection, line.id),
+        parts(connection, line, now_us),
     )
 
 
 async def show_one(request: web.Request) -> web.Response:
     """`GET /agents/{name}`."""
-    name = request.match_info["name"]
-    frame, found = await serve.load(request, f"Agent {name}", lambda connection: _one(connection, name))
-    line, host, revision, newest, standing, jobs_count = found
+    name, now_us = request.match_info["name"], serve.site(request).clock.utc_us()
+    frame, found = await serve.load(request, f"Agent {name}", lambda connection: _one(connection, name, now_us))
+    line, host, revision, newest, standing, jobs_count, told = found
     held = [order for order in standing if order.state == "active"]
     behind = sum(1 for order in standing if order.acknowledged_version < order.version)
     agent = view(line, host, revision, contact(serve.site(request), line.id))
-    return serve.html(AgentPage(frame, agent, host, tuple(newest), len(held), behind, jobs_count))
+    return serve.html(AgentPage(frame, agent, host, tuple(newest), len(held), behind, jobs_count, told))
 
 
 async def lock_all(request: web.Request) -> web.Response:

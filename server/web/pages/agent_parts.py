@@ -1,0 +1,36 @@
+"""The parts of an agent's page: one for each topic, with its own rows, its own template, and its own buttons.
+
+A new part is a file `agent_<topic>.py` here with a frozen dataclass and a reader of rows, a partial
+`partials/_agent_<topic>.html` that sees the dataclass as `part` beside `page` and `frame`, and one line in `PARTS`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import ClassVar, Protocol
+
+from server.storage.overview import AgentLine
+
+
+class Part(Protocol):
+    """What one topic says of an agent.
+
+    `template` is its section; `buttons` a partial with buttons for the head of the page, "" for none.
+    """
+
+    template: ClassVar[str]
+    buttons: ClassVar[str]
+
+
+Reader = Callable[[sqlite3.Connection, AgentLine, int], Part | None]
+"""Reads rows of one agent at `now_us` (microseconds UTC); None when there is nothing to say of it."""
+
+PARTS: tuple[Reader, ...] = ()
+"""In the order of the page: what needs a person first."""
+
+
+def parts(connection: sqlite3.Connection, line: AgentLine, now_us: int) -> tuple[Part, ...]:
+    """All parts that have something to say; a query of the page's one read."""
+    found = (reader(connection, line, now_us) for reader in PARTS)
+    return tuple(part for part in found if part is not None)
