@@ -42,6 +42,7 @@ def copy_ours(pair: OurPair, size: int) -> dict[str, Any]:
     master, standby = cpu_s([pair.master.pid]) - before, cpu_s([pair.standby.pid])
     load = pair.master.ask("unload")
     pair.standby.kill()
+    pair.master.ask("alone")
     shutil.rmtree(pair.standby.data)
     return copied(size, took, master, standby) | {key: round(load[key], 1) for key in load if key != "clients"}
 

@@ -165,6 +165,12 @@ class Orders:
         await self._until(lambda: self._node.status().in_sync)
         return {}
 
+    async def do_alone(self) -> dict[str, Any]:
+        """Count on the other node no longer: it is gone."""
+        await self._until(lambda: not self._node.status().in_sync)
+        await self._node.go_alone(b"the standby was removed")
+        return {}
+
     async def do_resume(self) -> dict[str, Any]:
         """After a restart: wait for office, or for the stream from whoever has it. `at`: wall clock seconds."""
 

@@ -43,6 +43,8 @@ class Workload:
     jobs_per_agent: int = 2
     writers: list[Program] = field(default_factory=list)
     schedules: list[int] = field(default_factory=list)
+    _read: dict[Path, int] = field(default_factory=dict)
+    _lines: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def directory(self) -> Path:
@@ -90,12 +92,14 @@ class Workload:
         return Program(name, words, self.directory / f"{name}.log")
 
     def acknowledged(self) -> list[dict[str, Any]]:
-        """Every line that the clients kept, in no order."""
-        lines = []
-        for path in sorted(self.directory.glob("*.acknowledged")):
-            whole = [line for line in path.read_text().split("\n")[:-1] if line]
-            lines += [json.loads(line) for line in whole]
-        return lines
+        """Every line that the clients kept, in no order. What was read before is not read again: files only grow."""
+        for path in self.directory.glob("*.acknowledged"):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                whole, end, _ = file.read().rpartition(b"\n")
+            self._read[path] = self._read.get(path, 0) + len(whole + end)
+            self._lines += [json.loads(line) for line in whole.split(b"\n") if line]
+        return list(self._lines)
 
     def ran(self) -> list[RanLine]:
         """What the jobs themselves appended."""
