@@ -36,6 +36,7 @@ class AgentLink:
         self.skew_us = 0
         self.reports = 0
         self.waiting = ""
+        self.start_alone = False
         self._socket = socket
         self._outgoing: asyncio.Queue[wire.FromNode] = asyncio.Queue(OUTGOING_MAX)
         self._heard = asyncio.Event()
@@ -217,10 +218,10 @@ class Links:
 
     def _take(self, link: AgentLink, message: wire.FromAgent) -> None:
         match message:
-            case wire.AgentHeartbeat(now_us, reports, waiting):
+            case wire.AgentHeartbeat(now_us, reports, waiting, start_alone):
                 news = bool(waiting) and not link.waiting
                 link.skew_us = now_us - self._utc_us()
-                link.reports, link.waiting = reports, waiting
+                link.reports, link.waiting, link.start_alone = reports, waiting, start_alone
                 if news and self._desk is not None:
                     self._desk.said(link, message)
             case wire.WitnessSays(question):

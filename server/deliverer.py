@@ -34,6 +34,8 @@ class Member:
     admitted: bool = False
     refused: bool = False
     revision: int = -1
+    start_alone: bool | None = None
+    ticket_due: asyncio.TimerHandle | None = None
     given: dict[int, int] = field(default_factory=dict)
     stopped: set[tuple[int, bool]] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
@@ -86,8 +88,13 @@ class Deliverer:
                 self._wake.set()
 
     async def _deliver(self) -> None:
-        (waiting, aside, revision), _ = await self._store.read(
-            lambda c: (deliveries.agents(c), deliveries.quarantined(c), settings.gate_revision(c))
+        (waiting, aside, alone, revision), _ = await self._store.read(
+            lambda c: (
+                deliveries.agents(c),
+                deliveries.quarantined(c),
+                deliveries.starting_alone(c),
+                settings.gate_revision(c),
+            )
         )
         for agent_id, member in list(self._members.items()):
             if agent_id in aside:
@@ -98,6 +105,9 @@ class Deliverer:
             elif member.admitted:
                 if member.revision != revision:
                     await self._give_gates(agent_id, member)
+                if member.start_alone != (agent_id in alone) and member.link.hello.protocol >= 2:
+                    member.start_alone = agent_id in alone
+                    member.link.send(wire.SetStartAlone(member.start_alone))
                 if agent_id in waiting:
                     await self._give(agent_id, member)
 

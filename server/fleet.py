@@ -28,6 +28,8 @@ BATCH_MESSAGES = 500
 BATCH_OUTPUT_BYTES = 4 * 1024 * 1024
 RETRY_S = 0.2
 SILENT_S = 15.0
+TICKET_S = 60.0
+"""After something that a copy of an agent's memory would not know its ticket advances, at most this often."""
 
 
 class Fleet:
@@ -115,6 +117,8 @@ class Fleet:
             del self._members[link.agent_id]
             if member.task is not None:
                 member.task.cancel()
+            if member.ticket_due is not None:
+                member.ticket_due.cancel()
             self._expect(link.agent_id)
 
     def said(self, link: AgentLink, message: wire.FromAgent) -> None:
@@ -221,10 +225,30 @@ class Fleet:
             member.link.send(wire.Kept(kept, sequence, in_sync))
         for key, size in held.items():
             member.link.send(wire.OutputKept(key, size, sequence, in_sync))
-        if any(isinstance(message, wire.TicketKept) for message in messages) and not member.refused:
+        is_kept = any(isinstance(message, wire.TicketKept) for message in messages)
+        if is_kept and not member.refused and not member.admitted:
             member.admitted = True
             await self._write(lambda now_us: run_actions.agent_is_back(agent_id, now_us))
             self._deliverer.wake()
+        if member.admitted and any(isinstance(message, reports.Remembered) for message in messages):
+            self._expect_ticket(member)
+
+    def _expect_ticket(self, member: Member) -> None:
+        """The next ticket is given in a while: one for all that happens until then (docs/decisions/0072)."""
+
+        def due() -> None:
+            member.ticket_due = None
+            self._spawn(self._next_ticket(member))
+
+        if member.ticket_due is None and member.link.hello.protocol >= 2:
+            member.ticket_due = asyncio.get_running_loop().call_later(TICKET_S, due)
+
+    async def _next_ticket(self, member: Member) -> None:
+        agent_id = member.link.agent_id
+        if member.admitted and self._members.get(agent_id) is member:
+            ticket, _ = await self._write(lambda _: reconciliation.next_ticket(agent_id))
+            if ticket:
+                member.link.send(wire.NextTicket(ticket))
 
 
 def is_everywhere(status: Status) -> bool:

@@ -134,6 +134,25 @@ def replace(asker: Asker, name: str, reason: str) -> None:
     asker.show(made, made["token"])
 
 
+@agent.command("set")
+@click.argument("name")
+@click.option(
+    "--start-alone-after-reboot",
+    "alone",
+    type=click.Choice(["on", "off"]),
+    required=True,
+    help="Whether standing orders begin after a reboot before a master has answered.",
+)
+@reason_option
+@asks_node
+def set_agent(asker: Asker, name: str, alone: str, reason: str) -> None:
+    """Change an agent's settings."""
+    wanted = {"start_alone_after_reboot": alone == "on", "reason": reason}
+    done = asker.client.ask("PUT", f"/api/v1/agents/{quote(name)}", wanted).value
+    when = "before a master has answered" if alone == "on" else "only when a master has answered"
+    asker.show(done, f"After a reboot of {name} standing orders begin {when}, once the agent has heard of it.")
+
+
 @agent.command("accept-restored")
 @click.argument("name")
 @reason_option

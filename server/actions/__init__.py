@@ -8,7 +8,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 cancel kill                                                     runs.stop
     missed      run run_all dismiss dismiss_all                                 missed.resolve
     gates       lock_all unlock_all lock unlock stop_scheduler start_scheduler  gates.change
-    agents      invite remove replace accept_restored                           agents.manage
+    agents      invite remove replace accept_restored set_start_alone           agents.manage
     witnesses   choose                                                          agents.manage
     nodes       put remove                                                      nodes.manage
     users       create update_role disable enable                               users.manage

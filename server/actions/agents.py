@@ -125,6 +125,25 @@ def accept_restored(name: str, by: Principal, now_us: int, reason: str = "") -> 
     return change
 
 
+def set_start_alone(name: str, allowed: bool, by: Principal, now_us: int, reason: str = "") -> Change[Agent]:
+    """Let an agent begin standing orders after a reboot before a master has answered, or not (the rule).
+
+    The agent keeps it: it holds from when the agent has said so. Returns the agent's row.
+    """
+    require(by, "agents.manage")
+
+    def change(transaction: Transaction) -> Agent:
+        connection = transaction.connection
+        agent = find(connection, name)
+        if bool(agent.start_alone_after_reboot) != allowed:
+            agents.update(connection, agent.id, start_alone_after_reboot=int(allowed))
+            words = ("on", "off") if agent.start_alone_after_reboot else ("off", "on")
+            record(connection, by, now_us, "agents.set_start_alone", name, *words, reason)
+        return find(connection, name)
+
+    return change
+
+
 def replace(name: str, token: JoinToken, by: Principal, now_us: int, reason: str = "") -> Change[JoinToken]:
     """Give an agent's name to a new machine: the old identity is removed, a join token for the name is kept.
 

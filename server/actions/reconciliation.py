@@ -72,6 +72,19 @@ def present(agent_id: str, hello: wire.Hello, shown: wire.Present, epoch: int, n
     return change
 
 
+def next_ticket(agent_id: str) -> Change[int]:
+    """Advance the ticket of a connection: the number to send, 0 while the agent has not confirmed the last one."""
+
+    def change(transaction: Transaction) -> int:
+        agent = agents.get(transaction.connection, agent_id)
+        if agent is None or agent.quarantined_at_us is not None or agent.ticket != agent.ticket_confirmed:
+            return 0
+        agents.update(transaction.connection, agent_id, ticket=agent.ticket + 1)
+        return agent.ticket + 1
+
+    return change
+
+
 def quarantine_double(agent_id: str, now_us: int) -> Change[str]:
     """The identity is connected and somebody else says that he is it: nobody knows who is right.
 

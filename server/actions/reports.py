@@ -35,6 +35,10 @@ Recordable = (
 )
 
 
+Remembered = wire.Report | wire.GatesKept | wire.OrderKept | wire.Released
+"""What an agent says of changes that an older copy of its memory would not know."""
+
+
 class ObjectTransaction(Transaction, Protocol):
     """A transaction that also writes replicated objects."""
 
@@ -87,7 +91,7 @@ def _acknowledgement(connection: sqlite3.Connection, agent_id: str, message: Rec
         case wire.EpochRefused(offered, highest):
             text = f"{_name(connection, agent_id)} refused epoch {offered}: it obeys {highest} (BEY-4)."
             system_messages.insert(connection, "alarm", text, now_us)
-        case wire.AgentHeartbeat(_, _, waiting):
+        case wire.AgentHeartbeat(waiting=waiting):
             text = f"{_name(connection, agent_id)} starts nothing by itself: {waiting}"
             system_messages.insert(connection, "alarm", text, now_us)
         case _:

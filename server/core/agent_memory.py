@@ -20,7 +20,8 @@ NO_SPECIFICATION = Specification(job_id=0, job_name="", command="")
 class Durable(msgspec.Struct, frozen=True, array_like=True):
     """The single values. `highest_us`: highest wall time seen. `offset_us`: wall minus boot clock at last contact.
 
-    `boot_id` and `place`: the boot, and the file of this memory, that a master admitted last.
+    `boot_id` and `place`: the boot, and the file of this memory, that a master admitted last. `start_alone`: after a
+    reboot standing orders begin before a master has answered.
     """
 
     epoch: Epoch = NO_EPOCH
@@ -33,6 +34,7 @@ class Durable(msgspec.Struct, frozen=True, array_like=True):
     next_report: int = 1
     roster: dict[str, str] = {}
     place: str = ""
+    start_alone: bool = False
 
 
 class RunRecord(msgspec.Struct, frozen=True, array_like=True):

@@ -34,6 +34,7 @@ class Session:
         self._place = place
         self._is_copy = memory.durable.place not in ("", place)
         self._answered = memory.durable.boot_id in ("", boot_id) and not self._is_copy
+        self._offset_us = memory.durable.offset_us if memory.durable.boot_id == boot_id else now.offset_us
         self._skew_us = 0
         self._refused: set[Epoch] = set()
         self._gates_told: int | None = None
@@ -65,9 +66,9 @@ class Session:
             return f"Quarantined: {durable.quarantined}"
         if not self._answered and self._is_copy:
             return "The data directory was copied or restored: nothing begins before the master has answered."
-        if not self._answered:
+        if not self._answered and not durable.start_alone:
             return "The machine was restarted: nothing begins before the master has answered."
-        return distrusted_clock(now, durable.highest_us, durable.offset_us, self._skew_us)
+        return distrusted_clock(now, durable.highest_us, self._offset_us, self._skew_us)
 
     def link_opened(self, node: str) -> Outcome:
         """A link to `node` is open; who it is follows in its `Office`."""
@@ -110,7 +111,8 @@ class Session:
 
     def heartbeat(self, now: Moment) -> Outcome:
         """What to tell every connected node each second."""
-        beat = wire.AgentHeartbeat(now.wall_us, len(self._memory.reports), self.waiting(now))
+        alone = self._memory.durable.start_alone
+        beat = wire.AgentHeartbeat(now.wall_us, len(self._memory.reports), self.waiting(now), alone)
         for node in self._links:
             self._ledger.send(node, beat)
         return self._ledger.take()
@@ -197,6 +199,7 @@ class Session:
         moved = durable.offset_us is None or abs(now.offset_us - durable.offset_us) > SECOND_US
         if moved or now.wall_us < durable.highest_us:
             self._ledger.change(offset_us=now.offset_us, highest_us=now.wall_us)
+        self._offset_us = now.offset_us
 
     def _command(self, node: str, message: wire.FromNode, now: Moment) -> None:
         match message:
@@ -223,6 +226,12 @@ class Session:
 
     def _obey(self, node: str, message: wire.FromNode, now: Moment) -> None:
         match message:
+            case wire.NextTicket(ticket):
+                self._ledger.change(ticket=ticket)
+                self._ledger.send(node, wire.TicketKept(ticket))
+            case wire.SetStartAlone(allowed):
+                if allowed != self._memory.durable.start_alone:
+                    self._ledger.change(start_alone=allowed)
             case wire.SetGates(gates):
                 self._ledger.change(gates=gates)
                 self._gates_told = None

@@ -103,6 +103,21 @@ class Quarantined(_Message, frozen=True, tag="quarantined"):
     reason: str
 
 
+class NextTicket(_Message, frozen=True, tag="next_ticket"):
+    """Since the last number this agent said something that a copy of its memory would not know (protocol 2).
+
+    Answered with `TicketKept` once it is durable.
+    """
+
+    ticket: int
+
+
+class SetStartAlone(_Message, frozen=True, tag="start_alone"):
+    """Whether standing orders begin after a reboot before a master has answered (protocol 2)."""
+
+    allowed: bool
+
+
 class SetGates(_Message, frozen=True, tag="gates"):
     gates: GateSet
 
@@ -257,11 +272,15 @@ class Output(_Message, frozen=True, tag="output"):
 
 
 class AgentHeartbeat(_Message, frozen=True, tag="agent_heartbeat"):
-    """Every second. `waiting`: a sentence while the agent starts nothing by itself, else ""."""
+    """Every second. `waiting`: a sentence while the agent starts nothing by itself, else "".
+
+    `start_alone`: what of `SetStartAlone` is durable here.
+    """
 
     now_us: int
     reports: int = 0
     waiting: str = ""
+    start_alone: bool = False
 
 
 class WitnessSays(_Message, frozen=True, tag="witness_says"):
@@ -285,6 +304,8 @@ FromNode = (
     Office
     | Admitted
     | Quarantined
+    | NextTicket
+    | SetStartAlone
     | SetGates
     | GiveOrder
     | ReleaseOrder

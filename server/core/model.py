@@ -74,6 +74,7 @@ class Agent(Row, frozen=True, kw_only=True):
     boot_id: str = ""
     gates_acknowledged: int = 0
     reconciled_epoch: int = 0
+    start_alone_after_reboot: int = 0
 
 
 class User(Row, frozen=True, kw_only=True):

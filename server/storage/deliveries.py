@@ -32,6 +32,11 @@ def quarantined(connection: sqlite3.Connection) -> set[str]:
     return {row[0] for row in connection.execute(query)}
 
 
+def starting_alone(connection: sqlite3.Connection) -> set[str]:
+    """Ids of the agents that begin standing orders after a reboot before a master has answered."""
+    return {row[0] for row in connection.execute("SELECT id FROM agents WHERE start_alone_after_reboot = 1")}
+
+
 def at_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0, limit: int = 500) -> list[Run]:
     """Runs that were sent to an agent, or began there, and have not ended, by number."""
     tail = (

@@ -143,7 +143,7 @@ def _marks(connection: sqlite3.Connection) -> dict[str, object]:
     return {
         "agents": connection.execute(
             "SELECT count(*), total(gates_acknowledged), count(quarantined_at_us), total(reconciled_epoch),"
-            " total(witness), total(former_witness),"
+            " total(witness), total(former_witness), total(start_alone_after_reboot),"
             " (SELECT value FROM settings WHERE name = 'gate_revision') FROM agents"
         ).fetchone(),
         "swap": connection.execute(

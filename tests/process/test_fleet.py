@@ -15,7 +15,7 @@ import pytest
 from replication.core.types import Epoch
 from replication.core.witness import Claim
 from server import fleet
-from server.actions import gates, runs
+from server.actions import agents, gates, runs
 from server.actions.jobs import When
 from server.storage import agents as agent_rows
 from server.storage import gates as gate_rows
@@ -64,6 +64,22 @@ async def test_run_now_goes_all_the_way_and_its_output_is_an_object(tmp_path: Pa
         assert run.started_at_us is not None
         await desk.until(lambda c: run_rows.by_key(c, run.key).output_bytes == 3)
         assert desk.store.object_path(f"run-{run.number}").read_bytes() == b"a\xffb"
+
+
+async def test_a_ticket_advances_and_a_setting_arrives_while_an_agent_is_connected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BEY-4: after something happened the next number is durable on both sides; idle, it stays."""
+    monkeypatch.setattr(fleet, "TICKET_S", 0.05)
+    async with pair(tmp_path) as (desk, _):
+        await desk.job("hello", "true", "alpha")
+        first = (await desk.read(lambda c: agent_rows.get(c, AGENT))).ticket
+        await desk.write(runs.run_now("hello", "one", BOSS, now_us()))
+        await desk.until(lambda c: (row := agent_rows.get(c, AGENT)).ticket == row.ticket_confirmed > first)
+        await desk.write(agents.set_start_alone("alpha", True, BOSS, now_us()))
+        async with asyncio.timeout(20):
+            while not desk.fleet.contact(AGENT).start_alone:
+                await asyncio.sleep(0.05)
 
 
 async def test_five_megabytes_of_output_arrive_whole_and_more_is_cut_in_the_middle(tmp_path: Path) -> None:

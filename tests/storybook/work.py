@@ -8,6 +8,7 @@ from server.core.model import Gate, Job, Schedule
 from server.storage.jobs import JobLine
 from server.storage.missed import MissedLine
 from server.storage.overview import AgentLine, DueCount
+from server.web.pages.agent_reboot import Reboot
 from server.web.pages.agents import AgentPage, AgentsPage, AgentView, Queues, view
 from server.web.pages.contacts import Contact
 from server.web.pages.jobs import EMPTY, JobFormPage, JobPage, JobsPage, instants_of, values_of
@@ -105,10 +106,20 @@ def agent_stories() -> list[Story]:
         Story(
             "agent",
             AgentPage(
-                frame("Agent dock-1", "/agents"), _views(_agents()[:1], None)[0], None, (*RUNNING[:1], *FAILED), 7, 1, 6
+                frame("Agent dock-1", "/agents"),
+                _views(_agents()[:1], None)[0],
+                None,
+                (*RUNNING[:1], *FAILED),
+                7,
+                1,
+                6,
+                (Reboot(True),),
             ),
         ),
-        Story("agent-quarantined", AgentPage(frame("Agent gatehouse", "/agents"), sick, None, (), 0, 0, 2)),
+        Story(
+            "agent-quarantined",
+            AgentPage(frame("Agent gatehouse", "/agents"), sick, None, (), 0, 0, 2, (Reboot(False),)),
+        ),
     ]
 
 

@@ -29,12 +29,20 @@ class AgentLine(msgspec.Struct, frozen=True):
     version: str
     enrolled_at_us: int
     quarantine_reason: str
+    start_alone_after_reboot: bool
 
 
 class Invite(msgspec.Struct, frozen=True):
     """The name that the agent will have."""
 
     name: str
+
+
+class AgentSettings(msgspec.Struct, frozen=True):
+    """What an administrator decides about an agent, and why."""
+
+    start_alone_after_reboot: bool
+    reason: str = ""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -83,6 +91,7 @@ def _line(call: Call, agent: Agent, locked: set[str], revision: int) -> AgentLin
         version=agent.version,
         enrolled_at_us=agent.enrolled_at_us,
         quarantine_reason=agent.quarantine_reason,
+        start_alone_after_reboot=bool(agent.start_alone_after_reboot),
     )
 
 
@@ -144,10 +153,21 @@ async def accept_restored(call: Call) -> Answer:
     return await call.write(change, lambda _: {"name": name, "accepted": True})
 
 
+async def put_settings(call: Call) -> Answer:
+    """Change an agent's settings; it holds once the agent has it."""
+    name = call.path("name")
+    allowed = call.body.start_alone_after_reboot
+    change = agents.set_start_alone(name, allowed, call.by, call.now_us, call.body.reason)
+    return await call.write(
+        change, lambda agent: {"name": name, "start_alone_after_reboot": bool(agent.start_alone_after_reboot)}
+    )
+
+
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/agents", list_agents, "Agents", answer=list[AgentLine], query=("after", "limit", "match")),
     Endpoint("POST", "/api/v1/agents", invite, "Invite an agent: a join token", body=Invite, status=201),
     Endpoint("GET", "/api/v1/agents/{name}", show_agent, "One agent", answer=AgentLine),
+    Endpoint("PUT", "/api/v1/agents/{name}", put_settings, "Change an agent's settings", body=AgentSettings),
     Endpoint("DELETE", "/api/v1/agents/{name}", remove, "Remove an agent", query=("reason",)),
     Endpoint("POST", "/api/v1/agents/{name}/replace", replace, "Replace a machine", body=Reason, status=201),
     Endpoint("POST", "/api/v1/agents/{name}/accept-restored", accept_restored, "End a quarantine", body=Reason),

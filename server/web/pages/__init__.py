@@ -5,11 +5,25 @@ from __future__ import annotations
 from aiohttp import web
 
 from server.web.errors import ERROR_PAGE
-from server.web.pages import agents, forks, home, jobs, ledgers, nodes, people, problems, runs, scheduler, serve, swap
+from server.web.pages import (
+    agent_reboot,
+    agents,
+    forks,
+    home,
+    jobs,
+    ledgers,
+    nodes,
+    people,
+    problems,
+    runs,
+    scheduler,
+    serve,
+    swap,
+)
 from server.web.pages.flow import FLOW, Sampler, sampling
 from server.web.render import STATIC
 
-PAGES = (home, agents, jobs, runs, scheduler, nodes, forks, swap, people, ledgers)
+PAGES = (home, agents, agent_reboot, jobs, runs, scheduler, nodes, forks, swap, people, ledgers)
 
 
 async def static(request: web.Request) -> web.StreamResponse:

@@ -48,6 +48,7 @@ NOTICES = {
     "session-ended": "The session is ended.",
     "swap-abort": "Abort is requested. The master undoes the steps that were done.",
     "acknowledged": "Acknowledged.",
+    "agent-reboot": "The setting is saved. It holds once the agent has kept it.",
     "agent-accepted": "The agent is accepted as it is.",
     "seat-given": "That node has the seat: it is counted on, the others are observers.",
     "node-removed": "The node is removed from this cluster. Its name is free.",
