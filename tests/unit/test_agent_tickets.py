@@ -29,7 +29,8 @@ def test_the_next_ticket_is_durable_before_it_is_confirmed() -> None:
     world.do(world.session.link_opened(A))
     world.hear(wire.Office(A, "master", Epoch(1, A), world.wall_us))
     shown = world.told(wire.Present)[-1]
-    assert isinstance(shown, wire.Present) and shown.ticket == 5
+    assert isinstance(shown, wire.Present)
+    assert shown.ticket == 5
 
 
 def test_a_snapshot_of_before_the_next_ticket_is_quarantined() -> None:
@@ -63,7 +64,8 @@ def test_only_after_the_setting_orders_begin_after_a_reboot_without_a_master() -
     world.hear(wire.SetStartAlone(True))
     world.do(world.session.heartbeat(world.now))
     beat = world.told(wire.AgentHeartbeat)[-1]
-    assert isinstance(beat, wire.AgentHeartbeat) and beat.start_alone
+    assert isinstance(beat, wire.AgentHeartbeat)
+    assert beat.start_alone
     world.wall_us += 200 * SECOND_US
     world.reboot()
     assert world.session.waiting(world.now) == ""
@@ -117,7 +119,8 @@ def test_the_setting_is_an_administrators_and_in_the_audit_history() -> None:
     assert ledger.count("audit", "action = 'agents.set_start_alone'") == 1
     ledger.do(agents.set_start_alone("north", False, SYSTEM, START_US))
     agent = agent_rows.get(ledger.connection, NORTH)
-    assert agent is not None and agent.start_alone_after_reboot == 0
+    assert agent is not None
+    assert agent.start_alone_after_reboot == 0
 
 
 def _present(ledger: Ledger, ticket: int) -> reconciliation.Admission:
