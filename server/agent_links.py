@@ -37,6 +37,7 @@ class AgentLink:
         self.reports = 0
         self.waiting = ""
         self.start_alone = False
+        self.boot_us = 0
         self._socket = socket
         self._outgoing: asyncio.Queue[wire.FromNode] = asyncio.Queue(OUTGOING_MAX)
         self._heard = asyncio.Event()
@@ -94,7 +95,8 @@ class Links:
     """All accepted agent links of this node, one per agent.
 
     `utc_us` and `monotonic` are the node's clocks. `replicated` returns the commit sequence while a standby is in
-    sync, else 0; `committed` the commit sequence of an office. `server.witness_links` asks the witnesses through it.
+    sync, else 0; `committed` the commit sequence of an office; `can_commit` whether it could commit something now.
+    `server.witness_links` asks the witnesses through it.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Links:
         self._monotonic = monotonic
         self.replicated = replicated
         self.committed: Callable[[], int] = lambda: 0
+        self.can_commit: Callable[[], bool] = lambda: False
         self._epoch = NO_EPOCH
         self._desk: Desk | None = None
         self._roster: dict[str, str] = {}
@@ -218,10 +221,10 @@ class Links:
 
     def _take(self, link: AgentLink, message: wire.FromAgent) -> None:
         match message:
-            case wire.AgentHeartbeat(now_us, reports, waiting, start_alone):
+            case wire.AgentHeartbeat(now_us, reports, waiting, start_alone, boot_us):
                 news = bool(waiting) and not link.waiting
                 link.skew_us = now_us - self._utc_us()
-                link.reports, link.waiting, link.start_alone = reports, waiting, start_alone
+                link.reports, link.waiting, link.start_alone, link.boot_us = reports, waiting, start_alone, boot_us
                 if news and self._desk is not None:
                     self._desk.said(link, message)
             case wire.WitnessSays(question):
@@ -245,7 +248,8 @@ class Links:
         while True:
             await asyncio.sleep(wire.HEARTBEAT_S)
             replicated, committed = (self.replicated(), self.committed()) if self._desk is not None else (0, 0)
-            link.send(wire.NodeHeartbeat(self._utc_us(), replicated, committed))
+            answers_us = link.boot_us if self._desk is not None and self.can_commit() else 0
+            link.send(wire.NodeHeartbeat(self._utc_us(), replicated, committed, answers_us))
 
     # Questions.
 

@@ -65,6 +65,7 @@ class Fleet:
         known, _ = await self._store.read(deliveries.holders)
         self._links.replicated = self._replicated
         self._links.committed = lambda: self._status().commit_sequence
+        self._links.can_commit = lambda: can_commit(self._status())
         self._links.take_office(self._epoch, self)
         for agent_id in known:
             if agent_id not in self._members:
@@ -254,3 +255,10 @@ class Fleet:
 def is_everywhere(status: Status) -> bool:
     """What is committed is on every node of the cluster: the standby is in sync, or none was ever enrolled."""
     return status.in_sync or not status.standby_enrolled
+
+
+def can_commit(status: Status) -> bool:
+    """A write would be committed now, as far as can be seen: nobody is waited for, or the standby is heard."""
+    if status.alone_since is not None or not status.standby_enrolled:
+        return True
+    return status.in_sync and any(peer.connected and not peer.observer for peer in status.peers)

@@ -29,6 +29,11 @@ def _properties(function: Any) -> Any:
         click.option("--user", "run_as", help="As whom it runs."),
         click.option("--environment", multiple=True, metavar="NAME=VALUE", help="A variable. Several are possible."),
         click.option("--may-run-twice/--must-not-run-twice", default=None),
+        click.option(
+            "--give-up-after-s",
+            type=int,
+            help="Kill a run when its agent had no answer from a master for so long; needs --may-run-twice. 0: never.",
+        ),
         click.option("--skip-if-running/--queue-if-running", default=None),
         click.option("--description"),
     ):

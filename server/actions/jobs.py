@@ -17,6 +17,7 @@ import msgspec
 from server.actions import agents
 from server.actions.change import Change, Transaction, record, require
 from server.core import crontab
+from server.core.giving_up import wrong_give_up
 from server.core.model import Job, Principal
 from server.core.schedule import BadSchedule, check
 from server.errors import Conflict, Invalid, NotFound
@@ -52,6 +53,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     skip_if_running: bool = False
     description: str = ""
     standard_input: str = ""
+    give_up_after_s: int = 0
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -179,6 +181,7 @@ def validate(spec: JobSpec) -> None:
     for field in ("timeout_s", "output_bytes_max", "misfire_grace_s"):
         if not 0 <= getattr(spec, field) < 2**53:
             wrong[field] = "must not be negative"
+    wrong |= wrong_give_up(spec.give_up_after_s, spec.may_run_twice)
     if any("=" in key or not key or "\0" in key + value for key, value in spec.environment.items()):
         wrong["environment"] = "names must not be empty or hold =, values must not hold NUL"
     if len(spec.schedules) > SCHEDULES_MAX:

@@ -22,7 +22,8 @@ GIVEN_MAX = 500
 class Admission(msgspec.Struct, frozen=True):
     """What became of an agent that presented itself: `admitted`, or the reason of its quarantine.
 
-    `strays`: orders that it holds and nobody here knows as live; the fleet takes them back.
+    `strays`: orders that it holds and nobody here knows as live; the fleet takes them back. Those of an agent of
+    protocol 2 go with its admission, so that nothing of them begins any more.
     """
 
     admitted: wire.Admitted | None
@@ -138,7 +139,9 @@ def _admit(
     _reconcile(connection, agent.id, notes, restored, now_us)
     strays = _compare_orders(connection, agent.id, dict(shown.orders))
     outputs = {key: _held_output(connection, key) for key in notes}
-    return Admission(wire.Admitted(ticket, outputs, (), restored), "", strays)
+    known = strays if hello.protocol > 1 else ()
+    left = strays if hello.protocol == 1 else ()
+    return Admission(wire.Admitted(ticket, outputs, (), restored, known), "", left)
 
 
 def _reconcile(

@@ -14,6 +14,7 @@ import msgspec
 from server.actions.change import Change, Transaction
 from server.actions.orders import released
 from server.core import agent_wire as wire
+from server.core.giving_up import GIVEN_UP
 from server.core.model import Job, Run, RunKey, ServerHistoryEntry, parse_key
 from server.core.run_states import ENDED, RunEvent, result_event, step
 from server.storage import agents, jobs, missed, orders, rows, runs, server_history, system_messages
@@ -219,6 +220,8 @@ def _judge(run: Run, body: wire.Ended) -> tuple[RunEvent, str]:
         return (RunEvent.KILLED if had_process else RunEvent.CANCELLED), f"{body.cause}{by}"
     if body.cause == "timeout":
         return RunEvent.KILLED, "it ran longer than its timeout"
+    if body.cause == GIVEN_UP:
+        return RunEvent.KILLED, "its machine had no answer from a master for as long as the job allows"
     event = result_event(body.exit_code, body.signal, killed=False)
     reasons = {"interrupted": "its process is gone without an exit status", "never started": "it never began"}
     return event, reasons.get(body.cause, body.cause)

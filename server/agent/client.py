@@ -247,6 +247,8 @@ class Client:
                 epoch = self._offices.get(link.node, NO_EPOCH)
                 self._witness.note_master(epoch, message.committed, boot_clock_us() / 1e6)
         self._handle(self._session.received(link.node, message, self._now()))
+        if isinstance(message, wire.NodeHeartbeat | wire.Admitted):
+            self._runner.answered(self._session.work.answered_us)
         if isinstance(message, wire.Office):
             self._dial()
         elif isinstance(message, wire.Admitted) and link.node == self._session.obeyed:

@@ -8,8 +8,10 @@ It owns the pipes and exit codes of all runs. Facts are files in `runs/<key>/`, 
              renamed into place after it and the output are fsynced
 
 Requests, one JSON object a line: {"op": "start", "key", "argv", "environment", "directory", "user", "timeout_s",
-"output_bytes_max"} and {"op": "stop", "key", "kill", "grace_s"}. Events: {"event": "runs", "keys"} at connect, then
-{"event": "began" | "ended" | "exists", "key"}. It ends when it has no run and no agent for `IDLE_S`.
+"output_bytes_max", "give_up_after_s", "answered_us"}, {"op": "stop", "key", "kill", "grace_s"} and {"op": "answered",
+"at_us"}: a master able to commit answered what the agent said at this time of the boot clock. A run that is to be given
+up is killed when that is too long ago, whether the agent lives or not. Events: {"event": "runs", "keys"} at connect,
+then {"event": "began" | "ended" | "exists", "key"}. It ends when it has no run and no agent for `IDLE_S`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from server.agent.output_file import OutputFile
-from server.agent.platform import created_at, signal_run
+from server.agent.platform import boot_clock_us, created_at, signal_run
 
 SOCKET_FILE = "keeper.sock"
 LOCK_FILE = "keeper.lock"
@@ -60,6 +62,8 @@ class Child:
     kill_at: float | None = None
     drain_until: float = 0.0
     stopped: bool = False
+    give_up_after_us: int = 0
+    answered_us: int = 0
     written: Future[None] | None = None
 
 
@@ -84,6 +88,7 @@ class Keeper:
         self._idle_since = time.monotonic()
         self._writers = ThreadPoolExecutor(WRITERS)
         self._wake = -1
+        self._answered_us = 0
 
     def serve(self, listener: socket.socket, wakeup: int, wake: int) -> None:
         """Serve agents and children until nobody is left.
@@ -137,6 +142,8 @@ class Keeper:
             request = json.loads(line)
             if request["op"] == "start":
                 self._start(request)
+            elif request["op"] == "answered":
+                self._answered_us = max(self._answered_us, request["at_us"])
             elif request["key"] in self._children:
                 self._stop(self._children[request["key"]], request["kill"], request["grace_s"])
 
@@ -180,6 +187,8 @@ class Keeper:
         os.close(pid_file)
         if request["timeout_s"]:
             child.deadline = time.monotonic() + request["timeout_s"]
+        child.give_up_after_us = request.get("give_up_after_s", 0) * 1_000_000
+        child.answered_us = request.get("answered_us", 0)
         self._children[key] = child
         if child.process is None:
             self._ending[key] = child
@@ -248,8 +257,12 @@ class Keeper:
             self._tell("ended", child.key)
 
     def _keep_time(self) -> None:
-        now = time.monotonic()
+        now, boot_us = time.monotonic(), boot_clock_us()
         for child in self._children.values():
+            since_us = max(child.answered_us, self._answered_us)
+            if child.give_up_after_us and boot_us - since_us >= child.give_up_after_us and child.ended is None:
+                child.give_up_after_us, child.cause = 0, "given up"
+                self._stop(child, False, 10.0)
             if child.deadline is not None and now > child.deadline and child.ended is None:
                 child.deadline, child.cause = None, "timeout"
                 self._stop(child, False, 10.0)

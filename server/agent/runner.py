@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from server.agent.keeper import RUNS, SOCKET_FILE, socket_address
-from server.agent.platform import RUN_VARIABLE, is_same_process, processes_of, signal_run
+from server.agent.platform import RUN_VARIABLE, boot_clock_us, is_same_process, processes_of, signal_run
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
 
@@ -53,6 +53,9 @@ class Runner:
         self._stopping: dict[str, StopRun] = {}
         self._kept: set[str] = set()
         self._open: set[str] = set()
+        self._given_up_after_s: dict[str, int] = {}
+        """Open runs whose job says so, with what it says."""
+        self._answered_us: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, intents: list[RunRecord], boot_id: str) -> None:
@@ -62,7 +65,9 @@ class Runner:
         intent: `start` or `abandon` it once the master has answered.
         """
         self._runs.mkdir(mode=0o700, exist_ok=True)
+        self._opened_us = boot_clock_us()
         for run in intents:
+            self._note_give_up(run)
             if self._pid(run.key) is not None and run.boot_id == boot_id:
                 self._open.add(run.key)
                 self._on_began(run.key)
@@ -99,11 +104,24 @@ class Runner:
             "user": specification.run_as,
             "timeout_s": specification.timeout_s,
             "output_bytes_max": specification.output_bytes_max,
+            "give_up_after_s": specification.give_up_after_s,
+            "answered_us": self._answered_us or 0,
         }
+        self._note_give_up(run)
         line = json.dumps(request).encode() + b"\n"
         self._open.add(run.key)
         self._requested[run.key] = line
         self._ask(line)
+
+    def answered(self, answered_us: int | None) -> None:
+        """A master able to commit answered what was said at this time of the boot clock: the keeper counts from it."""
+        self._answered_us = answered_us
+        if answered_us is not None and self._given_up_after_s:
+            self._ask(json.dumps({"op": "answered", "at_us": answered_us}).encode() + b"\n")
+
+    def _note_give_up(self, run: RunRecord) -> None:
+        if run.specification.give_up_after_s:
+            self._given_up_after_s[run.key] = run.specification.give_up_after_s
 
     def stop(self, message: StopRun) -> None:
         """Have the whole tree signalled, by the keeper, or here when no keeper holds the run."""
@@ -225,6 +243,7 @@ class Runner:
 
     def _close(self, key: str) -> None:
         self._open.discard(key)
+        self._given_up_after_s.pop(key, None)
         self._requested.pop(key, None)
         self._stopping.pop(key, None)
 
@@ -242,6 +261,13 @@ class Runner:
                 if not _lives(key, note):
                     self._close(key)
                     self._on_ended(key, self._gone(key, "interrupted"))
+                elif self._is_given_up(key):
+                    signal_run(key, None, signal.SIGKILL)
+
+    def _is_given_up(self, key: str) -> bool:
+        """No keeper counts for this run any more. Without an answer since this start of the agent, it is."""
+        after_us = self._given_up_after_s.get(key, 0) * 1_000_000
+        return after_us > 0 and boot_clock_us() - (self._answered_us or self._opened_us) >= after_us
 
     def _pid(self, key: str) -> dict[str, Any] | None:
         """The pid file; {} when it is empty, None when there is none."""

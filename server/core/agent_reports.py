@@ -32,7 +32,8 @@ class Begun(_Body, frozen=True, tag="begun"):
 
 
 class Ended(_Body, frozen=True, tag="ended"):
-    """`cause`: "" (ran to its end) | timeout | cancelled | killed | interrupted | never started | not startable.
+    """`cause`: "" (ran to its end) | timeout | cancelled | killed | given up | interrupted | never started |
+    not startable.
 
     `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
     """

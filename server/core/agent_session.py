@@ -39,6 +39,7 @@ class Session:
         self._refused: set[Epoch] = set()
         self._gates_told: int | None = None
         self._expiry_us = now.wall_us
+        self._asked_us = now.boot_us
 
     @property
     def obeyed(self) -> str:
@@ -111,8 +112,8 @@ class Session:
 
     def heartbeat(self, now: Moment) -> Outcome:
         """What to tell every connected node each second."""
-        alone = self._memory.durable.start_alone
-        beat = wire.AgentHeartbeat(now.wall_us, len(self._memory.reports), self.waiting(now), alone)
+        alone, count = self._memory.durable.start_alone, len(self._memory.reports)
+        beat = wire.AgentHeartbeat(now.wall_us, count, self.waiting(now), alone, now.boot_us)
         for node in self._links:
             self._ledger.send(node, beat)
         return self._ledger.take()
@@ -159,6 +160,7 @@ class Session:
                 self._ledger.change(epoch=office.epoch)
             self._obeyed = node
             self._contact(office.now_us, now)
+            self._asked_us = now.boot_us
             self._present(node)
 
     def _refuse(self, offered: Epoch, highest: Epoch, now: Moment) -> None:
@@ -207,19 +209,30 @@ class Session:
                 self._admit(node, message, now)
             case wire.Quarantined(reason):
                 self._ledger.change(quarantined=reason)
-            case wire.NodeHeartbeat(now_us, replicated):
+            case wire.NodeHeartbeat(now_us, replicated, _, answers_us):
                 self._contact(now_us, now)
+                self._answer(answers_us, now)
                 self._ledger.replicated(replicated)
             case _ if self._admitted:
                 self._obey(node, message, now)
             case _:
                 pass
 
+    def _answer(self, answers_us: int, now: Moment) -> None:
+        """A master able to commit answers what was said at `answers_us` of the boot clock; 0 is no answer."""
+        if self.protocol == 1:
+            answers_us = now.boot_us  # an earlier release says no more than that it is there
+        if self._admitted and answers_us <= now.boot_us:
+            self.work.answered_us = max(self.work.answered_us or 0, answers_us) or None
+
     def _admit(self, node: str, admitted: wire.Admitted, now: Moment) -> None:
         self._ledger.change(ticket=admitted.ticket, quarantined="", boot_id=self._boot_id, place=self._place)
         self._admitted = self._answered = True
+        self._answer(self._asked_us, now)
         self._ledger.send(node, wire.TicketKept(admitted.ticket))
         self._ledger.open(node)
+        for order_id, version in admitted.strays:
+            self._release(node, order_id, version)
         self.work.resume(now, admitted.restored)
         for key in admitted.forgotten:
             self._ledger.output_done(key)
@@ -241,8 +254,7 @@ class Session:
                 self.work.take_order(order)
                 self._ledger.send(node, wire.OrderKept(order.id, order.version))
             case wire.ReleaseOrder(order_id, version):
-                started = self.work.release(order_id)
-                self._ledger.send(node, wire.Released(order_id, version, started))
+                self._release(node, order_id, version)
             case wire.Dispatch() if not self._memory.durable.quarantined:
                 self.work.dispatch(message, now)
             case wire.StopRun():
@@ -251,6 +263,9 @@ class Session:
                 self._ledger.kept(message, now)
             case _:
                 pass
+
+    def _release(self, node: str, order_id: int, version: int) -> None:
+        self._ledger.send(node, wire.Released(order_id, version, self.work.release(order_id)))
 
     def _acknowledge_gates(self) -> None:
         revision = self._memory.durable.gates.revision

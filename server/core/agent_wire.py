@@ -89,12 +89,14 @@ class Admitted(_Message, frozen=True, tag="admitted"):
 
     `outputs`: how many bytes of output the master holds, by run key. `forgotten`: keys whose output nobody awaits.
     `restored`: an operator accepted an agent that came back from a snapshot; its past instants are not caught up.
+    `strays`: orders (id, version) that are its own no more: give them back before anything begins.
     """
 
     ticket: int
     outputs: dict[str, int] = {}
     forgotten: tuple[str, ...] = ()
     restored: bool = False
+    strays: tuple[tuple[int, int], ...] = ()
 
 
 class Quarantined(_Message, frozen=True, tag="quarantined"):
@@ -170,12 +172,14 @@ class OutputKept(_Message, frozen=True, tag="output_kept"):
 class NodeHeartbeat(_Message, frozen=True, tag="node_heartbeat"):
     """Every second. `replicated`: the commit sequence while the standby is in sync, else 0.
 
-    `committed`: the commit sequence of a master, 0 from others.
+    `committed`: the commit sequence of a master, 0 from others. `answers_us`: of a master able to commit, the `boot_us`
+    of the last heartbeat that it had of this agent; else 0.
     """
 
     now_us: int
     replicated: int = 0
     committed: int = 0
+    answers_us: int = 0
 
 
 class AskGrant(_Message, frozen=True, tag="ask_grant"):
@@ -275,12 +279,14 @@ class AgentHeartbeat(_Message, frozen=True, tag="agent_heartbeat"):
     """Every second. `waiting`: a sentence while the agent starts nothing by itself, else "".
 
     `start_alone`: what of `SetStartAlone` is durable here.
+    `boot_us`: the machine's boot clock, which a master's answer repeats.
     """
 
     now_us: int
     reports: int = 0
     waiting: str = ""
     start_alone: bool = False
+    boot_us: int = 0
 
 
 class WitnessSays(_Message, frozen=True, tag="witness_says"):

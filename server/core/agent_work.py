@@ -19,6 +19,7 @@ from server.core.agent_memory import (
 )
 from server.core.agent_trust import Moment
 from server.core.gates import SCHEDULER_STOPPED, Verdict, on_occurrence
+from server.core.giving_up import is_given_up
 from server.core.instants import LATE_US, instants_between, judge_past
 from server.core.model import DAY_US, SECOND_US, Specification, occurrence_key, parse_key
 
@@ -28,7 +29,10 @@ TOMBSTONE_US = 8 * DAY_US
 
 
 class Work:
-    """Runs and orders of one agent. `floor_us`: instants at or before it are past, whatever the clock says now."""
+    """Runs and orders of one agent. `floor_us`: instants at or before it are past, whatever the clock says now.
+
+    `answered_us`: when, by the boot clock, a master able to commit last answered; None: not since this start.
+    """
 
     def __init__(self, ledger: Ledger, boot_id: str, floor_us: int) -> None:
         self._ledger = ledger
@@ -41,6 +45,7 @@ class Work:
         self.awaiting = {run.key for run in runs if run.state == "intent"}
         self.running: set[str] = set()
         self.disk_full = False
+        self.answered_us: int | None = None
 
     def notes(self) -> tuple[wire.RunNote, ...]:
         """The inventory: every run that is not forgotten."""
@@ -82,7 +87,8 @@ class Work:
         if not self._held or self._hold_reason():
             return
         for run in sorted((self._memory.runs[key] for key in self._held), key=lambda run: run.turn):
-            if admitted or run.schedule_id is not None:
+            given_up = is_given_up(run.specification, self.answered_us, now.boot_us)
+            if admitted or (run.schedule_id is not None and not given_up):
                 self._held.discard(run.key)
                 self._begin(run, now)
 
@@ -197,6 +203,8 @@ class Work:
         verdict, reason = on_occurrence(self._memory.durable.gates.kinds)
         if verdict is Verdict.MISS:
             self._suppress(at, order, reason, False, now)
+        elif is_given_up(specification, self.answered_us, now.boot_us):
+            self._suppress(at, order, f"no master answered for {specification.give_up_after_s} s", False, now)
         elif specification.skip_if_running and self._is_active(specification.job_id):
             self._suppress(at, order, "still running", True, now)
         else:

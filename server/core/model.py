@@ -150,6 +150,7 @@ class Job(Row, frozen=True, kw_only=True):
     created_at_us: int
     updated_at_us: int
     deleted_at_us: int | None = None
+    give_up_after_s: int = 0
 
 
 class Schedule(Row, frozen=True, kw_only=True):
@@ -179,6 +180,7 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True):
     standard_input: str = ""
     misfire_policy: str = "once"
     misfire_grace_s: int = 3600
+    give_up_after_s: int = 0
 
 
 class Order(Row, frozen=True, kw_only=True):

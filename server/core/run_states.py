@@ -84,7 +84,7 @@ def _results(state: RunState) -> Iterator[Rule]:
     yield Rule(state, _E.SUCCEEDED, _S.SUCCEEDED, "It ended with the exit code that means success.")
     yield Rule(state, _E.FAILED, _S.FAILED, "It ended with an exit code or signal that means failure.")
     yield Rule(state, _E.CANCELLED, _S.CANCELLED, "It was cancelled before its process started.")
-    yield Rule(state, _E.KILLED, _S.KILLED, "It was killed on request or at its timeout.")
+    yield Rule(state, _E.KILLED, _S.KILLED, "It was killed: on request, at its timeout, or given up without a master.")
     yield Rule(state, _E.INTERRUPTED, _S.INTERRUPTED, "Its process is gone without an exit status.")
 
 

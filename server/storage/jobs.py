@@ -113,4 +113,5 @@ def specification(job: Job) -> Specification:
         standard_input=job.standard_input,
         misfire_policy=job.misfire_policy,
         misfire_grace_s=job.misfire_grace_s,
+        give_up_after_s=job.give_up_after_s,
     )

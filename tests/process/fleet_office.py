@@ -115,7 +115,13 @@ class OfficeUnderTest:
         return [Seats(frozenset(self.witnesses))]
 
     def _status(self) -> Any:
-        return SimpleNamespace(in_sync=self.in_sync, peers=("standby",), commit_sequence=self.store.gate.sequence)
+        return SimpleNamespace(
+            in_sync=self.in_sync,
+            alone_since=None,
+            standby_enrolled=True,
+            peers=(SimpleNamespace(connected=self.in_sync, observer=False),),
+            commit_sequence=self.store.gate.sequence,
+        )
 
     async def _accept(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=wire.FRAME_BYTES_MAX, compress=False)

@@ -17,7 +17,7 @@ import pytest
 from server.agent import runner as runner_module
 from server.agent.keeper import RUNS, SOCKET_FILE
 from server.agent.output_file import OutputFile
-from server.agent.platform import boot_id, created_at, is_same_process, processes_of
+from server.agent.platform import boot_clock_us, boot_id, created_at, is_same_process, processes_of
 from server.agent.runner import Runner, job_environment, start_keeper
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
@@ -318,3 +318,39 @@ async def test_a_run_whose_pid_was_not_noted_lives_while_its_process_does(tmp_pa
     finally:
         process.kill()
         process.wait()
+
+
+async def test_a_run_is_given_up_by_the_keeper_when_its_agent_is_dead(tmp_path: Path) -> None:
+    """Killed, children included, once no master has answered for as long as the job says; answers put it off."""
+    runs = [record(name, "sleep 300 & sleep 300", give_up_after_s=1) for name in ("mine", "other")]
+    plain = record("plain", "sleep 300")
+    async with watched(tmp_path / "a") as agent:
+        agent.runner.answered(boot_clock_us())
+        for run in (*runs, plain):
+            agent.runner.start(run)
+        for _ in range(8):
+            await asyncio.sleep(0.25)
+            agent.runner.answered(boot_clock_us())
+        assert not agent.ends, "an answered run goes on"
+    async with watched(tmp_path / "a", *runs, plain) as again:
+        for run in runs:
+            end = await again.end(run)
+            assert (end.cause, end.exit_code, end.signal) == ("given up", None, signal.SIGTERM)
+            assert not processes_of(run.key)
+        assert plain.key not in again.ends
+        again.runner.stop(StopRun(plain.key, kill=True))
+        await again.end(plain)
+
+
+async def test_without_a_keeper_the_agent_gives_a_run_up(tmp_path: Path) -> None:
+    """The keeper was killed: the agent counts for what it left, and the run is interrupted, its process gone."""
+    run = record("left", "sleep 300", give_up_after_s=1)
+    async with watched(tmp_path / "a") as agent:
+        agent.runner.answered(boot_clock_us())
+        agent.runner.start(run)
+        await wait_for(tmp_path / "a" / RUNS / run.key / "pid")
+        while not processes_of(run.key):
+            await asyncio.sleep(0.01)
+        os.kill(agent.keeper(), signal.SIGKILL)
+        assert (await agent.end(run)).cause == "interrupted"
+        assert not processes_of(run.key)

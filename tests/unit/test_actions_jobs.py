@@ -312,3 +312,11 @@ def test_once_is_once_over_batches(ledger: Ledger) -> None:
     assert missed.apply_policy(ledger.connection, job, 1, START_US + HOUR_US // 2) == 0
     assert missed_rows.count_open(ledger.connection) == 0
     assert ledger.count("runs") == 1
+
+
+def test_giving_up_needs_a_job_that_may_run_twice(ledger: Ledger) -> None:
+    """Refused with the sentence why; taken with it, and it reaches what agents are told."""
+    with pytest.raises(Invalid, match="needs may_run_twice: a run may have done its work"):
+        ledger.add_job(give_up_after_s=60)
+    job = ledger.add_job(give_up_after_s=60, may_run_twice=True)
+    assert job_rows.specification(job).give_up_after_s == 60

@@ -3,3 +3,6 @@
 -- An agent whose standing orders begin after a reboot before a master has answered.
 ALTER TABLE agents ADD COLUMN start_alone_after_reboot INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX agents_that_start_alone ON agents (id) WHERE start_alone_after_reboot = 1;
+
+-- Silent agents. give_up_after_s: 0 never; else a run is killed when its agent had no answer from a master for so long.
+ALTER TABLE jobs ADD COLUMN give_up_after_s INTEGER NOT NULL DEFAULT 0;

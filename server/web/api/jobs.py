@@ -124,6 +124,7 @@ def _view(connection: sqlite3.Connection, job: Job) -> JobView:
         skip_if_running=job.skip_if_running,
         description=job.description,
         standard_input=job.standard_input,
+        give_up_after_s=job.give_up_after_s,
     )
     return JobView(job.id, spec, job.held, job.version, job.created_at_us, job.updated_at_us)
 

@@ -83,6 +83,7 @@ EMPTY = {
     "name": "", "command": "", "agent": "", "cron": "", "zone": "UTC", "description": "", "working_directory": "",
     "run_as": "", "timeout_s": "0", "environment": "", "misfire_policy": "once", "misfire_grace_s": "3600",
     "may_run_twice": "", "skip_if_running": "", "standard_input": "", "output_bytes_max": "10485760", "version": "",
+    "give_up_after_s": "0",
 }  # fmt: skip
 
 
@@ -99,13 +100,15 @@ def values_of(job: Job, agent: str, found: list[Schedule]) -> dict[str, str]:
         "skip_if_running": "1" if job.skip_if_running else "", "standard_input": job.standard_input,
         "environment": "\n".join(f"{name}={value}" for name, value in job.environment.items()),
         "output_bytes_max": str(job.output_bytes_max), "version": str(job.version),
+        "give_up_after_s": str(job.give_up_after_s),
     }  # fmt: skip
 
 
 def spec_from(values: Mapping[str, str]) -> JobSpec:
     """What the form says. Raises Invalid with every field that is no number or no `NAME=value`."""
     wrong: dict[str, str] = {}
-    numbers = {name: _number(name, values, wrong) for name in ("timeout_s", "misfire_grace_s", "output_bytes_max")}
+    names = ("timeout_s", "misfire_grace_s", "output_bytes_max", "give_up_after_s")
+    numbers = {name: _number(name, values, wrong) for name in names}
     environment = _environment(values["environment"], wrong)
     if wrong:
         raise Invalid("Some fields are not right.", fields=wrong)
@@ -125,6 +128,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
         skip_if_running=values["skip_if_running"] == "1",
         description=values["description"],
         standard_input=values["standard_input"],
+        give_up_after_s=numbers["give_up_after_s"],
     )
 
 
