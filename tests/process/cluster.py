@@ -17,7 +17,7 @@ from tests.process.api import Api, NoAnswer
 from tests.process.namespaces import Namespaces
 from tests.process.programs import BIN, Program, TimedOut, command, end_everything_in, free_port, wait_for
 
-NODES = {"north": "127.0.0.1", "south": "127.0.0.2"}
+NODES = {"north": "127.0.0.1", "south": "127.0.0.2", "west": "127.0.0.3"}
 AGENTS = ("alpha", "beta")
 SETTINGS = {"UNDERSTUDY_STANDBY_STEADY_S": "1"}
 """A standby counts after a second of steadiness instead of 30: many rounds in little time."""
