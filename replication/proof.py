@@ -137,7 +137,7 @@ def _integrity(disk: Disk, goes_on: Callable[[], bool]) -> str:
         if not goes_on():
             raise Retired("stopped") from error
         return str(error)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: SQLite quotes a damaged byte
         return str(error)
     finally:
         connection.close()

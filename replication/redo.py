@@ -269,8 +269,8 @@ def read_copy(applier: Applier, query: Callable[[sqlite3.Connection], T]) -> tup
             deadline = threads.monotonic() + HOLD_S
             connection.set_progress_handler(lambda: threads.monotonic() > deadline, 1000)
             return query(connection), read_sequence(connection)
-        except sqlite3.DatabaseError as error:
-            if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: SQLite quotes a damaged byte
+            if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError, UnicodeDecodeError):
                 raise  # the query is wrong, not the copy: "malformed" is a request applied in part, on a full disk
             raise Unavailable(f"the copy cannot answer this ({error}); ask the master") from error
         finally:

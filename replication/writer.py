@@ -19,7 +19,7 @@ from replication.control import ControlFile, merge_epochs
 from replication.core import request as requests
 from replication.core.request import DATABASE_FILE, FileChange, Kind, Request
 from replication.core.types import Epoch, Position
-from replication.errors import CaptureBroken, DiskFull, MustEnd, ReplicationError
+from replication.errors import CaptureBroken, Corrupt, DiskFull, MustEnd, ReplicationError
 from replication.files import SHM_FILE, WAL_FILE, Disk, object_file
 from replication.journal import Journal
 from replication.objects import Objects
@@ -29,6 +29,10 @@ T = TypeVar("T")
 OBJECT_BYTES_MAX = 8 * 1024 * 1024
 GROUP_RESERVE_BYTES = 4 * 1024 * 1024
 KEEP_BYTES = 64 * 1024 * 1024
+UNREADABLE = (
+    "SQLite cannot read it ({}), so this node cannot be master. Stop it, and type at the other node, which says first what "
+    "it holds: standby-to-master. This one follows it then; `understudy verify` fetches what is damaged"
+)
 _POSITION_TABLE = (
     "CREATE TABLE IF NOT EXISTS replication_position"
     " (id INTEGER PRIMARY KEY CHECK (id = 1), sequence INTEGER NOT NULL) STRICT"
@@ -140,6 +144,21 @@ class Writer:
         self._database = disk.keep(DATABASE_FILE)
         self.connection = connect(str(disk.path(DATABASE_FILE)), read_only=False)
         created = (f"page_size = {sums.page_size}", "auto_vacuum = INCREMENTAL") if not self._database.size() else ()
+        try:
+            self._prepare(created)
+            self._guard = connect(str(disk.path(DATABASE_FILE)), read_only=True)
+            self._guard.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: SQLite quotes a damaged byte
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            raise Corrupt(DATABASE_FILE, 0, 0, UNREADABLE.format(error)) from error
+        disk.keep(SHM_FILE)
+        disk.keep(WAL_FILE)
+        self._capture = Capture(disk, self._database, sums.page_size)
+        self._capture.check_empty()
+
+    def _prepare(self, created: tuple[str, ...]) -> None:
+        """Open the connection for writing: SQLite's settings, and whether there is a position."""
         for pragma in (
             *created,  # on a database with tables the second would write a page
             "journal_mode = WAL",
@@ -152,12 +171,6 @@ class Writer:
         self._has_table = bool(
             self.connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'replication_position'").fetchone()
         )
-        self._guard = connect(str(disk.path(DATABASE_FILE)), read_only=True)
-        self._guard.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        disk.keep(SHM_FILE)
-        disk.keep(WAL_FILE)
-        self._capture = Capture(disk, self._database, sums.page_size)
-        self._capture.check_empty()
 
     @property
     def checksum(self) -> int:

@@ -17,7 +17,7 @@ from replication.copy_target import CopyTarget
 from replication.core import codec
 from replication.core.messages import Follow, Hello
 from replication.core.types import State
-from replication.errors import ChecksumMismatch, DiskFull, OutcomeUnknown, ReplicationError
+from replication.errors import ChecksumMismatch, Corrupt, DiskFull, OutcomeUnknown, ReplicationError
 from replication.files import Disk
 from replication.fork import list_forks
 from replication.journal import Journal
@@ -259,3 +259,24 @@ async def test_writes_in_flight_at_a_swap_are_on_both_nodes_or_refused(pair: Pai
     assert lines == await pair.lines(B)
     assert set(done) <= set(lines)
     assert set(lines) <= set(done) | set(refused)
+
+
+async def test_a_node_that_cannot_read_its_database_says_where_to_take_over(pair: Pair) -> None:
+    """A byte of the schema is flipped at the standby, so that not even SQLite's error is text; then the roles are
+    swapped. The new master ends and names the command; at the other node it works, without loss."""
+    await pair.found()
+    sequence = max([await pair.books[A].write("kept") for _ in range(3)])
+    await pair.until(lambda: pair.nodes[B].status().applied_sequence >= sequence)
+    database = pair.root / "b" / "scheduler.db"
+    data = database.read_bytes()
+    at = data.index(b"CREATE TABLE lines") + len("CREATE ")
+    database.write_bytes(data[:at] + b"\xc5" + data[at + 1 :])
+    await pair.nodes[A].swap(B, b"", 10.0)
+    await pair.until(lambda: bool(pair.ended))
+    assert isinstance(pair.ended[0], Corrupt)
+    assert "standby-to-master" in str(pair.ended[0])
+    pair.ended.clear()
+    await pair.crash(B)
+    await pair.nodes[A].promote(allow_data_loss=False, stopped=False, note=b"")
+    await pair.until(lambda: pair.in_office(A))
+    assert await pair.lines(A) == ["kept"] * 3

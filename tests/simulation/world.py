@@ -22,7 +22,7 @@ from replication.core.witness import (
     decide_alone,
     decide_claim,
 )
-from replication.errors import DiskFull, ReplicationError
+from replication.errors import Corrupt, DiskFull, ReplicationError
 from replication.node import Node, NodeSettings
 from replication.ports import Opening
 from server.identity import Identity
@@ -165,6 +165,7 @@ class World:
         self.loss_accepted = False
         self.lost = 0
         self._flipped: dict[str, bool] = {}
+        self._page_flipped: set[str] = set()
         self._graves: list[Life] = []
         self._next_root = {A: root / "a0", B: root / "b0"}
         self._inherit: dict[str, SeededDisk | None] = {A: None, B: None}
@@ -329,6 +330,7 @@ class World:
             byte = file.read(1)
             file.seek(at)
             file.write(bytes([byte[0] ^ 1 << self.rng.randrange(8)]))
+        self._page_flipped.add(life.name)
         self.landed(f"bit flip in a page: byte {at} at {life.name[0]}")
 
     def _died_at(self, life: Life, where: str) -> None:
@@ -339,7 +341,10 @@ class World:
         """The program ended itself."""
         if life.process.alive:
             self.note(f"world: {life.process.name} ended itself: {error!r}")
-            if not (life.disk.failed or (life.disk.is_full and isinstance(error, DiskFull))):
+            is_unreadable = (
+                isinstance(error, Corrupt) and error.file == DATABASE_FILE and life.name in self._page_flipped
+            )
+            if not (life.disk.failed or (life.disk.is_full and isinstance(error, DiskFull)) or is_unreadable):
                 self.wrong.append(f"{life.process.name} ended itself without a failing disk: {error!r}")
             self.crash(life.name, power=True, at="at its end", silent=False)
         raise Killed
