@@ -30,6 +30,7 @@ COMMANDS = {
     "job": ("scripts.commands.jobs", "job"),
     "import": ("scripts.commands.jobs", "import_"),
     "run": ("scripts.commands.runs", "run"),
+    "history": ("scripts.commands.history", "history"),
     "user": ("scripts.commands.people", "user"),
     "demo": ("scripts.commands.node", "demo"),
 }

@@ -19,6 +19,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     swap        begin                                                           swap.run
                 request_abort                                                   swap.abort
     messages    acknowledge                                                     messages.acknowledge
+    history     adopt                                                           history.adopt
     forks       adopt                                                           history.adopt
                 delete                                                          forks.delete
 

@@ -10,6 +10,7 @@ from server.actions.change import Change, Transaction, record, require
 from server.actions.reports import ObjectTransaction
 from server.core.forks import OUTPUT_BYTES_MAX, ForkEdit, ForkRow, ForkRun, in_words, output_object, returned_text
 from server.core.model import SYSTEM, Principal, ServerHistoryEntry
+from server.core.run_states import ENDED
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import forks, nodes, server_history, system_messages
 
@@ -95,6 +96,8 @@ def adopt(name: str, number: int, output: bytes, by: Principal, now_us: int, rea
             recorded_at_us=now_us,
             adopted_by=by.name,
             from_fork=name,
+            state=run.state if run.state in ENDED else "",
+            output_cut=run.output_bytes > len(output),
         )
         history_id = server_history.insert(connection, entry)
         forks.set_adopted(connection, name, number, history_id)

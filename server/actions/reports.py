@@ -14,10 +14,11 @@ import msgspec
 from server.actions.change import Change, Transaction
 from server.actions.orders import released
 from server.core import agent_wire as wire
+from server.core.agent_trust import DRIFT_US
 from server.core.giving_up import GIVEN_UP
 from server.core.model import Job, Run, RunKey, ServerHistoryEntry, parse_key
 from server.core.run_states import ENDED, RunEvent, result_event, step
-from server.storage import agents, jobs, missed, orders, rows, runs, server_history, system_messages
+from server.storage import agents, jobs, missed, orders, rows, runs, schedules, server_history, system_messages
 
 OUTPUT_BYTES_MAX = 1 << 30
 HISTORY_OUTPUT_BYTES_MAX = 1 << 20
@@ -144,7 +145,7 @@ def _make(
     connection: sqlite3.Connection, agent_id: str, key: str, body: wire.Body | None, epoch: int, at_us: int
 ) -> Run | None:
     """A run that the agent knows and nobody here does, when its job is known; `body` None: heard of by its output."""
-    named, job = _explain(connection, key)
+    named, job = _explain(connection, key, at_us)
     if named is None or job is None:
         return None
     given = body if isinstance(body, wire.Held | wire.Begun) else None
@@ -167,12 +168,21 @@ def _make(
     return runs.by_key(connection, key)
 
 
-def _explain(connection: sqlite3.Connection, key: str) -> tuple[RunKey | None, Job | None]:
+def _explain(connection: sqlite3.Connection, key: str, at_us: int) -> tuple[RunKey | None, Job | None]:
+    """The key's parts and its job. After a loss another job may have got the number: not one that is younger than the
+    run, nor one without the schedule that the key names.
+    """
     try:
         named = parse_key(key)
     except ValueError:
         return None, None
-    return named, jobs.get(connection, named.job_id)
+    job = jobs.get(connection, named.job_id)
+    when_us = named.scheduled_for_us if named.scheduled_for_us is not None else at_us
+    if job is None or when_us < job.created_at_us - DRIFT_US:
+        return named, None
+    schedule = schedules.get(connection, named.schedule_id) if named.schedule_id is not None else None
+    is_other = named.schedule_id is not None and (schedule is None or schedule.job_id != job.id)
+    return named, None if is_other else job
 
 
 def _hold(connection: sqlite3.Connection, run: Run, reason: str, epoch: int, now_us: int) -> None:
@@ -197,7 +207,7 @@ def _end(connection: sqlite3.Connection, run: Run, body: wire.Ended) -> None:
     if run.state in ENDED:
         return
     state = step(run.state, RunEvent.SUBMITTED) if run.state == "waiting" else run.state
-    event, reason = _judge(run, body)
+    event, reason = _judge(run.cancel_requested_by, body)
     runs.set_state(
         connection,
         run.number,
@@ -212,9 +222,9 @@ def _end(connection: sqlite3.Connection, run: Run, body: wire.Ended) -> None:
     )
 
 
-def _judge(run: Run, body: wire.Ended) -> tuple[RunEvent, str]:
-    """How it ended, and the sentence for people."""
-    by = f" by {run.cancel_requested_by}" if run.cancel_requested_by else ""
+def _judge(stopped_by: str, body: wire.Ended) -> tuple[RunEvent, str]:
+    """How it ended, and the sentence for people; `stopped_by` asked for its end, "" for nobody known."""
+    by = f" by {stopped_by}" if stopped_by else ""
     if body.cause in ("cancelled", "killed"):
         had_process = body.started_at_us is not None
         return (RunEvent.KILLED if had_process else RunEvent.CANCELLED), f"{body.cause}{by}"
@@ -231,11 +241,13 @@ def _keep_unknown(connection: sqlite3.Connection, agent_id: str, report: wire.Re
     entry = _history_entry(connection, agent_id, report.key, why, report.at_us)
     body, values = report.body, dict[str, object]()
     if isinstance(body, wire.Held | wire.Begun):
-        values["job_name"] = body.specification.job_name
+        values = {"job_name": body.specification.job_name, "command": body.specification.command}
     if isinstance(body, wire.Begun):
         values["started_at_us"] = report.at_us
     if isinstance(body, wire.Ended):
         values = {"ended_at_us": body.ended_at_us, "exit_code": body.exit_code, "signal": body.signal}
+        values["state"] = step("running", _judge("", body)[0])
+        values["output_cut"] = int(body.output_cut or entry.output_cut)
         values["started_at_us"] = body.started_at_us if body.started_at_us is not None else entry.started_at_us
         values["job_name"] = body.job_name or entry.job_name
     if values:
@@ -295,6 +307,7 @@ def _unknown_output(connection: sqlite3.Connection, agent_id: str, message: wire
     entry = _history_entry(connection, agent_id, message.key, why, now_us)
     fresh = _fresh(message, len(entry.output))
     if len(entry.output) + len(fresh) > HISTORY_OUTPUT_BYTES_MAX:
+        rows.update(connection, "server_history", {"output_cut": 1}, {"id": entry.id})
         return -1
     if fresh:
         rows.update(connection, "server_history", {"output": entry.output + fresh}, {"id": entry.id})

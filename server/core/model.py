@@ -302,6 +302,9 @@ class ServerHistoryEntry(Row, frozen=True, kw_only=True):
     adopted_run: str = ""
     adopted_by: str = ""
     from_fork: str = ""
+    state: str = ""
+    command: str = ""
+    output_cut: bool = False
 
 
 class SystemMessage(Row, frozen=True, kw_only=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Iterable
 
 from server.core.model import Agent
 from server.storage import rows
@@ -22,6 +24,13 @@ def page(connection: sqlite3.Connection, after: str = "", limit: int = 100, matc
     """Agents that are not removed, by name, above `after`; `match` is a part of the name."""
     tail = "FROM agents WHERE removed_at_us IS NULL AND name > ? AND instr(name, ?) ORDER BY name LIMIT ?"
     return rows.every(connection, Agent, tail, (after, match, limit))
+
+
+def names(connection: sqlite3.Connection, agent_ids: Iterable[str]) -> dict[str, str]:
+    """Names by id of those agents that are known, removed ones included."""
+    wanted = json.dumps(sorted(set(agent_ids)))
+    found = connection.execute("SELECT id, name FROM agents WHERE id IN (SELECT value FROM json_each(?))", (wanted,))
+    return {str(agent_id): str(name) for agent_id, name in found}
 
 
 def count(connection: sqlite3.Connection) -> int:

@@ -38,10 +38,10 @@ class RunLine(Row, frozen=True, kw_only=True):
 
 
 _LINES = (
-    "SELECT r.number, r.key, r.job_id, j.name, r.agent_id, a.name, r.attempt, r.state, r.reason,"
-    " r.state_since_us, r.scheduled_for_us, r.requested_by, r.submitted_at_us, r.started_at_us, r.ended_at_us,"
-    " r.exit_code, r.signal, r.output_bytes, r.output_cut, r.cancel_requested_by"
-    " FROM runs r JOIN jobs j ON j.id = r.job_id JOIN agents a ON a.id = r.agent_id"
+    "SELECT r.number, r.key, r.job_id, j.name, r.agent_id, coalesce(a.name, substr(r.agent_id, 1, 8)), r.attempt,"
+    " r.state, r.reason, r.state_since_us, r.scheduled_for_us, r.requested_by, r.submitted_at_us, r.started_at_us,"
+    " r.ended_at_us, r.exit_code, r.signal, r.output_bytes, r.output_cut, r.cancel_requested_by"
+    " FROM runs r JOIN jobs j ON j.id = r.job_id LEFT JOIN agents a ON a.id = r.agent_id"
 )
 
 

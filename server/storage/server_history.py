@@ -21,12 +21,29 @@ def by_key(connection: sqlite3.Connection, run_key: str) -> ServerHistoryEntry |
     return rows.first(connection, ServerHistoryEntry, tail, (run_key,))
 
 
-def page(connection: sqlite3.Connection, after: int | None = None, limit: int = 50) -> list[ServerHistoryEntry]:
-    """Entries, newest first, going on below id `after`; of each output only the first 4 KiB."""
+def adopted(connection: sqlite3.Connection, run_key: str, agent_id: str) -> ServerHistoryEntry | None:
+    """The first entry of that agent's run which is in Job History: an agent and a fork may tell of the same one."""
+    tail = "FROM server_history WHERE run_key = ? AND agent_id = ? AND adopted_run != '' ORDER BY id LIMIT 1"
+    return rows.first(connection, ServerHistoryEntry, tail, (run_key, agent_id))
+
+
+def count_open(connection: sqlite3.Connection) -> int:
+    """How many entries are not in Job History."""
+    return rows.number(connection, "SELECT count(*) FROM server_history WHERE adopted_run = ''")
+
+
+def page(
+    connection: sqlite3.Connection, after: int | None = None, limit: int = 50, match: str = "", only_open: bool = False
+) -> list[ServerHistoryEntry]:
+    """Entries, newest first, going on below id `after`; of each output only the first 4 KiB.
+
+    `match` is a part of the job's name or of the key; `only_open`: those that are not in Job History.
+    """
     names = ServerHistoryEntry.__struct_fields__
     wanted = ", ".join("coalesce(substr(output, 1, 4096), x'')" if name == "output" else name for name in names)
-    query = f"SELECT {wanted} FROM server_history WHERE id < ? ORDER BY id DESC LIMIT ?"
-    found = connection.execute(query, (after if after is not None else 2**62, limit))
+    conditions = "id < ? AND (instr(job_name, ?) OR instr(run_key, ?))" + (" AND adopted_run = ''" if only_open else "")
+    query = f"SELECT {wanted} FROM server_history WHERE {conditions} ORDER BY id DESC LIMIT ?"
+    found = connection.execute(query, (after if after is not None else 2**62, match, match, limit))
     return [rows.build(ServerHistoryEntry, names, tuple(row)) for row in found]
 
 

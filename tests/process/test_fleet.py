@@ -15,7 +15,7 @@ import pytest
 from replication.core.types import Epoch
 from replication.core.witness import Claim
 from server import fleet
-from server.actions import agents, gates, runs
+from server.actions import agents, gates, history, runs
 from server.actions.jobs import When
 from server.storage import agents as agent_rows
 from server.storage import gates as gate_rows
@@ -234,6 +234,39 @@ async def test_a_completion_that_no_run_explains_goes_to_server_history(tmp_path
         )
         assert (entry.exit_code, entry.output, entry.agent_id) == (4, b"evidence\n", AGENT)
         assert not await desk.read(lambda c: job_rows.by_name(c, "gone"))
+
+
+async def test_an_adopted_completion_is_in_job_history_once_however_often_its_agent_tells_of_it(tmp_path: Path) -> None:
+    """SKY-11: adopted with output and code; a new master, to which the agent sends everything again, has one run."""
+    async with pair(tmp_path) as (desk, agent):
+        desk.in_sync = False
+        await desk.job("gone", "sleep 0.5; echo evidence; exit 4", "alpha")
+        run = await desk.write(runs.run_now("gone", "one", BOSS, now_us()))
+        await desk.until(lambda c: run_rows.by_key(c, run.key).state == "running")
+        await agent.end()
+
+        def lose(transaction) -> None:
+            for table in ("runs", "orders", "schedules", "jobs"):
+                transaction.connection.execute(f"DELETE FROM {table}")
+
+        await desk.write(lose)
+        await agent.start()
+        entry = await desk.until(
+            lambda c: (e := server_history.by_key(c, run.key)) is not None and e.ended_at_us and e.output and e
+        )
+        await desk.job("kept", "true", "alpha")
+        done = await desk.write(history.adopt(entry.id, "kept", BOSS, now_us()))
+        assert (done.key, done.made) == (run.key, True)
+        await desk.leave()
+        desk.in_sync = True
+        await desk.take(2)
+        again = await desk.write(runs.run_now("kept", "two", BOSS, now_us()))
+        await desk.until(ended(again.key))
+        found = await desk.run(run.key)
+        assert (found.number, found.state, found.exit_code, found.output_bytes) == (done.run, "failed", 4, 9)
+        assert desk.store.object_path(f"run-{found.number}").read_bytes() == b"evidence\n"
+        assert await desk.read(lambda c: c.execute("SELECT count(*) FROM runs").fetchone()[0]) == 2
+        assert await desk.read(lambda c: c.execute("SELECT count(*) FROM server_history").fetchone()[0]) == 1
 
 
 async def test_a_gate_that_only_the_agent_has_is_adopted(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
-from tests.storybook import forks, home, server, standby, work
+from tests.storybook import forks, history, home, server, standby, work
 from tests.storybook.fixture import Story
 
 HEADERS = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
@@ -22,7 +22,14 @@ HEADERS = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": 
 
 def stories() -> list[Story]:
     """All stories, each name once."""
-    return [*home.stories(), *work.stories(), *forks.stories(), *server.stories(), *standby.stories()]
+    return [
+        *home.stories(),
+        *work.stories(),
+        *forks.stories(),
+        *history.stories(),
+        *server.stories(),
+        *standby.stories(),
+    ]
 
 
 def index(found: list[Story]) -> str:

@@ -8,7 +8,7 @@ from server.core.forks import ForkEdit, ForkRun
 from server.core.model import ServerHistoryEntry
 from server.web.forks import RunLine
 from server.web.pages.forks import page_from
-from server.web.pages.ledgers import HistoryPage
+from server.web.pages.history import HistoryPage
 from tests.storybook.fixture import FORKS, HOUR_US, MINUTE_US, NOW_US, SECOND_US, Story, changed, frame
 
 NAME = FORKS[0].name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from replication.core.schema import cannot_open
-from server.core.model import AuditEntry, Gate, NodeRow, ServerHistoryEntry, Step, Swap, SystemMessage, User
+from server.core.model import AuditEntry, Gate, NodeRow, Step, Swap, SystemMessage, User
 from server.core.swap_plan import (
     AGENTS,
     BACKLOG,
@@ -18,7 +18,7 @@ from server.core.swap_plan import (
     SwapCheck,
 )
 from server.storage.sessions import SignedIn
-from server.web.pages.ledgers import AuditPage, HistoryPage, MessagesPage
+from server.web.pages.ledgers import AuditPage, MessagesPage
 from server.web.pages.nodes import PropertiesPage, replication_from
 from server.web.pages.people import SignInPage, UsersPage, page_from
 from server.web.pages.problems import page_from as problem_from
@@ -315,27 +315,10 @@ def ledger_stories() -> list[Story]:
             acknowledged_at_us=NOW_US - HOUR_US,
         ),
     )
-    history = (
-        ServerHistoryEntry(
-            id=1,
-            run_key="j3.s3.20261024T233000Z.a1",
-            agent_id="dock-1-id",
-            job_name="nightly-archive",
-            started_at_us=NOW_US - HOUR_US,
-            ended_at_us=NOW_US - HOUR_US + 84 * SECOND_US,
-            exit_code=0,
-            signal=None,
-            output=b"packed 1,204 documents\n",
-            why="started under an epoch that this master never had",
-            recorded_at_us=NOW_US - 50 * MINUTE_US,
-        ),
-    )
     return [
         Story("audit", AuditPage(frame("Audit", "/audit"), entries)),
         Story("messages", MessagesPage(frame("System Messages", "/messages"), messages)),
         Story("messages-empty", MessagesPage(frame("System Messages", "/messages"), ())),
-        Story("history", HistoryPage(frame("Server History", "/server-history"), history, {"dock-1-id": "dock-1"})),
-        Story("history-empty", HistoryPage(frame("Server History", "/server-history"), (), {})),
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from server.actions import messages
+from server.actions import history, messages
 from server.actions.change import require
 from server.core.model import AuditEntry, ServerHistoryEntry, SystemMessage
 from server.storage import audit, server_history, system_messages
@@ -30,13 +30,36 @@ class HistoryLine(msgspec.Struct, frozen=True):
     adopted_run: str
     adopted_by: str
     from_fork: str
+    state: str = ""
+    command: str = ""
+    output_cut: bool = False
+
+
+class Adopt(msgspec.Struct, frozen=True):
+    """The job that the run shall belong to, "" for the one that its name or key means, and why."""
+
+    job: str = ""
+    reason: str = ""
 
 
 async def list_history(call: Call) -> list[HistoryLine]:
-    """Server History, newest first, below `after`."""
+    """Server History, newest first, below `after`; of outputs the beginning. `open=1`: what is not adopted yet."""
     after, limit = call.query_number("after", 0, 1, 2**62) or None, call.limit()
-    found = await call.read(lambda connection: server_history.page(connection, after, limit))
+    match, only_open = call.query("match"), call.query("open") == "1"
+    found = await call.read(lambda connection: server_history.page(connection, after, limit, match, only_open))
     return [_line(entry) for entry in found]
+
+
+async def show_history(call: Call) -> HistoryLine:
+    """One entry, with all of its output that is kept."""
+    number = call.number("id")
+    return _line(await call.read(lambda connection: history.find(connection, number)))
+
+
+async def adopt(call: Call) -> Answer:
+    """Put an entry into Job History as a run of a job here. It is not run by that, and twice is once."""
+    change = history.adopt(call.number("id"), call.body.job, call.by, call.now_us, call.body.reason)
+    return await call.write(change)
 
 
 def _line(entry: ServerHistoryEntry) -> HistoryLine:
@@ -71,7 +94,16 @@ ENDPOINTS = (
         list_history,
         "Completions that no run matches",
         answer=list[HistoryLine],
-        query=("after", "limit"),
+        query=("after", "limit", "match", "open"),
+    ),
+    Endpoint("GET", "/api/v1/server-history/{id}", show_history, "One entry with its output", answer=HistoryLine),
+    Endpoint(
+        "POST",
+        "/api/v1/server-history/{id}/adopt",
+        adopt,
+        "Put an entry into Job History",
+        body=Adopt,
+        answer=history.Adopted,
     ),
     Endpoint(
         "GET",

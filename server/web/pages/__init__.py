@@ -9,6 +9,7 @@ from server.web.pages import (
     agent_reboot,
     agents,
     forks,
+    history,
     home,
     jobs,
     ledgers,
@@ -23,7 +24,20 @@ from server.web.pages import (
 from server.web.pages.flow import FLOW, Sampler, sampling
 from server.web.render import STATIC
 
-PAGES = (home, agents, agent_reboot, jobs, runs, scheduler, nodes, forks, swap, people, ledgers)
+PAGES = (
+    home,
+    agents,
+    agent_reboot,
+    jobs,
+    runs,
+    scheduler,
+    nodes,
+    forks,
+    swap,
+    people,
+    ledgers,
+    history,
+)
 
 
 async def static(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""What happened: audit, system messages, and Server History (SKY-11). Lists that page by key, newest first."""
+"""What happened: audit and system messages. Lists that page by key, newest first."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from aiohttp import web
 
 from server.actions import messages as message_actions
 from server.actions.change import require
-from server.core.model import AuditEntry, ServerHistoryEntry, SystemMessage
-from server.storage import agents, audit, server_history, system_messages
+from server.core.model import AuditEntry, SystemMessage
+from server.storage import audit, system_messages
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.session import require_principal
@@ -39,18 +39,7 @@ class MessagesPage:
     more_after: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
-    """Completions that no known run matches. `agents` are names by id."""
-
-    template: ClassVar[str] = "pages/history_list.html"
-    frame: Frame
-    entries: tuple[ServerHistoryEntry, ...]
-    agents: dict[str, str]
-    more_after: int | None = None
-
-
-def _more(found: list[AuditEntry] | list[SystemMessage] | list[ServerHistoryEntry]) -> int | None:
+def _more(found: list[AuditEntry] | list[SystemMessage]) -> int | None:
     return found[-1].id if len(found) == LIMIT else None
 
 
@@ -76,21 +65,8 @@ async def acknowledge(request: web.Request) -> web.Response:
     return serve.back("/messages", "acknowledged")
 
 
-async def show_history(request: web.Request) -> web.Response:
-    """`GET /server-history`."""
-    after = serve.before(request)
-    frame, (found, known) = await serve.load(
-        request,
-        "Server History",
-        lambda c: (server_history.page(c, after, LIMIT), agents.page(c, limit=10_000)),
-    )
-    names = {agent.id: agent.name for agent in known}
-    return serve.html(HistoryPage(frame, tuple(found), names, _more(found)))
-
-
 ROUTES = (
     serve.get("/audit", show_audit),
     serve.get("/messages", show_messages),
     serve.post(r"/messages/{id:\d+}/acknowledge", acknowledge),
-    serve.get("/server-history", show_history),
 )

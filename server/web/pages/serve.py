@@ -54,6 +54,7 @@ NOTICES = {
     "node-removed": "The node is removed from this cluster. Its name is free.",
     "agent-removed": "The agent is removed.",
     "fork-adopted": "The run is on record in Server History, with its output. It was not started.",
+    "history-adopted": "It is in Job History now, with its output and times. It was not started by that.",
     "fork-deleted": "The fork is deleted. The audit history says by whom.",
 }
 """What the page that a form leads to says, by the word in its address; other words say nothing."""
