@@ -30,8 +30,8 @@ OBJECT_BYTES_MAX = 8 * 1024 * 1024
 GROUP_RESERVE_BYTES = 4 * 1024 * 1024
 KEEP_BYTES = 64 * 1024 * 1024
 UNREADABLE = (
-    "SQLite cannot read it ({}), so this node cannot be master. Stop it, and type at the other node, which says first what "
-    "it holds: standby-to-master. This one follows it then; `understudy verify` fetches what is damaged"
+    "SQLite cannot read it ({}), so this node cannot be master. Stop it, and type at the other node, which says first "
+    "what it holds: standby-to-master. This one follows it then; `understudy verify` fetches what is damaged"
 )
 _POSITION_TABLE = (
     "CREATE TABLE IF NOT EXISTS replication_position"
