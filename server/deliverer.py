@@ -13,11 +13,12 @@ import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
 from replication.store import Store
+from server.actions import drains as drain_actions
 from server.actions import reconciliation
 from server.agent_links import AgentLink
 from server.core import agent_wire as wire
 from server.core.model import Order, Run
-from server.storage import deliveries, gates, orders, runs, settings
+from server.storage import deliveries, orders, runs, settings
 
 log = structlog.get_logger(__name__)
 
@@ -112,12 +113,10 @@ class Deliverer:
                     await self._give(agent_id, member)
 
     async def _give_gates(self, agent_id: str, member: Member) -> None:
-        (in_force, revision), _ = await self._store.read(
-            lambda c: (gates.for_agent(c, agent_id), settings.gate_revision(c))
-        )
-        member.revision = revision
-        kinds = tuple(dict.fromkeys(gate.kind for gate in in_force))
-        member.link.send(wire.SetGates(wire.GateSet(revision, kinds)))
+        protocol = member.link.hello.protocol
+        given, _ = await self._store.read(lambda c: drain_actions.gate_set(c, agent_id, protocol))
+        member.revision = given.revision
+        member.link.send(wire.SetGates(given))
 
     async def _give(self, agent_id: str, member: Member) -> None:
         (given, asked, fresh), _ = await self._store.read(

@@ -8,6 +8,9 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 cancel kill                                                     runs.stop
     missed      run run_all dismiss dismiss_all                                 missed.resolve
     gates       lock_all unlock_all lock unlock stop_scheduler start_scheduler  gates.change
+                maintain end_maintenance                                        gates.change
+    drains      drain undrain                                                   gates.change
+                configure                                                       agents.manage
     agents      invite remove replace accept_restored set_start_alone           agents.manage
     witnesses   choose                                                          agents.manage
     nodes       put remove                                                      nodes.manage

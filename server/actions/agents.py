@@ -90,7 +90,7 @@ def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         if agent.witness or agent.former_witness:
             raise Conflict(f"{name} is a witness. Make another agent witness first: `understudy witness set`.")
         agents.update(connection, agent.id, removed_at_us=now_us, name=f"{name} (removed {agent.id[:8]})")
-        gates.remove(connection, "queue_locked", agent.id)
+        gates.remove_of_agent(connection, agent.id)
         orders.release_of_agent(connection, agent.id)
         record(connection, by, now_us, "agents.remove", name, agent, "", reason)
 
@@ -158,7 +158,7 @@ def replace(name: str, token: JoinToken, by: Principal, now_us: int, reason: str
         old_name = f"{name} (replaced {agent.id[:8]})"
         agents.update(connection, agent.id, name=old_name, removed_at_us=now_us)
         witnesses.lose(connection, agent, "its machine was replaced", now_us)
-        gates.remove(connection, "queue_locked", agent.id)
+        gates.remove_of_agent(connection, agent.id)
         orders.release_of_agent(connection, agent.id)
         runs.lose_agent(connection, agent.id, "agent replaced", now_us)
         join_tokens.insert(connection, msgspec.structs.replace(token, name=name, replaces=agent.id))

@@ -1,4 +1,4 @@
-"""Lock and unlock queues, stop and start the scheduler. Permission: gates.change.
+"""Lock and unlock queues, stop and start the scheduler, maintenance as a gate. Permission: gates.change.
 
 Each change of a gate is one revision, which the fleet sends and agents acknowledge. Saying what is already so
 changes nothing: no revision, no audit entry, and the first who said it stays on record.
@@ -11,10 +11,13 @@ import sqlite3
 import msgspec
 
 from server.actions.change import Change, Transaction, record, require
-from server.core.gates import QUEUE_LOCKED, SCHEDULER_STOPPED
+from server.core.gates import MAINTENANCE, QUEUE_LOCKED, SCHEDULER_STOPPED, SUSPENDED
 from server.core.model import Gate, Principal
 from server.errors import Conflict, NotFound
-from server.storage import agents, gates, settings
+from server.storage import agents, gate_changes, gates, settings
+from server.storage.gate_changes import GateChange
+
+PHASES = (MAINTENANCE, SUSPENDED)
 
 
 class GateSummary(msgspec.Struct, frozen=True):
@@ -40,7 +43,9 @@ def unlock_all(by: Principal, now_us: int, reason: str = "") -> Change[GateSumma
         before = [g for g in gates.every(connection) if g.kind == QUEUE_LOCKED]
         if before:
             gates.remove_kind(connection, QUEUE_LOCKED)
-            settings.raise_gate_revision(connection)
+            revision = settings.raise_gate_revision(connection)
+            for gate in before:
+                _note(connection, gate, revision, False, by.name, now_us, reason)
             record(connection, by, now_us, "gates.unlock_all", "queues", before, "", reason)
         return summarise(connection, bool(before))
 
@@ -67,11 +72,92 @@ def start_scheduler(by: Principal, now_us: int, reason: str = "") -> Change[Gate
     return _lift(SCHEDULER_STOPPED, "gates.start_scheduler", by, now_us, reason)
 
 
+def maintain(phase: str, agent: str, by: Principal, now_us: int, reason: str = "") -> Change[GateSummary]:
+    """Maintenance of one agent, or of all with "": `phase` is one of `PHASES` and takes the place of the other."""
+    require(by, "gates.change")
+    assert phase in PHASES, phase
+
+    def change(transaction: Transaction) -> GateSummary:
+        connection = transaction.connection
+        agent_id = _agent_id(connection, agent)
+        changed = put(connection, phase, agent_id, by.name, now_us, reason)
+        if changed:
+            before = _lift_phases(connection, agent_id, by, now_us, reason, kept=phase)
+            record(connection, by, now_us, "gates.maintain", agent or "all", before, phase, reason)
+        return summarise(connection, changed)
+
+    return change
+
+
+def end_maintenance(agent: str, by: Principal, now_us: int, reason: str = "") -> Change[GateSummary]:
+    """End the maintenance of one agent, or the host-wide one with "". What waits starts in order."""
+    require(by, "gates.change")
+
+    def change(transaction: Transaction) -> GateSummary:
+        connection = transaction.connection
+        before = _lift_phases(connection, _agent_id(connection, agent), by, now_us, reason)
+        if before:
+            record(connection, by, now_us, "gates.end_maintenance", agent or "all", before, "", reason)
+        return summarise(connection, bool(before))
+
+    return change
+
+
 def summarise(connection: sqlite3.Connection, changed: bool) -> GateSummary:
     """Count who has not acknowledged the current revision."""
     revision = settings.gate_revision(connection)
     total, behind = agents.count(connection), agents.unacknowledged(connection, revision)
     return GateSummary(changed, revision, total, behind)
+
+
+def put(connection: sqlite3.Connection, kind: str, agent_id: str, set_by: str, now_us: int, reason: str) -> bool:
+    """Set a gate inside the caller's change, in a revision of its own; False when it was set already."""
+    if gates.get(connection, kind, agent_id) is not None:
+        return False
+    gate = Gate(kind=kind, agent_id=agent_id, set_by=set_by, set_at_us=now_us, reason=reason)
+    restore(connection, gate, set_by, now_us)
+    return True
+
+
+def restore(connection: sqlite3.Connection, gate: Gate, by: str, now_us: int) -> None:
+    """Put `gate` in force as it is, with who set it and when, in a revision of its own."""
+    revision = settings.raise_gate_revision(connection)
+    gates.put(connection, msgspec.structs.replace(gate, revision=revision))
+    _note(connection, gate, revision, True, by, now_us, gate.reason)
+
+
+def lift(connection: sqlite3.Connection, gate: Gate, by: str, now_us: int, reason: str = "") -> None:
+    """Lift a gate inside the caller's change; a stop of the scheduler is remembered until it is accounted for."""
+    gates.remove(connection, gate.kind, gate.agent_id)
+    revision = settings.raise_gate_revision(connection)
+    _note(connection, gate, revision, False, by, now_us, reason)
+    if gate.kind == SCHEDULER_STOPPED:
+        gates.add_stop(connection, gate, now_us)
+
+
+def _note(
+    connection: sqlite3.Connection, gate: Gate, revision: int, in_force: bool, by: str, now_us: int, reason: str
+) -> None:
+    made = GateChange(
+        agent_id=gate.agent_id,
+        kind=gate.kind,
+        revision=revision,
+        in_force=in_force,
+        changed_by=by,
+        changed_at_us=now_us,
+        reason=reason,
+    )
+    gate_changes.add(connection, made)
+
+
+def _lift_phases(
+    connection: sqlite3.Connection, agent_id: str, by: Principal, now_us: int, reason: str, kept: str = ""
+) -> list[Gate]:
+    found = [gates.get(connection, phase, agent_id) for phase in PHASES if phase != kept]
+    present = [gate for gate in found if gate is not None]
+    for gate in present:
+        lift(connection, gate, by.name, now_us, reason)
+    return present
 
 
 def _set(kind: str, action: str, by: Principal, now_us: int, reason: str, agent: str = "") -> Change[GateSummary]:
@@ -88,25 +174,6 @@ def _set(kind: str, action: str, by: Principal, now_us: int, reason: str, agent:
     return change
 
 
-def put(connection: sqlite3.Connection, kind: str, agent_id: str, set_by: str, now_us: int, reason: str) -> bool:
-    """Set a gate inside the caller's change, in a revision of its own; False when it was set already."""
-    if gates.get(connection, kind, agent_id) is not None:
-        return False
-    revision = settings.raise_gate_revision(connection)
-    gate = Gate(kind=kind, agent_id=agent_id, set_by=set_by, set_at_us=now_us, reason=reason, revision=revision)
-    return gates.put(connection, gate)
-
-
-def lift(connection: sqlite3.Connection, gate: Gate, now_us: int) -> None:
-    """Lift a gate inside the caller's change; a stop of the scheduler is remembered until it is accounted
-    for.
-    """
-    gates.remove(connection, gate.kind, gate.agent_id)
-    settings.raise_gate_revision(connection)
-    if gate.kind == SCHEDULER_STOPPED:
-        gates.add_stop(connection, gate, now_us)
-
-
 def _lift(kind: str, action: str, by: Principal, now_us: int, reason: str, agent: str = "") -> Change[GateSummary]:
     require(by, "gates.change")
 
@@ -117,7 +184,7 @@ def _lift(kind: str, action: str, by: Principal, now_us: int, reason: str, agent
             raise Conflict(f"All queues are locked, {agent}'s too. Unlock all queues instead.")
         before = gates.get(connection, kind, agent_id)
         if before is not None:
-            lift(connection, before, now_us)
+            lift(connection, before, by.name, now_us, reason)
             record(connection, by, now_us, action, agent or "all", before, "", reason)
         return summarise(connection, before is not None)
 

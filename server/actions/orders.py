@@ -15,7 +15,7 @@ import msgspec
 from server.actions.change import Change, Transaction
 from server.actions.missed import apply_policy
 from server.core import planning
-from server.core.gates import REASONS, SCHEDULER_STOPPED
+from server.core.gates import REASONS, SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.model import DAY_US, Gate, Job, Order, Schedule
 from server.core.schedule import expand
 from server.storage import gates, jobs, missed, orders, schedules, settings
@@ -104,7 +104,7 @@ def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
                 _put_step(connection, step, job, now_us)
             jobs.mark_planned(connection, job.id, job.version)
             written += 1
-            if not job.held and job.deleted_at_us is None and may_resolve(connection):
+            if job.deleted_at_us is None and _may_decide(connection, job):
                 for schedule in schedules.of_job(connection, job.id):
                     apply_policy(connection, job, schedule.id, now_us)
         return written
@@ -212,7 +212,7 @@ def resolve_missed(now_us: int, after: int, since_id: int = 0, limit: int = 50) 
             here = found
             schedule = schedules.get(connection, here)
             job = jobs.get(connection, schedule.job_id) if schedule else None
-            if job is not None and not job.held and job.deleted_at_us is None:
+            if job is not None and job.deleted_at_us is None and _may_decide(connection, job):
                 apply_policy(connection, job, here, now_us)
         return here
 
@@ -321,6 +321,12 @@ def _account_span(
 def may_resolve(connection: sqlite3.Connection) -> bool:
     """Misfire policies decide when no stop stands and what the last one suppressed is all in the ledger."""
     return _stop_in_force(connection) is None and not gates.stops(connection, 1)
+
+
+def _may_decide(connection: sqlite3.Connection, job: Job) -> bool:
+    """Not while the job is held, or due instants of its agent are missed because of a gate."""
+    kinds = (gate.kind for gate in gates.for_agent(connection, job.agent_id))
+    return not job.held and on_occurrence(kinds)[0] is not Verdict.MISS and may_resolve(connection)
 
 
 def _stop_in_force(connection: sqlite3.Connection) -> Gate | None:

@@ -6,15 +6,15 @@ import sqlite3
 
 import msgspec
 
-from server.actions import gates as gate_actions
 from server.actions import reports, witnesses
+from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
 from server.core import agent_wire as wire
 from server.core.agent_trust import ticket_fits
-from server.core.gates import NO_AGENT, QUEUE_LOCKED, SCHEDULER_STOPPED, reason
+from server.core.gates import NO_AGENT, reason
 from server.core.model import SYSTEM, Agent, Run
 from server.core.run_states import RunEvent, step
-from server.storage import agents, deliveries, gates, jobs, orders, runs, server_history, settings, system_messages
+from server.storage import agents, deliveries, gates, jobs, orders, runs, server_history, system_messages
 
 GIVEN_MAX = 500
 
@@ -134,7 +134,7 @@ def _admit(
         boot_id=hello.boot_id,
         reconciled_epoch=epoch,
     )
-    _adopt_gates(connection, agent, shown.gates, now_us)
+    adopt_gates(connection, agent, shown.gates, hello.protocol, now_us)
     notes = {note.key: note.state for note in shown.runs}
     _reconcile(connection, agent.id, notes, restored, now_us)
     strays = _compare_orders(connection, agent.id, dict(shown.orders))
@@ -174,17 +174,6 @@ def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us:
     elif run.state != "waiting":
         why = "its agent does not know it any more"
         runs.set_state(connection, run.number, step(run.state, RunEvent.INTERRUPTED), now_us, why)
-
-
-def _adopt_gates(connection: sqlite3.Connection, agent: Agent, held: wire.GateSet, now_us: int) -> None:
-    """A gate that the agent obeys and this office never heard of was set by one that lost its last writes."""
-    if held.revision <= settings.gate_revision(connection):
-        return
-    why = "adopted from an agent: the office that set it lost its last writes"
-    for kind, agent_id in ((SCHEDULER_STOPPED, ""), (QUEUE_LOCKED, agent.id)):
-        if kind in held.kinds:
-            gate_actions.put(connection, kind, agent_id, SYSTEM.name, now_us, why)
-    settings.put(connection, settings.GATE_REVISION, str(held.revision + 1))
 
 
 def _compare_orders(connection: sqlite3.Connection, agent_id: str, held: dict[int, int]) -> tuple[tuple[int, int], ...]:

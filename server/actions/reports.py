@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from server.actions import drains
 from server.actions.change import Change, Transaction
 from server.actions.orders import released
 from server.core import agent_wire as wire
@@ -24,6 +25,7 @@ OUTPUT_BYTES_MAX = 1 << 30
 HISTORY_OUTPUT_BYTES_MAX = 1 << 20
 UNKNOWN_RUN = "no job here has this run"
 OTHER_AGENT = "the run belongs to another agent now"
+_CAUSES = {"interrupted": "its process is gone without an exit status", "never started": "it never began"}
 
 Recordable = (
     wire.Report
@@ -104,6 +106,10 @@ def _report(connection: sqlite3.Connection, agent_id: str, report: wire.Report, 
     match report.body:
         case wire.Suppressed():
             _suppressed(connection, report.body, now_us)
+        case wire.DrainBegun():
+            drains.begun(connection, agent_id, report.body, report.at_us)
+        case wire.Drained():
+            drains.drained(connection, agent_id, report.body, report.at_us, now_us)
         case wire.Trouble(text):
             system_messages.insert(connection, "alarm", f"{_name(connection, agent_id)}: {text}", now_us)
         case wire.Held():
@@ -232,9 +238,10 @@ def _judge(stopped_by: str, body: wire.Ended) -> tuple[RunEvent, str]:
         return RunEvent.KILLED, "it ran longer than its timeout"
     if body.cause == GIVEN_UP:
         return RunEvent.KILLED, "its machine had no answer from a master for as long as the job allows"
+    if body.cause in drains.CAUSES:
+        return RunEvent.INTERRUPTED, drains.CAUSES[body.cause]
     event = result_event(body.exit_code, body.signal, killed=False)
-    reasons = {"interrupted": "its process is gone without an exit status", "never started": "it never began"}
-    return event, reasons.get(body.cause, body.cause)
+    return event, _CAUSES.get(body.cause, body.cause)
 
 
 def _keep_unknown(connection: sqlite3.Connection, agent_id: str, report: wire.Report, why: str) -> None:

@@ -10,14 +10,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-import msgspec
-
 from server.actions import gates as gate_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core.gates import QUEUE_LOCKED, SCHEDULER_STOPPED
 from server.core.model import Gate, Principal, Step, Swap
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import gates, nodes, settings, swaps
+from server.storage import gates, nodes, swaps
 
 ENDS = ("done", "aborted", "failed")
 TAKEOVER = swaps.TAKEOVER
@@ -114,7 +112,7 @@ def finish(swap_id: int, state: str, report: str, by: Principal, now_us: int) ->
         swap = find(connection, swap_id)
         if swap.state != "running":
             return swap
-        restore_gates(connection, swap.prior_gates, now_us)
+        restore_gates(connection, swap.prior_gates, by.name, now_us)
         steps = [
             _changed(step, "failed", now_us, step.proof) if step.state == "running" and state != "done" else step
             for step in swap.steps
@@ -142,16 +140,15 @@ def record_takeover(to_node: str, report: str, accepted: Sequence[str], by: Prin
     return change
 
 
-def restore_gates(connection: sqlite3.Connection, prior: Sequence[Gate], now_us: int) -> bool:
+def restore_gates(connection: sqlite3.Connection, prior: Sequence[Gate], by: str, now_us: int) -> bool:
     """Locks and stop as `prior` has them, with who set them, when and why; True when something changed."""
     kinds = (QUEUE_LOCKED, SCHEDULER_STOPPED)
     wanted = {(gate.kind, gate.agent_id): gate for gate in prior if gate.kind in kinds}
     present = {(g.kind, g.agent_id): g for g in gates.every(connection) if g.kind in kinds}
     for place in present.keys() - wanted.keys():
-        gate_actions.lift(connection, present[place], now_us)
+        gate_actions.lift(connection, present[place], by, now_us)
     for place in wanted.keys() - present.keys():
-        revision = settings.raise_gate_revision(connection)
-        gates.put(connection, msgspec.structs.replace(wanted[place], revision=revision))
+        gate_actions.restore(connection, wanted[place], by, now_us)
     return present.keys() != wanted.keys()
 
 

@@ -21,6 +21,7 @@ from server.core.agent_memory import (
     SaveReport,
     SaveRun,
 )
+from server.core.agent_reports import LATER_BODIES
 from server.core.agent_trust import Moment
 from server.core.model import DAY_US
 
@@ -51,6 +52,7 @@ class Ledger:
         self.memory = memory
         self.out = Outcome()
         self.channel = ""
+        self._protocol = 0
         self._unsent: deque[tuple[int, str]] = deque()
         self._in_flight: set[int] = set()
         self._unannounced: dict[str, int] = {}
@@ -86,10 +88,10 @@ class Ledger:
             self._queue(number)
             self._pump()
 
-    def open(self, node: str) -> None:
-        """The master at `node` listens: send again all that it may not have."""
+    def open(self, node: str, protocol: int) -> None:
+        """The master at `node` listens: send again all that it may not have and, by its `protocol`, understands."""
         self.close()
-        self.channel = node
+        self.channel, self._protocol = node, protocol
         epoch, marks = self.memory.durable.epoch, self.memory.marks
         for number in self.memory.reports:
             if number not in marks or marks[number].epoch != epoch:
@@ -99,6 +101,7 @@ class Ledger:
     def close(self) -> None:
         """Nobody listens: reports stay where they are."""
         self.channel = ""
+        self._protocol = 0
         self._unsent.clear()
         self._in_flight.clear()
         self._unannounced.clear()
@@ -137,6 +140,8 @@ class Ledger:
 
     def _queue(self, number: int) -> None:
         report = self.memory.reports[number]
+        if self._protocol < 2 and isinstance(report.body, LATER_BODIES):
+            return
         self._unsent.append((number, report.key))
         if isinstance(report.body, wire.Held | wire.Begun):
             self._unannounced[report.key] = number

@@ -11,10 +11,27 @@ from dataclasses import dataclass, field
 import msgspec
 
 from replication.core.types import NO_EPOCH, Epoch
+from server.core.agent_reports import Parted
 from server.core.agent_wire import GateSet, Report, StandingOrder
 from server.core.model import Specification
 
 NO_SPECIFICATION = Specification(job_id=0, job_name="", command="")
+
+
+class DrainNote(msgspec.Struct, frozen=True, array_like=True):
+    """The drain that this agent is in, or the last one: see `core.agent_drain`. `origin`: request | stop.
+
+    `keys` ran when it began, `parted` have ended since. `deadline_us` is of the boot clock of `boot_id`.
+    """
+
+    asked_at_us: int
+    origin: str
+    limit_s: int
+    boot_id: str
+    deadline_us: int
+    keys: tuple[str, ...] = ()
+    parted: tuple[Parted, ...] = ()
+    is_over: bool = False
 
 
 class Durable(msgspec.Struct, frozen=True, array_like=True):
@@ -35,6 +52,7 @@ class Durable(msgspec.Struct, frozen=True, array_like=True):
     roster: dict[str, str] = {}
     place: str = ""
     start_alone: bool = False
+    drain: DrainNote | None = None
 
 
 class RunRecord(msgspec.Struct, frozen=True, array_like=True):

@@ -33,7 +33,7 @@ class Begun(_Body, frozen=True, tag="begun"):
 
 class Ended(_Body, frozen=True, tag="ended"):
     """`cause`: "" (ran to its end) | timeout | cancelled | killed | given up | interrupted | never started |
-    not startable.
+    not startable | drained | handed over.
 
     `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
     """
@@ -64,4 +64,35 @@ class Trouble(_Body, frozen=True, tag="trouble"):
     text: str
 
 
-Body = Held | Begun | Ended | Suppressed | Trouble
+class Parted(msgspec.Struct, array_like=True, frozen=True):
+    """What became of one run of a drained agent.
+
+    `outcome`: finished | cut | handed over | interrupted | running (left to its keeper, since the agent ended first) |
+    not started (due, and held).
+    """
+
+    key: str
+    job_name: str
+    outcome: str
+
+
+class DrainBegun(_Body, frozen=True, tag="drain_begun"):
+    """The agent takes no new runs. `origin`: request | stop; with `asked_at_us` it names the drain. Protocol 2."""
+
+    asked_at_us: int
+    origin: str
+    limit_s: int
+
+
+class Drained(_Body, frozen=True, tag="drained"):
+    """A drain is over, with what became of each run; `withdrawn`: somebody called it off before its end. Protocol 2."""
+
+    asked_at_us: int
+    origin: str
+    outcomes: tuple[Parted, ...]
+    withdrawn: bool = False
+
+
+Body = Held | Begun | Ended | Suppressed | Trouble | DrainBegun | Drained
+LATER_BODIES = (DrainBegun, Drained)
+"""Understood from protocol 2 on: kept in the spool, unsent, while a master speaks an earlier one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from replication.core.types import Epoch
 from server.core import agent_wire as wire
+from server.core.agent_drain import Drain
 from server.core.agent_ledger import Ledger, Outcome
 from server.core.agent_memory import Memory
 from server.core.agent_trust import HIGHEST_STEP_US, Moment, distrusted_clock, obeys
@@ -26,6 +27,7 @@ class Session:
         self._ledger = Ledger(memory)
         self._memory = memory
         self.work = Work(self._ledger, boot_id, now.wall_us)
+        self.drain = Drain(self._ledger, self.work, boot_id)
         self._boot_id = boot_id
         self._links: set[str] = set()
         self._obeyed = ""
@@ -94,6 +96,7 @@ class Session:
 
     def tick(self, now: Moment) -> Outcome:
         """Begin what is due. Call at `next_deadline_us` and at least once a second."""
+        self.drain.tick(now)
         if not self.waiting(now):
             self.work.begin_due(now, self._admitted)
             self.work.begin_held(now, self._admitted)
@@ -127,7 +130,13 @@ class Session:
     def ended(self, key: str, end: wire.Ended, now: Moment) -> Outcome:
         """The run is over; its exit status and output are durable, or known to be unknowable."""
         self.work.ended(key, end, now)
+        self.drain.ended(key, end.cause, now)
         self._acknowledge_gates()
+        return self._ledger.take()
+
+    def drain_to_stop(self, now: Moment) -> Outcome:
+        """This program is to end, its runs first: nothing new begins. Over when `drain.is_over`."""
+        self.drain.begin_stop(now)
         return self._ledger.take()
 
     def output_done(self, key: str) -> Outcome:
@@ -230,10 +239,11 @@ class Session:
         self._admitted = self._answered = True
         self._answer(self._asked_us, now)
         self._ledger.send(node, wire.TicketKept(admitted.ticket))
-        self._ledger.open(node)
+        self._ledger.open(node, self.protocol)
         for order_id, version in admitted.strays:
             self._release(node, order_id, version)
         self.work.resume(now, admitted.restored)
+        self.drain.resume(now)
         for key in admitted.forgotten:
             self._ledger.output_done(key)
 
@@ -248,6 +258,7 @@ class Session:
             case wire.SetGates(gates):
                 self._ledger.change(gates=gates)
                 self._gates_told = None
+                self.drain.follow(now)
                 self._acknowledge_gates()
                 self.work.begin_held(now, True)
             case wire.GiveOrder(order):

@@ -16,6 +16,8 @@ import msgspec
 from replication.core.types import NO_EPOCH, Epoch
 from server.core.agent_reports import Begun as Begun
 from server.core.agent_reports import Body as Body
+from server.core.agent_reports import DrainBegun as DrainBegun
+from server.core.agent_reports import Drained as Drained
 from server.core.agent_reports import Ended as Ended
 from server.core.agent_reports import Held as Held
 from server.core.agent_reports import Suppressed as Suppressed
@@ -41,10 +43,19 @@ class _Message(msgspec.Struct, array_like=True, frozen=True):
 
 
 class GateSet(msgspec.Struct, array_like=True, frozen=True):
-    """The kinds of gates (`core.gates`) in force for one agent, host-wide or its own, at `revision`."""
+    """The kinds of gates (`core.gates`) in force for one agent, host-wide or its own, at `revision`.
+
+    `drain_at_us`: when a drain was asked for that is in force, which names it; 0 for none. It may take `drain_s`, as
+    may one that the agent begins by itself when it is stopped. `on_stop`: auto | keep | drain (`core.agent_drain`).
+    `everywhere`: those of the kinds that are host-wide.
+    """
 
     revision: int = 0
     kinds: tuple[str, ...] = ()
+    drain_at_us: int = 0
+    drain_s: int = 600
+    on_stop: str = "auto"
+    everywhere: tuple[str, ...] = ()
 
 
 class StandingOrder(msgspec.Struct, array_like=True, frozen=True):

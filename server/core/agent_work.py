@@ -18,7 +18,7 @@ from server.core.agent_memory import (
     SaveSettled,
 )
 from server.core.agent_trust import Moment
-from server.core.gates import SCHEDULER_STOPPED, Verdict, on_occurrence
+from server.core.gates import DRAINING, Verdict, holds, on_occurrence
 from server.core.giving_up import is_given_up
 from server.core.instants import LATE_US, instants_between, judge_past
 from server.core.model import DAY_US, SECOND_US, Specification, occurrence_key, parse_key
@@ -46,6 +46,8 @@ class Work:
         self.running: set[str] = set()
         self.disk_full = False
         self.answered_us: int | None = None
+        self.draining = False
+        """Set while the agent drains by itself, because it is being stopped."""
 
     def notes(self) -> tuple[wire.RunNote, ...]:
         """The inventory: every run that is not forgotten."""
@@ -169,6 +171,19 @@ class Work:
             self._ledger.save(SaveRun(msgspec.structs.replace(run, stop=cause)))
             self._ledger.out.stops.append(message)
 
+    def cut(self, key: str, cause: str) -> None:
+        """End a running run from here: SIGTERM, and SIGKILL after the grace. A stop that was asked for before stays."""
+        run = self._memory.runs.get(key)
+        if run is not None and run.state == "intent":
+            if not run.stop:
+                self._ledger.save(SaveRun(msgspec.structs.replace(run, stop=cause)))
+            self._ledger.out.stops.append(wire.StopRun(key))
+
+    @property
+    def held(self) -> list[str]:
+        """Keys of the runs that are due and wait here, in the order in which they were held."""
+        return sorted(self._held, key=lambda key: self._memory.runs[key].turn)
+
     def expire(self, now: Moment) -> None:
         """Bare keys of forgotten runs go after eight days."""
         gone = tuple(
@@ -183,11 +198,12 @@ class Work:
         return "running" if run.key in self.running and run.state == "intent" else run.state
 
     def _hold_reason(self) -> str:
-        kinds = set(self._memory.durable.gates.kinds) - {SCHEDULER_STOPPED}
-        verdict, reason = on_occurrence(kinds)
-        if verdict is Verdict.WAIT:
-            return reason
-        return "agent disk full" if self.disk_full else ""
+        return holds(self._gates()) or ("agent disk full" if self.disk_full else "")
+
+    def _gates(self) -> tuple[str, ...]:
+        """The kinds of gates in force here: the master's, and the drain of an agent that is being stopped."""
+        kinds = self._memory.durable.gates.kinds
+        return (*kinds, DRAINING) if self.draining else kinds
 
     def _judge(self, past: list[int], kept: KeptOrder, now: Moment) -> list[tuple[int, KeptOrder]]:
         chosen = []
@@ -200,7 +216,7 @@ class Work:
 
     def _occur(self, at: int, order: wire.StandingOrder, now: Moment) -> None:
         specification = order.specification
-        verdict, reason = on_occurrence(self._memory.durable.gates.kinds)
+        verdict, reason = on_occurrence(self._gates())
         if verdict is Verdict.MISS:
             self._suppress(at, order, reason, False, now)
         elif is_given_up(specification, self.answered_us, now.boot_us):

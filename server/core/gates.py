@@ -1,13 +1,13 @@
 """Why work may not start now: one rule for the master's queue and, over the wire, for the agents.
 
 A gate is a row. The master sends every change of gates as a revision; an agent persists and acknowledges it.
-What an agent does with a due instant under a gate is `on_occurrence`; what the master does with a submission
-is `reason`.
+What an agent does with a due instant under gates is `on_occurrence`, with a run that was given or held already
+`holds`; what the master does with a submission is `reason`. Where several gates apply, one is named, in `_ORDER`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 from server.core.model import Gate
@@ -15,14 +15,29 @@ from server.core.model import Gate
 SCHEDULER_STOPPED = "scheduler_stopped"
 QUEUE_LOCKED = "queue_locked"
 SWAP = "swap"
+DRAINING = "draining"
+MAINTENANCE = "maintenance"
+SUSPENDED = "maintenance_suspended"
+"""Maintenance has two phases, each a kind of gate. Draining: what falls due waits. Suspended: it is missed."""
 
 HELD = "job held"
 NO_AGENT = "no agent"
 
-REASONS = {QUEUE_LOCKED: "queue locked", SCHEDULER_STOPPED: "scheduler stopped", SWAP: "swap"}
+REASONS = {
+    QUEUE_LOCKED: "queue locked",
+    SCHEDULER_STOPPED: "scheduler stopped",
+    SWAP: "swap",
+    DRAINING: "agent draining",
+    MAINTENANCE: "maintenance",
+    SUSPENDED: "maintenance",
+}
 """What a waiting run or a missed occurrence says, by kind of gate."""
 
-_ORDER = (SWAP, SCHEDULER_STOPPED, QUEUE_LOCKED)
+_ORDER = (SWAP, SUSPENDED, MAINTENANCE, SCHEDULER_STOPPED, DRAINING, QUEUE_LOCKED)
+_MISSES = (SUSPENDED, SCHEDULER_STOPPED)
+_FORMER = {DRAINING: QUEUE_LOCKED, MAINTENANCE: QUEUE_LOCKED, SUSPENDED: SCHEDULER_STOPPED}
+FORMER_PROTOCOL = 1
+"""An agent that speaks no more than this knows only the kinds of its time."""
 
 
 class Verdict(StrEnum):
@@ -42,27 +57,53 @@ def standing(gates: Iterable[Gate], agent_id: str) -> dict[str, Gate]:
     return found
 
 
+def in_the_way(gates: Iterable[Gate], agent_id: str) -> Gate | None:
+    """The one gate that people are told of when several stop an agent: who set it, since when and why; or None."""
+    kinds = standing(gates, agent_id)
+    return next((kinds[kind] for kind in _ORDER if kind in kinds), None)
+
+
 def reason(gates: Iterable[Gate], agent_id: str, held: bool = False) -> str | None:
     """Why a submission to `agent_id` waits, or None when it may start. The job's hold comes last."""
-    kinds = standing(gates, agent_id)
-    for kind in _ORDER:
-        if kind in kinds:
-            return REASONS[kind]
+    gate = in_the_way(gates, agent_id)
+    if gate is not None:
+        return REASONS[gate.kind]
     return HELD if held else None
 
 
-def on_occurrence(kinds: Iterable[str]) -> tuple[Verdict, str]:
-    """What an agent does with an instant that is due while gates of `kinds` are in force there, and the
-    reason.
+def takes_runs(gates: Iterable[Gate], agent_id: str, stopping: Collection[str] = ()) -> bool:
+    """Whether a run that may go to one of several agents may go to this one.
 
-    `scheduler stopped` suppresses it: it is missed. `queue locked` (or a swap) lets it wait: the agent
-    reports it and starts nothing; the master makes it a waiting run, which starts in order of submission when
-    the gate is lifted.
+    `stopping` are the agents that drain because their program or machine is stopped (`storage.drains.stopping`).
+    """
+    return agent_id not in stopping and in_the_way(gates, agent_id) is None
+
+
+def on_occurrence(kinds: Iterable[str]) -> tuple[Verdict, str]:
+    """What an agent does with an instant that is due while gates of `kinds` are in force there, and the reason.
+
+    A stopped scheduler or a suspended maintenance suppresses it: it is missed. Every other gate lets it wait: the
+    agent reports it and starts nothing; the master makes it a waiting run, which starts in order of submission when
+    the gates are lifted.
     """
     present = set(kinds)
-    if SCHEDULER_STOPPED in present:
-        return Verdict.MISS, REASONS[SCHEDULER_STOPPED]
-    for kind in (SWAP, QUEUE_LOCKED):
+    for kind in _MISSES:
         if kind in present:
-            return Verdict.WAIT, REASONS[kind]
-    return Verdict.START, ""
+            return Verdict.MISS, REASONS[kind]
+    why = holds(present)
+    return (Verdict.WAIT, why) if why else (Verdict.START, "")
+
+
+def holds(kinds: Iterable[str]) -> str:
+    """Why an agent does not begin a run that it was given or that it held already, or "".
+
+    A stopped scheduler submits nothing; what it has submitted before goes on.
+    """
+    present = set(kinds) - {SCHEDULER_STOPPED}
+    return next((REASONS[kind] for kind in _ORDER if kind in present), "")
+
+
+def for_protocol(kinds: Iterable[str], protocol: int) -> tuple[str, ...]:
+    """The kinds as an agent of `protocol` understands them, each once: one of before gets the gate next to it."""
+    known = kinds if protocol > FORMER_PROTOCOL else (_FORMER.get(kind, kind) for kind in kinds)
+    return tuple(dict.fromkeys(known))

@@ -75,6 +75,8 @@ class Agent(Row, frozen=True, kw_only=True):
     gates_acknowledged: int = 0
     reconciled_epoch: int = 0
     start_alone_after_reboot: int = 0
+    drain_s: int = 600
+    on_stop: str = "auto"
 
 
 class User(Row, frozen=True, kw_only=True):
@@ -116,7 +118,7 @@ class Outcome(Row, frozen=True, kw_only=True):
 
 
 class Gate(Row, frozen=True, kw_only=True):
-    """kind: scheduler_stopped | queue_locked | swap; `agent_id` "" is host-wide."""
+    """`kind` is one of `core.gates`; `agent_id` "" is host-wide."""
 
     kind: str
     agent_id: str = ""

@@ -85,7 +85,9 @@ def _results(state: RunState) -> Iterator[Rule]:
     yield Rule(state, _E.FAILED, _S.FAILED, "It ended with an exit code or signal that means failure.")
     yield Rule(state, _E.CANCELLED, _S.CANCELLED, "It was cancelled before its process started.")
     yield Rule(state, _E.KILLED, _S.KILLED, "It was killed: on request, at its timeout, or given up without a master.")
-    yield Rule(state, _E.INTERRUPTED, _S.INTERRUPTED, "Its process is gone without an exit status.")
+    yield Rule(
+        state, _E.INTERRUPTED, _S.INTERRUPTED, "Its process is gone without an exit status, or a drain ended it."
+    )
 
 
 def _lost(state: RunState) -> Iterator[Rule]:

@@ -16,7 +16,7 @@ def get(connection: sqlite3.Connection, kind: str, agent_id: str = "") -> Gate |
 
 
 def every(connection: sqlite3.Connection) -> list[Gate]:
-    """All gates in force, host-wide ones first: at most three and one per agent."""
+    """All gates in force, host-wide ones first: a few of each agent."""
     return rows.every(connection, Gate, f"{_TAIL} ORDER BY agent_id, kind")
 
 
@@ -50,6 +50,12 @@ def remove(connection: sqlite3.Connection, kind: str, agent_id: str = "") -> boo
     """Lift a gate; False when it was not set."""
     query = "DELETE FROM gates WHERE kind = ? AND agent_id = ?"
     return connection.execute(query, (kind, agent_id)).rowcount == 1
+
+
+def remove_of_agent(connection: sqlite3.Connection, agent_id: str) -> None:
+    """Forget the gates of an agent that is gone, and their changes."""
+    connection.execute("DELETE FROM gates WHERE agent_id = ?", (agent_id,))
+    connection.execute("DELETE FROM gate_changes WHERE agent_id = ?", (agent_id,))
 
 
 def remove_kind(connection: sqlite3.Connection, kind: str) -> int:

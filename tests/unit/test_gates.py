@@ -62,3 +62,46 @@ def test_roles() -> None:
     assert not access.may("operator", "users.manage")
     assert all(access.may("administrator", permission) for permission in access.PERMISSIONS)
     assert not access.may("stranger", "read")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "verdict", "why"),
+    [
+        (["draining"], Verdict.WAIT, "agent draining"),
+        (["maintenance"], Verdict.WAIT, "maintenance"),
+        (["maintenance_suspended"], Verdict.MISS, "maintenance"),
+        (["draining", "queue_locked"], Verdict.WAIT, "agent draining"),
+        (["draining", "scheduler_stopped"], Verdict.MISS, "scheduler stopped"),
+        (["maintenance", "draining", "queue_locked"], Verdict.WAIT, "maintenance"),
+    ],
+)
+def test_gates_add_up_to_one_reason(kinds: list[str], verdict: Verdict, why: str) -> None:
+    """Several gates, one verdict and one reason; the order in which they were set does not matter."""
+    for order in (kinds, kinds[::-1]):
+        assert gates.on_occurrence(order) == (verdict, why)
+
+
+def test_what_was_given_before_goes_on_under_a_stop_but_waits_in_maintenance() -> None:
+    """A stopped scheduler submits nothing more; a suspended maintenance also holds what was given."""
+    assert gates.holds(["scheduler_stopped"]) == ""
+    assert gates.holds(["maintenance_suspended"]) == "maintenance"
+
+
+def test_the_gate_that_people_are_told_of() -> None:
+    """Of several that stop an agent one is named, with who set it; a drain of another agent is none of its own."""
+    found = [gate("queue_locked"), gate("draining", "a")]
+    told = gates.in_the_way(found, "a")
+    assert told is not None
+    assert (told.kind, told.set_by) == ("draining", "ann")
+    other = gates.in_the_way(found, "b")
+    assert other is not None
+    assert other.kind == "queue_locked"
+
+
+def test_who_may_be_chosen() -> None:
+    """A group gives nothing to a member that drains, is in maintenance, is locked, or is being stopped."""
+    assert gates.takes_runs([], "a")
+    for kind in ("draining", "maintenance", "maintenance_suspended", "queue_locked"):
+        assert not gates.takes_runs([gate(kind, "a")], "a")
+        assert gates.takes_runs([gate(kind, "a")], "b")
+    assert not gates.takes_runs([], "a", stopping={"a"})

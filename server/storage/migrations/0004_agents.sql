@@ -12,3 +12,23 @@ ALTER TABLE server_history ADD COLUMN state TEXT NOT NULL DEFAULT '';
 ALTER TABLE server_history ADD COLUMN command TEXT NOT NULL DEFAULT '';
 ALTER TABLE server_history ADD COLUMN output_cut INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX server_history_open ON server_history (id) WHERE adopted_run = '';
+-- Changes of gates by revision: what an agent that acknowledged an earlier one has still to be told, by whom and since when.
+CREATE TABLE gate_changes (
+    agent_id TEXT NOT NULL, kind TEXT NOT NULL, revision INTEGER NOT NULL, in_force INTEGER NOT NULL,
+    changed_by TEXT NOT NULL, changed_at_us INTEGER NOT NULL, reason TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (agent_id, kind, revision)
+) STRICT, WITHOUT ROWID;
+INSERT INTO gate_changes (agent_id, kind, revision, in_force, changed_by, changed_at_us, reason)
+    SELECT agent_id, kind, revision, 1, set_by, set_at_us, reason FROM gates;
+
+-- Drains of agents. origin: request (a person asked) | stop (its program or machine is stopped). state: asked | draining |
+-- drained | withdrawn. outcomes: JSON [[run key, finished | cut | handed over | not started | ...], ...], at most 1000.
+ALTER TABLE agents ADD COLUMN drain_s INTEGER NOT NULL DEFAULT 600;
+ALTER TABLE agents ADD COLUMN on_stop TEXT NOT NULL DEFAULT 'auto';   -- auto | keep | drain
+CREATE TABLE drains (
+    agent_id TEXT NOT NULL, asked_at_us INTEGER NOT NULL, origin TEXT NOT NULL, asked_by TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '', limit_s INTEGER NOT NULL, state TEXT NOT NULL, began_at_us INTEGER,
+    ended_at_us INTEGER, outcomes TEXT NOT NULL DEFAULT '[]', outcomes_left INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (agent_id, asked_at_us, origin)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX drains_open ON drains (agent_id) WHERE state IN ('asked', 'draining');
