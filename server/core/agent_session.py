@@ -32,6 +32,7 @@ class Session:
         self._links: set[str] = set()
         self._obeyed = ""
         self._protocols: dict[str, int] = {}
+        self._masters: dict[str, Epoch] = {}
         self._admitted = False
         self._place = place
         self._is_copy = memory.durable.place not in ("", place)
@@ -81,6 +82,7 @@ class Session:
     def link_closed(self, node: str) -> Outcome:
         """The link to `node` is gone: nothing that it said is obeyed any more, standing orders go on."""
         self._links.discard(node)
+        self._masters.pop(node, None)
         if self._obeyed == node:
             self._leave()
         return self._ledger.take()
@@ -156,6 +158,9 @@ class Session:
         if roster != self._memory.durable.roster:
             self._ledger.change(roster=roster)
         highest = self._memory.durable.epoch
+        self._masters.pop(node, None)
+        if office.role == "master":
+            self._masters[node] = office.epoch
         if office.role != "master":
             if self._obeyed == node:
                 self._leave()
@@ -171,6 +176,8 @@ class Session:
             self._contact(office.now_us, now)
             self._asked_us = now.boot_us
             self._present(node)
+            for stale in [epoch for epoch in self._masters.values() if not obeys(office.epoch, epoch)]:
+                self._refuse(stale, office.epoch, now)
 
     def _refuse(self, offered: Epoch, highest: Epoch, now: Moment) -> None:
         for node in self._links:

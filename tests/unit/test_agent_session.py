@@ -120,6 +120,7 @@ def test_what_a_lone_master_acknowledged_stays_until_it_is_replicated() -> None:
     world.hear(wire.NodeHeartbeat(world.wall_us, 39))
     assert tuple(world.disk.reports) == numbers
     world.sent.clear()
+    world.do(world.session.link_closed(A))
     world.connect(2, B, ticket=2)
     assert [m.id for m in world.told(wire.Report)] == list(numbers)
     world.hear(wire.Kept(numbers, 50, False), B)
