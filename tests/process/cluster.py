@@ -92,6 +92,12 @@ class Pair:
     """Machines of their own; None: everything on loopback."""
 
     @property
+    def cables(self) -> Namespaces:
+        """The machines, where there are some."""
+        assert self.network is not None
+        return self.network
+
+    @property
     def password_file(self) -> Path:
         return self.directory / "password"
 
@@ -219,8 +225,9 @@ def running_pair(
     before_enrolment: Callable[[Pair, Node, Node], None] | None = None,
     settings: dict[str, str] | None = None,
     network: Namespaces | None = None,
+    agents: tuple[str, ...] = AGENTS,
 ) -> Iterator[Pair]:
-    """A healthy pair with two agents, one of them a witness; everything is ended on the way out.
+    """A healthy pair with its agents, one of them a witness; everything is ended on the way out.
 
     `before_enrolment` is given the pair, its master and the node that waits to become the standby. `settings` are
     variables of both nodes beside the usual ones. With `network` each node and the agents are on machines of their own.
@@ -234,7 +241,7 @@ def running_pair(
         if before_enrolment is not None:
             before_enrolment(pair, north, south)
         pair.enrol_standby(south, north)
-        for name in AGENTS:
+        for name in agents:
             pair.add_agent(name)
         pair.wait_healthy()
         if witness:

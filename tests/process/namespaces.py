@@ -24,22 +24,25 @@ def is_possible() -> bool:
 
 
 class Namespaces:
-    """Machines by name, each with an address in a subnet that nothing else uses."""
+    """Machines by name, each with an address in a subnet that nothing else uses. Their initials must differ."""
 
-    def __init__(self) -> None:
+    def __init__(self, machines: tuple[str, ...] = MACHINES) -> None:
+        self._machines = machines
         tag = f"{os.getpid() % 0xFFFF:x}{next(_numbers)}"
         self._bridge = f"us{tag}"
-        self._spaces = {name: f"us{tag}-{name}" for name in MACHINES}
+        self._spaces = {name: f"us{tag}-{name}" for name in machines}
         self._subnet = f"10.213.{os.getpid() % 250}"
 
     def host(self, name: str) -> str:
-        """The address of a machine; agents share one."""
-        place = name if name in MACHINES else "agents"
-        return f"{self._subnet}.{MACHINES.index(place) + 1}"
+        """The address of a machine; agents that have none of their own share one."""
+        return f"{self._subnet}.{self._machines.index(self._place(name)) + 1}"
 
     def inside(self, name: str) -> list[str]:
         """The words in front of a command that runs on this machine."""
-        return ["ip", "netns", "exec", self._spaces[name if name in MACHINES else "agents"]]
+        return ["ip", "netns", "exec", self._spaces[self._place(name)]]
+
+    def _place(self, name: str) -> str:
+        return name if name in self._machines else "agents"
 
     def build(self) -> None:
         """Make the bridge and the machines."""
@@ -76,6 +79,16 @@ class Namespaces:
         where = ("to", self.host(receiver), "dev", "eth0", "lladdr", NOBODY, "nud", "permanent")
         _ip("-n", self._spaces[sender], "neigh", "replace", *where)
 
+    def part(self, one: str, other: str) -> None:
+        """Lose what either sends to the other."""
+        self.deafen(one, other)
+        self.deafen(other, one)
+
+    def join(self, one: str, other: str) -> None:
+        """Undo `part`."""
+        self.heal(one, other)
+        self.heal(other, one)
+
     def heal(self, sender: str, receiver: str) -> None:
         """Undo `deafen`."""
         _ip("-n", self._spaces[sender], "neigh", "del", self.host(receiver), "dev", "eth0")
@@ -87,9 +100,9 @@ def _ip(*words: str) -> None:
 
 
 @contextmanager
-def namespaces() -> Iterator[Namespaces]:
+def namespaces(machines: tuple[str, ...] = MACHINES) -> Iterator[Namespaces]:
     """Machines that are gone afterwards."""
-    made = Namespaces()
+    made = Namespaces(machines)
     try:
         made.build()
         yield made

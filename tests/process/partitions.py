@@ -43,9 +43,9 @@ def _isolated_master(pair: Pair, load: Workload, master: Node, standby: Node, se
     """The standby takes over meanwhile; plugged in again the old master stands down."""
     assert pair.network is not None
     pair.network.unplug(master.name)
-    _take_over(pair, standby)
+    take_over(pair, standby)
     pair.network.plug(master.name)
-    _stands_by(pair, master, standby)
+    stands_by(pair, master, standby)
     return "cable of the master out, the standby took over, the old master stands by"
 
 
@@ -59,14 +59,16 @@ def _standby_stands_still(pair: Pair, load: Workload, master: Node, standby: Nod
 def _master_stands_still(pair: Pair, load: Workload, master: Node, standby: Node, seconds: float) -> str:
     """It goes on in the belief that it is master; nothing that it says from then on counts."""
     master.program.send(signal.SIGSTOP)
-    _take_over(pair, standby)
+    take_over(pair, standby)
     time.sleep(seconds)
     master.program.send(signal.SIGCONT)
-    _stands_by(pair, master, standby)
+    stands_by(pair, master, standby)
     return f"the master stood still, the standby took over, {seconds:g} s later the old one woke and stands by"
 
 
-def _take_over(pair: Pair, standby: Node) -> None:
+def take_over(pair: Pair, standby: Node) -> None:
+    """`standby-to-master`, until the witness lets it."""
+
     def taken() -> bool:
         pair.type(standby, "standby-to-master", "--yes", expect=None)
         return standby.is_master()
@@ -74,7 +76,9 @@ def _take_over(pair: Pair, standby: Node) -> None:
     pair.wait("the standby to take over", taken)
 
 
-def _stands_by(pair: Pair, old: Node, new: Node) -> None:
+def stands_by(pair: Pair, old: Node, new: Node) -> None:
+    """Wait until the old master follows the new one, in sync."""
+
     def streams() -> bool:
         return old.status().get("role") == "standby" and bool(new.status().get("in_sync"))
 

@@ -22,6 +22,8 @@ from tests.process.available import available
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
 from tests.process.forks import forks
+from tests.process.outage import outage
+from tests.process.outage_failover import outage_failover
 from tests.process.standbys import standbys
 from tests.process.troubles import troubles
 from tests.process.wire import rejoin_cost
@@ -268,5 +270,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "failpoints": (failpoint_runs.soak, 5),
     "partitions": (partitions.partitions, 24),
     "pauses": (partitions.pauses, 12),
+    "outage": (outage, 10),
+    "outage-failover": (outage_failover, 10),
 }
 """Name, function, and the count that the release asks for."""

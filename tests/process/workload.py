@@ -132,15 +132,15 @@ class Workload:
         self.wait_progress("jobs to run at the end", writes=0)
         until_us = int(time.time() - 2) * 1_000_000
         self.pair.type(master, "understudy", "scheduler", "stop")
-        self._wait_all_ended(master)
-        self.pair.wait("nothing in the backlog", lambda: self._quiet(master, standby))
+        self.wait_all_ended(master)
+        self.pair.wait("nothing in the backlog", lambda: self.is_quiet(master, standby))
         lines = self.acknowledged()
         history = History(
             acknowledged=tuple(
                 line["name"] for line in lines if line["event"] == "acknowledged" and line["name"] not in given_up
             ),
             refused=tuple(str(line) for line in lines if line["event"] != "acknowledged"),
-            views=(self._view(master, until_us), self._view(standby, until_us)),
+            views=(self.view(master, until_us), self.view(standby, until_us)),
             ran=tuple(self.ran()),
             schedules=tuple(Schedule(number, 1, until_us) for number in self.schedules),
             interrupted_is_allowed=interrupted_is_allowed,
@@ -148,7 +148,8 @@ class Workload:
         verdict = check(history)
         return replace(verdict, counts={**verdict.counts, "writes/s": round(self.writes_per_second())})
 
-    def _wait_all_ended(self, master: Node) -> None:
+    def wait_all_ended(self, master: Node) -> None:
+        """Wait until no run is open."""
         api = master.api
 
         def all_ended() -> bool:
@@ -157,7 +158,7 @@ class Workload:
         self.pair.wait("every run to end", all_ended)
         api.close()
 
-    def _quiet(self, master: Node, standby: Node) -> bool:
+    def is_quiet(self, master: Node, standby: Node) -> bool:
         """Nothing in the backlog, all applied; then the checksums are compared too."""
         first, second = master.status(), standby.status()
         backlog = first.get("backlog") or {"requests": None}
@@ -168,7 +169,7 @@ class Workload:
         assert first["checksum"] == second["checksum"], f"the checksums differ at {position}"
         return True
 
-    def _view(self, node: Node, until_us: int) -> NodeView:
+    def view(self, node: Node, until_us: int) -> NodeView:
         """What a node shows. The stopped scheduler goes on recording what is due now: that is left out."""
         api = node.api
         names = [job["name"] for job in api.pages("/api/v1/jobs", "name")]

@@ -1,4 +1,4 @@
-"""What a schedule should do, found by stepping through real minutes: nothing of the product and no cron library is used.
+"""What a schedule should do, found by stepping through real minutes: without the product and any cron library.
 
 It reads the few forms that the tests make: numbers, lists, ranges, `*` and `*/n` in the fields minute, hour, weekday.
 """
