@@ -1,5 +1,5 @@
 """What exists only while this node is master: migrations, the scheduler, the fleet, the swap guide,
-and what ends a change of witnesses."""
+what ends a change of witnesses, and what tells people of changes of the pair."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from server.clock import Clock
 from server.core.model import SYSTEM, NodeRow, Principal
 from server.core.role_requests import PromotionNote
 from server.fleet import Fleet
+from server.notices import Notices
 from server.scheduler import Scheduler
 from server.storage import migrate
 from server.swap import Guide
@@ -75,6 +76,7 @@ class Office:
             _loop(Scheduler(store, self._clock).run()),
             _loop(self.guide.run(opening)),
             _loop(changeover.run()),
+            _loop(Notices(store, node.status, self._clock.utc_us).run()),
         ]
         self.store = store
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from replication.core.types import PeerStatus, State, Status
+from server.core.notices import is_damaged
 
 CLOCK_SKEW_MAX_S = 2.0
 DISK_FREE_MIN_BYTES = 128 * 1024 * 1024
@@ -74,6 +75,7 @@ def check(status: Status, target: PeerStatus | None, target_name: str, silent_ag
             else "The standby is not in sync yet. Wait until Home says Active.",
         ),
         _checksum(status, target),
+        *_damage(target),
         _clock(target),
         _disk(target),
         *_schema(status, target),
@@ -99,6 +101,12 @@ def _checksum(status: Status, target: PeerStatus) -> Reason:
     if target.checksum == status.checksum:
         return Reason(True, f"Both databases have checksum {status.checksum:016x} at request {target.applied}.")
     return Reason(False, f"The checksums differ at request {target.applied}. The standby compares itself anew; wait.")
+
+
+def _damage(target: PeerStatus) -> list[Reason]:
+    if not is_damaged(target):
+        return []
+    return [Reason(False, f"The standby's files are damaged: {target.proof_text}")]
 
 
 def _clock(target: PeerStatus) -> Reason:

@@ -96,6 +96,7 @@ SLOTS = {
 STANDBY_ACTIVE = Badge("Active", "circle-check", OK)
 STANDBY_CATCHING_UP = Badge("Catching up", "loader-circle", WARN)
 STANDBY_DIFFERS = Badge("Differs", "circle-x", BAD)
+STANDBY_DAMAGED = Badge("Damaged", "circle-x", BAD)
 STANDBY_UNABLE = Badge("Cannot take over", "triangle-alert", WARN)
 STANDBY_LOST = Badge("Lost", "unplug", BAD)
 STANDBY_OBSERVES = Badge("Observer", "eye", BUSY)

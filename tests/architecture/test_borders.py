@@ -51,6 +51,7 @@ PARTS = {
     "server.agent_links": "agent links",
     "server.witness_links": "agent links",
     "server.witnesses": "changeover",
+    "server.notices": "changeover",
     "server.cluster_port": "cluster port",
     "server.agent": "agent",
     "server.web": "web",

@@ -25,6 +25,11 @@ def whole(pair: Pair, node: Node) -> bool:
     return bool(said.get("ok"))
 
 
+def messages(node: Node) -> list[str]:
+    """The texts of the system messages."""
+    return [message["text"] for message in node.api.get("/api/v1/messages")]
+
+
 def test_damage_is_found_healed_and_kept(tmp_path: Path) -> None:
     """JS7-10: a flipped byte of the standby's database and one of an object are found, fetched again, and kept."""
     with running_pair(tmp_path) as pair:
@@ -39,6 +44,7 @@ def test_damage_is_found_healed_and_kept(tmp_path: Path) -> None:
         flip(standby.data / "scheduler.db", 7 * PAGE + 1000)
         said = pair.type(master, "understudy", "verify", expect=1)
         assert said.startswith("NOT PROVEN: south: On this disk page 8 of ")
+        pair.wait("people to be told", lambda: any("found damage" in text for text in messages(master)))
         pair.wait("the standby to be healed", lambda: whole(pair, master))
         assert list(standby.data.glob("forks/damaged-*/blocks")), "the damaged version is kept"
 

@@ -57,6 +57,14 @@ COUNTS = Counts(running=2, waiting=0, failed=1, missed=0, jobs=14, agents=12)
 SWAPPED = LastSwap(6, NOW_US - 17 * DAY_US, "north took over from south", NOW_US + 44 * DAY_US)
 
 
+DAMAGED = peer(
+    proof_at_us=NOW_US - MINUTE_US,
+    proof_is_whole=False,
+    proof_text="On this disk page 8 of 214 is not what was written. What differs is copied from the master by itself; the "
+    "damaged version is kept. Then look again: understudy verify",
+)
+
+
 def _home(found: Status, flow: Flow, **more: object) -> HomePage:
     pair = page_pair(found, flow, NAMES, NOW_US, WEB)
     whole = frame("Home", "/", waiting_for=found.waiting_for)
@@ -115,6 +123,7 @@ def stories() -> list[Story]:
                 agents_active=9_998,
             ),
         ),
+        Story("home-damaged", _home(status(peers=(DAMAGED,)), HEALTHY_FLOW)),
         Story("home-empty", _empty()),
     ]
 

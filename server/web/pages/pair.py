@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from replication.core.types import CopyProgress, Mode, PeerStatus, Role, State, Status
+from server.core.notices import is_damaged
 from server.web.pages.chart import Chart, Sample, chart
 from server.web.states import (
     BAD,
@@ -13,6 +14,7 @@ from server.web.states import (
     OK,
     STANDBY_ACTIVE,
     STANDBY_CATCHING_UP,
+    STANDBY_DAMAGED,
     STANDBY_DIFFERS,
     STANDBY_LOST,
     STANDBY_NONE,
@@ -103,7 +105,7 @@ def agrees(status: Status, peer: PeerStatus) -> bool | None:
 
 
 def verdict(status: Status) -> Badge:
-    """SKY-8: green only while in sync, equal and connected, amber while catching up, red when lost or different."""
+    """SKY-8: green only while in sync, equal, whole and connected; amber while catching up; red when not."""
     peer = standby_of(status)
     if peer is None:
         return STANDBY_NONE
@@ -111,6 +113,8 @@ def verdict(status: Status) -> Badge:
         return STANDBY_LOST
     if agrees(status, peer) is False:
         return STANDBY_DIFFERS
+    if is_damaged(peer):
+        return STANDBY_DAMAGED
     if peer.cannot_take_over and not status.in_sync:
         return STANDBY_UNABLE
     return STANDBY_ACTIVE if status.in_sync else STANDBY_CATCHING_UP
@@ -176,6 +180,12 @@ def _sentences(status: Status, badge: Badge, peer: PeerStatus | None) -> tuple[s
         return (
             "The standby's data differs from this master's.",
             "Do not swap roles: it stops and copies what differs by itself. If this does not change, read both files:",
+            "understudy verify",
+        )
+    if badge is STANDBY_DAMAGED:
+        return (
+            "The standby's files are damaged.",
+            "Do not swap roles. What differs is copied from this master by itself. Then read the files of both again:",
             "understudy verify",
         )
     if badge is STANDBY_CATCHING_UP and peer.copy is not None and peer.copy.waiting:
