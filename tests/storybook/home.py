@@ -60,8 +60,8 @@ SWAPPED = LastSwap(6, NOW_US - 17 * DAY_US, "north took over from south", NOW_US
 DAMAGED = peer(
     proof_at_us=NOW_US - MINUTE_US,
     proof_is_whole=False,
-    proof_text="On this disk page 8 of 214 is not what was written. What differs is copied from the master by itself; the "
-    "damaged version is kept. Then look again: understudy verify",
+    proof_text="On this disk page 8 of 214 is not what was written. What differs is copied from the master by "
+    "itself; the damaged version is kept. Then look again: understudy verify",
 )
 
 
