@@ -14,11 +14,11 @@ import structlog
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
 from replication.store import Store
 from server.actions import drains as drain_actions
-from server.actions import reconciliation
+from server.actions import events, reconciliation
 from server.agent_links import AgentLink
 from server.core import agent_wire as wire
 from server.core.model import Order, Run
-from server.storage import deliveries, orders, runs, settings
+from server.storage import deliveries, monitors, orders, runs, settings
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,7 @@ class Member:
     start_alone: bool | None = None
     ticket_due: asyncio.TimerHandle | None = None
     given: dict[int, int] = field(default_factory=dict)
+    monitors: dict[int, int] = field(default_factory=dict)
     stopped: set[tuple[int, bool]] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
 
@@ -130,6 +131,8 @@ class Deliverer:
             if member.given.get(order.id) != order.version:
                 member.given[order.id] = order.version
                 member.link.send(order_message(order))
+        if member.link.hello.protocol >= 2:
+            await self._give_monitors(agent_id, member)
         if fresh:
             await self._dispatch(agent_id, member)
         for run in asked:
@@ -137,6 +140,19 @@ class Deliverer:
             if run.dispatched_epoch is not None and wish not in member.stopped:
                 member.stopped.add(wish)
                 member.link.send(stop_message(run))
+
+    async def _give_monitors(self, agent_id: str, member: Member) -> None:
+        """Monitors in their present version, once on each connection. Protocol 1 knows none: its page says so."""
+        given, _ = await self._store.read(
+            lambda c: [
+                (m.id, m.version, events.standing(c, m))
+                for m in monitors.unacknowledged(c, agent_id)
+                if member.monitors.get(m.id) != m.version
+            ]
+        )
+        for monitor_id, version, message in given:
+            member.monitors[monitor_id] = version
+            member.link.send(message)
 
     async def _dispatch(self, agent_id: str, member: Member) -> None:
         """Mark as sent, commit, send. What was marked and not sent is reconciled at the next connection."""

@@ -213,6 +213,8 @@ class Fleet:
         link.send(verdict.admitted)
         for order_id, version in verdict.strays:
             link.send(wire.ReleaseOrder(order_id, version))
+        for monitor_id, version in verdict.stray_monitors:
+            link.send(wire.ReleaseMonitor(monitor_id, version))
 
     async def _record(self, member: Member, messages: list[reports.Recordable]) -> None:
         """Commit a batch, then answer it."""

@@ -35,6 +35,8 @@ class Asker:
         timeout_s: float = TIMEOUT_S,
     ):
         self.data = data_directory(data)
+        self.given_data = bool(data)
+        self.servers = tuple(servers)
         self.as_json = as_json
         places = list(servers) or [f"unix:{self.data / 'understudy.sock'}"]
         authority = ca or (str(self.data / "ca.crt") if servers and (self.data / "ca.crt").exists() else "")

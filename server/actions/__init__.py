@@ -4,6 +4,8 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 `server.errors.*`. People's actions and the permission that each needs (`core.access` has the roles):
 
     jobs        create update delete hold release import_crontab                jobs.change
+    monitors    create update delete enable disable                             jobs.change
+                fire                                                            runs.start
     runs        run_now rerun                                                   runs.start
                 cancel kill                                                     runs.stop
     missed      run run_all dismiss dismiss_all                                 missed.resolve
@@ -28,7 +30,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
-`messages.add`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`, `sessions.prune`,
+`messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`, `sessions.prune`,
 `witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`,
 `forks.add`, `forks.add_output`, `forks.complete` and `forks.deleted`.
 """

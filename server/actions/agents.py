@@ -12,7 +12,7 @@ from server.actions import witnesses
 from server.actions.change import Change, Transaction, record, require
 from server.core.model import Agent, JoinToken, Principal
 from server.errors import Conflict, Forbidden, Invalid, NotFound
-from server.storage import agents, gates, jobs, join_tokens, orders, runs
+from server.storage import agents, gates, jobs, join_tokens, monitors, orders, runs
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
@@ -52,6 +52,7 @@ def enrol(token_id: str, secret_hash: str, agent_id: str, now_us: int, address: 
         agents.insert(connection, agent_id, token.name, first, now_us)
         if token.replaces:
             jobs.move_agent(connection, token.replaces, agent_id, now_us)
+            monitors.move_agent(connection, token.replaces, agent_id, now_us)
         agent = agents.get(connection, agent_id)
         assert agent is not None
         record(connection, by, now_us, "agents.enrol", token.name, "", {"id": agent_id, "witness": first})
@@ -87,6 +88,9 @@ def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         bound = jobs.count_of_agent(connection, agent.id)
         if bound:
             raise Conflict(f"{bound} jobs run on {name}. Move or delete them first: `understudy job list`.")
+        watching = monitors.count_of_agent(connection, agent.id)
+        if watching:
+            raise Conflict(f"{watching} monitors watch on {name}. Delete them first: `understudy monitor list`.")
         if agent.witness or agent.former_witness:
             raise Conflict(f"{name} is a witness. Make another agent witness first: `understudy witness set`.")
         agents.update(connection, agent.id, removed_at_us=now_us, name=f"{name} (removed {agent.id[:8]})")

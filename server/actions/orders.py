@@ -18,7 +18,7 @@ from server.core import planning
 from server.core.gates import REASONS, SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.model import DAY_US, Gate, Job, Order, Schedule
 from server.core.schedule import expand
-from server.storage import gates, jobs, missed, orders, schedules, settings
+from server.storage import gates, jobs, missed, monitors, orders, schedules, settings
 
 GRACE_US = 10_000_000
 """An instant is accounted for by the master this long after it was due: the agent's own report comes first."""
@@ -103,6 +103,7 @@ def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
             for step in made.steps:
                 _put_step(connection, step, job, now_us)
             jobs.mark_planned(connection, job.id, job.version)
+            monitors.touch_of_job(connection, job.id)
             written += 1
             if job.deleted_at_us is None and _may_decide(connection, job):
                 for schedule in schedules.of_job(connection, job.id):

@@ -6,6 +6,7 @@ import sqlite3
 
 import msgspec
 
+from server.actions import events as event_actions
 from server.actions import reports, witnesses
 from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
@@ -23,12 +24,13 @@ class Admission(msgspec.Struct, frozen=True):
     """What became of an agent that presented itself: `admitted`, or the reason of its quarantine.
 
     `strays`: orders that it holds and nobody here knows as live; the fleet takes them back. Those of an agent of
-    protocol 2 go with its admission, so that nothing of them begins any more.
+    protocol 2 go with its admission, so that nothing of them begins any more. `stray_monitors`: the same of monitors.
     """
 
     admitted: wire.Admitted | None
     refusal: str = ""
     strays: tuple[tuple[int, int], ...] = ()
+    stray_monitors: tuple[tuple[int, int], ...] = ()
 
 
 def open_epoch(epoch: int, now_us: int) -> Change[int]:
@@ -141,7 +143,8 @@ def _admit(
     outputs = {key: _held_output(connection, key) for key in notes}
     known = strays if hello.protocol > 1 else ()
     left = strays if hello.protocol == 1 else ()
-    return Admission(wire.Admitted(ticket, outputs, (), restored, known), "", left)
+    stray_monitors = event_actions.compare(connection, agent.id, dict(shown.monitors), restored)
+    return Admission(wire.Admitted(ticket, outputs, (), restored, known), "", left, stray_monitors)
 
 
 def _reconcile(
@@ -218,6 +221,7 @@ def dispatch(agent_id: str, epoch: int, now_us: int) -> Change[list[Given]]:
                 continue
             runs.update(connection, run.number, dispatched_epoch=epoch)
             specification = msgspec.structs.replace(jobs.specification(job), command=run.command)
+            specification = event_actions.of_run(connection, run, specification)
             message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt)
             given.append(Given(run.number, message))
         return given

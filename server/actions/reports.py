@@ -12,14 +12,28 @@ from typing import Protocol
 import msgspec
 
 from server.actions import drains
+from server.actions import events as event_actions
 from server.actions.change import Change, Transaction
 from server.actions.orders import released
 from server.core import agent_wire as wire
 from server.core.agent_trust import DRIFT_US
 from server.core.giving_up import GIVEN_UP
 from server.core.model import Job, Run, RunKey, ServerHistoryEntry, parse_key
+from server.core.monitors import Monitor
 from server.core.run_states import ENDED, RunEvent, result_event, step
-from server.storage import agents, jobs, missed, orders, rows, runs, schedules, server_history, system_messages
+from server.storage import (
+    agents,
+    events,
+    jobs,
+    missed,
+    monitors,
+    orders,
+    rows,
+    runs,
+    schedules,
+    server_history,
+    system_messages,
+)
 
 OUTPUT_BYTES_MAX = 1 << 30
 HISTORY_OUTPUT_BYTES_MAX = 1 << 20
@@ -34,6 +48,7 @@ Recordable = (
     | wire.GatesKept
     | wire.OrderKept
     | wire.Released
+    | wire.MonitorKept
     | wire.EpochRefused
     | wire.AgentHeartbeat
 )
@@ -92,6 +107,8 @@ def _acknowledgement(connection: sqlite3.Connection, agent_id: str, message: Rec
             order = orders.get(connection, order_id)
             if order is not None and order.state == "releasing" and order.version == version:
                 released(connection, order, started, now_us)
+        case wire.MonitorKept(monitor_id, version):
+            monitors.acknowledge(connection, monitor_id, agent_id, version)
         case wire.EpochRefused(offered, highest):
             text = f"{_name(connection, agent_id)} refused epoch {offered}: it obeys {highest} (BEY-4)."
             system_messages.insert(connection, "alarm", text, now_us)
@@ -112,6 +129,10 @@ def _report(connection: sqlite3.Connection, agent_id: str, report: wire.Report, 
             drains.drained(connection, agent_id, report.body, report.at_us, now_us)
         case wire.Trouble(text):
             system_messages.insert(connection, "alarm", f"{_name(connection, agent_id)}: {text}", now_us)
+        case wire.Fired():
+            event_actions.fired(connection, agent_id, report.body, now_us)
+        case wire.MonitorProblem():
+            event_actions.problem(connection, agent_id, report.body, now_us)
         case wire.Held():
             run = _find(connection, agent_id, report, epoch)
             if run is not None:
@@ -155,6 +176,8 @@ def _make(
     if named is None or job is None:
         return None
     given = body if isinstance(body, wire.Held | wire.Begun) else None
+    monitor = monitors.get(connection, named.monitor_id) if named.monitor_id is not None else None
+    event = events.by_token(connection, monitor.id, named.event) if monitor is not None else None
     runs.insert(
         connection,
         key,
@@ -166,12 +189,19 @@ def _make(
         schedule_id=named.schedule_id,
         scheduled_for_us=named.scheduled_for_us,
         attempt=given.attempt if given is not None else named.attempt,
-        requested_by="schedule" if named.schedule_id is not None else "",
+        requested_by=_asked_by(named, monitor),
         dispatched_epoch=epoch,
+        event_id=event.id if event is not None else None,
     )
     if named.schedule_id is not None and named.scheduled_for_us is not None:
         missed.resolve_by_run(connection, named.schedule_id, named.scheduled_for_us, "agent", at_us)
     return runs.by_key(connection, key)
+
+
+def _asked_by(named: RunKey, monitor: Monitor | None) -> str:
+    if monitor is not None:
+        return f"event {monitor.name}"
+    return "schedule" if named.schedule_id is not None else ""
 
 
 def _explain(connection: sqlite3.Connection, key: str, at_us: int) -> tuple[RunKey | None, Job | None]:

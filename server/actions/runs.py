@@ -166,6 +166,7 @@ def rerun(number: int, by: Principal, now_us: int, although_unknown: bool = Fals
             attempt=newest.attempt + 1,
             schedule_id=run.schedule_id,
             scheduled_for_us=run.scheduled_for_us,
+            event_id=run.event_id,
         )
         record(connection, by, now_us, "runs.rerun", job.name, newest.key, again.key, reason)
         return again

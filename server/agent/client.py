@@ -12,16 +12,20 @@ from typing import Protocol
 import structlog
 
 from replication.core.types import NO_EPOCH, Epoch
+from server.agent.job_socket import JobSocket
 from server.agent.link import Link
 from server.agent.outputs import Outputs
 from server.agent.platform import boot_clock_us, boot_id, disk_is_full
 from server.agent.runner import Runner
 from server.agent.spool import Spool
+from server.agent.watcher import Watcher
 from server.agent.witness import Witness
 from server.core import agent_wire as wire
-from server.core.agent_ledger import Outcome
+from server.core.agent_ledger import FireAnswer, Outcome
 from server.core.agent_session import Session
 from server.core.agent_trust import Moment
+from server.core.monitors import StandingMonitor
+from server.core.sightings import Look
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +69,8 @@ class Client:
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._batch: list[Outcome] = []
+        self._asked: dict[int, asyncio.Future[FireAnswer]] = {}
+        self._questions = 0
         self._links: dict[str, Link] = {}
         self._dialling: dict[str, tuple[str, asyncio.Task[None]]] = {}
 
@@ -84,10 +90,13 @@ class Client:
             if run.state == "ended":
                 self._outputs.follow(run.key)
                 self._outputs.ended(run.key, self._runner.output_size(run.key))
+        watcher = Watcher(self._session.events.watched, self._looked)
+        socket = JobSocket(self._data, self._fire)
         intents = [run for run in memory.runs.values() if run.state == "intent"]
         await self._runner.open(intents, self._boot_id)
         loops = [self._commit_forever, self._tick_forever, self._beat_forever, self._output_forever]
-        tasks = [asyncio.create_task(loop()) for loop in loops]
+        tasks = [asyncio.create_task(loop()) for loop in [*loops, watcher.watch_forever]]
+        await socket.open()
         self._dial()
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -95,6 +104,7 @@ class Client:
             for task in done - {stopping}:
                 task.result()
         finally:
+            await socket.close()
             await self._close([*tasks, stopping])
         if self._failure is not None:
             raise self._failure
@@ -140,6 +150,10 @@ class Client:
                 await asyncio.sleep(SPOOL_RETRY_S)
 
     def _carry_out(self, outcome: Outcome) -> None:
+        for question, answer in outcome.answers:
+            asked = self._asked.pop(question, None)
+            if asked is not None and not asked.done():
+                asked.set_result(answer)
         for node, message in outcome.sends:
             if node in self._links:
                 self._links[node].send(message)
@@ -167,6 +181,17 @@ class Client:
         while True:
             await asyncio.sleep(wire.HEARTBEAT_S)
             self._handle(self._session.heartbeat(self._now()))
+
+    def _looked(self, monitor: StandingMonitor, look: Look) -> None:
+        self._handle(self._session.looked(monitor, look, self._now()))
+
+    async def _fire(self, monitor: str, request: str, variables: dict[str, str]) -> FireAnswer:
+        """Answers once the event is durable; an agent that stops meanwhile answers nothing."""
+        self._questions += 1
+        asked: asyncio.Future[FireAnswer] = asyncio.get_running_loop().create_future()
+        self._asked[self._questions] = asked
+        self._handle(self._session.fire(self._questions, monitor, request, variables, self._now()))
+        return await asked
 
     async def _output_forever(self) -> None:
         while True:

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from server.agent.job_socket import AGENT_SOCKET
 from server.agent.keeper import RUNS, SOCKET_FILE, socket_address
 from server.agent.platform import RUN_VARIABLE, boot_clock_us, is_same_process, processes_of, signal_run
 from server.core.agent_memory import RunRecord
@@ -99,7 +100,10 @@ class Runner:
             "op": "start",
             "key": run.key,
             "argv": ["/bin/sh", "-c", specification.command],
-            "environment": job_environment(run, dict(os.environ)),
+            "environment": {
+                **job_environment(run, dict(os.environ)),
+                "UNDERSTUDY_AGENT_SOCKET": str(self._data / AGENT_SOCKET),
+            },
             "directory": specification.working_directory or str(Path.home()),
             "user": specification.run_as,
             "timeout_s": specification.timeout_s,

@@ -11,24 +11,34 @@ import aiosqlite
 import msgspec
 
 from server.core.agent_memory import (
+    DropMonitor,
     DropOrder,
     DropReports,
+    DropRequested,
     DropRuns,
+    DropSeen,
     Durable,
+    KeptMonitor,
     KeptOrder,
     Mark,
     MarkReports,
     Memory,
     PruneSettled,
+    Requested,
     RunRecord,
     Save,
     SaveDurable,
+    SaveMonitor,
+    SaveNumber,
     SaveOrder,
     SaveReport,
+    SaveRequested,
     SaveRun,
+    SaveSeen,
     SaveSettled,
 )
 from server.core.agent_wire import Report
+from server.core.sightings import Seen
 
 SPOOL_FILE = "spool.db"
 _SCHEMA = """
@@ -40,6 +50,12 @@ CREATE TABLE IF NOT EXISTS settled (
     PRIMARY KEY (schedule_id, instant_us)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reports (id INTEGER PRIMARY KEY, body BLOB NOT NULL, mark BLOB) STRICT;
+CREATE TABLE IF NOT EXISTS monitors (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS event_numbers (monitor_id INTEGER PRIMARY KEY, number INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS seen (
+    monitor_id INTEGER NOT NULL, path TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (monitor_id, path)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS requested (request TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 """
 _pack = msgspec.msgpack.encode
 Statement = tuple[str, list[tuple[Any, ...]]]
@@ -83,16 +99,27 @@ class Spool:
             memory.apply(SaveReport(report))
             if mark is not None:
                 memory.apply(MarkReports((report.id,), msgspec.msgpack.decode(mark, type=Mark)))
+        await self._load_monitors(memory)
         return memory
+
+    async def _load_monitors(self, memory: Memory) -> None:
+        async for (body,) in await self._connection.execute("SELECT body FROM monitors ORDER BY id"):
+            memory.apply(SaveMonitor(msgspec.msgpack.decode(body, type=KeptMonitor)))
+        async for row in await self._connection.execute("SELECT monitor_id, number FROM event_numbers"):
+            memory.apply(SaveNumber(row[0], row[1]))
+        async for monitor_id, path, body in await self._connection.execute("SELECT monitor_id, path, body FROM seen"):
+            memory.apply(SaveSeen(monitor_id, path, msgspec.msgpack.decode(body, type=Seen)))
+        async for request, body in await self._connection.execute("SELECT request, body FROM requested"):
+            memory.apply(SaveRequested(request, msgspec.msgpack.decode(body, type=Requested)))
 
     async def commit(self, saves: Iterable[Save]) -> None:
         """Store a batch in one transaction. On an error nothing of it is stored and the exception is raised."""
-        statements = [statement(save) for save in _coalesced(saves)]
+        statements = [statements_of(save) for save in _coalesced(saves)]
         if not statements:
             return
         await self._connection.execute("BEGIN IMMEDIATE")
         try:
-            for text, rows in statements:
+            for text, rows in [one for several in statements for one in several]:
                 await self._connection.executemany(text, rows)
             await self._connection.execute("COMMIT")
         except BaseException:
@@ -137,3 +164,32 @@ def statement(save: Save) -> Statement:
             return "UPDATE reports SET mark = ? WHERE id = ?", [(packed, number) for number in ids]
         case DropReports(ids):
             return "DELETE FROM reports WHERE id = ?", [(number,) for number in ids]
+        case _:
+            return _monitor_statement(save)
+
+
+def statements_of(save: Save) -> list[Statement]:
+    """All SQL of a save, in order."""
+    if isinstance(save, DropMonitor):
+        return [("DELETE FROM seen WHERE monitor_id = ?", [(save.monitor_id,)]), statement(save)]
+    return [statement(save)]
+
+
+def _monitor_statement(save: Save) -> Statement:
+    match save:
+        case SaveMonitor(kept):
+            return "INSERT OR REPLACE INTO monitors (id, body) VALUES (?, ?)", [(kept.monitor.id, _pack(kept))]
+        case DropMonitor(monitor_id):
+            return "DELETE FROM monitors WHERE id = ?", [(monitor_id,)]
+        case SaveNumber(monitor_id, number):
+            return "INSERT OR REPLACE INTO event_numbers VALUES (?, ?)", [(monitor_id, number)]
+        case SaveSeen(monitor_id, path, seen):
+            return "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", [(monitor_id, path, _pack(seen))]
+        case DropSeen(monitor_id, paths):
+            return "DELETE FROM seen WHERE monitor_id = ? AND path = ?", [(monitor_id, path) for path in paths]
+        case SaveRequested(request, requested):
+            return "INSERT OR REPLACE INTO requested VALUES (?, ?)", [(request, _pack(requested))]
+        case DropRequested(requests):
+            return "DELETE FROM requested WHERE request = ?", [(request,) for request in requests]
+        case _:
+            raise AssertionError(f"no statement for {type(save).__name__}")

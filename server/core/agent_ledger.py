@@ -29,12 +29,24 @@ REPORTS_IN_FLIGHT = 500
 MARKED_KEPT_US = 7 * DAY_US
 
 
+@dataclass(frozen=True, slots=True)
+class FireAnswer:
+    """Event `number` is durable, or the refusal: `code` is that of a problem document, "" without one."""
+
+    number: int = 0
+    code: str = ""
+    detail: str = ""
+    runs: tuple[str, ...] = ()
+    elsewhere: int = 0
+    suppressed: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(slots=True)
 class Outcome:
-    """What follows an event, in this order: saves (one transaction), then sends, starts, stops, abandons, forgets.
+    """What follows, in this order: saves (one transaction), then answers, sends, starts, stops, abandons, forgets.
 
     `abandons`: keys whose intent shall not begin; make sure of it (the pid file), then call `ended` or `began`.
-    `forgets`: keys whose files may go.
+    `forgets`: keys whose files may go. `answers`: (question, what those who asked for an event are told).
     """
 
     saves: list[Save] = field(default_factory=list)
@@ -43,6 +55,7 @@ class Outcome:
     stops: list[wire.StopRun] = field(default_factory=list)
     abandons: list[str] = field(default_factory=list)
     forgets: list[str] = field(default_factory=list)
+    answers: list[tuple[int, FireAnswer]] = field(default_factory=list)
 
 
 class Ledger:
@@ -59,6 +72,7 @@ class Ledger:
         """The last unsent report, by run key, of those that make a master know the run."""
         self._of_key = Counter(report.key for report in memory.reports.values())
         self._output_done: set[str] = set()
+        self._protocol = 0
 
     def take(self) -> Outcome:
         """The outcome so far; the next one begins empty."""
@@ -140,7 +154,9 @@ class Ledger:
 
     def _queue(self, number: int) -> None:
         report = self.memory.reports[number]
-        if self._protocol < 2 and isinstance(report.body, LATER_BODIES):
+        if self._protocol < 2 and _is_later(report):
+            if isinstance(report.body, wire.Held | wire.Begun):
+                self._unannounced[report.key] = number
             return
         self._unsent.append((number, report.key))
         if isinstance(report.body, wire.Held | wire.Begun):
@@ -174,3 +190,8 @@ class Ledger:
         del self._of_key[key]
         self.save(SaveRun(msgspec.structs.replace(run, state="forgotten", specification=NO_SPECIFICATION)))
         self.out.forgets.append(key)
+
+
+def _is_later(report: wire.Report) -> bool:
+    """Whether only a master of protocol 2 understands it: runs of events too, whose keys an earlier one cannot read."""
+    return isinstance(report.body, LATER_BODIES) or ".e" in report.key

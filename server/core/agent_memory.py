@@ -14,6 +14,8 @@ from replication.core.types import NO_EPOCH, Epoch
 from server.core.agent_reports import Parted
 from server.core.agent_wire import GateSet, Report, StandingOrder
 from server.core.model import Specification
+from server.core.monitors import StandingMonitor
+from server.core.sightings import Seen
 
 NO_SPECIFICATION = Specification(job_id=0, job_name="", command="")
 
@@ -73,6 +75,12 @@ class RunRecord(msgspec.Struct, frozen=True, array_like=True):
     attempt: int = 1
     stop: str = ""
     epoch_number: int = 0
+    monitor_id: int | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """The agent began it by itself, from an order or an event: no master gives it again."""
+        return self.schedule_id is not None or self.monitor_id is not None
 
 
 class KeptOrder(msgspec.Struct, frozen=True, array_like=True):
@@ -80,6 +88,22 @@ class KeptOrder(msgspec.Struct, frozen=True, array_like=True):
 
     order: StandingOrder
     cursor_us: int
+
+
+class KeptMonitor(msgspec.Struct, frozen=True, array_like=True):
+    """`has_looked`: the first look is over. `problem`: what was reported last of what it cannot watch."""
+
+    monitor: StandingMonitor
+    has_looked: bool = False
+    problem: str = ""
+
+
+class Requested(msgspec.Struct, frozen=True, array_like=True):
+    """The event that a request made: asked again, it is answered again."""
+
+    monitor: str
+    number: int
+    at_us: int
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -146,6 +170,50 @@ class DropReports:
     ids: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SaveMonitor:
+    kept: KeptMonitor
+
+
+@dataclass(frozen=True, slots=True)
+class DropMonitor:
+    """The monitor and what it saw; the numbers of its events stay used."""
+
+    monitor_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveNumber:
+    """The number of the monitor's next event."""
+
+    monitor_id: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSeen:
+    monitor_id: int
+    path: str
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class DropSeen:
+    monitor_id: int
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRequested:
+    request: str
+    requested: Requested
+
+
+@dataclass(frozen=True, slots=True)
+class DropRequested:
+    requests: tuple[str, ...]
+
+
 Save = (
     SaveDurable
     | SaveRun
@@ -157,6 +225,13 @@ Save = (
     | SaveReport
     | MarkReports
     | DropReports
+    | SaveMonitor
+    | DropMonitor
+    | SaveNumber
+    | SaveSeen
+    | DropSeen
+    | SaveRequested
+    | DropRequested
 )
 
 
@@ -170,6 +245,10 @@ class Memory:
     settled: dict[int, dict[int, bool]] = field(default_factory=dict)
     reports: dict[int, Report] = field(default_factory=dict)
     marks: dict[int, Mark] = field(default_factory=dict)
+    monitors: dict[int, KeptMonitor] = field(default_factory=dict)
+    numbers: dict[int, int] = field(default_factory=dict)
+    seen: dict[int, dict[str, Seen]] = field(default_factory=dict)
+    requested: dict[str, Requested] = field(default_factory=dict)
 
     def apply(self, save: Save) -> None:
         """Do one change to the values; the caller makes it durable before it acts on it."""
@@ -198,3 +277,25 @@ class Memory:
                 for number in ids:
                     self.reports.pop(number, None)
                     self.marks.pop(number, None)
+            case _:
+                self._apply_monitor(save)
+
+    def _apply_monitor(self, save: Save) -> None:
+        match save:
+            case SaveMonitor(kept):
+                self.monitors[kept.monitor.id] = kept
+            case DropMonitor(monitor_id):
+                self.monitors.pop(monitor_id, None)
+                self.seen.pop(monitor_id, None)
+            case SaveNumber(monitor_id, number):
+                self.numbers[monitor_id] = number
+            case SaveSeen(monitor_id, path, seen):
+                self.seen.setdefault(monitor_id, {})[path] = seen
+            case DropSeen(monitor_id, paths):
+                for path in paths:
+                    self.seen.get(monitor_id, {}).pop(path, None)
+            case SaveRequested(request, requested):
+                self.requested[request] = requested
+            case DropRequested(requests):
+                for request in requests:
+                    self.requested.pop(request, None)

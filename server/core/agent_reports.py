@@ -93,6 +93,29 @@ class Drained(_Body, frozen=True, tag="drained"):
     withdrawn: bool = False
 
 
-Body = Held | Begun | Ended | Suppressed | Trouble | DrainBegun | Drained
-LATER_BODIES = (DrainBegun, Drained)
+class Fired(_Body, frozen=True, tag="fired"):
+    """Event `number` of a monitor happened. The reports of the runs that it began here follow.
+
+    `elsewhere`: jobs for the master to submit. `suppressed`: (job, cause) of those that shall not run. Protocol 2.
+    """
+
+    monitor_id: int
+    monitor: str
+    number: int
+    what: str
+    at_us: int
+    variables: dict[str, str]
+    elsewhere: tuple[int, ...] = ()
+    suppressed: tuple[tuple[int, str], ...] = ()
+
+
+class MonitorProblem(_Body, frozen=True, tag="monitor_problem"):
+    """Why a monitor cannot watch all that it should, as a sentence; "" once it can. Protocol 2."""
+
+    monitor_id: int
+    text: str
+
+
+Body = Held | Begun | Ended | Suppressed | Trouble | DrainBegun | Drained | Fired | MonitorProblem
+LATER_BODIES = (DrainBegun, Drained, Fired, MonitorProblem)
 """Understood from protocol 2 on: kept in the spool, unsent, while a master speaks an earlier one."""

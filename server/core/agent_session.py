@@ -9,12 +9,15 @@ from __future__ import annotations
 from replication.core.types import Epoch
 from server.core import agent_wire as wire
 from server.core.agent_drain import Drain
+from server.core.agent_events import Events
 from server.core.agent_ledger import Ledger, Outcome
 from server.core.agent_memory import Memory
 from server.core.agent_trust import HIGHEST_STEP_US, Moment, distrusted_clock, obeys
 from server.core.agent_work import Work
 from server.core.instants import next_instant
 from server.core.model import HOUR_US, SECOND_US
+from server.core.monitors import StandingMonitor
+from server.core.sightings import Look
 
 
 class Session:
@@ -28,6 +31,7 @@ class Session:
         self._memory = memory
         self.work = Work(self._ledger, boot_id, now.wall_us)
         self.drain = Drain(self._ledger, self.work, boot_id)
+        self.events = Events(self._ledger, self.work, boot_id)
         self._boot_id = boot_id
         self._links: set[str] = set()
         self._obeyed = ""
@@ -74,6 +78,27 @@ class Session:
             return "The machine was restarted: nothing begins before the master has answered."
         return distrusted_clock(now, durable.highest_us, self._offset_us, self._skew_us)
 
+    def why_no_event(self) -> str:
+        """Why an event would begin nothing now, as a sentence; "" when it would. Clocks do not matter for events."""
+        durable = self._memory.durable
+        if durable.quarantined:
+            return f"Quarantined: {durable.quarantined}"
+        if self._answered or (durable.start_alone and not self._is_copy):
+            return ""
+        return "Nothing begins before the master has answered."
+
+    def looked(self, monitor: StandingMonitor, look: Look, now: Moment) -> Outcome:
+        """A monitor's look is over. Nothing is remembered of it while an event would begin nothing."""
+        if not self.why_no_event():
+            self.events.looked(monitor, look, now)
+        return self._ledger.take()
+
+    def fire(self, question: int, name: str, request: str, variables: dict[str, str], now: Moment) -> Outcome:
+        """Somebody on this machine fires a manual event; the outcome answers `question` once it is durable."""
+        answer = self.events.fire(name, request, variables, self.why_no_event(), now)
+        self._ledger.out.answers.append((question, answer))
+        return self._ledger.take()
+
     def link_opened(self, node: str) -> Outcome:
         """A link to `node` is open; who it is follows in its `Office`."""
         self._links.add(node)
@@ -107,6 +132,7 @@ class Session:
         if now.wall_us > self._expiry_us:
             self._expiry_us = now.wall_us + HOUR_US
             self._ledger.expire(now)
+            self.events.expire(now)
             self.work.expire(now)
         return self._ledger.take()
 
@@ -202,6 +228,7 @@ class Session:
                 orders,
                 len(memory.reports),
                 oldest,
+                self.events.notes(),
             ),
         )
 
@@ -251,6 +278,8 @@ class Session:
             self._release(node, order_id, version)
         self.work.resume(now, admitted.restored)
         self.drain.resume(now)
+        if admitted.restored:
+            self.events.begin_anew()
         for key in admitted.forgotten:
             self._ledger.output_done(key)
 
@@ -277,6 +306,12 @@ class Session:
                 self.work.dispatch(message, now)
             case wire.StopRun():
                 self.work.stop(message, now)
+            case wire.GiveMonitor(monitor, next_number):
+                self.events.take(monitor, next_number)
+                self._ledger.send(node, wire.MonitorKept(monitor.id, monitor.version))
+            case wire.ReleaseMonitor(monitor_id, version):
+                self.events.release(monitor_id)
+                self._ledger.send(node, wire.MonitorKept(monitor_id, version))
             case wire.Kept():
                 self._ledger.kept(message, now)
             case _:

@@ -19,10 +19,15 @@ from server.core.agent_reports import Body as Body
 from server.core.agent_reports import DrainBegun as DrainBegun
 from server.core.agent_reports import Drained as Drained
 from server.core.agent_reports import Ended as Ended
+from server.core.agent_reports import Fired as Fired
 from server.core.agent_reports import Held as Held
+from server.core.agent_reports import MonitorProblem as MonitorProblem
 from server.core.agent_reports import Suppressed as Suppressed
 from server.core.agent_reports import Trouble as Trouble
 from server.core.model import Span, Specification
+from server.core.monitor_messages import GiveMonitor as GiveMonitor
+from server.core.monitor_messages import MonitorKept as MonitorKept
+from server.core.monitor_messages import ReleaseMonitor as ReleaseMonitor
 
 PROTOCOL = 2
 """What is new in 2 is sent only to a peer that said 2 or more in its `Hello` or `Office`."""
@@ -236,6 +241,7 @@ class Present(_Message, frozen=True, tag="present"):
     orders: tuple[tuple[int, int], ...]
     reports: int = 0
     oldest_report_us: int = 0
+    monitors: tuple[tuple[int, int], ...] = ()
 
 
 class EpochRefused(_Message, frozen=True, tag="epoch_refused"):
@@ -333,6 +339,8 @@ FromNode = (
     | NodeHeartbeat
     | AskGrant
     | AskAlone
+    | GiveMonitor
+    | ReleaseMonitor
 )
 FromAgent = (
     Hello
@@ -346,6 +354,7 @@ FromAgent = (
     | Output
     | AgentHeartbeat
     | WitnessSays
+    | MonitorKept
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -90,13 +90,13 @@ class Work:
             return
         for run in sorted((self._memory.runs[key] for key in self._held), key=lambda run: run.turn):
             given_up = is_given_up(run.specification, self.answered_us, now.boot_us)
-            if admitted or (run.schedule_id is not None and not given_up):
+            if admitted or (run.is_own and not given_up):
                 self._held.discard(run.key)
                 self._begin(run, now)
 
     def drop_unbegun(self) -> None:
         """Forget dispatches of an earlier connection that never began: the master gives them again."""
-        keys = tuple(key for key in self._held if self._memory.runs[key].schedule_id is None)
+        keys = tuple(key for key in self._held if not self._memory.runs[key].is_own)
         if keys:
             self._held.difference_update(keys)
             self._ledger.save(DropRuns(keys))
@@ -155,6 +155,17 @@ class Work:
             if schedule is not None and message.scheduled_for_us is not None:
                 self._ledger.save(SaveSettled(schedule, message.scheduled_for_us, True))
             self._submit(msgspec.structs.replace(run, **values), now)
+
+    def react(self, key: str, specification: Specification, monitor_id: int, now: Moment) -> None:
+        """Begin or hold the run of an event; a known key changes nothing."""
+        if key not in self._memory.runs:
+            run = self._record(key, specification, now)
+            self._submit(msgspec.structs.replace(run, monitor_id=monitor_id), now)
+
+    def is_active(self, job_id: int) -> bool:
+        """Whether a run of the job waits or runs here."""
+        keys = self.running | self.awaiting | self._held
+        return any(self._memory.runs[key].specification.job_id == job_id for key in keys)
 
     def stop(self, message: wire.StopRun, now: Moment) -> None:
         """Stop a run; one that never came here is reported as such and will not begin."""
@@ -221,7 +232,7 @@ class Work:
             self._suppress(at, order, reason, False, now)
         elif is_given_up(specification, self.answered_us, now.boot_us):
             self._suppress(at, order, f"no master answered for {specification.give_up_after_s} s", False, now)
-        elif specification.skip_if_running and self._is_active(specification.job_id):
+        elif specification.skip_if_running and self.is_active(specification.job_id):
             self._suppress(at, order, "still running", True, now)
         else:
             self._ledger.save(SaveSettled(order.schedule_id, at, True))
@@ -230,10 +241,6 @@ class Work:
                 run = self._record(key, specification, now)
                 values = {"schedule_id": order.schedule_id, "scheduled_for_us": at}
                 self._submit(msgspec.structs.replace(run, **values), now)
-
-    def _is_active(self, job_id: int) -> bool:
-        keys = self.running | self.awaiting | self._held
-        return any(self._memory.runs[key].specification.job_id == job_id for key in keys)
 
     def _suppress(self, at: int, order: wire.StandingOrder, cause: str, settled: bool, now: Moment) -> None:
         self._ledger.save(SaveSettled(order.schedule_id, at, False))

@@ -231,6 +231,7 @@ class Run(Row, frozen=True, kw_only=True):
     cancel_requested_by: str
     cancel_requested_at_us: int | None
     cancel_kill: bool = False
+    event_id: int | None = None
 
 
 class Missed(Row, frozen=True, kw_only=True):
@@ -333,17 +334,28 @@ def request_key(job_id: int, request_id: str, attempt: int = 1) -> str:
     return f"j{job_id}.r{request_id}.a{attempt}"
 
 
-_KEY = re.compile(r"j(\d+)\.(?:s(\d+)\.(\d{8}T\d{6}Z)|r([0-9A-Za-z-]{1,64}))\.a(\d+)\Z")
+def event_key(job_id: int, monitor_id: int, token: str, attempt: int = 1) -> str:
+    """The key of a job's run for an event. `token`: the agent's number, or `r` and a request id for one fired here."""
+    return f"j{job_id}.e{monitor_id}-{token}.a{attempt}"
+
+
+_KEY = re.compile(
+    r"j(\d+)\.(?:s(\d+)\.(\d{8}T\d{6}Z)|r([0-9A-Za-z-]{1,64})|e(\d+)-(\d+|r[0-9A-Za-z-]{1,64}))\.a(\d+)\Z"
+)
 
 
 class RunKey(msgspec.Struct, frozen=True):
-    """A run's key, taken apart. An occurrence has schedule and instant, a request has `request_id`."""
+    """A run's key, taken apart. An occurrence has schedule and instant, a request has `request_id`, an event has
+    monitor and `event`, its token.
+    """
 
     job_id: int
     schedule_id: int | None
     scheduled_for_us: int | None
     request_id: str
     attempt: int
+    monitor_id: int | None = None
+    event: str = ""
 
 
 def parse_key(key: str) -> RunKey:
@@ -351,12 +363,20 @@ def parse_key(key: str) -> RunKey:
     match = _KEY.match(key)
     if match is None:
         raise ValueError(f"{key!r} is not a run key")
-    job, schedule, instant, request, attempt = match.groups()
+    job, schedule, instant, request, monitor, event, attempt = match.groups()
     at_us = None
     if instant is not None:
         moment = datetime.strptime(instant, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         at_us = int(moment.timestamp()) * SECOND_US
-    return RunKey(int(job), int(schedule) if schedule else None, at_us, request or "", int(attempt))
+    return RunKey(
+        int(job),
+        int(schedule) if schedule else None,
+        at_us,
+        request or "",
+        int(attempt),
+        int(monitor) if monitor else None,
+        event or "",
+    )
 
 
 def next_attempt_key(key: str) -> str:

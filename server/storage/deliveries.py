@@ -9,6 +9,7 @@ from server.storage import rows
 
 _TO_DISPATCH = "SELECT DISTINCT agent_id FROM runs WHERE state = 'starting' AND dispatched_epoch IS NULL"
 _TO_GIVE = "SELECT DISTINCT agent_id FROM orders WHERE acknowledged_version < version AND state != 'released'"
+_TO_WATCH = "SELECT DISTINCT agent_id FROM monitors WHERE acknowledged_version != version"
 _TO_STOP = (
     "SELECT DISTINCT agent_id FROM runs"
     " WHERE cancel_requested_at_us IS NOT NULL AND ended_at_us IS NULL AND dispatched_epoch IS NOT NULL"
@@ -17,7 +18,7 @@ _TO_STOP = (
 
 def agents(connection: sqlite3.Connection) -> set[str]:
     """Ids of the agents for which something is to be brought."""
-    return {row[0] for row in connection.execute(f"{_TO_DISPATCH} UNION {_TO_GIVE} UNION {_TO_STOP}")}
+    return {row[0] for row in connection.execute(f"{_TO_DISPATCH} UNION {_TO_GIVE} UNION {_TO_STOP} UNION {_TO_WATCH}")}
 
 
 def holders(connection: sqlite3.Connection) -> list[str]:

@@ -135,6 +135,11 @@ def to_cancel(connection: sqlite3.Connection, agent_id: str, limit: int = 100) -
     return rows.every(connection, Run, tail, (agent_id, limit))
 
 
+def of_event(connection: sqlite3.Connection, event_id: int, limit: int = 100) -> list[Run]:
+    """Runs that an event began, all attempts, by number."""
+    return rows.every(connection, Run, "FROM runs WHERE event_id = ? ORDER BY number LIMIT ?", (event_id, limit))
+
+
 def is_job_open(connection: sqlite3.Connection, job_id: int) -> bool:
     """True when a run of the job waits or runs: for skip-if-running."""
     query = f"SELECT 1 FROM runs WHERE job_id = ? AND state IN ({_OPEN}) LIMIT 1"

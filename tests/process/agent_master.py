@@ -79,7 +79,8 @@ class AgentMaster:
         self.sockets.append(socket)
         beats = asyncio.create_task(self._beat(socket))
         try:
-            await socket.send_bytes(wire.encode(wire.Office(self.node, self.role, self.epoch, now_us())))
+            office = wire.Office(self.node, self.role, self.epoch, now_us(), protocol=wire.PROTOCOL)
+            await socket.send_bytes(wire.encode(office))
             async for frame in socket:
                 if frame.type is WSMsgType.BINARY:
                     message = wire.decode_from_agent(frame.data)

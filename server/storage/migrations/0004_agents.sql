@@ -32,3 +32,33 @@ CREATE TABLE drains (
     PRIMARY KEY (agent_id, asked_at_us, origin)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX drains_open ON drains (agent_id) WHERE state IN ('asked', 'draining');
+
+-- SKY-16: event monitors. kind: file | directory | process | manual. settings: JSON of core.monitors.Settings.
+-- A monitor is bound to one agent for ever; on another agent it is another row that has the name.
+CREATE TABLE monitors (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, agent_id TEXT NOT NULL REFERENCES agents(id),
+    kind TEXT NOT NULL, settings TEXT NOT NULL, enabled INTEGER NOT NULL DEFAULT 1,
+    description TEXT NOT NULL DEFAULT '', version INTEGER NOT NULL DEFAULT 1,
+    acknowledged_version INTEGER NOT NULL DEFAULT 0,
+    problem TEXT NOT NULL DEFAULT '',                -- what its agent said last of what it cannot watch
+    created_at_us INTEGER NOT NULL, updated_at_us INTEGER NOT NULL, deleted_at_us INTEGER
+) STRICT;
+CREATE INDEX monitors_by_agent ON monitors (agent_id);
+CREATE INDEX monitors_to_give ON monitors (agent_id) WHERE acknowledged_version != version;
+
+CREATE TABLE reactions (
+    monitor_id INTEGER NOT NULL REFERENCES monitors(id), job_id INTEGER NOT NULL REFERENCES jobs(id),
+    PRIMARY KEY (monitor_id, job_id)
+) STRICT;
+CREATE INDEX reactions_by_job ON reactions (job_id);
+
+-- token: the agent's number of the event, or r<request id> of one fired here; it stands in the keys of the runs.
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, monitor_id INTEGER NOT NULL REFERENCES monitors(id), token TEXT NOT NULL, number INTEGER,
+    what TEXT NOT NULL, at_us INTEGER NOT NULL, variables TEXT NOT NULL, fired_by TEXT NOT NULL DEFAULT '',
+    recorded_at_us INTEGER NOT NULL, UNIQUE (monitor_id, token)
+) STRICT;
+CREATE INDEX events_by_monitor ON events (monitor_id, id);
+CREATE INDEX events_by_number ON events (monitor_id, number);
+ALTER TABLE runs ADD COLUMN event_id INTEGER;
+CREATE INDEX runs_by_event ON runs (event_id) WHERE event_id IS NOT NULL;
