@@ -22,7 +22,7 @@ COMMANDS = {
     "verify": ("scripts.commands.verify", "verify"),
     "sql": ("scripts.commands.verify", "sql"),
     "forks": ("scripts.commands.forks", "forks"),
-    "agent": ("scripts.commands.agents", "agent"),
+    "agent": ("scripts.commands.agent_group", "agent"),
     "node": ("scripts.commands.nodes", "node"),
     "witness": ("scripts.commands.witness", "witness"),
     "scheduler": ("scripts.commands.gates", "scheduler"),

@@ -24,8 +24,18 @@ RENEW_CHECK_S = 3600.0
 @click.option("--join", metavar="TOKEN", envvar="UNDERSTUDY_JOIN", help="A join token: enrol once, then run.")
 @click.option("--enrol-only", is_flag=True, help="Enrol and end.")
 @click.option("--log-level", default="info", help="debug, info, warning or error.")
+@click.option(
+    "--on-stop",
+    type=click.Choice(["auto", "keep", "drain"]),
+    default=None,
+    envvar="UNDERSTUDY_ON_STOP",
+    help="At SIGTERM: keep runs running, drain them, or drain only when the machine goes down (auto). "
+    "Without it, what `understudy agent set` says.",
+)
 @click.pass_context
-def agent(context: click.Context, data: str | None, join: str | None, enrol_only: bool, log_level: str) -> int:
+def agent(
+    context: click.Context, data: str | None, join: str | None, enrol_only: bool, log_level: str, on_stop: str | None
+) -> int:
     """Run the agent of this machine (--data, and --join once), or say what is to be done about agents."""
     if context.invoked_subcommand is not None:
         return 0
@@ -40,7 +50,7 @@ def agent(context: click.Context, data: str | None, join: str | None, enrol_only
         if join:
             identity = enrol_agent(join, directory)
             click.echo(f"This machine is the agent {identity.name}.")
-        return 0 if enrol_only else _run(directory)
+        return 0 if enrol_only else _run(directory, on_stop or "")
     except (ConfigError, Invalid) as error:
         raise CommandError(CONFIGURATION, str(error)) from error
     except EnrolmentError as error:
@@ -55,7 +65,7 @@ def _agent_directory(data: str | None) -> Path:
     return Path(chosen).expanduser().absolute()
 
 
-def _run(directory: Path) -> int:
+def _run(directory: Path, on_stop: str) -> int:
     from server import identity as files
     from server.agent import program
     from server.tls import client_context
@@ -65,7 +75,7 @@ def _run(directory: Path) -> int:
         return client_context(authority, certificate, directory / files.KEY_FILE)
 
     threading.Thread(target=_keep_certificate_fresh, args=(directory,), daemon=True).start()
-    return program.run(directory, context)
+    return program.run(directory, context, on_stop)
 
 
 def _keep_certificate_fresh(directory: Path) -> None:
@@ -140,17 +150,32 @@ def replace(asker: Asker, name: str, reason: str) -> None:
     "--start-alone-after-reboot",
     "alone",
     type=click.Choice(["on", "off"]),
-    required=True,
     help="Whether standing orders begin after a reboot before a master has answered.",
+)
+@click.option("--drain-time", "drain_s", type=int, metavar="S", help="Seconds that a drain may take at most; 600.")
+@click.option(
+    "--on-stop",
+    type=click.Choice(["auto", "keep", "drain"]),
+    help="At SIGTERM: keep runs running, drain them, or drain only when the machine goes down (auto).",
 )
 @reason_option
 @asks_node
-def set_agent(asker: Asker, name: str, alone: str, reason: str) -> None:
-    """Change an agent's settings."""
-    wanted = {"start_alone_after_reboot": alone == "on", "reason": reason}
-    done = asker.client.ask("PUT", f"/api/v1/agents/{quote(name)}", wanted).value
-    when = "before a master has answered" if alone == "on" else "only when a master has answered"
-    asker.show(done, f"After a reboot of {name} standing orders begin {when}, once the agent has heard of it.")
+def set_agent(
+    asker: Asker, name: str, alone: str | None, drain_s: int | None, on_stop: str | None, reason: str
+) -> None:
+    """Change an agent's settings; each holds once the agent has heard of it."""
+    alone_at_once = None if alone is None else alone == "on"
+    wanted: dict[str, object] = {"start_alone_after_reboot": alone_at_once, "drain_s": drain_s, "on_stop": on_stop}
+    if all(value is None for value in wanted.values()):
+        raise CommandError(2, "nothing to set: give --start-alone-after-reboot, --drain-time or --on-stop")
+    done = asker.client.ask("PUT", f"/api/v1/agents/{quote(name)}", wanted | {"reason": reason}).value
+    when = "before a master has answered" if done["start_alone_after_reboot"] else "only when a master has answered"
+    stop = {"auto": "is a drain when the machine goes down", "keep": "keeps runs running", "drain": "is a drain"}
+    said = [
+        f"After a reboot of {name} standing orders begin {when}.",
+        f"A drain of it takes at most {done['drain_s']} s; a stop of the program {stop[done['on_stop']]}.",
+    ]
+    asker.show(done, said)
 
 
 @agent.command("accept-restored")

@@ -28,6 +28,16 @@ Change = Callable[[Transaction], T]
 """Given to `Store.write`: checks and writes rows, and does nothing outside."""
 
 
+def both(first: Change[object], second: Change[T]) -> Change[T]:
+    """Two changes as one; the answer is the second one's."""
+
+    def change(transaction: Transaction) -> T:
+        first(transaction)
+        return second(transaction)
+
+    return change
+
+
 def require(by: Principal, permission: str) -> None:
     """Raise Forbidden when the role of `by` lacks `permission`."""
     if not access.may(by.role, permission):

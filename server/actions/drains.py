@@ -6,13 +6,12 @@ What the agent reports of a drain is written here too, for `actions.reports`.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 
 from server.actions import gates as gate_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core import agent_wire as wire
-from server.core.agent_drain import CUT, CUT_CAUSE, HAND_OVER_CAUSE, INTERRUPTED, ON_STOP, OUTCOMES
-from server.core.agent_reports import Parted
+from server.core.agent_drain import CUT_CAUSE, HAND_OVER_CAUSE, ON_STOP
+from server.core.drain_words import count, is_clean, summary
 from server.core.gates import DRAINING, for_protocol
 from server.core.model import Agent, Principal
 from server.errors import Conflict, Invalid, NotFound
@@ -146,22 +145,11 @@ def drained(connection: sqlite3.Connection, agent_id: str, body: wire.Drained, a
     withdrawn = body.withdrawn or row.state == "withdrawn"
     drains.end(connection, agent_id, body.asked_at_us, body.origin, at_us, body.outcomes, withdrawn)
     counted = count(body.outcomes)
-    if counted.get(CUT) or counted.get(INTERRUPTED):
+    if not is_clean(counted):
         agent = agents.get(connection, agent_id)
         name = agent.name if agent is not None else agent_id[:8]
         text = f"The drain of {name} is over: {summary(counted)}. What it cut is interrupted; see its page."
         system_messages.insert(connection, "warning", text, now_us)
-
-
-def count(outcomes: tuple[Parted, ...] | list[Parted]) -> dict[str, int]:
-    """How many runs had each outcome, in the order of `OUTCOMES`; only those that occurred."""
-    found = Counter(one.outcome for one in outcomes)
-    return {outcome: found[outcome] for outcome in OUTCOMES if found[outcome]}
-
-
-def summary(counted: dict[str, int]) -> str:
-    """`3 finished, 1 cut`."""
-    return ", ".join(f"{number} {outcome}" for outcome, number in counted.items()) or "nothing was running"
 
 
 def _find(connection: sqlite3.Connection, name: str) -> Agent:

@@ -13,6 +13,7 @@ import structlog
 
 from replication.core.types import NO_EPOCH, Epoch
 from server.agent.job_socket import JobSocket
+from server.agent.leaving import Leaving
 from server.agent.link import Link
 from server.agent.outputs import Outputs
 from server.agent.platform import boot_clock_us, boot_id, disk_is_full
@@ -42,7 +43,7 @@ class WallClock(Protocol):
 
 
 class Client:
-    """One agent. `run` returns after `stop`; the jobs go on under their keeper."""
+    """One agent. `run` returns after `stop`; the jobs go on under their keeper. `on_stop` overrules the agent's row."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Client:
         clock: WallClock,
         tls: Callable[[], ssl.SSLContext | None],
         version: str,
+        on_stop: str = "",
     ) -> None:
         self._data = data
         self._agent_id = agent_id
@@ -59,6 +61,8 @@ class Client:
         self._clock = clock
         self._tls = tls
         self._version = version
+        self._on_stop = on_stop
+        self._leaving: Leaving | None = None
         self._instance = secrets.token_hex(8)
         self._boot_id = boot_id()
         self._witness = Witness(data)
@@ -77,6 +81,29 @@ class Client:
     def stop(self) -> None:
         """Ask `run` to return: links are closed, running jobs are left alone."""
         self._stopping.set()
+
+    def signalled(self) -> None:
+        """SIGTERM or SIGINT: end, and drain first when that is set or the machine goes down. Again: end at once."""
+        if self._leaving is None:
+            self.stop()
+        else:
+            self._leaving.signalled()
+
+    def on_stop(self) -> str:
+        """What a signal means: the program's own setting, else what the master said last."""
+        return self._on_stop or self._memory.durable.gates.on_stop
+
+    def drain(self) -> None:
+        """Begin nothing new until the program ends."""
+        self._handle(self._session.drain_to_stop(self._now()))
+
+    def is_drained(self) -> bool:
+        """What ran when the drain began has ended, and that is durable."""
+        return self._session.drain.is_over and not self._pending and not self._batch
+
+    def is_told(self) -> bool:
+        """The master that is obeyed has every report; nobody is waited for when none is."""
+        return not self._session.admitted or len(self._memory.reports) <= len(self._memory.marks)
 
     async def run(self) -> None:
         """Serve until `stop`. Raises what no part expected, after everything is closed."""
@@ -98,6 +125,7 @@ class Client:
         tasks = [asyncio.create_task(loop()) for loop in [*loops, watcher.watch_forever]]
         await socket.open()
         self._dial()
+        self._leaving = Leaving(self, self.stop, self._fail)
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)

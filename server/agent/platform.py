@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -28,6 +29,21 @@ def boot_clock_us() -> int:
     """Microseconds since boot, time asleep included where the machine can tell."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime_ns(clock) // 1000
+
+
+def machine_stops() -> bool:
+    """Whether the machine is going down, as systemd says; False where there is none. Takes up to 3 s: not for a loop.
+
+    It is asked while the agent is still waited for, so it knows of the shutdown that made it send SIGTERM.
+    """
+    asked = shutil.which("systemctl")
+    if asked is None:
+        return False
+    try:
+        said = subprocess.run([asked, "is-system-running"], capture_output=True, text=True, timeout=3, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return said.stdout.strip() == "stopping"
 
 
 def created_at(pid: int) -> float | None:

@@ -57,6 +57,14 @@ def standing(gates: Iterable[Gate], agent_id: str) -> dict[str, Gate]:
     return found
 
 
+def by_agent(gates: Iterable[Gate]) -> dict[str, list[Gate]]:
+    """Gates by the agent that they are of; "" has the host-wide ones. For looking at many agents at once."""
+    found: dict[str, list[Gate]] = {}
+    for gate in gates:
+        found.setdefault(gate.agent_id, []).append(gate)
+    return found
+
+
 def in_the_way(gates: Iterable[Gate], agent_id: str) -> Gate | None:
     """The one gate that people are told of when several stop an agent: who set it, since when and why; or None."""
     kinds = standing(gates, agent_id)

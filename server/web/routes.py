@@ -10,6 +10,7 @@ from server.site import SITE, Site
 from server.web import live, pages
 from server.web.api import (
     agents,
+    drains,
     forks,
     health,
     history,
@@ -41,6 +42,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *swap.ENDPOINTS,
     *scheduler.ENDPOINTS,
     *agents.ENDPOINTS,
+    *drains.ENDPOINTS,
     *witnesses.ENDPOINTS,
     *jobs.ENDPOINTS,
     *runs.ENDPOINTS,

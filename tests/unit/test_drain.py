@@ -9,6 +9,7 @@ from server.actions import drains, gates, reconciliation, reports
 from server.core import agent_wire as wire
 from server.core.agent_drain import Parting, drains_on_stop, parting
 from server.core.agent_reports import Parted
+from server.core.drain_words import count, summary
 from server.core.model import Principal
 from server.errors import Conflict, Forbidden, Invalid
 from server.storage import drains as rows
@@ -241,7 +242,7 @@ def test_the_master_keeps_the_list_of_a_drain(ledger: Ledger) -> None:
     for _ in range(2):
         ledger.do(reports.record(agent, [told], 1, START_US))
     (row,) = rows.latest(ledger.connection, agent)
-    assert (row.state, drains.summary(drains.count(row.outcomes))) == ("drained", "1 finished, 1 cut")
+    assert (row.state, summary(count(row.outcomes))) == ("drained", "1 finished, 1 cut")
     assert ledger.count("system_messages", "text LIKE '%1 finished, 1 cut%'") == 1
 
 

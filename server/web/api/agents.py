@@ -7,13 +7,17 @@ from typing import Any
 
 import msgspec
 
-from server.actions import agents
-from server.core.model import HOUR_US, Agent, JoinToken
+from server.actions import agents, drains
+from server.actions.change import both
+from server.core.gates import DRAINING, QUEUE_LOCKED, REASONS, by_agent, in_the_way, reason, standing, takes_runs
+from server.core.model import HOUR_US, Agent, Gate, JoinToken
 from server.core.witness_seats import SEAT
 from server.enrolment import JoinTokenText
 from server.storage import agents as rows
+from server.storage import drains as drain_rows
 from server.storage import gates, settings
 from server.tls import fingerprint, secret_hash
+from server.web.api.drains import DrainView, view
 from server.web.api.endpoint import Answer, Call, Endpoint
 
 
@@ -30,6 +34,17 @@ class AgentLine(msgspec.Struct, frozen=True):
     enrolled_at_us: int
     quarantine_reason: str
     start_alone_after_reboot: bool
+    drain_s: int
+    on_stop: str
+    takes_runs: bool
+    waits_for: str
+
+
+class AgentDetail(AgentLine, frozen=True):
+    """One agent with the gate that people are told of, and its latest drain."""
+
+    gate: Gate | None = None
+    drain: DrainView | None = None
 
 
 class Invite(msgspec.Struct, frozen=True):
@@ -39,10 +54,12 @@ class Invite(msgspec.Struct, frozen=True):
 
 
 class AgentSettings(msgspec.Struct, frozen=True):
-    """What an administrator decides about an agent, and why."""
+    """What an administrator decides about an agent, and why; null leaves a setting as it is."""
 
-    start_alone_after_reboot: bool
+    start_alone_after_reboot: bool | None = None
     reason: str = ""
+    drain_s: int | None = None
+    on_stop: str | None = None
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -57,28 +74,33 @@ async def list_agents(call: Call) -> list[AgentLine]:
 
     def query(connection: Any) -> list[AgentLine]:
         revision = settings.gate_revision(connection)
-        locked = {gate.agent_id for gate in gates.every(connection) if gate.kind == "queue_locked"}
-        return [_line(call, agent, locked, revision) for agent in rows.page(connection, after, limit, match)]
+        in_force, leaving = by_agent(gates.every(connection)), drain_rows.stopping(connection)
+        everywhere = in_force.get("", [])
+        found = rows.page(connection, after, limit, match)
+        return [_line(call, a, everywhere + in_force.get(a.id, []), leaving, revision) for a in found]
 
     return await call.read(query)
 
 
-async def show_agent(call: Call) -> AgentLine:
+async def show_agent(call: Call) -> AgentDetail:
     """One agent."""
     name = call.path("name")
 
-    def query(connection: Any) -> AgentLine:
+    def query(connection: Any) -> AgentDetail:
         agent = agents.find(connection, name)
-        locked = {gate.agent_id for gate in gates.for_agent(connection, agent.id) if gate.kind == "queue_locked"}
-        return _line(call, agent, locked, settings.gate_revision(connection))
+        in_force, leaving = gates.for_agent(connection, agent.id), drain_rows.stopping(connection)
+        line = _line(call, agent, in_force, leaving, settings.gate_revision(connection))
+        drained = [view(row, name) for row in drain_rows.latest(connection, agent.id)]
+        gate = in_the_way(in_force, agent.id)
+        return AgentDetail(**msgspec.structs.asdict(line), gate=gate, drain=drained[0] if drained else None)
 
     return await call.read(query)
 
 
-def _line(call: Call, agent: Agent, locked: set[str], revision: int) -> AgentLine:
+def _line(call: Call, agent: Agent, in_force: list[Gate], leaving: set[str], revision: int) -> AgentLine:
     connected = call.site.agent_connected(agent.id)
     state = "quarantined" if agent.quarantined_at_us is not None else "active" if connected else "unreachable"
-    wanted = "" in locked or agent.id in locked
+    wanted = QUEUE_LOCKED in standing(in_force, agent.id)
     acknowledged = agent.gates_acknowledged >= revision
     queue = ("locked" if wanted else "open") if acknowledged else "not acknowledged"
     return AgentLine(
@@ -92,6 +114,10 @@ def _line(call: Call, agent: Agent, locked: set[str], revision: int) -> AgentLin
         enrolled_at_us=agent.enrolled_at_us,
         quarantine_reason=agent.quarantine_reason,
         start_alone_after_reboot=bool(agent.start_alone_after_reboot),
+        drain_s=agent.drain_s,
+        on_stop=agent.on_stop,
+        takes_runs=takes_runs(in_force, agent.id, leaving),
+        waits_for=reason(in_force, agent.id) or (REASONS[DRAINING] if agent.id in leaving else ""),
     )
 
 
@@ -155,18 +181,27 @@ async def accept_restored(call: Call) -> Answer:
 
 async def put_settings(call: Call) -> Answer:
     """Change an agent's settings; it holds once the agent has it."""
-    name = call.path("name")
-    allowed = call.body.start_alone_after_reboot
-    change = agents.set_start_alone(name, allowed, call.by, call.now_us, call.body.reason)
-    return await call.write(
-        change, lambda agent: {"name": name, "start_alone_after_reboot": bool(agent.start_alone_after_reboot)}
-    )
+    name, body = call.path("name"), call.body
+    change = drains.configure(name, body.drain_s, body.on_stop, call.by, call.now_us, body.reason)
+    if body.start_alone_after_reboot is not None:
+        allow = agents.set_start_alone(name, body.start_alone_after_reboot, call.by, call.now_us, body.reason)
+        change = both(allow, change)
+    return await call.write(change, _settings)
+
+
+def _settings(agent: Agent) -> dict[str, Any]:
+    return {
+        "name": agent.name,
+        "start_alone_after_reboot": bool(agent.start_alone_after_reboot),
+        "drain_s": agent.drain_s,
+        "on_stop": agent.on_stop,
+    }
 
 
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/agents", list_agents, "Agents", answer=list[AgentLine], query=("after", "limit", "match")),
     Endpoint("POST", "/api/v1/agents", invite, "Invite an agent: a join token", body=Invite, status=201),
-    Endpoint("GET", "/api/v1/agents/{name}", show_agent, "One agent", answer=AgentLine),
+    Endpoint("GET", "/api/v1/agents/{name}", show_agent, "One agent", answer=AgentDetail),
     Endpoint("PUT", "/api/v1/agents/{name}", put_settings, "Change an agent's settings", body=AgentSettings),
     Endpoint("DELETE", "/api/v1/agents/{name}", remove, "Remove an agent", query=("reason",)),
     Endpoint("POST", "/api/v1/agents/{name}/replace", replace, "Replace a machine", body=Reason, status=201),

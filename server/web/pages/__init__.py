@@ -6,6 +6,7 @@ from aiohttp import web
 
 from server.web.errors import ERROR_PAGE
 from server.web.pages import (
+    agent_drain,
     agent_reboot,
     agents,
     forks,
@@ -27,6 +28,7 @@ from server.web.render import STATIC
 PAGES = (
     home,
     agents,
+    agent_drain,
     agent_reboot,
     jobs,
     runs,

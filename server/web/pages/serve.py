@@ -11,7 +11,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from server.actions.change import Change
-from server.core.gates import QUEUE_LOCKED, SCHEDULER_STOPPED, SWAP
+from server.core.gates import MAINTENANCE, QUEUE_LOCKED, SCHEDULER_STOPPED, SUSPENDED, SWAP
 from server.core.model import Gate, Principal
 from server.site import SEQUENCE, Site, site_of
 from server.storage import gates
@@ -27,6 +27,8 @@ GATES = {
     SCHEDULER_STOPPED: ("Scheduler stopped", "/scheduler", "circle-stop"),
     QUEUE_LOCKED: ("All job queues locked", "/agents", "lock"),
     SWAP: ("Role swap in progress", "/swap", "arrow-left-right"),
+    MAINTENANCE: ("Maintenance", "/agents", "settings"),
+    SUSPENDED: ("Maintenance, suspended", "/agents", "settings"),
 }
 
 NOTICES = {
@@ -48,6 +50,9 @@ NOTICES = {
     "session-ended": "The session is ended.",
     "swap-abort": "Abort is requested. The master undoes the steps that were done.",
     "acknowledged": "Acknowledged.",
+    "agent-drain": "It is to be drained. It takes no new runs once it has heard of it.",
+    "agent-undrain": "It takes runs again once it has heard of it.",
+    "agent-stop": "The setting is saved. It holds once the agent has heard of it.",
     "agent-reboot": "The setting is saved. It holds once the agent has kept it.",
     "agent-accepted": "The agent is accepted as it is.",
     "seat-given": "That node has the seat: it is counted on, the others are observers.",

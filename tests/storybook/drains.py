@@ -1,0 +1,59 @@
+"""An agent while it drains, when it is drained, and while its machine goes down."""
+
+from __future__ import annotations
+
+from server.core.agent_reports import Parted
+from server.core.model import Gate
+from server.storage.drains import DrainRow
+from server.web.pages.agent_drain import AgentDrain
+from server.web.pages.agents import AgentPage, view
+from server.web.pages.contacts import Contact
+from tests.storybook.fixture import MINUTE_US, NOW_US, Story, frame
+from tests.storybook.home import RUNNING
+from tests.storybook.work import agent
+
+ASKED_US = NOW_US - 4 * MINUTE_US
+GATE = Gate(
+    kind="draining", agent_id="dock-1-id", set_by="operator", set_at_us=ASKED_US, reason="new memory", revision=40
+)
+PARTED = (
+    Parted("j3.s3.20260922T010000Z.a1", "nightly-archive", "cut"),
+    Parted("j5.s5.20260922T011500Z.a1", "checksum-documents", "finished"),
+    Parted("j6.s6.20260922T012000Z.a1", "disk-usage", "not started"),
+)
+
+
+def drain(state: str, origin: str = "request", **more: object) -> DrainRow:
+    """A drain's row."""
+    values: dict[str, object] = {
+        "agent_id": "dock-1-id",
+        "asked_at_us": ASKED_US,
+        "origin": origin,
+        "asked_by": "operator" if origin == "request" else "the machine",
+        "reason": "new memory",
+        "limit_s": 600,
+        "state": state,
+        "began_at_us": ASKED_US + 200_000,
+        "ended_at_us": None,
+        "outcomes": [],
+    }
+    return DrainRow(**(values | more))  # type: ignore[arg-type]  # values by name
+
+
+def _page(part: AgentDrain, connected: bool = True, **more: object) -> AgentPage:
+    line = agent("dock-1", runs=2)
+    seen = view(line, None, 42, Contact(0.02) if connected else None)
+    return AgentPage(frame("Agent dock-1", "/agents", **more), seen, None, tuple(RUNNING[:1]), 7, 0, 6, (part,))
+
+
+def stories() -> list[Story]:
+    """Each phase, and the question before it."""
+    over = drain("drained", ended_at_us=NOW_US - MINUTE_US, outcomes=list(PARTED))
+    return [
+        Story("agent-drain-confirm", _page(AgentDrain(None, None, None, 600, "auto"), confirm="drain")),
+        Story("agent-stop-confirm", _page(AgentDrain(None, None, None, 600, "auto"), confirm="on-stop")),
+        Story("agent-drain-asked", _page(AgentDrain(GATE, drain("asked"), None, 600, "auto"), connected=False)),
+        Story("agent-draining", _page(AgentDrain(GATE, drain("draining"), None, 600, "auto"))),
+        Story("agent-drained", _page(AgentDrain(GATE, over, None, 600, "auto"))),
+        Story("agent-stopping", _page(AgentDrain(None, drain("draining", "stop"), None, 600, "drain"))),
+    ]
