@@ -11,7 +11,8 @@ Requests, one JSON object a line: {"op": "start", "key", "argv", "environment", 
 "output_bytes_max", "give_up_after_s", "answered_us"}, {"op": "stop", "key", "kill", "grace_s"} and {"op": "answered",
 "at_us"}: a master able to commit answered what the agent said at this time of the boot clock. A run that is to be given
 up is killed when that is too long ago, whether the agent lives or not. Events: {"event": "runs", "keys"} at connect,
-then {"event": "began" | "ended" | "exists", "key"}. It ends when it has no run and no agent for `IDLE_S`.
+then {"event": "began" | "ended" | "exists" | "failed", "key", "why"}; what *failed* may be asked for again.
+It ends when it has no run and no agent for `IDLE_S`.
 """
 
 from __future__ import annotations
@@ -26,45 +27,28 @@ import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from server.agent.child import Child, spawn, write_status
+from server.agent.control_group import enter, group_of, sweep
 from server.agent.output_file import OutputFile
-from server.agent.platform import boot_clock_us, created_at, signal_run
+from server.agent.platform import boot_clock_us, created_at, disk_is_full, ended_pid, socket_address
+from server.agent.process_tree import Tree
 
 SOCKET_FILE = "keeper.sock"
 LOCK_FILE = "keeper.lock"
 RUNS = "runs"
 IDLE_S = 10.0
 DRAIN_S = 2.0
+TREE_LOOK_S = 0.2
+"""How often the processes of a stopped run are looked for, until its grace is over."""
 READ_BYTES = 256 * 1024
 READS_AT_END = 64
 WRITERS = 8
 """Ends are fsynced side by side, so that the disk's own grouping makes one flush of many."""
-
-
-@dataclass(slots=True)
-class Child:
-    """One run whose end is not yet on disk. `ended` is (exit code, signal) once the process was reaped."""
-
-    key: str
-    process: subprocess.Popen[bytes] | None
-    pipe: int
-    output: OutputFile
-    started_at_us: int
-    directory: Path
-    cause: str = ""
-    ended: tuple[int | None, int | None] | None = None
-    ended_at_us: int = 0
-    deadline: float | None = None
-    kill_at: float | None = None
-    drain_until: float = 0.0
-    stopped: bool = False
-    give_up_after_us: int = 0
-    answered_us: int = 0
-    written: Future[None] | None = None
 
 
 @dataclass(slots=True)
@@ -152,9 +136,9 @@ class Keeper:
             self._selector.unregister(agent.socket)
             agent.socket.close()
 
-    def _tell(self, event: str, key: str) -> None:
+    def _tell(self, event: str, key: str, why: str = "") -> None:
         for agent in list(self._agents.values()):
-            self._tell_one(agent, {"event": event, "key": key})
+            self._tell_one(agent, {"event": event, "key": key, "why": why})
 
     def _tell_one(self, agent: Agent, message: dict[str, Any]) -> None:
         try:
@@ -166,42 +150,69 @@ class Keeper:
         key, directory = request["key"], self._data / RUNS / request["key"]
         try:
             pid_file = os.open(directory / "pid", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError:
+        except FileExistsError:
             self._tell("exists", key)
             return
-        now_us = time.time_ns() // 1000
-        output = OutputFile(directory, request["output_bytes_max"])
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(reading, False)
-        child = Child(key, None, reading, output, now_us, directory)
+        except OSError as error:
+            self._tell("failed", key, str(error))
+            return
         try:
-            child.process = _spawn(request, directory, writing)
+            child, writing = self._new_child(key, directory, request["output_bytes_max"])
+        except OSError as error:  # no process was made: the key may be asked for again
+            os.close(pid_file)
+            (directory / "pid").unlink()
+            self._tell("failed", key, str(error))
+            return
+        self._children[key] = child
+        try:
+            child.process = spawn(request, directory, writing)
         except (OSError, subprocess.SubprocessError, LookupError, ValueError) as error:
-            output.write(f"It could not be started: {error}\n".encode())
+            child.output.write(f"It could not be started: {error}\n".encode())
             child.cause, child.ended = "not startable", (127, None)
+            self._ending[key] = child
+        else:
+            group = group_of(self._data, key)
+            if group is not None:
+                enter(group, child.process.pid)
+            child.tree = Tree(key, child.process.pid, group)
+            self._by_pid[child.process.pid] = child
         finally:
             os.close(writing)
-        pid = child.process.pid if child.process else 0
-        note = {"pid": pid, "created": created_at(pid) if pid else None, "at_us": now_us}
-        os.write(pid_file, json.dumps(note).encode())
-        os.close(pid_file)
+        self._note_pid(pid_file, child)
         if request["timeout_s"]:
             child.deadline = time.monotonic() + request["timeout_s"]
         child.give_up_after_us = request.get("give_up_after_s", 0) * 1_000_000
         child.answered_us = request.get("answered_us", 0)
-        self._children[key] = child
-        if child.process is None:
-            self._ending[key] = child
-        else:
-            self._by_pid[pid] = child
-        self._selector.register(reading, selectors.EVENT_READ, ("output", child))
         self._tell("began", key)
 
+    def _new_child(self, key: str, directory: Path, output_bytes_max: int) -> tuple[Child, int]:
+        """The run's record and the writing end of its pipe. Raises OSError: no room, no descriptors."""
+        output = OutputFile(directory, output_bytes_max, self._has_room)
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        child = Child(key, None, reading, output, time.time_ns() // 1000, directory, Tree(key))
+        self._selector.register(reading, selectors.EVENT_READ, ("output", child))
+        return child, writing
+
+    def _note_pid(self, pid_file: int, child: Child) -> None:
+        """Fill the pid file; on a full disk it stays empty, and the run is found by its mark."""
+        pid = child.process.pid if child.process else 0
+        note = {"pid": pid, "created": created_at(pid) if pid else None, "at_us": child.started_at_us}
+        with contextlib.suppress(OSError):
+            os.write(pid_file, json.dumps(note).encode())
+        os.close(pid_file)
+
+    def _has_room(self) -> bool:
+        return not disk_is_full(self._data, len(self._children))
+
     def _stop(self, child: Child, kill: bool, grace_s: float) -> None:
-        leader = child.process.pid if child.process and child.ended is None else None
+        """SIGTERM for the whole tree, or its end at once; what is left of it after the grace is killed."""
         child.stopped = True
-        signal_run(child.key, leader, signal.SIGKILL if kill else signal.SIGTERM)
         child.kill_at = time.monotonic() + grace_s
+        if not kill:
+            child.tree.signal(signal.SIGTERM)
+        elif child.tree.kill():
+            child.kill_at = None
 
     def _read_output(self, child: Child) -> bool:
         """Take what is there; False when there is nothing now, or nothing more."""
@@ -225,16 +236,16 @@ class Keeper:
 
     def _reap(self) -> None:
         """Take every process that has ended, at the same cost however many still run."""
-        while (pid := _ended_pid()) is not None:
+        while (pid := ended_pid(self._by_pid)) is not None:
             child = self._by_pid.pop(pid)
             assert child.process is not None, "it has a pid"
+            if child.stopped:
+                child.tree.leader_ended()
             code = child.process.wait()
             child.ended = (code, None) if code >= 0 else (None, -code)
             child.ended_at_us = time.time_ns() // 1000
             child.drain_until = time.monotonic() + DRAIN_S
             self._ending[child.key] = child
-            if child.stopped:
-                signal_run(child.key, None, signal.SIGKILL)
         for child in list(self._ending.values()):
             self._conclude(child)
 
@@ -243,18 +254,34 @@ class Keeper:
         for _ in range(READS_AT_END):
             if not self._read_output(child):
                 break
-        if child.pipe >= 0 and time.monotonic() < child.drain_until:
+        if child.written is None and (self._has_tree(child) or self._drains(child)):
             return
         self._close_pipe(child)
         if child.written is None:
-            child.written = self._writers.submit(_write_status, child)
+            child.written = self._writers.submit(write_status, child)
             child.written.add_done_callback(lambda _: os.write(self._wake, b"."))
         elif child.written.done():
             if child.written.exception() is not None:
                 child.written = None  # a full disk: tried again at the next turn
                 return
             del self._children[child.key], self._ending[child.key]
+            child.tree.close()
             self._tell("ended", child.key)
+
+    def _has_tree(self, child: Child) -> bool:
+        """Of a run that was stopped: whether processes of it are left, which have until the grace is over."""
+        now = time.monotonic()
+        if child.kill_at is not None and now >= child.look_at:
+            child.look_at = now + TREE_LOOK_S
+            if now > child.kill_at:
+                child.tree.kill()
+                child.kill_at = None
+            elif not child.tree.pids():
+                child.kill_at = None
+        return child.kill_at is not None
+
+    def _drains(self, child: Child) -> bool:
+        return child.pipe >= 0 and time.monotonic() < child.drain_until
 
     def _keep_time(self) -> None:
         now, boot_us = time.monotonic(), boot_clock_us()
@@ -270,58 +297,6 @@ class Keeper:
                 self._stop(child, True, 10.0)
 
 
-def _ended_pid() -> int | None:
-    """The pid of a child that has ended and is not reaped yet, or None."""
-    try:
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return None
-    return None if found is None else found.si_pid
-
-
-def _spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:
-    given = directory / "input"
-    with open(given if given.exists() else os.devnull, "rb") as reading:
-        return subprocess.Popen(
-            request["argv"],
-            stdin=reading,
-            stdout=writing,
-            stderr=writing,
-            cwd=request["directory"] or None,
-            env=request["environment"],
-            start_new_session=True,
-            user=request["user"] or None,
-        )
-
-
-def _write_status(child: Child) -> None:
-    size, cut = child.output.finish()
-    exit_code, number = child.ended or (None, None)
-    status = {
-        "exit_code": exit_code,
-        "signal": number,
-        "started_at_us": child.started_at_us,
-        "ended_at_us": child.ended_at_us or child.started_at_us,
-        "output_bytes": size,
-        "output_cut": cut,
-        "cause": child.cause,
-    }
-    beside = child.directory / "status.new"
-    with open(beside, "wb") as file:
-        file.write(json.dumps(status).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, child.directory / "status")
-
-
-def socket_address(data: Path) -> str:
-    """The socket's path, through a descriptor when the directory's name is too long for a socket address."""
-    path = str(data / SOCKET_FILE)
-    if len(os.fsencode(path)) < 100:
-        return path
-    return f"/proc/self/fd/{os.open(data, os.O_RDONLY | os.O_DIRECTORY)}/{SOCKET_FILE}"
-
-
 def main() -> int:
     """`python -m server.agent.keeper DATA`. Exit 0 also when another keeper serves this directory."""
     data = Path(sys.argv[1])
@@ -332,15 +307,18 @@ def main() -> int:
         return 0
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     with contextlib.suppress(FileNotFoundError):
         (data / SOCKET_FILE).unlink()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(socket_address(data))
+        listener.bind(socket_address(data, SOCKET_FILE))
         listener.listen(8)
         Keeper(data).serve(listener, reading, writing)
+        sweep(data)
         (data / SOCKET_FILE).unlink(missing_ok=True)
     return 0
 

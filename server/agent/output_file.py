@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
+from collections.abc import Callable
 from pathlib import Path
 
+from server.agent.platform import sync_file
+
 OUTPUT_FILE = "output"
+COPY_BYTES = 1024 * 1024
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OutputFile:
     """Written by the keeper as bytes come. `output` holds the head meanwhile; `finish` makes it whole.
 
-    The tail goes in turns to two files of at most half the bound each, so that memory and disk stay bounded
-    (1.5 times `bytes_max`). A full disk drops output and is marked as a cut.
+    The tail goes in turns to two files of at most half the bound each, and is copied behind the head at the end: memory
+    is bounded by `COPY_BYTES`, disk by twice `bytes_max`. Where `has_room` says no, and on a full disk, output is
+    dropped: the head ends there, and the tail begins with what comes once there is room again.
     """
 
-    def __init__(self, directory: Path, bytes_max: int) -> None:
+    def __init__(self, directory: Path, bytes_max: int, has_room: Callable[[], bool] = lambda: True) -> None:
+        self._has_room = has_room
         self._head_path = directory / OUTPUT_FILE
         self._tails = [directory / "tail.0", directory / "tail.1"]
-        self._bytes_max = max(bytes_max, 2)
-        self._half = self._bytes_max // 2
+        self._head_max = max(bytes_max, 2) // 2
+        self._tail_max = max(bytes_max, 2) - self._head_max
         self._head = open(self._head_path, "wb", buffering=0)  # noqa: SIM115 - open for as long as the run
         self._tail_sizes = [0, 0]
         self._turn = 0
@@ -30,40 +35,78 @@ class OutputFile:
         self._final: tuple[int, bool] | None = None
 
     def write(self, data: bytes) -> None:
-        """Append; never raises for a full disk."""
+        """Append; never raises: a disk that takes nothing drops it."""
         self._total += len(data)
-        room = self._half - self._head_size
-        with contextlib.suppress(OSError):
-            if room > 0:
-                self._head_size += self._head.write(data[:room])
-            self._write_tail(memoryview(data)[max(room, 0) :])
+        try:
+            if data and not self._has_room():
+                raise OSError(errno.ENOSPC, "the reserve of the disk is reached")
+            rest = memoryview(data)
+            while rest and self._head_size < self._head_max:
+                written = self._head.write(rest[: self._head_max - self._head_size])
+                self._head_size += written
+                rest = rest[written:]
+            self._write_tail(rest)
+        except OSError:
+            self._head_max = self._head_size
+            self._drop_tail()
 
     def _write_tail(self, data: memoryview) -> None:
         while data:
-            if self._tail_sizes[self._turn] >= self._bytes_max - self._half:
+            if self._tail_sizes[self._turn] >= self._tail_max:
                 self._turn = 1 - self._turn
                 self._tail_sizes[self._turn] = 0
                 self._tails[self._turn].unlink(missing_ok=True)
-            room = self._bytes_max - self._half - self._tail_sizes[self._turn]
+            room = self._tail_max - self._tail_sizes[self._turn]
             with open(self._tails[self._turn], "ab", buffering=0) as file:
-                self._tail_sizes[self._turn] += file.write(data[:room])
-            data = data[room:]
+                written = file.write(data[:room])
+            self._tail_sizes[self._turn] += written
+            data = data[written:]
+
+    def _drop_tail(self) -> None:
+        for path in self._tails:
+            path.unlink(missing_ok=True)
+        self._tail_sizes = [0, 0]
 
     def finish(self) -> tuple[int, bool]:
-        """Join head and tail and fsync; return (size, whether something was cut). Repeatable after an OSError."""
+        """Join head and tail and fsync; return (size, whether something was cut). Repeatable after an OSError.
+
+        Where there is no room for the tail, the head alone is kept: an end waits for no output.
+        """
         if self._final is None:
-            parts = [path for path in (self._tails[1 - self._turn], self._tails[self._turn]) if path.exists()]
-            tail = b"".join(path.read_bytes() for path in parts)
-            tail = tail[-(self._bytes_max - self._half) :]
-            dropped = self._total - self._head_size - len(tail)
-            mark = f"\n[{dropped} bytes were cut here]\n".encode() if dropped > 0 else b""
-            self._head.seek(self._head_size)
-            if self._head.write(mark + tail) < len(mark) + len(tail):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            try:
+                size, dropped = self._join()
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                self._drop_tail()
+                self._head.truncate(self._head_size)
+                size, dropped = self._head_size, self._total - self._head_size
             if self._total:
-                os.fsync(self._head.fileno())
-            self._final = (self._head_size + len(mark) + len(tail), dropped > 0)
+                sync_file(self._head.fileno())
+            self._final = size, dropped > 0
             self._head.close()
-            for path in self._tails:
-                path.unlink(missing_ok=True)
+            self._drop_tail()
         return self._final
+
+    def _join(self) -> tuple[int, int]:
+        """Write mark and tail behind the head; (bytes in all, bytes that were dropped)."""
+        kept = min(sum(self._tail_sizes), self._tail_max)
+        skip = sum(self._tail_sizes) - kept
+        dropped = self._total - self._head_size - kept
+        self._head.seek(self._head_size)
+        size = self._head_size + (self._put(f"\n[{dropped} bytes were cut here]\n".encode()) if dropped else 0)
+        for turn in (1 - self._turn, self._turn):
+            if self._tail_sizes[turn] <= skip:
+                skip -= self._tail_sizes[turn]
+                continue
+            with open(self._tails[turn], "rb") as file:
+                file.seek(skip)
+                skip = 0
+                while data := file.read(COPY_BYTES):
+                    size += self._put(data)
+        return size, dropped
+
+    def _put(self, data: bytes) -> int:
+        if self._head.write(data) < len(data):
+            raise OSError(errno.ENOSPC, "the disk is full")
+        return len(data)

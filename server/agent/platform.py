@@ -1,20 +1,51 @@
-"""What the agent asks of the machine: its boot, its clocks, and the processes of a run."""
+"""What the agent asks of the machine, and where Linux and macOS differ: its boot, its clocks, its files, its processes.
+
+Linux and macOS run agents. What is said differently there:
+
+    what                 Linux                                macOS
+    name of the boot     /proc/sys/kernel/random/boot_id      sysctl kern.bootsessionuuid
+    clock since boot     CLOCK_BOOTTIME                       CLOCK_MONOTONIC (runs on while asleep)
+    creation of a pid    seconds since boot, from /proc       seconds since 1970, as the kernel wrote it down
+    durable              fsync                                F_FULLFSYNC: fsync leaves the drive's own cache unwritten
+    long socket path     through /proc/self/fd                a short name in the directory for temporary files
+    children that ended  waitid without reaping               each running child is asked
+
+Windows cannot run an agent: `why_not_here` says so. A job there would need a service in place of the keeper (no
+sockets of this kind, no signals, no process groups).
+"""
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
+import hashlib
 import os
 import shutil
-import signal
 import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
-RUN_VARIABLE = "UNDERSTUDY_RUN_ID"
-"""In the environment of every process of a run: finds those that left the process group."""
 RESERVE_BYTES = 64 * 1024 * 1024
+RUN_RESERVE_BYTES = 32 * 1024
+"""What the end of one run may write: its status, and its rows in the spool with their log."""
+SOCKET_PATH_BYTES_MAX = 100
+IS_LINUX = sys.platform.startswith("linux")
+EPOCH_SECONDS = 1e9
+"""Above it a time of creation is since 1970, below since boot: no machine runs for 31 years."""
+
+
+def why_not_here(system: str = sys.platform) -> str:
+    """Why no agent can run on this system, as a sentence for people; "" where one can."""
+    if system.startswith(("linux", "darwin")):
+        return ""
+    return (
+        f"An agent does not run on {system}: jobs need a keeper with Unix sockets, signals and process groups. "
+        "Run it on Linux or macOS (on Windows: inside WSL 2), and let its jobs reach this machine from there."
+    )
 
 
 def boot_id() -> str:
@@ -22,7 +53,15 @@ def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-        return f"boot-{psutil.boot_time():.0f}"
+        return _boot_session() or f"boot-{psutil.boot_time():.0f}"
+
+
+def _boot_session() -> str:
+    try:
+        done = subprocess.run(["sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()
 
 
 def boot_clock_us() -> int:
@@ -47,7 +86,13 @@ def machine_stops() -> bool:
 
 
 def created_at(pid: int) -> float | None:
-    """When the process was created, in the machine's own terms; None when there is none."""
+    """When the process was created, in the machine's own terms; None when there is none.
+
+    On Linux seconds since boot: what is computed from the wall clock moves when that is set.
+    """
+    if IS_LINUX:
+        found = process_stat(pid)
+        return None if found is None else found[4]
     try:
         return psutil.Process(pid).create_time()
     except psutil.Error:
@@ -60,34 +105,61 @@ def is_same_process(pid: int, created: float | None) -> bool:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return created is None or abs(process.create_time() - created) < 0.02
+        since_1970 = not IS_LINUX or (created or 0.0) > EPOCH_SECONDS  # pid files of releases before wrote that
+        now = process.create_time() if since_1970 else created_at(pid)
     except psutil.Error:
         return False
+    return created is None or (now is not None and abs(now - created) < 0.02)
 
 
-def processes_of(key: str) -> list[int]:
-    """Pids of all processes that carry the run's mark, `setsid` and double forks included."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(RUN_VARIABLE) == key and process.pid != os.getpid():
-                found.append(process.pid)
-    return found
+def process_stat(pid: int) -> tuple[str, int, int, int, float] | None:
+    """Linux: (state, parent, process group, session, seconds from boot to its creation); None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    ticks = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3]), ticks
 
 
-def signal_run(key: str, leader: int | None, number: signal.Signals) -> int:
-    """Signal the run's process group and every process that carries its mark; return how many were found."""
-    if leader is not None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(leader, number)
-    marked = processes_of(key)
-    for pid in marked:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
-    return len(marked)
+def sync_file(descriptor: int) -> None:
+    """Make a file durable. Raises OSError."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is None:
+        os.fsync(descriptor)
+    else:
+        fcntl.fcntl(descriptor, full)
 
 
-def disk_is_full(data: Path) -> bool:
-    """True at the reserve: enough is left to end what was started, nothing new begins."""
+def ended_pid(running: Iterable[int]) -> int | None:
+    """A child of this process that has ended and is not reaped yet, of those `running`; None when there is none."""
+    if hasattr(os, "waitid"):
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return None
+        return None if found is None else found.si_pid
+    return next((pid for pid in running if not is_same_process(pid, None)), None)
+
+
+def socket_address(data: Path, name: str) -> str:
+    """A socket's path in `data`, or another way to it when that is too long for a socket address."""
+    path = str(data / name)
+    if len(os.fsencode(path)) < SOCKET_PATH_BYTES_MAX:
+        return path
+    if IS_LINUX:
+        return f"/proc/self/fd/{os.open(data, os.O_RDONLY | os.O_DIRECTORY)}/{name}"
+    short = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return str(Path(tempfile.gettempdir()) / f"understudy-{os.getuid()}-{short}.sock")
+
+
+def reserve_bytes(total: int, runs: int) -> int:
+    """How much of a disk of `total` bytes is kept for the ends of `runs` runs that have begun."""
+    return min(RESERVE_BYTES, total // 10) + runs * RUN_RESERVE_BYTES
+
+
+def disk_is_full(data: Path, runs: int = 0) -> bool:
+    """True at the reserve: enough is left to end the `runs` that were started, nothing new begins."""
     usage = shutil.disk_usage(data)
-    return usage.free < min(RESERVE_BYTES, usage.total // 10)
+    return usage.free < reserve_bytes(usage.total, runs)

@@ -17,9 +17,11 @@ from typing import Any
 
 import structlog
 
+from server.agent.control_group import group_of
 from server.agent.job_socket import AGENT_SOCKET
-from server.agent.keeper import RUNS, SOCKET_FILE, socket_address
-from server.agent.platform import RUN_VARIABLE, boot_clock_us, is_same_process, processes_of, signal_run
+from server.agent.keeper import RUNS, SOCKET_FILE
+from server.agent.platform import boot_clock_us, is_same_process, socket_address
+from server.agent.process_tree import RUN_VARIABLE, Tree, processes_of
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
 
@@ -29,6 +31,7 @@ KEEPER_START_S = 10.0
 KEEPER_AGAIN_S = 0.5
 """A keeper that ended before it answered is started again, at most this often."""
 ORPHAN_POLL_S = 0.5
+START_AGAIN_S = 1.0
 
 
 class Runner:
@@ -91,11 +94,16 @@ class Runner:
 
     def start(self, run: RunRecord) -> None:
         """Begin the process of a durable intent. Twice is once: the pid file is created exclusively."""
+        self._open.add(run.key)
         directory = self._runs / run.key
-        directory.mkdir(mode=0o700, exist_ok=True)
         specification = run.specification
-        if specification.standard_input:
-            (directory / "input").write_text(specification.standard_input, encoding="utf-8")
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            if specification.standard_input:
+                (directory / "input").write_text(specification.standard_input, encoding="utf-8")
+        except OSError as error:
+            self._again(run.key, error, lambda: self.start(run))
+            return
         request = {
             "op": "start",
             "key": run.key,
@@ -113,7 +121,6 @@ class Runner:
         }
         self._note_give_up(run)
         line = json.dumps(request).encode() + b"\n"
-        self._open.add(run.key)
         self._requested[run.key] = line
         self._ask(line)
 
@@ -138,26 +145,44 @@ class Runner:
             request = {"op": "stop", "key": message.key, "kill": message.kill, "grace_s": message.grace_s}
             self._ask(json.dumps(request).encode() + b"\n")
         else:
-            signal_run(message.key, None, signal.SIGKILL if message.kill else signal.SIGTERM)
-            if not message.kill:
+            if message.kill:
+                self._kill_orphan(message.key)
+            else:
+                self._orphan(message.key).signal(signal.SIGTERM)
                 asyncio.get_running_loop().call_later(message.grace_s, self._kill_orphan, message.key)
 
     def _kill_orphan(self, key: str) -> None:
         """No keeper keeps the time of this run: what ignores SIGTERM is killed from here."""
         if key in self._open and key not in self._kept:
-            signal_run(key, None, signal.SIGKILL)
+            self._orphan(key).kill()
+
+    def _orphan(self, key: str) -> Tree:
+        """The processes of a run that no keeper holds; its first one may be gone, and its number another's."""
+        note = self._pid(key) or {}
+        lives = bool(note) and note["pid"] > 0 and is_same_process(note["pid"], note["created"])
+        return Tree(key, note["pid"] if lives else None, group_of(self._data, key))
+
+    def _again(self, key: str, error: object, attempt: Callable[[], None]) -> None:
+        """What a full disk or a lack of descriptors stopped is tried again while the run is open."""
+        log.error("a run waits for the machine: free disk space or descriptors", key=key, error=str(error))
+        loop = asyncio.get_running_loop()
+        loop.call_later(START_AGAIN_S, lambda: attempt() if key in self._open else None)
 
     def abandon(self, key: str) -> None:
         """Make sure that an intent never begins: create its pid file here. If there is one, it has begun."""
         directory = self._runs / key
-        directory.mkdir(mode=0o700, exist_ok=True)
         try:
+            directory.mkdir(mode=0o700, exist_ok=True)
             os.close(os.open(directory / "pid", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
             self._open.add(key)
             self._on_began(key)
             self._look(key)
+        except OSError as error:
+            self._open.add(key)
+            self._again(key, error, lambda: self.abandon(key))
         else:
+            self._open.discard(key)
             self._on_ended(key, self._gone(key, "never started"))
 
     def forget(self, key: str) -> None:
@@ -203,7 +228,7 @@ class Runner:
             self._kept.clear()
 
     async def _connect(self) -> asyncio.StreamReader:
-        address = socket_address(self._data)
+        address = socket_address(self._data, SOCKET_FILE)
         loop = asyncio.get_running_loop()
         deadline, again_at = loop.time() + KEEPER_START_S, 0.0
         keeper: subprocess.Popen[bytes] | None = None
@@ -228,8 +253,11 @@ class Runner:
                     self._pass_on(message)
             case {"event": "began", "key": key}:
                 self._kept.add(key)
-                self._requested.pop(key, None)
+                if self._requested.pop(key, None) is not None and key in self._stopping:
+                    self._pass_on(self._stopping[key])
                 self._on_began(key)
+            case {"event": "failed", "key": key, "why": why} if key in self._requested:
+                self._again(key, why, lambda: self._ask(self._requested.get(key, b"")))
             case {"event": "exists" | "ended", "key": key}:
                 self._requested.pop(key, None)
                 if event["event"] == "ended":
@@ -266,7 +294,7 @@ class Runner:
                     self._close(key)
                     self._on_ended(key, self._gone(key, "interrupted"))
                 elif self._is_given_up(key):
-                    signal_run(key, None, signal.SIGKILL)
+                    self._kill_orphan(key)
 
     def _is_given_up(self, key: str) -> bool:
         """No keeper counts for this run any more. Without an answer since this start of the agent, it is."""

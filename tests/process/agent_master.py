@@ -158,6 +158,11 @@ class AgentProcess:
         )
         log.close()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def end(self, number: signal.Signals = signal.SIGKILL) -> int:
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):

@@ -22,6 +22,7 @@ from tests.process.available import available
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
 from tests.process.forks import forks
+from tests.process.hard_jobs import hard_jobs
 from tests.process.outage import outage
 from tests.process.outage_failover import outage_failover
 from tests.process.standbys import standbys
@@ -268,6 +269,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "simulation": (pair_simulation.soak, 2000),
     "capture": (capture_soak.soak, 2000),
     "failpoints": (failpoint_runs.soak, 5),
+    "hard-jobs": (hard_jobs, 10),
     "partitions": (partitions.partitions, 24),
     "pauses": (partitions.pauses, 12),
     "outage": (outage, 10),

@@ -16,8 +16,8 @@ import pytest
 
 from server.agent import runner as runner_module
 from server.agent.keeper import RUNS, SOCKET_FILE
-from server.agent.output_file import OutputFile
-from server.agent.platform import boot_clock_us, boot_id, created_at, is_same_process, processes_of
+from server.agent.platform import boot_clock_us, boot_id, created_at, is_same_process
+from server.agent.process_tree import processes_of
 from server.agent.runner import Runner, job_environment, start_keeper
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
@@ -232,27 +232,44 @@ async def test_one_keeper_for_a_directory_and_none_when_idle(tmp_path: Path) -> 
         assert (await agent.end(again)).exit_code == 0
 
 
-def test_head_and_tail_are_kept_whatever_the_pieces(tmp_path: Path) -> None:
-    """The bound holds for any cut of the same bytes, and what is within it is whole."""
-    whole = bytes(range(256)) * 40
-    for bound in (64, 1000, len(whole) - 1, len(whole), len(whole) + 1):
-        for piece in (1, 7, 4096, len(whole)):
-            directory = tmp_path / f"{bound}-{piece}"
-            directory.mkdir()
-            output = OutputFile(directory, bound)
-            for at in range(0, len(whole), piece):
-                output.write(whole[at : at + piece])
-            size, cut = output.finish()
-            kept = (directory / "output").read_bytes()
-            assert len(kept) == size
-            assert cut == (len(whole) > bound)
-            if cut:
-                dropped = len(whole) - bound
-                mark = f"\n[{dropped} bytes were cut here]\n".encode()
-                assert kept == whole[: bound // 2] + mark + whole[-(bound - bound // 2) :]
-            else:
-                assert kept == whole
-            assert not list(directory.glob("tail.*"))
+async def test_a_start_that_the_machine_refuses_is_tried_again(tmp_path: Path) -> None:
+    """Neither lost nor open for ever: what stands in the way of its files goes away, and the run begins."""
+    async with watched(tmp_path / "a") as agent:
+        run = record("again", "exit 7")
+        in_the_way = tmp_path / "a" / RUNS / run.key
+        in_the_way.touch()
+        agent.runner.start(run)
+        marker = record("marker", "sleep 0.5")
+        agent.runner.start(marker)
+        await agent.end(marker)
+        assert run.key not in agent.ends
+        in_the_way.unlink()
+        assert (await agent.end(run)).exit_code == 7
+
+
+async def test_a_start_that_the_keeper_cannot_do_is_asked_for_again(tmp_path: Path) -> None:
+    """The keeper gives the key back and says why; the agent asks until it works."""
+    async with watched(tmp_path / "a") as agent:
+        run = record("again", "exit 7")
+        agent.runner.start(run)
+        (tmp_path / "a" / RUNS / run.key).rmdir()  # before this loop writes the request
+        marker = record("marker", "sleep 0.5")
+        agent.runner.start(marker)
+        await agent.end(marker)
+        assert run.key not in agent.ends
+        (tmp_path / "a" / RUNS / run.key).mkdir()
+        assert (await agent.end(run)).exit_code == 7
+
+
+def test_a_clock_that_was_set_does_not_make_another_process_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Creation is told by the boot, on Linux: the day of the boot moves with the wall clock, the process does not."""
+    created = created_at(os.getpid())
+    assert created is not None
+    assert is_same_process(os.getpid(), created)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: 1_600_000_000.0)
+    assert is_same_process(os.getpid(), created)
+    assert is_same_process(os.getpid(), 1_600_000_000.0), "a pid file of a release before"
+    assert not is_same_process(os.getpid(), 1_600_000_005.0)
 
 
 def test_a_pid_of_another_process_is_not_the_run() -> None:
