@@ -21,6 +21,7 @@ from tests.process import copies, partitions
 from tests.process.available import available
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
+from tests.process.events import events
 from tests.process.forks import forks
 from tests.process.hard_jobs import hard_jobs
 from tests.process.outage import outage
@@ -274,5 +275,6 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "pauses": (partitions.pauses, 12),
     "outage": (outage, 10),
     "outage-failover": (outage_failover, 10),
+    "events": (events, 50),
 }
 """Name, function, and the count that the release asks for."""
