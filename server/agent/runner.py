@@ -49,6 +49,7 @@ class Runner:
     ) -> None:
         self._data = data
         self._runs = data / RUNS
+        self._environment = dict(os.environ)
         self._on_began = on_began
         self._on_ended = on_ended
         self._on_failed = on_failed
@@ -109,7 +110,7 @@ class Runner:
             "key": run.key,
             "argv": ["/bin/sh", "-c", specification.command],
             "environment": {
-                **job_environment(run, dict(os.environ)),
+                **job_environment(run, self._environment),
                 "UNDERSTUDY_AGENT_SOCKET": str(self._data / AGENT_SOCKET),
             },
             "directory": specification.working_directory or str(Path.home()),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +117,12 @@ class Spool:
 
     async def commit(self, saves: Iterable[Save]) -> None:
         """Store a batch in one transaction. On an error nothing of it is stored and the exception is raised."""
-        statements = [statements_of(save) for save in _coalesced(saves)]
+        statements = _grouped(_coalesced(saves))
         if not statements:
             return
         await self._connection.execute("BEGIN IMMEDIATE")
         try:
-            for text, rows in [one for several in statements for one in several]:
+            for text, rows in statements:
                 await self._connection.executemany(text, rows)
             await self._connection.execute("COMMIT")
         except BaseException:
@@ -137,6 +140,29 @@ def _coalesced(saves: Iterable[Save]) -> list[Save]:
     everything = list(saves)
     last = max((i for i, save in enumerate(everything) if isinstance(save, SaveDurable)), default=-1)
     return [save for i, save in enumerate(everything) if i == last or not isinstance(save, SaveDurable)]
+
+
+def _grouped(saves: Iterable[Save]) -> list[Statement]:
+    """One statement for many saves, since each crosses to the thread of the database and back.
+
+    Saves of different tables may change places; those of one table stay in order.
+    """
+    tables: dict[str, list[Statement]] = {}
+    for text, rows in chain.from_iterable(map(statements_of, saves)):
+        found = tables.setdefault(_table(text), [])
+        if found and found[-1][0] == text:
+            found[-1][1].extend(rows)
+        else:
+            found.append((text, rows))
+    return [one for found in tables.values() for one in found]
+
+
+@cache
+def _table(text: str) -> str:
+    """The one table that a statement changes."""
+    found = re.search(r"\b(?:INTO|FROM|UPDATE) (\w+)", text)
+    assert found is not None, text
+    return found[1]
 
 
 def statement(save: Save) -> Statement:
