@@ -111,7 +111,7 @@ TABLE: tuple[Row, ...] = (
         "Streams from the master."),
     Row(92, STANDING_BY, e.StreamStarted, g.always, S.SYNCING, moves.nothing, "Streams from the master, catching up."),
     # Promotion by an operator
-    Row(100, (S.COPYING, S.FORKED), e.PromoteRequested, g.always, None, standing_by.refuse_promotion_of_copy,
+    Row(100, (S.COPYING,), e.PromoteRequested, g.always, None, standing_by.refuse_promotion_of_copy,
         "A copy that is not finished cannot take over."),
     Row(102, STANDING_BY, e.PromoteRequested, g.master_answers, None, standing_by.refuse_promotion_of_pair,
         "The master answers; a swap is the way."),

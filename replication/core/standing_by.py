@@ -101,13 +101,10 @@ def send_token(machine: Machine, event: Event, now: float) -> list[Effect]:
 
 
 def refuse_promotion_of_copy(machine: Machine, event: events.PromoteRequested, now: float) -> list[Effect]:
-    """A mixture of two states is nobody's data; and what is being kept as a fork is not the master's."""
-    why = "its copy of the master is not finished"
-    if machine.state is State.FORKED:
-        why = "it is keeping what the master never had before it follows it"
+    """A mixture of two states is nobody's data."""
     text = (
-        f"This node cannot take over, not even with a flag: {why}. Start understudy on the other machine; this node "
-        "goes on by itself then. If the other machine's disk is lost, restore a backup."
+        "This node cannot take over, not even with a flag: its copy of the master is not finished. Start understudy on "
+        "the other machine; this node goes on by itself then. If the other machine's disk is lost, restore a backup."
     )
     return [effects.Answer(event.request, "conflict", text)]
 
