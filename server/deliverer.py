@@ -18,6 +18,7 @@ from server.actions import events, reconciliation
 from server.agent_links import AgentLink
 from server.core import agent_wire as wire
 from server.core.model import Order, Run
+from server.core.schedule import compress, expand
 from server.storage import deliveries, monitors, orders, runs, settings
 
 log = structlog.get_logger(__name__)
@@ -130,7 +131,7 @@ class Deliverer:
         for order in given:
             if member.given.get(order.id) != order.version:
                 member.given[order.id] = order.version
-                member.link.send(order_message(order))
+                member.link.send(order_message(order, member.link.hello.protocol))
         if member.link.hello.protocol >= 2:
             await self._give_monitors(agent_id, member)
         if fresh:
@@ -167,10 +168,17 @@ class Deliverer:
                 member.link.send(one.dispatch)
 
 
-def order_message(order: Order) -> wire.FromNode:
-    """The order's present version as an agent is told it."""
+def order_message(order: Order, protocol: int = wire.PROTOCOL) -> wire.FromNode:
+    """The order's present version as an agent is told it.
+
+    One of protocol 1 knows no exceptions: it gets none of those occurrences, so none begins that was skipped or moved.
+    """
     if order.state == "releasing":
         return wire.ReleaseOrder(order.id, order.version)
+    instants, exceptions = order.instants, tuple(order.exceptions)
+    if protocol == 1 and exceptions:
+        named = {one.instant_us for one in exceptions}
+        instants, exceptions = compress([at_us for at_us in expand(instants) if at_us not in named]), ()
     return wire.GiveOrder(
         wire.StandingOrder(
             order.id,
@@ -178,8 +186,9 @@ def order_message(order: Order) -> wire.FromNode:
             order.version,
             order.valid_from_us,
             order.valid_until_us,
-            tuple(order.instants),
+            tuple(instants),
             order.specification,
+            exceptions,
         )
     )
 

@@ -17,8 +17,9 @@ from server.actions.missed import apply_policy
 from server.core import planning
 from server.core.gates import REASONS, SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.model import DAY_US, Gate, Job, Order, Schedule
+from server.core.occurrence_exceptions import OccurrenceException
 from server.core.schedule import expand
-from server.storage import gates, jobs, missed, monitors, orders, schedules, settings
+from server.storage import exceptions, gates, jobs, missed, monitors, orders, schedules, settings
 
 GRACE_US = 10_000_000
 """An instant is accounted for by the master this long after it was due: the agent's own report comes first."""
@@ -229,10 +230,11 @@ def released(connection: sqlite3.Connection, order: Order, started: Iterable[int
     past_us = now_us - planning.PAST_US
     job = jobs.get(connection, order.job_id)
     written = 0
+    moved = {one.instant_us for one in order.exceptions if one.start_us > now_us}
     for at_us in expand(order.instants):
-        is_past = max(order.accounted_until_us, past_us) < at_us <= now_us
+        is_past = max(order.accounted_until_us, past_us) < at_us <= now_us and at_us not in moved
         if is_past and at_us not in begun and job is not None and job.deleted_at_us is None:
-            written += missed.record(connection, order.job_id, order.schedule_id, at_us, RELEASED, now_us)
+            written += _record(connection, order, at_us, RELEASED, now_us)
     orders.finish_release(connection, order)
     return written
 
@@ -253,10 +255,11 @@ def _put_step(connection: sqlite3.Connection, step: planning.Step, job: Job, now
     elif isinstance(step, planning.Release):
         orders.begin_release(connection, step.order)
     else:
-        orders.insert(connection, _new_order(step, job, now_us))
+        told = _told(connection, step.schedule.id, step.suppressed, now_us)
+        orders.insert(connection, _new_order(step, job, told, now_us))
 
 
-def _new_order(step: planning.Give, job: Job, now_us: int) -> Order:
+def _new_order(step: planning.Give, job: Job, exceptions: list[OccurrenceException], now_us: int) -> Order:
     return Order(
         id=0,
         schedule_id=step.schedule.id,
@@ -273,7 +276,27 @@ def _new_order(step: planning.Give, job: Job, now_us: int) -> Order:
         renew_at_us=step.content.renew_at_us,
         next_instant_us=step.content.next_instant_us,
         suppressed=step.suppressed,
+        exceptions=exceptions,
     )
+
+
+def _told(connection: sqlite3.Connection, schedule_id: int, suppressed: str, now_us: int) -> list[OccurrenceException]:
+    """The exceptions that a version names: none while the master itself lets nothing of it start."""
+    if suppressed:
+        return []
+    return [one.as_told() for one in exceptions.open_of_schedule(connection, schedule_id, now_us - planning.PAST_US)]
+
+
+def _record(connection: sqlite3.Connection, order: Order, at_us: int, cause: str, now_us: int) -> bool:
+    """Write an occurrence into the ledger; one that somebody skipped with that cause, and closed."""
+    row = exceptions.of_occurrence(connection, order.schedule_id, at_us)
+    if row is None or not row.skipped:
+        return missed.record(connection, order.job_id, order.schedule_id, at_us, cause, now_us)
+    written = missed.record(connection, order.job_id, order.schedule_id, at_us, row.as_told().skipped, now_us)
+    found = missed.of_occurrence(connection, order.schedule_id, at_us)
+    if written and found is not None:
+        missed.resolve(connection, found.id, "policy", row.created_by, now_us)
+    return written
 
 
 def _revise(connection: sqlite3.Connection, step: planning.Revise, job: Job, now_us: int) -> None:
@@ -293,6 +316,7 @@ def _revise(connection: sqlite3.Connection, step: planning.Revise, job: Job, now
         valid_until_us=fresh.valid_until_us,
         renew_at_us=fresh.renew_at_us,
         suppressed=step.suppressed,
+        exceptions=_told(connection, order.schedule_id, step.suppressed, now_us),
         **values,
     )
 
@@ -313,10 +337,22 @@ def _account_span(
     if schedule is None or until_us <= from_us:
         return 0
     found, done_us, next_us = planning.unaccounted(order, schedule, from_us, until_us, limit)
-    for at_us in found:
-        missed.record(connection, order.job_id, order.schedule_id, at_us, cause, now_us)
+    for at_us in _accountable(connection, order, found, from_us, until_us, now_us):
+        _record(connection, order, at_us, cause, now_us)
     orders.update(connection, order.id, accounted_until_us=done_us, next_instant_us=next_us)
     return len(found)
+
+
+def _accountable(
+    connection: sqlite3.Connection, order: Order, found: Sequence[int], from_us: int, until_us: int, now_us: int
+) -> list[int]:
+    """Of the instants found those that the master writes: what is skipped or moved the agent reports, if it has it."""
+    special = exceptions.open_of_schedule(connection, order.schedule_id, now_us - planning.PAST_US)
+    aside = {one.instant_us for one in special if one.skipped or one.moved_to_us is not None}
+    mine = [at_us for at_us in found if at_us not in aside]
+    if order.suppressed:
+        mine += [one.instant_us for one in special if one.instant_us in aside and from_us <= one.start_us < until_us]
+    return mine
 
 
 def may_resolve(connection: sqlite3.Connection) -> bool:

@@ -13,9 +13,9 @@ from server.actions.change import Change, Transaction, record
 from server.core import agent_wire as wire
 from server.core.agent_trust import ticket_fits
 from server.core.gates import NO_AGENT, reason
-from server.core.model import SYSTEM, Agent, Run
+from server.core.model import SYSTEM, Agent, Job, Run, Specification
 from server.core.run_states import RunEvent, step
-from server.storage import agents, deliveries, gates, jobs, orders, runs, server_history, system_messages
+from server.storage import agents, deliveries, exceptions, gates, jobs, orders, runs, server_history, system_messages
 
 GIVEN_MAX = 500
 
@@ -220,13 +220,22 @@ def dispatch(agent_id: str, epoch: int, now_us: int) -> Change[list[Given]]:
                 runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why or NO_AGENT)
                 continue
             runs.update(connection, run.number, dispatched_epoch=epoch)
-            specification = msgspec.structs.replace(jobs.specification(job), command=run.command)
-            specification = event_actions.of_run(connection, run, specification)
+            specification = event_actions.of_run(connection, run, _specification(connection, job, run))
             message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt)
             given.append(Given(run.number, message))
         return given
 
     return change
+
+
+def _specification(connection: sqlite3.Connection, job: Job, run: Run) -> Specification:
+    """What the agent is told of a run: the command that the run was made with, and what an exception adds to it."""
+    specification = msgspec.structs.replace(jobs.specification(job), command=run.command)
+    if run.schedule_id is None or run.scheduled_for_us is None:
+        return specification
+    special = exceptions.of_occurrence(connection, run.schedule_id, run.scheduled_for_us)
+    environment = (special.environment if special is not None else None) or {}
+    return msgspec.structs.replace(specification, environment={**specification.environment, **environment})
 
 
 def fall_silent(agent_id: str, now_us: int) -> Change[int]:

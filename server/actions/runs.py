@@ -12,13 +12,15 @@ from __future__ import annotations
 import re
 import sqlite3
 
+import msgspec
+
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
 from server.core.gates import NO_AGENT, reason
 from server.core.model import Job, Principal, Run, next_attempt_key, occurrence_key, request_key
 from server.core.run_states import ENDED, RunEvent, step
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import gates, jobs, runs
+from server.storage import exceptions, gates, jobs, runs
 
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
@@ -75,6 +77,9 @@ def submit_occurrence(
     known = runs.by_key(connection, key)
     if known is not None:
         return known
+    special = exceptions.of_occurrence(connection, schedule_id, at_us)
+    if special is not None and special.command is not None:
+        job = msgspec.structs.replace(job, command=special.command)
     return submit(connection, job, key, requested_by, now_us, schedule_id=schedule_id, scheduled_for_us=at_us)
 
 

@@ -138,7 +138,9 @@ class Session:
 
     def next_deadline_us(self, now: Moment) -> int | None:
         """Wall time of the next instant of any order, or None."""
-        following = (next_instant(kept.order.instants, now.wall_us) for kept in self._memory.orders.values())
+        held = [kept.order for kept in self._memory.orders.values()]
+        following = [next_instant(order.instants, now.wall_us) for order in held]
+        following += [one.start_us for order in held for one in order.exceptions if one.start_us > now.wall_us]
         return min((at for at in following if at is not None), default=None)
 
     def heartbeat(self, now: Moment) -> Outcome:

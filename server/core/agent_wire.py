@@ -28,6 +28,7 @@ from server.core.model import Span, Specification
 from server.core.monitor_messages import GiveMonitor as GiveMonitor
 from server.core.monitor_messages import MonitorKept as MonitorKept
 from server.core.monitor_messages import ReleaseMonitor as ReleaseMonitor
+from server.core.occurrence_exceptions import OccurrenceException
 
 PROTOCOL = 2
 """What is new in 2 is sent only to a peer that said 2 or more in its `Hello` or `Office`."""
@@ -64,7 +65,10 @@ class GateSet(msgspec.Struct, array_like=True, frozen=True):
 
 
 class StandingOrder(msgspec.Struct, array_like=True, frozen=True):
-    """A schedule's instants, given in advance: arithmetic series (first_us, step_us, count)."""
+    """A schedule's instants, given in advance: arithmetic series (first_us, step_us, count).
+
+    `exceptions` name those of them that are skipped, moved or begun with another command; from protocol 2 on.
+    """
 
     id: int
     schedule_id: int
@@ -73,6 +77,7 @@ class StandingOrder(msgspec.Struct, array_like=True, frozen=True):
     valid_until_us: int
     instants: tuple[Span, ...]
     specification: Specification
+    exceptions: tuple[OccurrenceException, ...] = ()
 
 
 class RunNote(msgspec.Struct, array_like=True, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from server.core import agent_wire as wire
+from server.core import occurrence_exceptions
 from server.core.agent_ledger import Ledger
 from server.core.agent_memory import (
     NO_SPECIFICATION,
@@ -67,22 +68,47 @@ class Work:
 
     def begin_due(self, now: Moment, answered: bool) -> None:
         """Begin the instants that are due; past ones by their misfire policy, once the master has `answered`."""
-        due: list[tuple[int, KeptOrder]] = []
+        due: list[tuple[int, int, wire.StandingOrder]] = []
+        late_us = max(self._floor_us, now.wall_us - LATE_US - 1)
         for kept in list(self._memory.orders.values()):
             order = kept.order
             until = min(now.wall_us, order.valid_until_us)
-            bits = self._memory.settled.get(order.schedule_id, {})
-            after = max(kept.cursor_us, order.valid_from_us - 1)
-            open_ones = [at for at in instants_between(order.instants, after, until) if at not in bits]
-            late_us = max(self._floor_us, now.wall_us - LATE_US - 1)
+            open_ones = self._open(kept, until)
             past = [at for at in open_ones if at <= late_us]
-            due.extend((at, kept) for at in open_ones if at > late_us)
+            due.extend((at, at, order) for at in open_ones if at > late_us)
             if past and answered:
-                due.extend(self._judge(past, kept, now))
+                due.extend((at, at, order) for at in self._judge(past, order, now))
             if open_ones and (answered or not past):
                 self._ledger.save(SaveOrder(KeptOrder(order, until)))
-        for at, kept in sorted(due, key=lambda pair: (pair[0], pair[1].order.id)):
-            self._occur(at, kept.order, now)
+            due.extend(self._exceptional(order, until, late_us, answered, now))
+        for _, at, order in sorted(due, key=lambda found: (found[0], found[2].id, found[1])):
+            self._occur(at, order, now)
+
+    def _open(self, kept: KeptOrder, until_us: int) -> list[int]:
+        """Instants by which nothing was decided, without those that an exception names."""
+        order = kept.order
+        bits = self._memory.settled.get(order.schedule_id, {})
+        named = {one.instant_us for one in order.exceptions}
+        after = max(kept.cursor_us, order.valid_from_us - 1)
+        return [at for at in instants_between(order.instants, after, until_us) if at not in bits and at not in named]
+
+    def _exceptional(
+        self, order: wire.StandingOrder, until_us: int, late_us: int, answered: bool, now: Moment
+    ) -> list[tuple[int, int, wire.StandingOrder]]:
+        """Occurrences with an exception that are due, as (when, instant, order); past ones by the misfire policy."""
+        chosen = []
+        for one in occurrence_exceptions.due(
+            order.exceptions, self._memory.settled.get(order.schedule_id, {}), until_us
+        ):
+            if one.start_us <= late_us:
+                if not answered:
+                    continue
+                verdict = judge_past([one.start_us], order.specification, now.wall_us)[0]
+                if not (verdict.runs or one.skipped):
+                    self._suppress(one.instant_us, order, "agent was not running", verdict.settled, now)
+                    continue
+            chosen.append((one.start_us, one.instant_us, order))
+        return chosen
 
     def begin_held(self, now: Moment, admitted: bool) -> None:
         """Begin what was held, in the order in which it was held, when nothing holds it any more."""
@@ -117,11 +143,11 @@ class Work:
     def _give_up_past(self, kept: KeptOrder, now: Moment) -> None:
         """Begin no instant up to now, and say so: the master knows of those that did run."""
         order = kept.order
+        until = min(now.wall_us, order.valid_until_us)
         bits = self._memory.settled.get(order.schedule_id, {})
-        after = max(kept.cursor_us, order.valid_from_us - 1)
-        for at in list(instants_between(order.instants, after, min(now.wall_us, order.valid_until_us))):
-            if at not in bits:
-                self._suppress(at, order, "agent was quarantined", False, now)
+        named = [one.instant_us for one in occurrence_exceptions.due(order.exceptions, bits, until)]
+        for at in sorted(self._open(kept, until) + named):
+            self._suppress(at, order, "agent was quarantined", False, now)
         self._ledger.save(SaveOrder(KeptOrder(order, now.wall_us)))
 
     def take_order(self, order: wire.StandingOrder) -> None:
@@ -135,7 +161,8 @@ class Work:
             cursor = max(cursor, kept.cursor_us)
             self._ledger.save(DropOrder(kept.order.id))
         self._ledger.save(SaveOrder(KeptOrder(order, cursor)))
-        self._ledger.save(PruneSettled(order.schedule_id, order.valid_from_us - DAY_US))
+        oldest = min((one.instant_us for one in order.exceptions), default=order.valid_from_us)
+        self._ledger.save(PruneSettled(order.schedule_id, min(order.valid_from_us - DAY_US, oldest)))
 
     def release(self, order_id: int) -> tuple[int, ...]:
         """Give an order back; return its instants that began here. An unknown order has none."""
@@ -144,7 +171,9 @@ class Work:
             return ()
         self._ledger.save(DropOrder(order_id))
         bits = self._memory.settled.get(kept.order.schedule_id, {})
-        return tuple(sorted(at for at, began in bits.items() if began and at >= kept.order.valid_from_us))
+        oldest = min((one.instant_us for one in kept.order.exceptions), default=kept.order.valid_from_us)
+        since = min(kept.order.valid_from_us, oldest)
+        return tuple(sorted(at for at, began in bits.items() if began and at >= since))
 
     def dispatch(self, message: wire.Dispatch, now: Moment) -> None:
         """Begin or hold one run; a known key changes nothing."""
@@ -216,19 +245,22 @@ class Work:
         kinds = self._memory.durable.gates.kinds
         return (*kinds, DRAINING) if self.draining else kinds
 
-    def _judge(self, past: list[int], kept: KeptOrder, now: Moment) -> list[tuple[int, KeptOrder]]:
+    def _judge(self, past: list[int], order: wire.StandingOrder, now: Moment) -> list[int]:
         chosen = []
-        for verdict in judge_past(past, kept.order.specification, now.wall_us):
+        for verdict in judge_past(past, order.specification, now.wall_us):
             if verdict.runs:
-                chosen.append((verdict.instant_us, kept))
+                chosen.append(verdict.instant_us)
             else:
-                self._suppress(verdict.instant_us, kept.order, "agent was not running", verdict.settled, now)
+                self._suppress(verdict.instant_us, order, "agent was not running", verdict.settled, now)
         return chosen
 
     def _occur(self, at: int, order: wire.StandingOrder, now: Moment) -> None:
-        specification = order.specification
+        special = occurrence_exceptions.find(order.exceptions, at)
+        specification = order.specification if special is None else special.applied(order.specification)
         verdict, reason = on_occurrence(self._gates())
-        if verdict is Verdict.MISS:
+        if special is not None and special.skipped:
+            self._suppress(at, order, special.skipped, True, now)
+        elif verdict is Verdict.MISS:
             self._suppress(at, order, reason, False, now)
         elif is_given_up(specification, self.answered_us, now.boot_us):
             self._suppress(at, order, f"no master answered for {specification.give_up_after_s} s", False, now)

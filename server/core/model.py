@@ -11,6 +11,8 @@ from typing import ClassVar
 
 import msgspec
 
+from server.core.occurrence_exceptions import OccurrenceException
+
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
 HOUR_US = 60 * MINUTE_US
@@ -188,7 +190,7 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True):
 class Order(Row, frozen=True, kw_only=True):
     """A standing order. state: active | releasing | released."""
 
-    JSON: ClassVar[frozenset[str]] = frozenset({"instants", "specification"})
+    JSON: ClassVar[frozenset[str]] = frozenset({"instants", "specification", "exceptions"})
 
     id: int
     schedule_id: int
@@ -205,6 +207,7 @@ class Order(Row, frozen=True, kw_only=True):
     renew_at_us: int
     next_instant_us: int
     suppressed: str = ""
+    exceptions: list[OccurrenceException] = []
 
 
 class Run(Row, frozen=True, kw_only=True):

@@ -53,10 +53,13 @@ def resolve(connection: sqlite3.Connection, missed_id: int, resolution: str, by:
 
 
 def resolve_by_run(connection: sqlite3.Connection, schedule_id: int, at_us: int, by: str, now_us: int) -> bool:
-    """A run of the occurrence turned up: close its open row; False without one."""
+    """A run of the occurrence turned up: its row says so, also one that a policy or an exception had closed.
+
+    False without such a row.
+    """
     query = (
         "UPDATE missed SET resolution = 'run', resolved_by = ?, resolved_at_us = ?"
-        " WHERE schedule_id = ? AND scheduled_for_us = ? AND resolution = ''"
+        " WHERE schedule_id = ? AND scheduled_for_us = ? AND resolution IN ('', 'policy')"
     )
     return connection.execute(query, (by, now_us, schedule_id, at_us)).rowcount == 1
 

@@ -146,6 +146,13 @@ def is_job_open(connection: sqlite3.Connection, job_id: int) -> bool:
     return connection.execute(query, (job_id,)).fetchone() is not None
 
 
+def newest_of_occurrence(connection: sqlite3.Connection, schedule_id: int, at_us: int) -> int | None:
+    """The number of the latest run of one occurrence."""
+    query = "SELECT max(number) FROM runs WHERE schedule_id = ? AND scheduled_for_us = ?"
+    row = connection.execute(query, (schedule_id, at_us)).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
 def newest_instant_us(connection: sqlite3.Connection, schedule_id: int) -> int | None:
     """The latest occurrence of a schedule that has a run."""
     query = "SELECT max(scheduled_for_us) FROM runs WHERE schedule_id = ?"

@@ -62,3 +62,13 @@ CREATE INDEX events_by_monitor ON events (monitor_id, id);
 CREATE INDEX events_by_number ON events (monitor_id, number);
 ALTER TABLE runs ADD COLUMN event_id INTEGER;
 CREATE INDEX runs_by_event ON runs (event_id) WHERE event_id IS NOT NULL;
+-- Exceptions of single occurrences: skipped, moved, or begun with another command or environment (JSON) once. One that
+-- has neither a run nor a row in the ledger is open. orders.exceptions: JSON, those that this version names.
+CREATE TABLE exceptions (
+    id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL REFERENCES jobs(id), schedule_id INTEGER NOT NULL,
+    instant_us INTEGER NOT NULL, skipped INTEGER NOT NULL DEFAULT 0, moved_to_us INTEGER, command TEXT,
+    environment TEXT NOT NULL DEFAULT 'null', created_by TEXT NOT NULL, created_at_us INTEGER NOT NULL,
+    reason TEXT NOT NULL DEFAULT '', UNIQUE (schedule_id, instant_us)
+) STRICT;
+CREATE INDEX exceptions_by_job ON exceptions (job_id, instant_us);
+ALTER TABLE orders ADD COLUMN exceptions TEXT NOT NULL DEFAULT '[]';
