@@ -9,6 +9,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tests.failpoints.pair import DeadlyPair
 from tests.process.checker import Verdict
 
 NODES = {"a": A, "b": B}
+LANES = 3
+"""Strikes at a time: a course mostly waits for its processes."""
 STARTS = {"restart": ("a",), "cut": ("a", "b"), "compare": ("a", "b"), "copy": ("b",)}
 """Courses in which a node is started: its points before it listens can only be armed for that start."""
 
@@ -112,11 +115,16 @@ def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
     points = {(place.node, place.point) for place in places}
     hits = dict.fromkeys(sorted(points), 0)
     faults: list[str] = []
-    for place, nth in strikes(places, count, 1):
-        died, wrong = strike(place, nth)
-        hits[place.node, place.point] += died
-        command = f"python -m tests.failpoints.runs {place.course} {place.node} '{place.point}' {nth}"
-        faults += [f"{sentence}; again: {command}" for sentence in wrong]
+    planned = list(strikes(places, count, 1))
+    with ThreadPoolExecutor(LANES) as pool:
+        for done, ((place, nth), (died, wrong)) in enumerate(
+            zip(planned, pool.map(lambda one: strike(*one), planned), strict=True), 1
+        ):
+            hits[place.node, place.point] += died
+            command = f"python -m tests.failpoints.runs {place.course} {place.node} '{place.point}' {nth}"
+            faults += [f"{sentence}; again: {command}" for sentence in wrong]
+            if done % 100 == 0:
+                say(f"{done} of {len(planned)} strikes, {len(faults)} faults")
     for (node, point), hit in hits.items():
         say(f"{hit:3} {node} {point}")
     faults += [f"never hit: {node} {point}" for (node, point), hit in hits.items() if not hit]
