@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from replication.core.types import Epoch, Status
-from replication.errors import Closed, DiskFull, OutcomeUnknown, Unavailable
+from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
 from replication.store import Store
 from server.actions import reconciliation, reports
 from server.actions import runs as run_actions
+from server.actions import silence as silence_actions
 from server.agent_links import AgentLink, Links
 from server.core import agent_wire as wire
+from server.core.giving_up import may_be_taken
+from server.core.silence import LEASE_SLACK_US
 from server.deliverer import Deliverer, Member
-from server.storage import deliveries
+from server.storage import deliveries, silence
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +32,7 @@ BATCH_MESSAGES = 500
 BATCH_OUTPUT_BYTES = 4 * 1024 * 1024
 RETRY_S = 0.2
 SILENT_S = 15.0
+GIVE_UP_LOOK_S = 5.0
 TICKET_S = 60.0
 """After something that a copy of an agent's memory would not know its ticket advances, at most this often."""
 
@@ -56,13 +61,15 @@ class Fleet:
         self._members: dict[str, Member] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._silent: dict[str, asyncio.TimerHandle] = {}
+        self._absent: dict[str, tuple[float, int]] = {}
+        """Since when no answer was given to an agent: by the loop's clock, and microseconds UTC for people."""
         self._deliverer = Deliverer(store, self._members, epoch.number, utc_us)
 
     async def open(self) -> None:
         """Mark what an earlier office left open, then take office at every link."""
         number = self._epoch.number
         await self._write(lambda now_us: reconciliation.open_epoch(number, now_us))
-        known, _ = await self._store.read(deliveries.holders)
+        known, _ = await self._store.read(lambda c: {*deliveries.holders(c), *silence.expected(c)})
         self._links.replicated = self._replicated
         self._links.committed = lambda: self._status().commit_sequence
         self._links.can_commit = lambda: can_commit(self._status())
@@ -72,6 +79,7 @@ class Fleet:
                 self._expect(agent_id)
         self._spawn(self._deliverer.deliver_forever())
         self._spawn(self._deliverer.follow_commits())
+        self._spawn(self._give_up_forever())
 
     async def close(self) -> None:
         """Say good-bye at every link and stop every use of the store. Reports that are not committed come again."""
@@ -153,6 +161,7 @@ class Fleet:
             self._silent.pop(agent_id, None)
             self._spawn(self._fall_silent(agent_id))
 
+        self._absent.setdefault(agent_id, (asyncio.get_running_loop().time(), self._utc_us()))
         if agent_id not in self._silent:
             self._silent[agent_id] = asyncio.get_running_loop().call_later(SILENT_S, silent)
 
@@ -169,7 +178,28 @@ class Fleet:
                 await asyncio.sleep(RETRY_S)
 
     async def _fall_silent(self, agent_id: str) -> None:
-        await self._write(lambda now_us: reconciliation.fall_silent(agent_id, now_us))
+        absent = self._absent.get(agent_id)
+        if absent is not None and agent_id not in self._members:
+            await self._write(lambda now_us: reconciliation.fall_silent(agent_id, absent[1], now_us))
+
+    async def _give_up_forever(self) -> None:
+        """What a silent agent was told to give up is let go in time: from when it had no answer of this office."""
+        while True:
+            await asyncio.sleep(GIVE_UP_LOOK_S)
+            lapsed_us = self._utc_us() - LEASE_SLACK_US
+            try:
+                due, _ = await self._store.read(partial(silence.to_give_up, lapsed_us=lapsed_us))
+            except (Unavailable, ReadTimeout):
+                continue
+            for agent_id, after_s in due.items():
+                await self._give_up(agent_id, after_s)
+
+    async def _give_up(self, agent_id: str, after_s: int) -> None:
+        absent = self._absent.get(agent_id)
+        if absent is not None:
+            silent_s = asyncio.get_running_loop().time() - absent[0]
+            if after_s == 0 or may_be_taken(after_s, silent_s):
+                await self._write(lambda now_us: silence_actions.give_up(agent_id, silent_s, now_us))
 
     async def _quarantine_double(self, agent_id: str) -> None:
         why, _ = await self._write(lambda now_us: reconciliation.quarantine_double(agent_id, now_us))
@@ -210,6 +240,8 @@ class Fleet:
         if verdict.admitted is None:
             member.refuse(verdict.refusal)
             return
+        self._absent.pop(link.agent_id, None)
+        member.refused = bool(verdict.admitted.quarantined)
         link.send(verdict.admitted)
         for order_id, version in verdict.strays:
             link.send(wire.ReleaseOrder(order_id, version))

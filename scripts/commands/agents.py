@@ -178,6 +178,28 @@ def set_agent(
     asker.show(done, said)
 
 
+@agent.command("declare-dead")
+@click.argument("name")
+@reason_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@asks_node
+def declare_dead(asker: Asker, name: str, reason: str, yes: bool) -> None:
+    """Say that the machine of NAME is dead for certain: its future work is free, it starts nothing any more."""
+    confirm(
+        f"Is the machine of {name} off for certain? If it runs on, jobs may run twice. From now on its due times are "
+        "missed until its jobs are given to another agent; what it may have run stays unknown and can be run again by "
+        f"name; switched on again it starts nothing. Declare {name} dead?",
+        yes,
+    )
+    done = asker.client.post(f"/api/v1/agents/{quote(name)}/declare-dead", {"reason": reason})
+    lines = [f"{name} is declared dead; {done['orders']} standing orders are free."]
+    if done["unknown_runs"] or done["unknown_occurrences"]:
+        lines.append(f"{done['unknown_runs']} runs and {done['unknown_occurrences']} occurrences stay unknown.")
+        lines.append("See them with: understudy run list --state unknown. Run one again with: understudy run rerun KEY")
+    lines.append("Give its jobs away with: understudy job update JOB --agent OTHER")
+    asker.show(done, lines)
+
+
 @agent.command("accept-restored")
 @click.argument("name")
 @reason_option

@@ -11,7 +11,7 @@ import click
 
 from scripts.client import FAILED, OK, TIMED_OUT, CommandError
 from scripts.commands.gates import reason_option
-from scripts.commands.options import Asker, asks_node, instant, table
+from scripts.commands.options import Asker, asks_node, confirm, instant, table
 
 ENDED = frozenset({"succeeded", "failed", "cancelled", "killed", "interrupted", "missed", "skipped"})
 POLL_S = 0.3
@@ -98,13 +98,35 @@ def _output(asker: Asker, number: int) -> bytes:
 @click.option("--limit", default=30, help="How many.")
 @asks_node
 def list_runs(asker: Asker, job: str, state: str, limit: int) -> None:
-    """Runs, newest first."""
+    """Runs, newest first. With --state unknown also the occurrences that a silent agent may have started."""
     found = asker.client.get(f"/api/v1/runs?job={quote(job)}&state={quote(state)}&limit={limit}")
+    unknown = asker.client.get(f"/api/v1/unknown?job={quote(job)}")["occurrences"] if state == "unknown" else []
     rows = [
         (r["number"], r["job"], r["agent"], r["state"], r["reason"], instant(r["started_at_us"]), r["exit_code"])
         for r in found
     ]
-    asker.show(found, table(rows, ("RUN", "JOB", "AGENT", "STATE", "WHY", "STARTED", "EXIT")))
+    shown = table(rows, ("RUN", "JOB", "AGENT", "STATE", "WHY", "STARTED", "EXIT"))
+    asker.show([*found, *_occurrences(unknown)], [*shown, *_unknown(unknown)])
+
+
+def _occurrences(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Unknown occurrences for programs: like runs that have a key and no number."""
+    return [
+        {"number": None, "key": key, "job": line["job"], "agent": line["agent"], "state": "unknown"}
+        for line in found
+        for key in line["keys"]
+    ]
+
+
+def _unknown(found: list[dict[str, Any]]) -> list[str]:
+    """Occurrences that have no run: as many lines as there are schedules, and keys that `run rerun` takes."""
+    lines = []
+    for line in found:
+        way = "its machine was declared dead" if line["dead"] else f"silent since {instant(line['silent_since_us'])}"
+        span = f"due {instant(line['first_us'])} to {instant(line['last_us'])}"
+        lines.append(f"{line['count']} occurrences of {line['job']} at {line['agent']} are unknown, {span}; {way}")
+        lines += [f"  {key}" for key in line["keys"]] if line["dead"] else [f"  first: {line['keys'][0]}"]
+    return lines
 
 
 @run.command()
@@ -147,15 +169,26 @@ def kill(asker: Asker, number: int, reason: str) -> None:
 
 
 @run.command()
-@click.argument("number", type=int)
-@click.option("--machine-is-dead", is_flag=True, help="Repeat an unknown run: its machine is dead for certain.")
+@click.argument("run")
 @reason_option
 @asks_node
-def rerun(asker: Asker, number: int, machine_is_dead: bool, reason: str) -> None:
-    """Submit the next attempt of an ended run."""
-    body = {"although_unknown": machine_is_dead, "reason": reason}
-    again = asker.client.post(f"/api/v1/runs/{number}/rerun", body)
+def rerun(asker: Asker, run: str, reason: str) -> None:
+    """Submit the next attempt of an ended RUN, by number or key; also of an unknown one whose machine is dead."""
+    path = f"/api/v1/runs/{run}/rerun" if run.isdigit() else f"/api/v1/unknown/{quote(run)}/rerun"
+    again = asker.client.post(path, {"reason": reason})
     asker.show(again, f"Run {again['run']} is {again['state']}.")
+
+
+@run.command("dismiss-unknown")
+@click.argument("job")
+@reason_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@asks_node
+def dismiss_unknown(asker: Asker, job: str, reason: str, yes: bool) -> None:
+    """Let be what dead machines may have run of JOB: nobody runs it again."""
+    confirm(f"Let all be that is unknown of {job} at dead machines, run or not?", yes)
+    done = asker.client.post(f"/api/v1/jobs/{quote(job)}/dismiss-unknown", {"reason": reason})
+    asker.show(done, f"{done['dismissed']} occurrences of {job} are let be.")
 
 
 def _end(asker: Asker, number: int, verb: str, reason: str) -> None:

@@ -8,6 +8,9 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 fire                                                            runs.start
     runs        run_now rerun                                                   runs.start
                 cancel kill                                                     runs.stop
+    silence     declare_dead                                                    agents.manage
+                rerun                                                           runs.start
+                dismiss                                                         missed.resolve
     missed      run run_all dismiss dismiss_all                                 missed.resolve
     gates       lock_all unlock_all lock unlock stop_scheduler start_scheduler  gates.change
                 maintain end_maintenance                                        gates.change
@@ -30,7 +33,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
-`messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`, `sessions.prune`,
-`witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`,
-`forks.add`, `forks.add_output`, `forks.complete` and `forks.deleted`.
+`messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
+`silence.give_up`, `sessions.prune`, `witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`,
+`swap.finish`, `forks.begin`, `forks.add`, `forks.add_output`, `forks.complete` and `forks.deleted`.
 """

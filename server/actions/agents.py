@@ -10,9 +10,10 @@ import msgspec
 
 from server.actions import witnesses
 from server.actions.change import Change, Transaction, record, require
+from server.actions.lost_orders import bury
 from server.core.model import Agent, JoinToken, Principal
 from server.errors import Conflict, Forbidden, Invalid, NotFound
-from server.storage import agents, gates, jobs, join_tokens, monitors, orders, runs
+from server.storage import agents, gates, jobs, join_tokens, monitors, runs
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
@@ -95,7 +96,7 @@ def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
             raise Conflict(f"{name} is a witness. Make another agent witness first: `understudy witness set`.")
         agents.update(connection, agent.id, removed_at_us=now_us, name=f"{name} (removed {agent.id[:8]})")
         gates.remove_of_agent(connection, agent.id)
-        orders.release_of_agent(connection, agent.id)
+        bury(connection, agent, now_us)
         record(connection, by, now_us, "agents.remove", name, agent, "", reason)
 
     return change
@@ -114,6 +115,9 @@ def accept_restored(name: str, by: Principal, now_us: int, reason: str = "") -> 
         agent = find(connection, name)
         if agent.quarantined_at_us is None:
             raise Conflict(f"{name} is not quarantined. There is nothing to accept.")
+        if agent.dead_at_us is not None:
+            _accept_alive(connection, agent, by, now_us, reason)
+            return
         witnesses.lose(connection, agent, "it was restored from a snapshot and may have forgotten a grant", now_us)
         agents.update(
             connection,
@@ -148,6 +152,13 @@ def set_start_alone(name: str, allowed: bool, by: Principal, now_us: int, reason
     return change
 
 
+def _accept_alive(connection: sqlite3.Connection, agent: Agent, by: Principal, now_us: int, reason: str) -> None:
+    """A machine that was declared dead works again: its memory is whole, so its next ticket is checked as ever."""
+    agents.update(connection, agent.id, dead_at_us=None, quarantined_at_us=None, quarantine_reason="")
+    jobs.mark_agent_unplanned(connection, agent.id)
+    record(connection, by, now_us, "agents.accept_restored", agent.name, agent.quarantine_reason, "", reason)
+
+
 def replace(name: str, token: JoinToken, by: Principal, now_us: int, reason: str = "") -> Change[JoinToken]:
     """Give an agent's name to a new machine: the old identity is removed, a join token for the name is kept.
 
@@ -163,7 +174,7 @@ def replace(name: str, token: JoinToken, by: Principal, now_us: int, reason: str
         agents.update(connection, agent.id, name=old_name, removed_at_us=now_us)
         witnesses.lose(connection, agent, "its machine was replaced", now_us)
         gates.remove_of_agent(connection, agent.id)
-        orders.release_of_agent(connection, agent.id)
+        bury(connection, agent, now_us)
         runs.lose_agent(connection, agent.id, "agent replaced", now_us)
         join_tokens.insert(connection, msgspec.structs.replace(token, name=name, replaces=agent.id))
         record(connection, by, now_us, "agents.replace", name, agent, "", reason)

@@ -11,7 +11,7 @@ from server.actions.change import Change, Transaction, record, require
 from server.core.instants import judge_past
 from server.core.model import SYSTEM, Job, Missed, Principal, Run
 from server.errors import Conflict, NotFound
-from server.storage import jobs, missed, runs
+from server.storage import agents, jobs, missed, runs
 
 BATCH = 500
 """Rows that one change resolves at most: no commit is huge."""
@@ -63,6 +63,8 @@ def run_all(by: Principal, now_us: int, limit: int = BATCH) -> Change[Resolved]:
             job = jobs.get(connection, row.job_id)
             if job is None or job.deleted_at_us is not None:
                 missed.resolve(connection, row.id, "dismissed", by.name, now_us)
+            elif agents.is_dead(connection, job.agent_id):
+                continue
             else:
                 _run_row(connection, row, job, by.name, now_us)
         return _summary(connection, len(page), "missed.run_all", by, now_us, "")

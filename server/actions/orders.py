@@ -19,7 +19,8 @@ from server.core.gates import REASONS, SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.model import DAY_US, Gate, Job, Order, Schedule
 from server.core.occurrence_exceptions import OccurrenceException
 from server.core.schedule import expand
-from server.storage import exceptions, gates, jobs, missed, monitors, orders, schedules, settings
+from server.core.silence import DEAD
+from server.storage import agents, exceptions, gates, jobs, missed, monitors, orders, schedules, settings
 
 GRACE_US = 10_000_000
 """An instant is accounted for by the master this long after it was due: the agent's own report comes first."""
@@ -49,6 +50,8 @@ class Subject(msgspec.Struct, frozen=True):
     schedules: list[Schedule]
     orders: list[Order]
     validity_us: int
+    suppressed: str = ""
+    """Why the master itself suppresses all of it, beside the job's own hold."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -67,14 +70,22 @@ def read_changed(connection: sqlite3.Connection, limit: int = 50) -> list[Subjec
     """A query: changed jobs with what planning them needs."""
     validity = validity_us(connection)
     return [
-        Subject(job, schedules.of_job(connection, job.id), orders.of_job(connection, job.id), validity)
+        Subject(
+            job,
+            schedules.of_job(connection, job.id),
+            orders.of_job(connection, job.id),
+            validity,
+            DEAD if agents.is_dead(connection, job.agent_id) else "",
+        )
         for job in jobs.to_plan(connection, limit)
     ]
 
 
 def plan_all(subjects: Sequence[Subject], now_us: int) -> list[Plan]:
     """Plan changed jobs: pure, but takes about 60 ms for a new schedule of every minute. Run it in a thread."""
-    return [Plan(s.job, planning.plan(s.job, s.schedules, s.orders, now_us, s.validity_us)) for s in subjects]
+    return [
+        Plan(s.job, planning.plan(s.job, s.schedules, s.orders, now_us, s.validity_us, s.suppressed)) for s in subjects
+    ]
 
 
 def read_ending(connection: sqlite3.Connection, now_us: int) -> list[tuple[Order, Schedule, int]]:
@@ -101,9 +112,9 @@ def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
             job = jobs.get(connection, made.job.id)
             if job is None or job.version != made.job.version or not _is_current(connection, made.steps):
                 continue
+            jobs.mark_planned(connection, job.id, job.version)
             for step in made.steps:
                 _put_step(connection, step, job, now_us)
-            jobs.mark_planned(connection, job.id, job.version)
             monitors.touch_of_job(connection, job.id)
             written += 1
             if job.deleted_at_us is None and _may_decide(connection, job):
@@ -221,20 +232,24 @@ def resolve_missed(now_us: int, after: int, since_id: int = 0, limit: int = 50) 
     return change
 
 
-def released(connection: sqlite3.Connection, order: Order, started: Iterable[int], now_us: int) -> int:
+def released(
+    connection: sqlite3.Connection, order: Order, started: Iterable[int], now_us: int, cause: str = RELEASED
+) -> int:
     """The agent gave an order back and named the instants it started; the others that are past stay open.
 
-    Inside the caller's change. Returns how many rows were written; the job is planned again.
+    Inside the caller's change. Returns how many rows were written; the job is planned again. Of a dead machine's order
+    only what it may have started is open.
     """
     begun = set(started)
+    until_us = min(now_us, order.valid_until_us) if order.state == "dead" else now_us
     past_us = now_us - planning.PAST_US
     job = jobs.get(connection, order.job_id)
     written = 0
     moved = {one.instant_us for one in order.exceptions if one.start_us > now_us}
     for at_us in expand(order.instants):
-        is_past = max(order.accounted_until_us, past_us) < at_us <= now_us and at_us not in moved
+        is_past = max(order.accounted_until_us, past_us) < at_us <= until_us and at_us not in moved
         if is_past and at_us not in begun and job is not None and job.deleted_at_us is None:
-            written += _record(connection, order, at_us, RELEASED, now_us)
+            written += _record(connection, order, at_us, cause, now_us)
     orders.finish_release(connection, order)
     return written
 
@@ -253,10 +268,21 @@ def _put_step(connection: sqlite3.Connection, step: planning.Step, job: Job, now
     if isinstance(step, planning.Revise):
         _revise(connection, step, job, now_us)
     elif isinstance(step, planning.Release):
-        orders.begin_release(connection, step.order)
+        _release(connection, step.order, now_us)
     else:
         told = _told(connection, step.schedule.id, step.suppressed, now_us)
-        orders.insert(connection, _new_order(step, job, told, now_us))
+        order_id = orders.insert(connection, _new_order(step, job, told, now_us))
+        orders.note_held(connection, order_id, step.content.valid_until_us)
+
+
+def _release(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
+    """Take an order back. What a dead machine was never given is free at once."""
+    if agents.is_dead(connection, order.agent_id):
+        span = (order.accounted_until_us + 1, now_us + 1, now_us)
+        _account_span(connection, order, order.suppressed or RELEASED, *span, planning.AHEAD_MAX)
+        orders.finish_release(connection, order)
+    else:
+        orders.begin_release(connection, order)
 
 
 def _new_order(step: planning.Give, job: Job, exceptions: list[OccurrenceException], now_us: int) -> Order:
@@ -319,6 +345,7 @@ def _revise(connection: sqlite3.Connection, step: planning.Revise, job: Job, now
         exceptions=_told(connection, order.schedule_id, step.suppressed, now_us),
         **values,
     )
+    orders.note_held(connection, order.id, fresh.valid_until_us)
 
 
 def _account_span(
@@ -361,9 +388,11 @@ def may_resolve(connection: sqlite3.Connection) -> bool:
 
 
 def _may_decide(connection: sqlite3.Connection, job: Job) -> bool:
-    """Not while the job is held, or due instants of its agent are missed because of a gate."""
+    """Not while the job is held or its machine is dead, or due instants of its agent are missed because of a gate."""
     kinds = (gate.kind for gate in gates.for_agent(connection, job.agent_id))
-    return not job.held and on_occurrence(kinds)[0] is not Verdict.MISS and may_resolve(connection)
+    if job.held or agents.is_dead(connection, job.agent_id):
+        return False
+    return on_occurrence(kinds)[0] is not Verdict.MISS and may_resolve(connection)
 
 
 def _stop_in_force(connection: sqlite3.Connection) -> Gate | None:

@@ -15,7 +15,18 @@ from server.core.agent_trust import ticket_fits
 from server.core.gates import NO_AGENT, reason
 from server.core.model import SYSTEM, Agent, Job, Run, Specification
 from server.core.run_states import RunEvent, step
-from server.storage import agents, deliveries, exceptions, gates, jobs, orders, runs, server_history, system_messages
+from server.storage import (
+    agents,
+    deliveries,
+    exceptions,
+    gates,
+    jobs,
+    orders,
+    runs,
+    server_history,
+    silence,
+    system_messages,
+)
 
 GIVEN_MAX = 500
 
@@ -61,7 +72,7 @@ def present(agent_id: str, hello: wire.Hello, shown: wire.Present, epoch: int, n
         agent = agents.get(connection, agent_id)
         if agent is None or agent.removed_at_us is not None:
             return Admission(None, "this agent was removed: enrol the machine again with a new join token")
-        if agent.quarantined_at_us is not None:
+        if agent.quarantined_at_us is not None and (agent.dead_at_us is None or hello.protocol == 1):
             return Admission(None, agent.quarantine_reason)
         if not ticket_fits(agent.ticket, agent.ticket_confirmed, shown.ticket):
             why = (
@@ -135,16 +146,19 @@ def _admit(
         version=hello.version,
         boot_id=hello.boot_id,
         reconciled_epoch=epoch,
+        silent_since_us=None,
     )
+    silence.note_held(connection, agent.id)
     adopt_gates(connection, agent, shown.gates, hello.protocol, now_us)
     notes = {note.key: note.state for note in shown.runs}
     _reconcile(connection, agent.id, notes, restored, now_us)
-    strays = _compare_orders(connection, agent.id, dict(shown.orders))
+    strays = _compare_orders(connection, agent.id, dict(shown.orders), restored)
     outputs = {key: _held_output(connection, key) for key in notes}
     known = strays if hello.protocol > 1 else ()
     left = strays if hello.protocol == 1 else ()
     stray_monitors = event_actions.compare(connection, agent.id, dict(shown.monitors), restored)
-    return Admission(wire.Admitted(ticket, outputs, (), restored, known), "", left, stray_monitors)
+    let_in = wire.Admitted(ticket, outputs, (), restored, known, agent.quarantine_reason)
+    return Admission(let_in, "", left, stray_monitors)
 
 
 def _reconcile(
@@ -171,6 +185,9 @@ def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us:
         if run.state in ("starting", "running"):
             why = "its agent came back from a snapshot"
             runs.set_state(connection, run.number, step(run.state, RunEvent.LOST), now_us, why)
+    elif run.state == "unknown" and run.started_at_us is None and runs.has_later_attempt(connection, run):
+        why = "it never began, and another attempt was made"
+        runs.set_state(connection, run.number, step(run.state, RunEvent.MISSED), now_us, why)
     elif run.state in ("starting", "unknown", "waiting") and run.started_at_us is None:
         event = RunEvent.GATED if run.state == "waiting" else RunEvent.NEVER_STARTED
         runs.set_state(connection, run.number, step(run.state, event), now_us, NO_AGENT, dispatched_epoch=None)
@@ -179,8 +196,13 @@ def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us:
         runs.set_state(connection, run.number, step(run.state, RunEvent.INTERRUPTED), now_us, why)
 
 
-def _compare_orders(connection: sqlite3.Connection, agent_id: str, held: dict[int, int]) -> tuple[tuple[int, int], ...]:
-    """Orders that the agent lacks are given again; returns those that it has and should not."""
+def _compare_orders(
+    connection: sqlite3.Connection, agent_id: str, held: dict[int, int], restored: bool
+) -> tuple[tuple[int, int], ...]:
+    """Orders that the agent lacks are given again; returns those that it has and should not.
+
+    What it says it began of them counts when they are in the row's version: never that of a restored memory.
+    """
     after, live = 0, set()
     while page := orders.of_agent(connection, agent_id, after):
         after = page[-1].id
@@ -188,7 +210,16 @@ def _compare_orders(connection: sqlite3.Connection, agent_id: str, held: dict[in
             live.add(order.id)
             if order.state == "active" and order.acknowledged_version > held.get(order.id, 0):
                 orders.update(connection, order.id, acknowledged_version=held.get(order.id, 0))
-    return tuple((order_id, version) for order_id, version in held.items() if order_id not in live)
+    strays = [(order_id, version) for order_id, version in held.items() if order_id not in live]
+    return tuple(
+        (order_id, 0 if restored else _dead_version(connection, order_id, version)) for order_id, version in strays
+    )
+
+
+def _dead_version(connection: sqlite3.Connection, order_id: int, version: int) -> int:
+    """The version under which the answer about a stray is taken: the row's when it is a dead machine's order."""
+    order = orders.get(connection, order_id)
+    return order.version if order is not None and order.state == "dead" else version
 
 
 def _held_output(connection: sqlite3.Connection, key: str) -> int:
@@ -219,7 +250,8 @@ def dispatch(agent_id: str, epoch: int, now_us: int) -> Change[list[Given]]:
             if job is None or why is not None:
                 runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why or NO_AGENT)
                 continue
-            runs.update(connection, run.number, dispatched_epoch=epoch)
+            told = {"dispatched_epoch": epoch, "give_up_after_s": job.give_up_after_s}
+            runs.update(connection, run.number, **told)
             specification = event_actions.of_run(connection, run, _specification(connection, job, run))
             message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt)
             given.append(Given(run.number, message))
@@ -238,12 +270,17 @@ def _specification(connection: sqlite3.Connection, job: Job, run: Run) -> Specif
     return msgspec.structs.replace(specification, environment={**specification.environment, **environment})
 
 
-def fall_silent(agent_id: str, now_us: int) -> Change[int]:
-    """The agent has not answered for a while: what it has is `unknown`, what was not sent waits for it."""
+def fall_silent(agent_id: str, since_us: int, now_us: int) -> Change[int]:
+    """The agent has not answered since `since_us`: what it has is `unknown`, what was not sent waits for it."""
 
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
+        agent = agents.get(connection, agent_id)
+        if agent is None or agent.removed_at_us is not None:
+            return 0
         changed = 0
+        if agent.silent_since_us is None:
+            agents.update(connection, agent_id, silent_since_us=since_us)
         for run in runs.open_of_agent(connection, agent_id, 0, 10000):
             if run.dispatched_epoch is None and run.state == "starting":
                 runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, NO_AGENT)

@@ -14,13 +14,14 @@ import msgspec
 from server.actions import drains
 from server.actions import events as event_actions
 from server.actions.change import Change, Transaction
-from server.actions.orders import released
+from server.actions.orders import RELEASED, released
 from server.core import agent_wire as wire
 from server.core.agent_trust import DRIFT_US
 from server.core.giving_up import GIVEN_UP
 from server.core.model import Job, Run, RunKey, ServerHistoryEntry, parse_key
 from server.core.monitors import Monitor
 from server.core.run_states import ENDED, RunEvent, result_event, step
+from server.core.silence import DEAD
 from server.storage import (
     agents,
     events,
@@ -105,8 +106,8 @@ def _acknowledgement(connection: sqlite3.Connection, agent_id: str, message: Rec
             orders.acknowledge(connection, order_id, version)
         case wire.Released(order_id, version, started):
             order = orders.get(connection, order_id)
-            if order is not None and order.state == "releasing" and order.version == version:
-                released(connection, order, started, now_us)
+            if order is not None and order.state in ("releasing", "dead") and order.version == version:
+                released(connection, order, started, now_us, DEAD if order.state == "dead" else RELEASED)
         case wire.MonitorKept(monitor_id, version):
             monitors.acknowledge(connection, monitor_id, agent_id, version)
         case wire.EpochRefused(offered, highest):
@@ -122,7 +123,7 @@ def _acknowledgement(connection: sqlite3.Connection, agent_id: str, message: Rec
 def _report(connection: sqlite3.Connection, agent_id: str, report: wire.Report, epoch: int, now_us: int) -> None:
     match report.body:
         case wire.Suppressed():
-            _suppressed(connection, report.body, now_us)
+            _suppressed(connection, agent_id, report.body, now_us)
         case wire.DrainBegun():
             drains.begun(connection, agent_id, report.body, report.at_us)
         case wire.Drained():
@@ -147,9 +148,11 @@ def _report(connection: sqlite3.Connection, agent_id: str, report: wire.Report, 
                 _end(connection, run, report.body)
 
 
-def _suppressed(connection: sqlite3.Connection, body: wire.Suppressed, now_us: int) -> None:
+def _suppressed(connection: sqlite3.Connection, agent_id: str, body: wire.Suppressed, now_us: int) -> None:
     if jobs.get(connection, body.job_id) is None:
         return
+    if orders.is_of_another(connection, body.schedule_id, body.instant_us, agent_id):
+        return  # the instant was given away while the agent was silent: it is not this one's to miss
     missed.record(connection, body.job_id, body.schedule_id, body.instant_us, body.cause, now_us)
     if body.settled:
         row = missed.of_occurrence(connection, body.schedule_id, body.instant_us)
@@ -192,6 +195,7 @@ def _make(
         requested_by=_asked_by(named, monitor),
         dispatched_epoch=epoch,
         event_id=event.id if event is not None else None,
+        give_up_after_s=given.specification.give_up_after_s if given is not None else 0,
     )
     if named.schedule_id is not None and named.scheduled_for_us is not None:
         missed.resolve_by_run(connection, named.schedule_id, named.scheduled_for_us, "agent", at_us)

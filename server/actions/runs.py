@@ -19,8 +19,9 @@ from server.actions.jobs import find as find_job
 from server.core.gates import NO_AGENT, reason
 from server.core.model import Job, Principal, Run, next_attempt_key, occurrence_key, request_key
 from server.core.run_states import ENDED, RunEvent, step
+from server.core.silence import why_not_again
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import exceptions, gates, jobs, runs
+from server.storage import agents, exceptions, gates, jobs, runs
 
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
@@ -47,6 +48,7 @@ def run_now(job: str, request_id: str, by: Principal, now_us: int) -> Change[Run
 
 def submit(connection: sqlite3.Connection, job: Job, key: str, requested_by: str, now_us: int, **more: object) -> Run:
     """Insert a run inside the caller's change: starting, waiting with its reason, or skipped."""
+    refuse_dead(connection, job)
     why = reason(gates.for_agent(connection, job.agent_id), job.agent_id, job.held)
     state = "waiting" if why else "starting"
     if job.skip_if_running and runs.is_job_open(connection, job.id):
@@ -65,6 +67,15 @@ def submit(connection: sqlite3.Connection, job: Job, key: str, requested_by: str
         **more,
     )
     return find(connection, number)
+
+
+def refuse_dead(connection: sqlite3.Connection, job: Job) -> None:
+    """Conflict when the job runs on a machine that was declared dead."""
+    if agents.is_dead(connection, job.agent_id):
+        raise Conflict(
+            f"{job.name} runs on a machine that was declared dead. Give it to another agent first: "
+            f"understudy job update {job.name} --agent OTHER"
+        )
 
 
 def submit_occurrence(
@@ -142,10 +153,10 @@ def kill(number: int, by: Principal, now_us: int, reason: str = "") -> Change[Ru
     return _stop(number, True, by, now_us, reason)
 
 
-def rerun(number: int, by: Principal, now_us: int, although_unknown: bool = False, reason: str = "") -> Change[Run]:
+def rerun(number: int, by: Principal, now_us: int, reason: str = "") -> Change[Run]:
     """Submit the next attempt of an ended run. Conflict while any attempt is open.
 
-    `although_unknown`: the person knows that the machine is dead, so that an unknown run may be repeated.
+    An unknown one may be repeated when its machine was declared dead, or has given it up (`actions.silence`).
     """
     require(by, "runs.start")
 
@@ -156,12 +167,13 @@ def rerun(number: int, by: Principal, now_us: int, although_unknown: bool = Fals
         if job is None or job.deleted_at_us is not None:
             raise Conflict(f"The job of run {number} was deleted. Create it again first.")
         newest = runs.attempts(connection, run.key)[-1]
-        may_repeat = newest.state in ENDED or (newest.state == "unknown" and (although_unknown or job.may_run_twice))
-        if not may_repeat:
-            raise Conflict(
-                f"Run {newest.number} of it is {newest.state}. Wait until it has ended, or cancel it; "
-                "for an unknown one say that the machine is dead."
-            )
+        last = find(connection, newest.number)
+        if last.state == "unknown":
+            why_not = why_not_again(last, agents.get(connection, last.agent_id), job.name)
+            if why_not:
+                raise Conflict(why_not)
+        elif last.state not in ENDED:
+            raise Conflict(f"Run {last.number} of it is {last.state}. Wait until it has ended, or cancel it.")
         again = submit(
             connection,
             job,

@@ -271,14 +271,16 @@ class Session:
             self.work.answered_us = max(self.work.answered_us or 0, answers_us) or None
 
     def _admit(self, node: str, admitted: wire.Admitted, now: Moment) -> None:
-        self._ledger.change(ticket=admitted.ticket, quarantined="", boot_id=self._boot_id, place=self._place)
+        self._ledger.change(
+            ticket=admitted.ticket, quarantined=admitted.quarantined, boot_id=self._boot_id, place=self._place
+        )
         self._admitted = self._answered = True
         self._answer(self._asked_us, now)
         self._ledger.send(node, wire.TicketKept(admitted.ticket))
         self._ledger.open(node, self.protocol)
         for order_id, version in admitted.strays:
             self._release(node, order_id, version)
-        self.work.resume(now, admitted.restored)
+        self.work.resume(now, admitted.restored or bool(admitted.quarantined))
         self.drain.resume(now)
         if admitted.restored:
             self.events.begin_anew()
@@ -298,7 +300,8 @@ class Session:
                 self._gates_told = None
                 self.drain.follow(now)
                 self._acknowledge_gates()
-                self.work.begin_held(now, True)
+                if not self._memory.durable.quarantined:
+                    self.work.begin_held(now, True)
             case wire.GiveOrder(order):
                 self.work.take_order(order)
                 self._ledger.send(node, wire.OrderKept(order.id, order.version))

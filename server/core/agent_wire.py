@@ -110,7 +110,8 @@ class Admitted(_Message, frozen=True, tag="admitted"):
 
     `outputs`: how many bytes of output the master holds, by run key. `forgotten`: keys whose output nobody awaits.
     `restored`: an operator accepted an agent that came back from a snapshot; its past instants are not caught up.
-    `strays`: orders (id, version) that are its own no more: give them back before anything begins.
+    `strays`: orders (id, version) that are its own no more: give them back before anything begins. `quarantined`: why
+    nothing begins although it is let in: only what it ran is taken.
     """
 
     ticket: int
@@ -118,6 +119,7 @@ class Admitted(_Message, frozen=True, tag="admitted"):
     forgotten: tuple[str, ...] = ()
     restored: bool = False
     strays: tuple[tuple[int, int], ...] = ()
+    quarantined: str = ""
 
 
 class Quarantined(_Message, frozen=True, tag="quarantined"):

@@ -76,6 +76,8 @@ class Agent(Row, frozen=True, kw_only=True):
     boot_id: str = ""
     gates_acknowledged: int = 0
     reconciled_epoch: int = 0
+    silent_since_us: int | None = None
+    dead_at_us: int | None = None
     start_alone_after_reboot: int = 0
     drain_s: int = 600
     on_stop: str = "auto"
@@ -188,7 +190,7 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(Row, frozen=True, kw_only=True):
-    """A standing order. state: active | releasing | released."""
+    """A standing order. state: active | releasing | released | dead."""
 
     JSON: ClassVar[frozenset[str]] = frozenset({"instants", "specification", "exceptions"})
 
@@ -208,6 +210,7 @@ class Order(Row, frozen=True, kw_only=True):
     next_instant_us: int
     suppressed: str = ""
     exceptions: list[OccurrenceException] = []
+    held_until_us: int = 0
 
 
 class Run(Row, frozen=True, kw_only=True):
@@ -235,6 +238,8 @@ class Run(Row, frozen=True, kw_only=True):
     cancel_requested_at_us: int | None
     cancel_kill: bool = False
     event_id: int | None = None
+    give_up_after_s: int = 0
+    given_up_at_us: int | None = None
 
 
 class Missed(Row, frozen=True, kw_only=True):

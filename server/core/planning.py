@@ -62,14 +62,21 @@ class Release:
 Step = Give | Revise | Release
 
 
-def plan(job: Job, schedules: Sequence[Schedule], orders: Sequence[Order], now_us: int, validity_us: int) -> list[Step]:
+def plan(
+    job: Job,
+    schedules: Sequence[Schedule],
+    orders: Sequence[Order],
+    now_us: int,
+    validity_us: int,
+    suppressed: str = "",
+) -> list[Step]:
     """What to do with the live orders of a job. `schedules` are its live ones; a deleted job has none.
 
     A schedule whose order is still being released gets its new one when that has ended (the job is planned
-    again).
+    again). `suppressed`: why the master itself lets nothing of it start, beside the job's hold.
     """
     live = {} if job.deleted_at_us is not None else {schedule.id: schedule for schedule in schedules}
-    suppressed = HELD if job.held else ""
+    suppressed = HELD if job.held else suppressed
     steps: list[Step] = []
     for order in orders:
         wanted = live.pop(order.schedule_id, None)

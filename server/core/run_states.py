@@ -100,6 +100,7 @@ TABLE: tuple[Rule, ...] = (
     Rule(_S.WAITING, _E.CANCELLED, _S.CANCELLED, "It was cancelled while it waited."),
     Rule(_S.WAITING, _E.SKIPPED, _S.SKIPPED, "Another run of the job was still open."),
     Rule(_S.WAITING, _E.MISSED, _S.MISSED, "It waited longer than it may."),
+    Rule(_S.WAITING, _E.LOST, _S.UNKNOWN, "It was held at a machine that was declared dead."),
     Rule(_S.STARTING, _E.GATED, _S.WAITING, "A gate fell into place before it was sent or started."),
     Rule(_S.STARTING, _E.STARTED, _S.RUNNING, "Its process runs."),
     Rule(_S.STARTING, _E.SKIPPED, _S.SKIPPED, "Another run of the job was still open."),
@@ -119,6 +120,7 @@ TABLE: tuple[Rule, ...] = (
     *_lost(_S.RESUMING),
     Rule(_S.UNKNOWN, _E.STARTED, _S.RUNNING, "Its agent is back and has it running."),
     Rule(_S.UNKNOWN, _E.NEVER_STARTED, _S.WAITING, "Its agent is back and never started it."),
+    Rule(_S.UNKNOWN, _E.MISSED, _S.MISSED, "Its agent is back and never started it; another attempt was made."),
     *_results(_S.UNKNOWN),
 )
 

@@ -43,6 +43,12 @@ def is_first(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM agents LIMIT 1").fetchone() is None
 
 
+def is_dead(connection: sqlite3.Connection, agent_id: str) -> bool:
+    """Was the machine declared dead, and is it not back?"""
+    query = "SELECT 1 FROM agents WHERE id = ? AND dead_at_us IS NOT NULL"
+    return connection.execute(query, (agent_id,)).fetchone() is not None
+
+
 def unacknowledged(connection: sqlite3.Connection, revision: int) -> int:
     """How many agents have not persisted gate `revision`."""
     query = "SELECT count(*) FROM agents WHERE removed_at_us IS NULL AND gates_acknowledged < ?"

@@ -92,6 +92,11 @@ def mark_unplanned(connection: sqlite3.Connection, job_id: int) -> None:
     rows.update(connection, "jobs", {"planned_version": 0}, {"id": job_id})
 
 
+def mark_agent_unplanned(connection: sqlite3.Connection, agent_id: str) -> None:
+    """Plan all jobs of an agent again: it was declared dead, or taken back."""
+    connection.execute("UPDATE jobs SET planned_version = 0 WHERE agent_id = ? AND deleted_at_us IS NULL", (agent_id,))
+
+
 def move_agent(connection: sqlite3.Connection, old_id: str, new_id: str, now_us: int) -> int:
     """Bind all jobs of one agent to another, to be planned again; return how many."""
     query = "UPDATE jobs SET agent_id = ?, version = version + 1, updated_at_us = ? WHERE agent_id = ?"

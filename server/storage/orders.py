@@ -40,6 +40,15 @@ def of_job(connection: sqlite3.Connection, job_id: int) -> list[Order]:
     return rows.every(connection, Order, tail, (job_id,))
 
 
+def is_of_another(connection: sqlite3.Connection, schedule_id: int, at_us: int, agent_id: str) -> bool:
+    """Whether an instant belongs to an order that another agent holds now."""
+    query = (
+        "SELECT 1 FROM orders WHERE schedule_id = ? AND state IN ('active', 'releasing') AND agent_id != ?"
+        " AND valid_from_us <= ? LIMIT 1"
+    )
+    return connection.execute(query, (schedule_id, agent_id, at_us)).fetchone() is not None
+
+
 def to_renew(connection: sqlite3.Connection, now_us: int, limit: int = 50) -> list[Order]:
     """Active orders that are to be renewed by `now_us`, the most urgent first."""
     tail = "FROM orders WHERE state = 'active' AND renew_at_us <= ? ORDER BY renew_at_us LIMIT ?"
@@ -112,6 +121,15 @@ def acknowledge(connection: sqlite3.Connection, order_id: int, version: int) -> 
     connection.execute(query, (version, order_id, version))
 
 
+def note_held(connection: sqlite3.Connection, order_id: int, until_us: int) -> None:
+    """Unless its agent is silent it may receive the present version, and act on it until then."""
+    query = (
+        "UPDATE orders SET held_until_us = ? WHERE id = ? AND EXISTS"
+        " (SELECT 1 FROM agents a WHERE a.id = agent_id AND a.silent_since_us IS NULL)"
+    )
+    connection.execute(query, (until_us, order_id))
+
+
 def begin_release(connection: sqlite3.Connection, order: Order) -> None:
     """Take an order back, by a new version. It is released when the agent has answered what it started of it.
 
@@ -127,14 +145,6 @@ def finish_release(connection: sqlite3.Connection, order: Order) -> None:
     """
     update(connection, order.id, state="released", acknowledged_version=order.version)
     jobs.mark_unplanned(connection, order.job_id)
-
-
-def release_of_agent(connection: sqlite3.Connection, agent_id: str) -> int:
-    """Release all orders of an agent that is declared dead or removed; return how many."""
-    query = "UPDATE orders SET state = 'released' WHERE agent_id = ? AND state IN ('active', 'releasing')"
-    released = connection.execute(query, (agent_id,)).rowcount
-    connection.execute("UPDATE jobs SET planned_version = 0 WHERE agent_id = ?", (agent_id,))
-    return released
 
 
 def autonomous_until_us(connection: sqlite3.Connection, agent_id: str) -> int | None:

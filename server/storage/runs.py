@@ -126,6 +126,19 @@ def open_of_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0,
     return rows.every(connection, Run, tail, (agent_id, after, limit))
 
 
+def held_at(connection: sqlite3.Connection, agent_id: str) -> list[Run]:
+    """Runs that wait at an agent for what holds them there, by number."""
+    tail = "FROM runs WHERE agent_id = ? AND state = 'waiting' AND dispatched_epoch IS NOT NULL ORDER BY number"
+    return rows.every(connection, Run, tail, (agent_id,))
+
+
+def has_later_attempt(connection: sqlite3.Connection, run: Run) -> bool:
+    """Whether another attempt of the same occurrence or request was made after this one."""
+    stem = run.key.rpartition(".a")[0]
+    query = "SELECT 1 FROM runs WHERE key >= ? AND key < ? AND attempt > ? LIMIT 1"
+    return connection.execute(query, (f"{stem}.a", f"{stem}.b", run.attempt)).fetchone() is not None
+
+
 def to_cancel(connection: sqlite3.Connection, agent_id: str, limit: int = 100) -> list[Run]:
     """Open runs of an agent that somebody asked to cancel or kill: the fleet sends it until they end."""
     tail = (

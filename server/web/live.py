@@ -144,6 +144,7 @@ def _marks(connection: sqlite3.Connection) -> dict[str, object]:
         "agents": connection.execute(
             "SELECT count(*), total(gates_acknowledged), count(quarantined_at_us), total(reconciled_epoch),"
             " total(witness), total(former_witness), total(start_alone_after_reboot),"
+            " total(silent_since_us), total(dead_at_us),"
             " (SELECT value FROM settings WHERE name = 'gate_revision') FROM agents"
         ).fetchone(),
         "swap": connection.execute(

@@ -138,13 +138,14 @@ def test_rerun_is_the_next_attempt(ledger: Ledger) -> None:
 
 
 def test_an_unknown_run_is_repeated_only_by_somebody_who_knows(ledger: Ledger) -> None:
-    """A silent agent may have it: it is repeated only when a person says that the machine is dead."""
+    """A silent agent may have it: the refusal says what to type; one that was given up is repeated."""
     ledger.add_job()
     first = run(ledger)
     run_rows.set_state(ledger.connection, first.number, "unknown", START_US)
-    with pytest.raises(Conflict, match="machine is dead"):
+    with pytest.raises(Conflict, match="understudy agent declare-dead north"):
         ledger.do(runs.rerun(first.number, BOB, START_US))
-    assert ledger.do(runs.rerun(first.number, BOB, START_US, although_unknown=True)).attempt == 2
+    run_rows.update(ledger.connection, first.number, given_up_at_us=START_US)
+    assert ledger.do(runs.rerun(first.number, BOB, START_US)).attempt == 2
 
 
 def test_a_job_names_what_is_wrong(ledger: Ledger) -> None:

@@ -72,3 +72,18 @@ CREATE TABLE exceptions (
 ) STRICT;
 CREATE INDEX exceptions_by_job ON exceptions (job_id, instant_us);
 ALTER TABLE orders ADD COLUMN exceptions TEXT NOT NULL DEFAULT '[]';
+
+-- What nobody knows of silent agents.
+-- silent_since_us: its last link has ended then, or an office began without it. dead_at_us: somebody said so.
+-- A dead machine's orders have the state 'dead' up to valid_until_us: what of them has neither run nor row is unknown.
+ALTER TABLE agents ADD COLUMN silent_since_us INTEGER;
+ALTER TABLE agents ADD COLUMN dead_at_us INTEGER;
+CREATE INDEX agents_silent ON agents (id) WHERE silent_since_us IS NOT NULL;
+CREATE INDEX orders_dead ON orders (id) WHERE state = 'dead';
+-- Until when the agent may act on the order: that of the newest version that it may have received.
+ALTER TABLE orders ADD COLUMN held_until_us INTEGER NOT NULL DEFAULT 0;
+UPDATE orders SET held_until_us = valid_until_us;
+-- give_up_after_s: as the agent was told it. given_up_at_us: its agent has certainly killed it, were it still running.
+ALTER TABLE runs ADD COLUMN give_up_after_s INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN given_up_at_us INTEGER;
+CREATE INDEX runs_to_give_up ON runs (agent_id) WHERE state = 'unknown' AND give_up_after_s > 0 AND given_up_at_us IS NULL;

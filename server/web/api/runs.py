@@ -36,17 +36,10 @@ class Reason(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class Again(msgspec.Struct, frozen=True):
-    """`although_unknown`: the person knows that the machine of an unknown run is dead."""
-
-    although_unknown: bool = False
-    reason: str = ""
-
-
 async def run_now(call: Call) -> Answer:
     """Submit a run of a job. Its key comes from the Idempotency-Key: twice is one run."""
     request_id = hashlib.sha256(f"{call.by.name}\n{call.key}".encode()).hexdigest()[:32]
-    return await call.write(runs.run_now(call.path("name"), request_id, call.by, call.now_us), _started, 202)
+    return await call.write(runs.run_now(call.path("name"), request_id, call.by, call.now_us), started, 202)
 
 
 async def list_runs(call: Call) -> list[RunLine]:
@@ -90,22 +83,21 @@ async def show_output(call: Call) -> web.StreamResponse:
 
 async def cancel(call: Call) -> Answer:
     """End a run: SIGTERM first."""
-    return await call.write(runs.cancel(call.number("number"), call.by, call.now_us, call.body.reason), _started)
+    return await call.write(runs.cancel(call.number("number"), call.by, call.now_us, call.body.reason), started)
 
 
 async def kill(call: Call) -> Answer:
     """Kill a run's processes at once."""
-    return await call.write(runs.kill(call.number("number"), call.by, call.now_us, call.body.reason), _started)
+    return await call.write(runs.kill(call.number("number"), call.by, call.now_us, call.body.reason), started)
 
 
 async def rerun(call: Call) -> Answer:
     """Submit the next attempt of an ended run."""
-    body = call.body
-    change = runs.rerun(call.number("number"), call.by, call.now_us, body.although_unknown, body.reason)
-    return await call.write(change, _started, 202)
+    return await call.write(runs.rerun(call.number("number"), call.by, call.now_us, call.body.reason), started, 202)
 
 
-def _started(run: Run) -> Started:
+def started(run: Run) -> Started:
+    """A submitted run as the API answers it."""
     return Started(run.number, run.key, run.state, run.reason)
 
 
@@ -118,7 +110,7 @@ async def list_missed(call: Call) -> list[MissedLine]:
 
 async def run_missed(call: Call) -> Answer:
     """Run a missed occurrence now."""
-    return await call.write(missed.run(call.number("id"), call.by, call.now_us), _started, 202)
+    return await call.write(missed.run(call.number("id"), call.by, call.now_us), started, 202)
 
 
 async def dismiss_missed(call: Call) -> Answer:
@@ -156,7 +148,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/v1/runs/{number}/output", show_output, "What a run printed"),
     _post("/api/v1/runs/{number}/cancel", cancel, "End a run"),
     _post("/api/v1/runs/{number}/kill", kill, "Kill a run"),
-    _post("/api/v1/runs/{number}/rerun", rerun, "Repeat a run", Again),
+    _post("/api/v1/runs/{number}/rerun", rerun, "Repeat a run"),
     Endpoint(
         "GET",
         "/api/v1/missed",

@@ -8,6 +8,7 @@ from server.web.errors import ERROR_PAGE
 from server.web.pages import (
     agent_drain,
     agent_reboot,
+    agent_silence,
     agents,
     forks,
     history,
@@ -30,6 +31,7 @@ PAGES = (
     agents,
     agent_drain,
     agent_reboot,
+    agent_silence,
     jobs,
     runs,
     scheduler,

@@ -15,9 +15,10 @@ from server.actions.jobs import JobSpec, When
 from server.core.model import DAY_US, Agent, Job, Schedule
 from server.core.schedule import BadSchedule, forecast
 from server.errors import Invalid, NotFound, UnderstudyError
-from server.storage import agents, jobs, runs, schedules
+from server.storage import agents, jobs, runs, schedules, silence
 from server.storage.jobs import JobLine
 from server.storage.runs import RunLine
+from server.storage.silence import UnknownLine
 from server.web.frame import Frame
 from server.web.pages import serve
 
@@ -63,6 +64,8 @@ class JobPage:
     runs: tuple[RunLine, ...]
     once: str
     """Makes two clicks of *Run now* one run."""
+    unknown: tuple[UnknownLine, ...] = ()
+    """What of it silent agents may have started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +193,13 @@ def _one(connection: sqlite3.Connection, job_id: int) -> tuple[Job, str, list[Sc
 
 async def show(request: web.Request) -> web.Response:
     """`GET /jobs/{id}`."""
-    job_id = int(request.match_info["id"])
-    frame, (job, agent, found, newest, _) = await serve.load(request, "Job", lambda c: _one(c, job_id))
+    job_id, now_us = int(request.match_info["id"]), serve.site(request).clock.utc_us()
+    frame, ((job, agent, found, newest, _), unknown) = await serve.load(
+        request, "Job", lambda c: (_one(c, job_id), tuple(silence.unknown(c, now_us, job_id=job_id)))
+    )
     instants = () if job.held or job.deleted_at_us else instants_of(found, frame.now_us)
-    page = JobPage(frame.with_title(job.name), job, agent, tuple(found), instants, tuple(newest), secrets.token_hex(8))
-    return serve.html(page)
+    once, title = secrets.token_hex(8), frame.with_title(job.name)
+    return serve.html(JobPage(title, job, agent, tuple(found), instants, tuple(newest), once, unknown))
 
 
 async def new(request: web.Request) -> web.Response:

@@ -14,9 +14,11 @@ from aiohttp import web
 from server.actions import runs as actions
 from server.core.model import Run
 from server.core.run_states import ENDED, TABLE, RunState
+from server.core.silence import why_not_again
 from server.errors import NotFound
-from server.storage import jobs, runs
+from server.storage import agents, jobs, runs, silence
 from server.storage.runs import RunLine
+from server.storage.silence import UnknownLine
 from server.web.frame import Frame
 from server.web.pages import serve
 
@@ -35,6 +37,7 @@ class RunsPage:
     state: str = ""
     job: str = ""
     more_after: int | None = None
+    unknown: tuple[UnknownLine, ...] = ()
     states: tuple[str, ...] = STATES
 
 
@@ -60,6 +63,8 @@ class RunPage:
     attempts: tuple[RunLine, ...]
     output: str
     output_hidden_bytes: int
+    why_not: str = ""
+    """Why an unknown run may not be run again."""
 
     @property
     def ended(self) -> bool:
@@ -116,9 +121,20 @@ def tail(path: Path | None, limit: int = OUTPUT_SHOWN_BYTES) -> tuple[str, int]:
 async def show_all(request: web.Request) -> web.Response:
     """`GET /runs?state=&job=&after=`."""
     state, job, after = request.query.get("state", ""), request.query.get("job", ""), serve.before(request)
-    frame, found = await serve.load(request, "Runs", lambda c: _list(c, state, job, after))
+    now_us = serve.site(request).clock.utc_us()
+    frame, (found, lines) = await serve.load(
+        request, "Runs", lambda c: (_list(c, state, job, after), _unknown(c, state, job, now_us))
+    )
     more = found[-1].number if len(found) == LIMIT else None
-    return serve.html(RunsPage(frame, tuple(found), state, job, more))
+    return serve.html(RunsPage(frame, tuple(found), state, job, more, lines))
+
+
+def _unknown(connection: sqlite3.Connection, state: str, job: str, now_us: int) -> tuple[UnknownLine, ...]:
+    """Occurrences without a run belong to the list of unknown runs."""
+    known = jobs.by_name(connection, job) if job else None
+    if state != "unknown" or (job and known is None):
+        return ()
+    return tuple(silence.unknown(connection, now_us, job_id=known.id if known else 0))
 
 
 def _list(connection: sqlite3.Connection, state: str, job: str, after: int | None) -> list[RunLine]:
@@ -128,19 +144,20 @@ def _list(connection: sqlite3.Connection, state: str, job: str, after: int | Non
     return runs.page(connection, known.id if known else None, state if state in STATES else "", after, LIMIT)
 
 
-def _one(connection: sqlite3.Connection, number: int) -> tuple[RunLine, Run, list[RunLine]]:
+def _one(connection: sqlite3.Connection, number: int) -> tuple[RunLine, Run, list[RunLine], str]:
     line, run = runs.line(connection, number), runs.get(connection, number)
     if line is None or run is None:
         raise NotFound(f"There is no run {number}. See the list of runs.")
-    return line, run, runs.attempts(connection, run.key)
+    why_not = why_not_again(run, agents.get(connection, run.agent_id), line.job) if run.state == "unknown" else ""
+    return line, run, runs.attempts(connection, run.key), why_not
 
 
 async def show(request: web.Request) -> web.Response:
     """`GET /runs/{number}`."""
     number = int(request.match_info["number"])
-    frame, (line, run, attempts) = await serve.load(request, f"Run {number}", lambda c: _one(c, number))
+    frame, (line, run, attempts, why_not) = await serve.load(request, f"Run {number}", lambda c: _one(c, number))
     output, hidden = await asyncio.to_thread(tail, serve.site(request).output_path(number))
-    page = RunPage(frame, line, run.command, sentence(line), moments(line), tuple(attempts), output, hidden)
+    page = RunPage(frame, line, run.command, sentence(line), moments(line), tuple(attempts), output, hidden, why_not)
     return serve.html(page)
 
 
@@ -172,8 +189,8 @@ async def kill(request: web.Request) -> web.Response:
 async def rerun(request: web.Request) -> web.Response:
     """`POST /runs/{number}/rerun`: the next attempt, as a run of its own."""
     number, fields = int(request.match_info["number"]), await serve.form(request)
-    dead, reason = fields.get("although_unknown") == "1", fields.get("reason", "")
-    run = await serve.write(request, lambda by, now_us: actions.rerun(number, by, now_us, dead, reason))
+    reason = fields.get("reason", "")
+    run = await serve.write(request, lambda by, now_us: actions.rerun(number, by, now_us, reason))
     return serve.back(f"/runs/{run.number}")
 
 

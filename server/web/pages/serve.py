@@ -54,6 +54,8 @@ NOTICES = {
     "agent-undrain": "It takes runs again once it has heard of it.",
     "agent-stop": "The setting is saved. It holds once the agent has heard of it.",
     "agent-reboot": "The setting is saved. It holds once the agent has kept it.",
+    "agent-dead": "The machine is declared dead. Give its jobs to another agent, and look at what is unknown.",
+    "unknown-dismissed": "It is let be: nobody runs it again.",
     "agent-accepted": "The agent is accepted as it is.",
     "seat-given": "That node has the seat: it is counted on, the others are observers.",
     "node-removed": "The node is removed from this cluster. Its name is free.",

@@ -1,0 +1,80 @@
+"""What nobody can know of an agent that does not answer: which instants of its orders it may have started. Pure.
+
+Nothing is written while an agent is silent: an occurrence is unknown because its instant has passed, the agent may
+have acted on it, and neither a run nor a row of the ledger says what became of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from server.core.instants import LATE_US, instants_between
+from server.core.model import MINUTE_US, Agent, Order, Run
+
+LEASE_SLACK_US = 10 * MINUTE_US
+"""The agent's clock may be behind: what it holds ends this much later for the master."""
+DEAD = "agent declared dead"
+"""Why the instants of a job that is still bound to a dead machine are missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Instants of an order with after_us < t <= until_us may have been started and nobody has said so."""
+
+    after_us: int
+    until_us: int
+
+
+def window(order: Order, silent: bool, newest_known_us: int, now_us: int) -> Window:
+    """Which instants may be unknown. `newest_known_us`: the last instant of the schedule with a run or a row.
+
+    An agent begins and reports instants in order, so of a silent agent nothing up to the newest known one is unknown;
+    the order of a dead machine says itself from where on (`accounted_until_us`).
+    """
+    after_us = max(order.accounted_until_us, order.valid_from_us - 1)
+    if order.state == "dead":
+        return Window(after_us, order.valid_until_us)
+    if not silent or order.suppressed:
+        return Window(after_us, after_us)
+    until_us = min(now_us - LATE_US, order.valid_until_us, order.held_until_us)
+    return Window(max(after_us, newest_known_us), until_us)
+
+
+def unknown_instants(order: Order, within: Window, known: Collection[int] = ()) -> list[int]:
+    """The unknown instants in order of time. `known`: those of the window that have a run or a row."""
+    found = set(instants_between(order.instants, within.after_us, within.until_us))
+    not_due = {one.instant_us for one in order.exceptions if one.skipped or one.start_us > within.until_us}
+    return sorted(found.difference(known, not_due))
+
+
+def has_lapsed(order: Order, now_us: int) -> bool:
+    """Whatever the agent holds of the order, it begins nothing of it any more."""
+    return now_us > order.held_until_us + LEASE_SLACK_US
+
+
+def why_not_again(run: Run, agent: Agent | None, job_name: str) -> str:
+    """Why another attempt of an unknown run may not be made, as sentences that say what to type; "" when it may."""
+    if agent is None or agent.removed_at_us is not None or agent.dead_at_us is not None:
+        return ""
+    if run.given_up_at_us is not None:
+        return ""
+    return f"{_may_have_run(agent.name)} {_ways_out(agent.name, job_name)}"
+
+
+def why_not_occurrence(agent: Agent | None, job_name: str) -> str:
+    """The same for an occurrence without a run; only the word that the machine is dead helps."""
+    if agent is None or agent.removed_at_us is not None or agent.dead_at_us is not None:
+        return ""
+    return f"{_may_have_run(agent.name)} {_ways_out(agent.name, job_name)}"
+
+
+def _may_have_run(name: str) -> str:
+    return f"{name} is silent and may have run it, or run it still: it is unknown until {name} answers."
+
+
+def _ways_out(name: str, job_name: str) -> str:
+    return (
+        f"If the machine is dead for certain, type: understudy agent declare-dead {name}. For the future a job that "
+        f"does no harm twice may be given up: understudy job update {job_name} --may-run-twice --give-up-after-s 600"
+    )
