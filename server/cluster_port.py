@@ -23,7 +23,7 @@ from server import errors, fork_port, journal_port, proofs
 from server.admission import admit
 from server.core.agent_wire import FRAME_BYTES_MAX
 from server.core.agent_wire import PATH as AGENT_LINK
-from server.dialling import why_no_link
+from server.dialling import end_when_silent, why_no_link
 from server.enrolment import EnrolRequest
 from server.problems import problem, problem_response, translate
 from server.site import SITE, Site, site_of
@@ -97,6 +97,7 @@ async def dial(peer: NodeId, address: str, channel: str, context: ssl.SSLContext
         found = peer_of(socket)
         if found is None or found.kind != "node" or found.id != peer:
             raise ConnectionError(f"at {address} another node answers than {peer[:8]}; correct the roster")
+        end_when_silent(socket.get_extra_info("socket"))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         await session.close()
         raise ConnectionError(f"node {peer[:8]} at {address} does not answer: {why_no_link(error)}") from error

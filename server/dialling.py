@@ -1,12 +1,17 @@
-"""Why nobody was reached, in the words of people: for every link that is dialled."""
+"""Every link that is dialled: why nobody was reached, in the words of people, and when silence ends it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 
 import aiohttp
+
+SILENT_S = 10
+PROBES = 3
+PROBE_EVERY_S = 2
 
 
 def why_no_link(error: BaseException) -> str:
@@ -28,3 +33,19 @@ def why_no_link(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return str(error) or "no connection"
+
+
+def end_when_silent(connection: socket.socket | None) -> None:
+    """Have the kernel end a connection on which the other machine answers nothing for `SILENT_S`.
+
+    A cable that is out says nothing by itself, and who only receives would wait for ever. What a stopped process does
+    not read is no silence: its kernel answers. None (a transport without a socket) is left as it is.
+    """
+    if connection is None:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)  # macOS has the second
+    if idle is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, idle, SILENT_S - PROBES * PROBE_EVERY_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_EVERY_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)

@@ -74,7 +74,7 @@ async def test_a_short_run_finishes_a_long_one_is_cut_and_a_new_one_waits(tmp_pa
         row = await over(desk)
         assert outcomes(row) == {short.key: "finished", long.key: "cut"}
         ended = await desk.run(short.key), await desk.run(long.key)
-        assert [(run.state, run.exit_code) for run in ended][0] == ("failed", 3)
+        assert (ended[0].state, ended[0].exit_code) == ("failed", 3)
         assert (ended[1].state, ended[1].signal) == ("interrupted", signal.SIGKILL)
         assert ended[1].reason == drains.CAUSES["drained"]
         assert (await desk.run(new.key)).state == "waiting"
