@@ -15,6 +15,7 @@ from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Un
 from replication.store import Store
 from server.actions import drains as drain_actions
 from server.actions import events, reconciliation
+from server.actions import requests as request_actions
 from server.agent_links import AgentLink
 from server.core import agent_wire as wire
 from server.core.model import Order, Run
@@ -136,11 +137,9 @@ class Deliverer:
             await self._give_monitors(agent_id, member)
         if fresh:
             await self._dispatch(agent_id, member)
-        for run in asked:
-            wish = (run.number, run.cancel_kill)
-            if run.dispatched_epoch is not None and wish not in member.stopped:
-                member.stopped.add(wish)
-                member.link.send(stop_message(run))
+        unwanted = [run for run in asked if run.dispatched_epoch is not None]
+        if any((run.number, run.cancel_kill) not in member.stopped for run in unwanted):
+            await self._stop(member, [run.number for run in unwanted])
 
     async def _give_monitors(self, agent_id: str, member: Member) -> None:
         """Monitors in their present version, once on each connection. Protocol 1 knows none: its page says so."""
@@ -154,6 +153,19 @@ class Deliverer:
         for monitor_id, version, message in given:
             member.monitors[monitor_id] = version
             member.link.send(message)
+
+    async def _stop(self, member: Member, numbers: list[int]) -> None:
+        """Mark as sent, so that it is not withdrawn any more; commit, send, once on each connection."""
+        try:
+            told, _ = await self._store.write(request_actions.mark_stops_sent(numbers, self._utc_us()))
+        except (Unavailable, DiskFull, OutcomeUnknown):
+            asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
+            return
+        for run in told:
+            wish = (run.number, run.cancel_kill)
+            if wish not in member.stopped:
+                member.stopped.add(wish)
+                member.link.send(stop_message(run))
 
     async def _dispatch(self, agent_id: str, member: Member) -> None:
         """Mark as sent, commit, send. What was marked and not sent is reconciled at the next connection."""

@@ -173,6 +173,10 @@ class Site:
         fleet = self.office.fleet if self.office is not None else None
         return fleet.is_active(agent_id) if fleet is not None else None
 
+    def agent_silent_since_us(self, agent_id: str) -> int | None:
+        """When the agent's last link to this node ended; None: it had none since this node started, or has one."""
+        return self.witnesses.silent_since_us(agent_id) if self.witnesses is not None else None
+
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int, bool]:
         """Run a query: its value, its sequence, and whether that is committed.
 

@@ -3,4 +3,5 @@
 from __future__ import annotations
 
 from scripts.commands import drains as drains
+from scripts.commands import requests as requests
 from scripts.commands.agents import agent as agent

@@ -14,6 +14,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     missed      run run_all dismiss dismiss_all                                 missed.resolve
     gates       lock_all unlock_all lock unlock stop_scheduler start_scheduler  gates.change
                 maintain end_maintenance                                        gates.change
+    requests    withdraw_stop                                                   runs.stop
     drains      drain undrain                                                   gates.change
                 configure                                                       agents.manage
     agents      invite remove replace accept_restored set_start_alone           agents.manage
@@ -35,5 +36,6 @@ Without a permission, because what they are given proves who asks: `agents.enrol
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
 `messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
 `silence.give_up`, `sessions.prune`, `witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`,
-`swap.finish`, `forks.begin`, `forks.add`, `forks.add_output`, `forks.complete` and `forks.deleted`.
+`swap.finish`, `forks.begin`, `forks.add`, `forks.add_output`, `forks.complete`, `forks.deleted`
+and `requests.mark_stops_sent`.
 """

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from server.actions import gates as gate_actions
 from server.actions.change import record
 from server.core import agent_wire as wire
+from server.core.agent_requests import kinds_at
 from server.core.gates import DRAINING, REASONS, SCHEDULER_STOPPED, SWAP, for_protocol
 from server.core.model import SYSTEM, Agent
 from server.storage import drains, gate_changes, gates, settings, system_messages
-from server.storage.gate_changes import GateChange
 
 WHY = "adopted from an agent: the office that set it lost its last writes"
 _ALWAYS_EVERYWHERE = (SCHEDULER_STOPPED, SWAP)
@@ -25,7 +25,7 @@ def adopt_gates(connection: sqlite3.Connection, agent: Agent, held: wire.GateSet
     """
     if held.revision <= agent.gates_acknowledged:
         return
-    changes = gate_changes.of_agent(connection, agent.id)
+    changes = gate_changes.of_agent(connection, agent.id, held.revision)
     known = for_protocol(kinds_at(changes, held.revision), protocol)
     for kind in held.kinds:
         if kind not in known and kind in REASONS and kind != SWAP:
@@ -33,12 +33,6 @@ def adopt_gates(connection: sqlite3.Connection, agent: Agent, held: wire.GateSet
     if set(held.kinds) != set(known) or held.revision > settings.gate_revision(connection):
         revision = max(settings.gate_revision(connection), held.revision) + 1
         settings.put(connection, settings.GATE_REVISION, str(revision))
-
-
-def kinds_at(changes: Iterable[GateChange], revision: int) -> tuple[str, ...]:
-    """The kinds in force at a revision, from the changes of one agent's gates in order."""
-    last = {(change.agent_id, change.kind): change for change in changes if change.revision <= revision}
-    return tuple(dict.fromkeys(kind for (_, kind), change in last.items() if change.in_force))
 
 
 def _adopt(connection: sqlite3.Connection, agent: Agent, kind: str, held: wire.GateSet, now_us: int) -> None:

@@ -11,17 +11,15 @@ from server.actions import gates as gate_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core import agent_wire as wire
 from server.core.agent_drain import CUT_CAUSE, HAND_OVER_CAUSE, ON_STOP
+from server.core.agent_requests import SETTINGS, GateChange
 from server.core.drain_words import count, is_clean, summary
 from server.core.gates import DRAINING, for_protocol
 from server.core.model import Agent, Principal
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import agents, drains, gate_changes, gates, settings, system_messages
 from server.storage.drains import DrainRow
-from server.storage.gate_changes import GateChange
 
 DRAIN_S_MAX = 7 * 86400
-SETTINGS = "settings"
-"""The kind under which a change of an agent's own settings is kept among those of its gates."""
 CAUSES = {
     CUT_CAUSE: "it ran at the limit of a drain of its agent and was ended",
     HAND_OVER_CAUSE: "it was ended at its checkpoint, because its agent was drained",

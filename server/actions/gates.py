@@ -11,11 +11,11 @@ import sqlite3
 import msgspec
 
 from server.actions.change import Change, Transaction, record, require
+from server.core.agent_requests import GateChange
 from server.core.gates import MAINTENANCE, QUEUE_LOCKED, SCHEDULER_STOPPED, SUSPENDED
 from server.core.model import Gate, Principal
 from server.errors import Conflict, NotFound
 from server.storage import agents, gate_changes, gates, settings
-from server.storage.gate_changes import GateChange
 
 PHASES = (MAINTENANCE, SUSPENDED)
 

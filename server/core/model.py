@@ -237,6 +237,7 @@ class Run(Row, frozen=True, kw_only=True):
     cancel_requested_by: str
     cancel_requested_at_us: int | None
     cancel_kill: bool = False
+    stop_sent_at_us: int | None = None
     event_id: int | None = None
     give_up_after_s: int = 0
     given_up_at_us: int | None = None

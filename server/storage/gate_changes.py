@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 
-from server.core.model import Row
+from server.core.agent_requests import GateChange
 from server.storage import rows
 
 KEPT = 100
 """Changes kept of each gate."""
-
-
-class GateChange(Row, frozen=True, kw_only=True):
-    """A gate was set (`in_force`) or lifted at a revision, by whom and when. `agent_id` "" is host-wide."""
-
-    agent_id: str
-    kind: str
-    revision: int
-    in_force: bool
-    changed_by: str
-    changed_at_us: int
-    reason: str = ""
 
 
 def add(connection: sqlite3.Connection, change: GateChange) -> None:
@@ -35,7 +23,14 @@ def add(connection: sqlite3.Connection, change: GateChange) -> None:
     connection.execute(query, (*place, *place, KEPT))
 
 
-def of_agent(connection: sqlite3.Connection, agent_id: str) -> list[GateChange]:
-    """Changes of the gates that concern an agent, host-wide ones too, in order of revision."""
-    tail = "FROM gate_changes WHERE agent_id IN ('', ?) ORDER BY revision, agent_id, kind LIMIT 10000"
-    return rows.every(connection, GateChange, tail, (agent_id,))
+def of_agent(connection: sqlite3.Connection, agent_id: str, since: int = 0) -> list[GateChange]:
+    """Changes of the gates that concern an agent, host-wide ones too, in order of revision.
+
+    Of each gate from the last change at or before revision `since` on.
+    """
+    tail = (
+        "FROM gate_changes AS g WHERE agent_id IN ('', :agent) AND revision >= coalesce((SELECT max(revision) FROM"
+        " gate_changes WHERE agent_id = g.agent_id AND kind = g.kind AND revision <= :since), 0)"
+        " ORDER BY revision, agent_id, kind LIMIT 10000"
+    )
+    return rows.every(connection, GateChange, tail, {"agent": agent_id, "since": since})

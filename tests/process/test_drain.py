@@ -73,10 +73,9 @@ async def test_a_short_run_finishes_a_long_one_is_cut_and_a_new_one_waits(tmp_pa
         (tmp_path / "go").touch()
         row = await over(desk)
         assert outcomes(row) == {short.key: "finished", long.key: "cut"}
-        ended = await desk.run(short.key), await desk.run(long.key)
-        assert (ended[0].state, ended[0].exit_code) == ("failed", 3)
-        assert (ended[1].state, ended[1].signal) == ("interrupted", signal.SIGKILL)
-        assert ended[1].reason == drains.CAUSES["drained"]
+        finished, cut = await desk.run(short.key), await desk.run(long.key)
+        assert (finished.state, finished.exit_code) == ("failed", 3)
+        assert (cut.state, cut.signal, cut.reason) == ("interrupted", signal.SIGKILL, drains.CAUSES["drained"])
         assert (await desk.run(new.key)).state == "waiting"
         await desk.write(drains.undrain("alpha", BOSS, now_us()))
         await desk.until(lambda c: run_rows.by_key(c, new.key).state == "succeeded")

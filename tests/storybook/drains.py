@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from server.core.agent_reports import Parted
+from server.core.agent_requests import Request
 from server.core.model import Gate
 from server.storage.drains import DrainRow
 from server.web.pages.agent_drain import AgentDrain
+from server.web.pages.agent_requests import AgentRequests, Pending, PendingList
 from server.web.pages.agents import AgentPage, view
 from server.web.pages.contacts import Contact
-from tests.storybook.fixture import MINUTE_US, NOW_US, Story, frame
+from tests.storybook.fixture import HOUR_US, MINUTE_US, NOW_US, Story, changed, frame
 from tests.storybook.home import RUNNING
-from tests.storybook.work import agent
+from tests.storybook.work import HOST_LOCK, agent, agents_page
 
 ASKED_US = NOW_US - 4 * MINUTE_US
 GATE = Gate(
@@ -20,6 +22,14 @@ PARTED = (
     Parted("j3.s3.20260922T010000Z.a1", "nightly-archive", "cut"),
     Parted("j5.s5.20260922T011500Z.a1", "checksum-documents", "finished"),
     Parted("j6.s6.20260922T012000Z.a1", "disk-usage", "not started"),
+)
+
+
+REQUESTS = (
+    Request(kind="kill", what="kill run 9121", since_us=NOW_US - HOUR_US, by="operator", run=9121),
+    Request(kind="lock", what="lock its queue", since_us=ASKED_US, by="admin", reason="planned swap", everywhere=True),
+    Request(kind="drain", what="drain", since_us=ASKED_US, by="operator", reason="new memory"),
+    Request(kind="order", what="keep 7 standing orders in the present version", by="scheduler"),
 )
 
 
@@ -40,6 +50,13 @@ def drain(state: str, origin: str = "request", **more: object) -> DrainRow:
     return DrainRow(**(values | more))  # type: ignore[arg-type]  # values by name
 
 
+def _away() -> AgentPage:
+    line = agent("dock-1", runs=1)
+    seen = view(line, None, 42, None)
+    parts = (AgentRequests(line, REQUESTS), AgentDrain(GATE, drain("asked"), None, 600, "auto"))
+    return AgentPage(frame("Agent dock-1", "/agents"), seen, None, (), 7, 7, 6, parts, NOW_US - 2 * HOUR_US)
+
+
 def _page(part: AgentDrain, connected: bool = True, **more: object) -> AgentPage:
     line = agent("dock-1", runs=2)
     seen = view(line, None, 42, Contact(0.02) if connected else None)
@@ -49,7 +66,12 @@ def _page(part: AgentDrain, connected: bool = True, **more: object) -> AgentPage
 def stories() -> list[Story]:
     """Each phase, and the question before it."""
     over = drain("drained", ended_at_us=NOW_US - MINUTE_US, outcomes=list(PARTED))
+    silent_us = NOW_US - 2 * HOUR_US
+    away = Pending("warehouse", REQUESTS, "it cannot be reached", silent_us)
+    never = Pending("new-machine", REQUESTS[1:2], "it has never connected")
     return [
+        Story("agents-requests", changed(agents_page(HOST_LOCK, 2), requests=PendingList((never, away)))),
+        Story("agent-requests", _away()),
         Story("agent-drain-confirm", _page(AgentDrain(None, None, None, 600, "auto"), confirm="drain")),
         Story("agent-stop-confirm", _page(AgentDrain(None, None, None, 600, "auto"), confirm="on-stop")),
         Story("agent-drain-asked", _page(AgentDrain(GATE, drain("asked"), None, 600, "auto"), connected=False)),

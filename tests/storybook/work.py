@@ -77,7 +77,8 @@ def _agents() -> list[AgentLine]:
     ]
 
 
-def _agents_page(host: Gate | None, unacknowledged: int, **more: object) -> AgentsPage:
+def agents_page(host: Gate | None, unacknowledged: int, **more: object) -> AgentsPage:
+    """The list with every kind of agent."""
     lines = _agents()
     queues = Queues(6, 6 if host else 1, unacknowledged, 3, ("dock-3", "new-machine")[:unacknowledged], host)
     gates = (LOCKED,) if host else ()
@@ -98,9 +99,9 @@ def agent_stories() -> list[Story]:
     nobody = Queues(0, 0, 0, 0, (), None)
     sick = _views([_agents()[4]], None)[0]
     return [
-        Story("agents-open", _agents_page(None, 2)),
-        Story("agents-locking", _agents_page(HOST_LOCK, 2)),
-        Story("agents-confirm", _agents_page(None, 0, frame=frame("Agents", "/agents", confirm="lock-all"))),
+        Story("agents-open", agents_page(None, 2)),
+        Story("agents-locking", agents_page(HOST_LOCK, 2)),
+        Story("agents-confirm", agents_page(None, 0, frame=frame("Agents", "/agents", confirm="lock-all"))),
         Story("agents-300", _many()),
         Story("agents-empty", AgentsPage(frame("Agents", "/agents"), (), nobody, "")),
         Story(

@@ -87,3 +87,6 @@ UPDATE orders SET held_until_us = valid_until_us;
 ALTER TABLE runs ADD COLUMN give_up_after_s INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN given_up_at_us INTEGER;
 CREATE INDEX runs_to_give_up ON runs (agent_id) WHERE state = 'unknown' AND give_up_after_s > 0 AND given_up_at_us IS NULL;
+
+-- When the wish to end a run was given to its agent: until then it can be withdrawn.
+ALTER TABLE runs ADD COLUMN stop_sent_at_us INTEGER;

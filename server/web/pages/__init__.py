@@ -8,6 +8,7 @@ from server.web.errors import ERROR_PAGE
 from server.web.pages import (
     agent_drain,
     agent_reboot,
+    agent_requests,
     agent_silence,
     agents,
     forks,
@@ -29,6 +30,7 @@ from server.web.render import STATIC
 PAGES = (
     home,
     agents,
+    agent_requests,
     agent_drain,
     agent_reboot,
     agent_silence,

@@ -14,6 +14,7 @@ from server.storage.overview import AgentLine
 from server.web.pages import agent_silence
 from server.web.pages.agent_drain import drain
 from server.web.pages.agent_reboot import reboot
+from server.web.pages.agent_requests import requests
 
 
 class Part(Protocol):
@@ -29,7 +30,7 @@ class Part(Protocol):
 Reader = Callable[[sqlite3.Connection, AgentLine, int], Part | None]
 """Reads rows of one agent at `now_us` (microseconds UTC); None when there is nothing to say of it."""
 
-PARTS: tuple[Reader, ...] = (agent_silence.part, drain, reboot)
+PARTS: tuple[Reader, ...] = (agent_silence.part, requests, drain, reboot)
 """In the order of the page: what needs a person first."""
 
 

@@ -19,8 +19,9 @@ from server.storage.overview import AgentLine
 from server.storage.runs import RunLine
 from server.web import witnesses
 from server.web.frame import Frame
-from server.web.pages import serve
+from server.web.pages import agent_requests, serve
 from server.web.pages.agent_parts import Part, parts
+from server.web.pages.agent_requests import PendingList, pending_list
 from server.web.pages.contacts import Contact, contact
 from server.web.states import AGENTS, QUEUES, WITNESSES, Badge
 from server.web.witnesses import Standing
@@ -67,6 +68,7 @@ class AgentsPage:
     match: str
     more_after: str = ""
     witnesses: Standing | None = None
+    requests: PendingList | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class AgentPage:
     orders_unacknowledged: int
     jobs_count: int
     parts: tuple[Part, ...] = ()
+    silent_since_us: int | None = None
 
 
 def view(line: AgentLine, host: Gate | None, revision: int, found: Contact | None) -> AgentView:
@@ -120,13 +123,14 @@ def _queues(connection: sqlite3.Connection) -> tuple[Queues, int]:
 async def show(request: web.Request) -> web.Response:
     """`GET /agents`."""
     match, after = request.query.get("match", ""), request.query.get("after", "")
-    frame, (lines, (queues, revision), seating) = await serve.load(
+    frame, (lines, (queues, revision), seating, asked) = await serve.load(
         request,
         "Agents",
         lambda connection: (
             overview.agent_lines(connection, after, LIMIT, match),
             _queues(connection),
             witnesses.read(connection),
+            agent_requests.read(connection),
         ),
     )
     site = serve.site(request)
@@ -134,7 +138,9 @@ async def show(request: web.Request) -> web.Response:
     if request.query.get("state") == "silent":
         views = [agent for agent in views if not agent.reachable]
     more_after = lines[-1].name if len(lines) == LIMIT else ""
-    return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after, witnesses.standing(site, seating)))
+    pending = pending_list(site, asked)
+    standing = witnesses.standing(site, seating)
+    return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after, standing, pending))
 
 
 def _one(
@@ -161,8 +167,10 @@ async def show_one(request: web.Request) -> web.Response:
     line, host, revision, newest, standing, jobs_count, told = found
     held = [order for order in standing if order.state == "active"]
     behind = sum(1 for order in standing if order.acknowledged_version < order.version)
-    agent = view(line, host, revision, contact(serve.site(request), line.id))
-    return serve.html(AgentPage(frame, agent, host, tuple(newest), len(held), behind, jobs_count, told))
+    site = serve.site(request)
+    agent = view(line, host, revision, contact(site, line.id))
+    silent = None if agent.contact is not None else site.agent_silent_since_us(line.id)
+    return serve.html(AgentPage(frame, agent, host, tuple(newest), len(held), behind, jobs_count, told, silent))
 
 
 async def lock_all(request: web.Request) -> web.Response:

@@ -52,6 +52,7 @@ NOTICES = {
     "acknowledged": "Acknowledged.",
     "agent-drain": "It is to be drained. It takes no new runs once it has heard of it.",
     "agent-undrain": "It takes runs again once it has heard of it.",
+    "request-withdrawn": "The request is withdrawn.",
     "agent-stop": "The setting is saved. It holds once the agent has heard of it.",
     "agent-reboot": "The setting is saved. It holds once the agent has kept it.",
     "agent-dead": "The machine is declared dead. Give its jobs to another agent, and look at what is unknown.",
