@@ -10,6 +10,7 @@ from urllib.parse import quote
 import click
 
 from scripts.client import CONFIGURATION, FAILED, OK, USAGE, CommandError
+from scripts.commands.exceptions import except_, list_exceptions
 from scripts.commands.gates import reason_option
 from scripts.commands.options import Asker, asks_node, confirm, table
 
@@ -143,6 +144,10 @@ def release(asker: Asker, name: str, reason: str) -> None:
     """Release a held job."""
     done = asker.client.ask("PUT", f"/api/v1/jobs/{quote(name)}/hold", {"held": False, "reason": reason}).value
     asker.show(done, f"The job {name} is released.")
+
+
+job.add_command(except_)
+job.add_command(list_exceptions)
 
 
 @click.group("import")

@@ -6,6 +6,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     jobs        create update delete hold release import_crontab                jobs.change
     monitors    create update delete enable disable                             jobs.change
                 fire                                                            runs.start
+    exceptions  put remove                                                      jobs.change
     runs        run_now rerun                                                   runs.start
                 cancel kill                                                     runs.stop
     silence     declare_dead                                                    agents.manage

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from server.core.model import Order
+from server.core.model import Order, Row
 from server.storage import jobs, rows
 
 
@@ -117,8 +117,40 @@ def update(connection: sqlite3.Connection, order_id: int, **values: object) -> N
 
 def acknowledge(connection: sqlite3.Connection, order_id: int, version: int) -> None:
     """The agent has persisted `version`. Lower numbers than known change nothing."""
-    query = "UPDATE orders SET acknowledged_version = ? WHERE id = ? AND acknowledged_version < ?"
-    connection.execute(query, (version, order_id, version))
+    query = (
+        "UPDATE orders SET acknowledged_version = :version,"
+        " acknowledged_until_us = CASE WHEN version = :version THEN valid_until_us ELSE acknowledged_until_us END"
+        " WHERE id = :id AND acknowledged_version < :version"
+    )
+    connection.execute(query, {"version": version, "id": order_id})
+
+
+class OrderLine(Row, frozen=True, kw_only=True):
+    """An order of a job as people see it: what its agent has of it, and until when."""
+
+    id: int
+    schedule_id: int
+    cron: str
+    zone: str
+    agent_id: str
+    agent: str
+    state: str
+    version: int
+    acknowledged_version: int
+    acknowledged_until_us: int
+    valid_until_us: int
+
+
+def lines_of_job(connection: sqlite3.Connection, job_id: int, limit: int = 200) -> list[OrderLine]:
+    """The live orders of a job and those on their way back, by schedule."""
+    query = (
+        "SELECT o.id, o.schedule_id, s.cron, s.zone, o.agent_id, a.name, o.state, o.version, o.acknowledged_version,"
+        " o.acknowledged_until_us, o.valid_until_us FROM orders o JOIN schedules s ON s.id = o.schedule_id"
+        " JOIN agents a ON a.id = o.agent_id WHERE s.job_id = ? AND o.state IN ('active', 'releasing')"
+        " ORDER BY o.schedule_id, o.id LIMIT ?"
+    )
+    found = connection.execute(query, (job_id, limit))
+    return [rows.build(OrderLine, OrderLine.__struct_fields__, tuple(row)) for row in found]
 
 
 def note_held(connection: sqlite3.Connection, order_id: int, until_us: int) -> None:

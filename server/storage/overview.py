@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from itertools import takewhile
+from collections.abc import Iterator
+from itertools import dropwhile, islice, takewhile
 
-from server.core.model import Row
+from server.core.model import Order, Row
+from server.core.occurrence_exceptions import starts
 from server.core.run_states import OPEN, RunState
 from server.core.schedule import expand
 from server.storage import orders, rows, runs
@@ -124,23 +126,25 @@ def upcoming(
     """What standing orders start in [now, until), in order of time, at most `each` of one order."""
     due: list[tuple[int, int, int]] = []
     for order in orders.due_before(connection, until_us, limit=ORDERS_MAX):
-        taken = 0
-        for at_us in expand(order.instants):
-            if at_us >= until_us or taken == min(limit, each):
-                break
-            if at_us >= now_us:
-                due.append((at_us, order.job_id, order.schedule_id))
-                taken += 1
+        ahead = _ahead(order, now_us, until_us)
+        due += [(at_us, order.job_id, order.schedule_id) for at_us in islice(ahead, min(limit, each))]
     found = (_upcoming(connection, *line) for line in sorted(due)[:limit])
     return [line for line in found if line is not None]
+
+
+def _ahead(order: Order, now_us: int, until_us: int) -> Iterator[int]:
+    """When something of an order begins in [now, until), in order of time."""
+    if order.exceptions:
+        return iter([when for when, _ in starts(expand(order.instants), order.exceptions, now_us, until_us)])
+    ahead = takewhile(lambda at_us: at_us < until_us, expand(order.instants))
+    return dropwhile(lambda at_us: at_us < now_us, ahead)
 
 
 def due_counts(connection: sqlite3.Connection, now_us: int, until_us: int) -> list[DueCount]:
     """How many instants of standing orders each job has in [now, until); the most first. At most 500 orders."""
     found: dict[int, int] = {}
     for order in orders.due_before(connection, until_us, limit=ORDERS_MAX):
-        ahead = takewhile(lambda at_us: at_us < until_us, expand(order.instants))
-        found[order.job_id] = found.get(order.job_id, 0) + sum(at_us >= now_us for at_us in ahead)
+        found[order.job_id] = found.get(order.job_id, 0) + sum(1 for _ in _ahead(order, now_us, until_us))
     names = connection.execute(
         "SELECT id, name FROM jobs WHERE deleted_at_us IS NULL AND id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(found)),),

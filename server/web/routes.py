@@ -11,6 +11,7 @@ from server.web import live, pages
 from server.web.api import (
     agents,
     drains,
+    exceptions,
     forks,
     health,
     history,
@@ -48,6 +49,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *drains.ENDPOINTS,
     *witnesses.ENDPOINTS,
     *jobs.ENDPOINTS,
+    *exceptions.ENDPOINTS,
     *runs.ENDPOINTS,
     *monitors.ENDPOINTS,
     *silence.ENDPOINTS,

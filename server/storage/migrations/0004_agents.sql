@@ -72,6 +72,9 @@ CREATE TABLE exceptions (
 ) STRICT;
 CREATE INDEX exceptions_by_job ON exceptions (job_id, instant_us);
 ALTER TABLE orders ADD COLUMN exceptions TEXT NOT NULL DEFAULT '[]';
+-- Until when the version that the agent has acknowledged is valid; 0 when it has none.
+ALTER TABLE orders ADD COLUMN acknowledged_until_us INTEGER NOT NULL DEFAULT 0;
+UPDATE orders SET acknowledged_until_us = valid_until_us WHERE acknowledged_version > 0;
 
 -- What nobody knows of silent agents.
 -- silent_since_us: its last link has ended then, or an office began without it. dead_at_us: somebody said so.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,11 +16,13 @@ from server.core.model import DAY_US, Agent, Job, Schedule
 from server.core.schedule import BadSchedule, forecast
 from server.errors import Invalid, NotFound, UnderstudyError
 from server.storage import agents, jobs, runs, schedules, silence
+from server.storage.exceptions import ExceptionLine
 from server.storage.jobs import JobLine
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
-from server.web.pages import serve
+from server.web.pages import exceptions, serve
+from server.web.pages.exceptions import JobOrders
 
 LIMIT = 200
 POLICIES = (
@@ -44,11 +46,13 @@ class JobsPage:
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """An instant to come and the schedule that makes it."""
+    """An instant to come and the schedule that makes it; `instant_us` is its own time when it is moved, else 0."""
 
     due_us: int
     cron: str
     zone: str
+    schedule_id: int = 0
+    instant_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class JobPage:
     """Makes two clicks of *Run now* one run."""
     unknown: tuple[UnknownLine, ...] = ()
     """What of it silent agents may have started."""
+    told: JobOrders = field(default_factory=JobOrders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +169,25 @@ def _schedules(text: str, zone: str) -> list[When]:
     return found
 
 
-def instants_of(found: list[Schedule], now_us: int, limit: int = 10) -> tuple[Instant, ...]:
-    """The next instants of a job's schedules, at most `limit` within a year."""
+def instants_of(
+    found: list[Schedule], now_us: int, limit: int = 10, special: Sequence[ExceptionLine] = ()
+) -> tuple[Instant, ...]:
+    """The next instants of a job's schedules, at most `limit` within a year, moved ones where they begin."""
     by_id = {when.id: when for when in found}
+    away = {(one.schedule_id, one.instant_us) for one in special if one.skipped or one.moved_to_us is not None}
+    moved = [one for one in special if one.is_open and one.moved_to_us is not None and one.moved_to_us > now_us]
+    wanted = [(when.id, when.cron, when.zone) for when in found]
     try:
-        due = forecast([(when.id, when.cron, when.zone) for when in found], now_us, now_us + 366 * DAY_US, limit)
+        due = forecast(wanted, now_us, now_us + 366 * DAY_US, limit + len(away))
     except BadSchedule:
         return ()
-    return tuple(Instant(at_us, by_id[number].cron, by_id[number].zone) for at_us, number in due)
+    lines = [
+        Instant(at_us, by_id[number].cron, by_id[number].zone, number)
+        for at_us, number in due
+        if (number, at_us) not in away
+    ]
+    lines += [Instant(m.moved_to_us or 0, m.cron, m.zone, m.schedule_id, m.instant_us) for m in moved]
+    return tuple(sorted(lines, key=lambda line: line.due_us)[:limit])
 
 
 async def show_all(request: web.Request) -> web.Response:
@@ -194,12 +210,19 @@ def _one(connection: sqlite3.Connection, job_id: int) -> tuple[Job, str, list[Sc
 async def show(request: web.Request) -> web.Response:
     """`GET /jobs/{id}`."""
     job_id, now_us = int(request.match_info["id"]), serve.site(request).clock.utc_us()
-    frame, ((job, agent, found, newest, _), unknown) = await serve.load(
-        request, "Job", lambda c: (_one(c, job_id), tuple(silence.unknown(c, now_us, job_id=job_id)))
+    frame, ((job, agent, found, newest, _), unknown, held) = await serve.load(
+        request,
+        "Job",
+        lambda c: (
+            _one(c, job_id),
+            tuple(silence.unknown(c, now_us, job_id=job_id)),
+            exceptions.read(c, job_id, now_us),
+        ),
     )
-    instants = () if job.held or job.deleted_at_us else instants_of(found, frame.now_us)
+    told = exceptions.job_orders(request, held)
+    instants = () if job.held or job.deleted_at_us else instants_of(found, frame.now_us, special=told.exceptions)
     once, title = secrets.token_hex(8), frame.with_title(job.name)
-    return serve.html(JobPage(title, job, agent, tuple(found), instants, tuple(newest), once, unknown))
+    return serve.html(JobPage(title, job, agent, tuple(found), instants, tuple(newest), once, tuple(unknown), told))
 
 
 async def new(request: web.Request) -> web.Response:

@@ -62,6 +62,8 @@ NOTICES = {
     "node-removed": "The node is removed from this cluster. Its name is free.",
     "agent-removed": "The agent is removed.",
     "fork-adopted": "The run is on record in Server History, with its output. It was not started.",
+    "exception-put": "That occurrence differs. Below is what its agent knows of it.",
+    "exception-removed": "The occurrence is due at its own time again.",
     "history-adopted": "It is in Job History now, with its output and times. It was not started by that.",
     "fork-deleted": "The fork is deleted. The audit history says by whom.",
 }
