@@ -120,6 +120,7 @@ class Client:
         watcher = Watcher(self._session.events.watched, self._looked)
         socket = JobSocket(self._data, self._fire)
         intents = [run for run in memory.runs.values() if run.state == "intent"]
+        self._runner.clear(lambda key: key in memory.runs and memory.runs[key].state == "forgotten")
         await self._runner.open(intents, self._boot_id)
         loops = [self._commit_forever, self._tick_forever, self._beat_forever, self._output_forever]
         tasks = [asyncio.create_task(loop()) for loop in [*loops, watcher.watch_forever]]

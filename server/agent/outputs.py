@@ -19,12 +19,16 @@ WINDOW_BYTES = 4 * OUTPUT_CHUNK_BYTES
 
 @dataclass(slots=True)
 class _Stream:
-    """`kept` bytes are at the master, `sent` are on their way; `mark` is the request that holds the last of them."""
+    """`kept` bytes are at the master, `sent` are on their way; `mark` is the request that holds the last of them.
+
+    `asked`: it was asked, on this connection, whether all of it is replicated.
+    """
 
     kept: int = 0
     sent: int = 0
     final: int | None = None
     mark: int = 0
+    asked: bool = False
 
 
 class Outputs:
@@ -66,8 +70,8 @@ class Outputs:
         for key, stream in list(self._streams.items()):
             stream.kept = stream.sent = max(held.get(key, 0), 0)
             stream.mark = 0
-            if stream.final is not None and stream.kept >= stream.final:
-                self._send(Output(key, stream.kept, b"", stream.kept))
+            stream.asked = False
+            self._send_more(key, stream)
 
     def kept(self, message: OutputKept) -> None:
         """The master's answer to a chunk."""
@@ -101,7 +105,12 @@ class Outputs:
         self._done(key)
 
     def _send_more(self, key: str, stream: _Stream) -> None:
-        if not self._takes(key) or (stream.final is not None and stream.sent >= stream.final):
+        if not self._takes(key):
+            return
+        if stream.final is not None and stream.sent >= stream.final:
+            if stream.kept >= stream.final and not stream.asked:  # all came before the end: nothing is left to answer
+                stream.asked = True
+                self._send(Output(key, stream.kept, b"", stream.kept))
             return
         try:
             with open(self._runs / key / OUTPUT_FILE, "rb") as file:

@@ -191,6 +191,13 @@ class Runner:
         self._open.discard(key)
         shutil.rmtree(self._runs / key, ignore_errors=True)
 
+    def clear(self, is_forgotten: Callable[[str], bool]) -> None:
+        """Remove the files of forgotten runs that a kill between forgetting and removing left. Call before `open`."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._runs):
+                if is_forgotten(name):
+                    self.forget(name)
+
     def output_size(self, key: str) -> int:
         """Bytes of output in the files of a run, 0 for none."""
         try:

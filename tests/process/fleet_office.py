@@ -50,6 +50,7 @@ class OfficeUnderTest:
         self.asked = WitnessLinks(self.links, self._sets, now_us, time.monotonic)
         app = web.Application()
         app.router.add_get(wire.PATH, self._accept)
+        app.router.add_get("/by/{agent}" + wire.PATH, self._accept)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
@@ -126,7 +127,7 @@ class OfficeUnderTest:
     async def _accept(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=wire.FRAME_BYTES_MAX, compress=False)
         await socket.prepare(request)
-        await self.links.serve(socket, request.query.get("agent", "b" * 32))
+        await self.links.serve(socket, request.match_info.get("agent", "b" * 32))
         return socket
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.failpoints import runs as failpoint_runs
 from tests.process import copies, partitions
+from tests.process.agent_kills import agent_kills
 from tests.process.available import available
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
@@ -270,6 +271,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "simulation": (pair_simulation.soak, 2000),
     "capture": (capture_soak.soak, 2000),
     "failpoints": (failpoint_runs.soak, 5),
+    "agent-kills": (agent_kills, 10),
     "hard-jobs": (hard_jobs, 10),
     "partitions": (partitions.partitions, 24),
     "pauses": (partitions.pauses, 12),

@@ -106,6 +106,25 @@ def test_output_that_a_master_held_alone_is_sent_again_to_one_that_lacks_it(tmp_
     assert streaming.done == [key]
 
 
+def test_output_that_was_whole_before_the_end_is_done_after_it(tmp_path: Path) -> None:
+    """Found by looking at the files after a hundred kills: a job that printed early and then slept was kept for ever."""
+    streaming = Streaming(tmp_path)
+    world, key = streaming.world, KEYS[0]
+    world.connect(1)
+    world.hear(wire.Dispatch(key, specification()))
+    streaming.outputs.admitted({})
+    streaming.print(key, b"x" * 7)
+    streaming.outputs.pump()
+    streaming.outputs.kept(wire.OutputKept(key, 7, 50, True))
+    assert streaming.done == []
+    streaming.outputs.ended(key, 7)
+    assert world.told(wire.Output)[-1] == wire.Output(key, 7, b"", 7), "the question whether all of it is safe"
+    streaming.outputs.pump()
+    assert len(world.told(wire.Output)) == 2, "asked once"
+    streaming.outputs.kept(wire.OutputKept(key, 7, 50, True))
+    assert streaming.done == [key]
+
+
 def test_an_output_that_cannot_be_read_now_is_not_given_up(tmp_path: Path) -> None:
     """Only a file that is gone has nothing to send: anything else is tried again."""
     streaming = Streaming(tmp_path)

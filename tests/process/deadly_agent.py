@@ -1,0 +1,205 @@
+"""The shipped agent and keeper, each ending itself by SIGKILL at one point. Nothing of it is shipped.
+
+A point is armed by the file `armed` in the agent's data directory, which holds its name; whoever is there next removes
+the file and is gone. The hooks wrap what the client and the keeper call anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from server.agent import client as client_module
+from server.agent import keeper as keeper_module
+from server.agent import runner as runner_module
+from server.agent.child import spawn, write_status
+from server.agent.client import Client
+from server.agent.link import Link
+from server.agent.runner import Runner
+from server.agent.spool import Spool
+from server.clock import SystemClock
+from server.core import agent_wire as wire
+from server.core.agent_memory import DropReports, RunRecord, Save, SaveReport, SaveRun
+
+ROOT = Path(__file__).resolve().parents[2]
+ARMED = "armed"
+AGENT_POINTS = (
+    "before the intent is durable",
+    "after the intent is durable",
+    "after the spawn",
+    "after the pid",
+    "running",
+    "after the exit",
+    "before the result is durable",
+    "after the result is durable",
+    "after the result is sent",
+    "after the acknowledgement",
+    "after it is forgotten",
+)
+KEEPER_POINTS = (
+    "keeper before the spawn",
+    "keeper after the spawn",
+    "keeper after the pid",
+    "keeper before the status",
+    "keeper after the status",
+)
+
+
+class Points:
+    """Where this process is; SIGKILL for itself at the armed one."""
+
+    def __init__(self, data: Path) -> None:
+        self._armed = data / ARMED
+
+    def __call__(self, point: str) -> None:
+        try:
+            armed = self._armed.read_text()
+        except FileNotFoundError:
+            return
+        if armed == point:
+            self._armed.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_end(message: object) -> bool:
+    return isinstance(message, wire.Report) and isinstance(message.body, wire.Ended)
+
+
+def watch_agent(points: Points, data: Path) -> type[Client]:
+    """A client that tells `points` where it is, as all parts of an agent in this process do from now on."""
+
+    class DeadlySpool(Spool):
+        async def commit(self, saves: Iterable[Save]) -> None:
+            batch = list(saves)
+            begins = any(isinstance(save, SaveRun) and save.run.state == "intent" for save in batch)
+            ends = any(isinstance(save, SaveReport) and _is_end(save.report) for save in batch)
+            drops = any(isinstance(save, DropReports) for save in batch)
+            if begins:
+                points("before the intent is durable")
+            if ends:
+                points("before the result is durable")
+            await super().commit(batch)
+            if begins:
+                points("after the intent is durable")
+            if ends:
+                points("after the result is durable")
+            if drops:
+                points("after it is forgotten")
+
+    class DeadlyRunner(Runner):
+        def start(self, run: RunRecord) -> None:
+            super().start(run)
+            if (data / ARMED).exists() and (data / ARMED).read_text() in ("after the spawn", "after the pid"):
+                pid_file = data / runner_module.RUNS / run.key / "pid"
+                threading.Thread(target=watch_pid_file, args=(points, pid_file), daemon=True).start()
+
+    class DeadlyLink(Link):
+        async def _write(self, socket: Any) -> None:
+            await super()._write(DeadlySocket(socket))
+
+    class DeadlySocket:
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        async def send_bytes(self, frame: bytes) -> None:
+            await self._inner.send_bytes(frame)
+            if _is_end(wire.decode_from_agent(frame)):
+                points("after the result is sent")
+
+        async def close(self) -> None:
+            await self._inner.close()
+
+    class DeadlyClient(Client):
+        def _began(self, key: str) -> None:
+            super()._began(key)
+            points("running")
+
+        def _ended(self, key: str, end: wire.Ended) -> None:
+            points("after the exit")
+            super()._ended(key, end)
+
+        async def _received(self, link: Link, message: wire.FromNode) -> None:
+            if isinstance(message, wire.Kept) and any(
+                _is_end(self._memory.reports.get(number)) for number in message.reports
+            ):
+                points("after the acknowledgement")
+            await super()._received(link, message)
+
+    client_module.Spool = DeadlySpool  # type: ignore[misc]  # this process is the experiment
+    client_module.Runner = DeadlyRunner  # type: ignore[misc]  # as above
+    client_module.Link = DeadlyLink  # type: ignore[misc]  # as above
+    runner_module.start_keeper = start_deadly_keeper
+    return DeadlyClient
+
+
+def watch_pid_file(points: Points, pid_file: Path) -> None:
+    """The keeper makes it just before the process, and writes the pid into it just after."""
+    while not pid_file.exists():
+        time.sleep(0.0001)
+    points("after the spawn")
+    while not pid_file.read_bytes():
+        time.sleep(0.0001)
+    points("after the pid")
+
+
+def start_deadly_keeper(data: Path) -> subprocess.Popen[bytes]:
+    """As the agent starts a keeper, but of this module."""
+    with open(data / "keeper.log", "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.process.deadly_agent", "keeper", str(data)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=ROOT,
+        )
+
+
+def run_agent(data: Path, agent_id: str, address: str) -> None:
+    """Serve until killed; what it says goes to `agent.log`."""
+    log = os.open(data / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.chdir(ROOT)
+    deadly_client = watch_agent(Points(data), data)
+    client = deadly_client(data, agent_id, {"a" * 32: address}, SystemClock(), lambda: None, "1")
+    asyncio.run(client.run())
+
+
+def run_keeper(data: Path) -> int:
+    """Serve as the shipped keeper does."""
+    points = Points(data)
+
+    def deadly_spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:
+        points("keeper before the spawn")
+        process = spawn(request, directory, writing)
+        points("keeper after the spawn")
+        return process
+
+    def deadly_status(child: Any) -> None:
+        points("keeper before the status")
+        write_status(child)
+        points("keeper after the status")
+
+    class DeadlyKeeper(keeper_module.Keeper):
+        def _note_pid(self, pid_file: int, child: Any) -> None:
+            super()._note_pid(pid_file, child)
+            points("keeper after the pid")
+
+    keeper_module.spawn = deadly_spawn
+    keeper_module.write_status = deadly_status
+    keeper_module.Keeper = DeadlyKeeper  # type: ignore[misc]  # this process is the experiment
+    sys.argv = ["keeper", str(data)]
+    return keeper_module.main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_keeper(Path(sys.argv[2])))
