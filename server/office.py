@@ -12,7 +12,7 @@ import structlog
 from replication.errors import OutcomeUnknown, Unavailable
 from replication.ports import Opening
 from replication.process import end_process
-from server.actions import audit, gates, nodes, swap
+from server.actions import audit, debts, gates, nodes, swap
 from server.actions.change import Change, Transaction
 from server.agent_links import Links
 from server.clock import Clock
@@ -112,8 +112,10 @@ class Office:
         if opening.kind == "init" and self._founding is not None:
             self._founding(transaction)
         nodes.put(self._own(), SYSTEM, now_us)(transaction)
+        note = PromotionNote.decode(opening.note)
+        if opening.kind in ("promotion", "go_alone") and note.allow_data_loss:
+            debts.incur(transaction.connection, now_us)
         if opening.kind == "promotion":
-            note = PromotionNote.decode(opening.note)
             by = Principal(note.by, "administrator")
             if note.hold:
                 gates.stop_scheduler(by, now_us, "standby-to-master --hold")(transaction)

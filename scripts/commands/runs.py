@@ -122,7 +122,7 @@ def _unknown(found: list[dict[str, Any]]) -> list[str]:
     """Occurrences that have no run: as many lines as there are schedules, and keys that `run rerun` takes."""
     lines = []
     for line in found:
-        way = "its machine was declared dead" if line["dead"] else f"silent since {instant(line['silent_since_us'])}"
+        way = "nobody can answer any more" if line["dead"] else f"silent since {instant(line['silent_since_us'])}"
         span = f"due {instant(line['first_us'])} to {instant(line['last_us'])}"
         lines.append(f"{line['count']} occurrences of {line['job']} at {line['agent']} are unknown, {span}; {way}")
         lines += [f"  {key}" for key in line["keys"]] if line["dead"] else [f"  first: {line['keys'][0]}"]

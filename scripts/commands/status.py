@@ -133,6 +133,21 @@ def slot_line(slot: dict[str, Any]) -> str:
     )
 
 
+def silence(found: dict[str, Any]) -> Iterator[str]:
+    """Agents that do not answer, what is unknown because of that, and what waits for their answer."""
+    if found.get("silent"):
+        more = f"; {found['unknown_runs']} runs are unknown" if found["unknown_runs"] else ""
+        yield f"Silent:  {', '.join(found['silent'])}{more}. See: understudy run list --state unknown"
+    if found.get("dead"):
+        yield f"Dead:    {', '.join(found['dead'])}, declared dead"
+    if found.get("owing"):
+        yield (
+            f"Owing:   {', '.join(found['owing'])} may hold what a lost master gave; {found['withheld_runs']} runs and "
+            f"{found['withheld_orders']} orders wait until each answers or is declared dead: "
+            "understudy agent declare-dead NAME"
+        )
+
+
 def counts(found: dict[str, Any]) -> Iterator[str]:
     """Scheduler, queues, agents, and the swap that runs."""
     if found.get("scheduler") is not None:
@@ -144,6 +159,7 @@ def counts(found: dict[str, Any]) -> Iterator[str]:
             f"{queues['unacknowledged']} not acknowledged; {active}{agents['total']} agents"
             + (" active" if active else "")
         )
+    yield from silence(found.get("silence") or {})
     if (found.get("witnesses") or {}).get("problem"):
         yield f"Witness: {found['witnesses']['problem']}"
     for gate in found.get("gates", ()):

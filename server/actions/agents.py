@@ -8,7 +8,7 @@ import sqlite3
 
 import msgspec
 
-from server.actions import witnesses
+from server.actions import debts, witnesses
 from server.actions.change import Change, Transaction, record, require
 from server.actions.lost_orders import bury
 from server.core.model import Agent, JoinToken, Principal
@@ -97,6 +97,7 @@ def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         agents.update(connection, agent.id, removed_at_us=now_us, name=f"{name} (removed {agent.id[:8]})")
         gates.remove_of_agent(connection, agent.id)
         bury(connection, agent, now_us)
+        debts.settle(connection, agent.id, now_us)
         record(connection, by, now_us, "agents.remove", name, agent, "", reason)
 
     return change
@@ -175,6 +176,7 @@ def replace(name: str, token: JoinToken, by: Principal, now_us: int, reason: str
         witnesses.lose(connection, agent, "its machine was replaced", now_us)
         gates.remove_of_agent(connection, agent.id)
         bury(connection, agent, now_us)
+        debts.settle(connection, agent.id, now_us)
         runs.lose_agent(connection, agent.id, "agent replaced", now_us)
         join_tokens.insert(connection, msgspec.structs.replace(token, name=name, replaces=agent.id))
         record(connection, by, now_us, "agents.replace", name, agent, "", reason)

@@ -35,13 +35,16 @@ def let_go(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
     newest_us = silence.newest_known_us(connection, order.schedule_id)
     within = window(order, True, newest_us, now_us + LATE_US)
     if order.suppressed or within.until_us <= within.after_us:
+        orders.update(connection, order.id, withheld=0)
         orders.finish_release(connection, order)
         return
     orders.update(
         connection,
         order.id,
         state="dead",
+        withheld=0,
         version=order.version + 1,
+        acknowledged_version=order.version + 1,
         accounted_until_us=within.after_us,
         valid_until_us=within.until_us,
     )

@@ -6,12 +6,13 @@ import sqlite3
 
 import msgspec
 
+from server.actions import debts, reports, witnesses
 from server.actions import events as event_actions
-from server.actions import reports, witnesses
 from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
 from server.core import agent_wire as wire
 from server.core.agent_trust import ticket_fits
+from server.core.debts import OWED
 from server.core.gates import NO_AGENT, reason
 from server.core.model import SYSTEM, Agent, Job, Run, Specification
 from server.core.run_states import RunEvent, step
@@ -27,6 +28,7 @@ from server.storage import (
     silence,
     system_messages,
 )
+from server.storage import debts as debt_rows
 
 GIVEN_MAX = 500
 
@@ -201,13 +203,19 @@ def _compare_orders(
 ) -> tuple[tuple[int, int], ...]:
     """Orders that the agent lacks are given again; returns those that it has and should not.
 
-    What it says it began of them counts when they are in the row's version: never that of a restored memory.
+    What it says it began of them counts when they are in the row's version: never that of a restored memory. After a
+    loss (`core.debts`) its orders may be another master's of the same number: all are given again.
     """
+    owing = debt_rows.of_agent(connection, agent_id) is not None
     after, live = 0, set()
     while page := orders.of_agent(connection, agent_id, after):
         after = page[-1].id
         for order in page:
             live.add(order.id)
+            if owing and held.get(order.id, 0):
+                orders.update(connection, order.id, version=max(order.version, held[order.id]) + 1)
+            if held.get(order.id, 0) == 0 and order.state == "active" and debts.withhold(connection, agent_id, order):
+                continue
             if order.state == "active" and order.acknowledged_version > held.get(order.id, 0):
                 orders.update(connection, order.id, acknowledged_version=held.get(order.id, 0))
     strays = [(order_id, version) for order_id, version in held.items() if order_id not in live]
@@ -243,10 +251,13 @@ def dispatch(agent_id: str, epoch: int, now_us: int) -> Change[list[Given]]:
     def change(transaction: Transaction) -> list[Given]:
         connection = transaction.connection
         in_force = gates.for_agent(connection, agent_id)
+        owed = debt_rows.every(connection, agent_id)
         given = []
         for run in runs.to_dispatch(connection, agent_id, GIVEN_MAX):
             job = jobs.get(connection, run.job_id)
             why = reason(in_force, agent_id, job is not None and job.held)
+            if why is None and debts.must_wait(connection, owed, run):
+                why = OWED
             if job is None or why is not None:
                 runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why or NO_AGENT)
                 continue
@@ -281,6 +292,7 @@ def fall_silent(agent_id: str, since_us: int, now_us: int) -> Change[int]:
         changed = 0
         if agent.silent_since_us is None:
             agents.update(connection, agent_id, silent_since_us=since_us)
+            debts.remind(connection, agent_id, agent.name, now_us)
         for run in runs.open_of_agent(connection, agent_id, 0, 10000):
             if run.dispatched_epoch is None and run.state == "starting":
                 runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, NO_AGENT)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from server.actions import drains
+from server.actions import debts, drains
 from server.actions import events as event_actions
 from server.actions.change import Change, Transaction
 from server.actions.orders import RELEASED, released
@@ -98,6 +98,7 @@ def _acknowledgement(connection: sqlite3.Connection, agent_id: str, message: Rec
     match message:
         case wire.TicketKept(ticket):
             agents.update(connection, agent_id, ticket_confirmed=ticket)
+            debts.settle(connection, agent_id, now_us)
         case wire.GatesKept(revision):
             agent = agents.get(connection, agent_id)
             if agent is not None and agent.gates_acknowledged < revision:

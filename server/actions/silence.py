@@ -12,6 +12,7 @@ import sqlite3
 import msgspec
 
 from server.actions import agents as agent_actions
+from server.actions import debts as debt_actions
 from server.actions import runs as run_actions
 from server.actions import witnesses
 from server.actions.change import Change, Transaction, record, require
@@ -21,9 +22,9 @@ from server.actions.orders import released
 from server.core.giving_up import SLACK_S, may_be_taken
 from server.core.model import Agent, Order, Principal, Run, next_attempt_key, parse_key
 from server.core.run_states import RunEvent, step
-from server.core.silence import has_lapsed, why_not_occurrence
+from server.core.silence import LEASE_SLACK_US, has_lapsed, why_not_occurrence
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import agents, jobs, orders, runs, silence, system_messages
+from server.storage import agents, debts, jobs, orders, runs, silence, system_messages
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -55,6 +56,7 @@ def declare_dead(name: str, by: Principal, now_us: int, reason: str = "") -> Cha
         agents.update(connection, agent.id, **values)
         witnesses.lose(connection, agent, "its machine was declared dead", now_us)
         freed = bury(connection, agent, now_us)
+        debt_actions.settle(connection, agent.id, now_us)
         runs.lose_agent(connection, agent.id, "its machine was declared dead", now_us)
         _lose_held(connection, agent.id, now_us)
         lines = silence.unknown(connection, now_us, agent.id)
@@ -78,6 +80,8 @@ def give_up(agent_id: str, silent_s: float, now_us: int) -> Change[int]:
         agent = agents.get(connection, agent_id)
         if agent is None or agent.silent_since_us is None:
             return 0
+        debt = debts.of_agent(connection, agent_id)
+        owed = debt is not None and now_us <= debt.held_until_us + LEASE_SLACK_US
         for number in silence.runs_to_give_up(connection, agent_id, int(silent_s - SLACK_S)):
             runs.update(connection, number, given_up_at_us=now_us)
             done += 1
@@ -86,7 +90,7 @@ def give_up(agent_id: str, silent_s: float, now_us: int) -> Change[int]:
             if told and may_be_taken(order.specification.give_up_after_s, silent_s):
                 released(connection, order, (), now_us, "given up by a silent agent")
                 done += 1
-            elif has_lapsed(order, now_us):
+            elif has_lapsed(order, now_us) and not owed:
                 let_go(connection, order, now_us)
                 done += 1
         return done
@@ -110,7 +114,7 @@ def rerun(key: str, by: Principal, now_us: int, reason: str = "") -> Change[Run]
         job, agent = jobs.get(connection, order.job_id), agents.get(connection, order.agent_id)
         if job is None or job.deleted_at_us is not None:
             raise Conflict("Its job was deleted. Create it again first.")
-        why_not = why_not_occurrence(agent, job.name)
+        why_not = why_not_occurrence(order, agent, job.name)
         if why_not:
             raise Conflict(why_not)
         occurrence: dict[str, object] = {"schedule_id": order.schedule_id, "scheduled_for_us": at_us}

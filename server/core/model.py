@@ -211,6 +211,7 @@ class Order(Row, frozen=True, kw_only=True):
     suppressed: str = ""
     exceptions: list[OccurrenceException] = []
     held_until_us: int = 0
+    withheld: int = 0
 
 
 class Run(Row, frozen=True, kw_only=True):

@@ -62,9 +62,16 @@ def why_not_again(run: Run, agent: Agent | None, job_name: str) -> str:
     return f"{_may_have_run(agent.name)} {_ways_out(agent.name, job_name)}"
 
 
-def why_not_occurrence(agent: Agent | None, job_name: str) -> str:
-    """The same for an occurrence without a run; only the word that the machine is dead helps."""
+def why_not_occurrence(order: Order, agent: Agent | None, job_name: str) -> str:
+    """The same for an occurrence of an order without a run; only the word that the machine is dead helps.
+
+    An order that is over while its agent answers left what nobody can tell any more: a person decides.
+    """
     if agent is None or agent.removed_at_us is not None or agent.dead_at_us is not None:
+        return ""
+    if order.withheld:
+        return "An agent that is silent since a loss may have run it. See: understudy status"
+    if agent.silent_since_us is None and order.state == "dead":
         return ""
     return f"{_may_have_run(agent.name)} {_ways_out(agent.name, job_name)}"
 

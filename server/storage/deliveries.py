@@ -9,6 +9,7 @@ from server.storage import rows
 
 _TO_DISPATCH = "SELECT DISTINCT agent_id FROM runs WHERE state = 'starting' AND dispatched_epoch IS NULL"
 _TO_GIVE = "SELECT DISTINCT agent_id FROM orders WHERE acknowledged_version < version AND state != 'released'"
+_TO_GIVE += " AND withheld = 0"
 _TO_WATCH = "SELECT DISTINCT agent_id FROM monitors WHERE acknowledged_version != version"
 _TO_STOP = (
     "SELECT DISTINCT agent_id FROM runs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from server.core.model import Job, Row, Specification
-from server.storage import rows
+from server.storage import debts, rows
 
 
 class JobLine(Row, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ def count_of_agent(connection: sqlite3.Connection, agent_id: str) -> int:
 
 def insert(connection: sqlite3.Connection, **values: object) -> int:
     """Add a job by columns and return its id; what is not given has the table's default."""
-    return rows.insert(connection, "jobs", values)
+    return rows.insert(connection, "jobs", {**debts.next_id(connection, "jobs"), **values})
 
 
 def update(connection: sqlite3.Connection, job_id: int, **values: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 from server.core.model import Order, Row
-from server.storage import jobs, rows
+from server.storage import debts, jobs, rows
 
 
 def get(connection: sqlite3.Connection, order_id: int) -> Order | None:
@@ -25,7 +25,7 @@ def of_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0, limi
 def unacknowledged(connection: sqlite3.Connection, agent_id: str, limit: int = 500) -> list[Order]:
     """Orders of an agent whose present version it has not acknowledged: what the fleet sends, by id."""
     tail = (
-        "FROM orders WHERE agent_id = ? AND state IN ('active', 'releasing')"
+        "FROM orders WHERE agent_id = ? AND state IN ('active', 'releasing') AND withheld = 0"
         " AND acknowledged_version < version ORDER BY id LIMIT ?"
     )
     return rows.every(connection, Order, tail, (agent_id, limit))
@@ -107,7 +107,7 @@ def next_suppressed_us(connection: sqlite3.Connection) -> int | None:
 def insert(connection: sqlite3.Connection, order: Order) -> int:
     """Add an order; its `id` is ignored. Returns the new one."""
     values = {name: getattr(order, name) for name in order.__struct_fields__ if name != "id"}
-    return rows.insert(connection, "orders", values)
+    return rows.insert(connection, "orders", {**debts.next_id(connection, "orders"), **values})
 
 
 def update(connection: sqlite3.Connection, order_id: int, **values: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from server.core.model import Schedule
-from server.storage import rows
+from server.storage import debts, rows
 
 
 def get(connection: sqlite3.Connection, schedule_id: int) -> Schedule | None:
@@ -28,7 +28,7 @@ def page(connection: sqlite3.Connection, after: int = 0, limit: int = 100) -> li
 def insert(connection: sqlite3.Connection, job_id: int, cron: str, zone: str, now_us: int) -> int:
     """Add a schedule and return its id."""
     values = {"job_id": job_id, "cron": cron, "zone": zone, "created_at_us": now_us}
-    return rows.insert(connection, "schedules", values)
+    return rows.insert(connection, "schedules", {**debts.next_id(connection, "schedules"), **values})
 
 
 def delete(connection: sqlite3.Connection, schedule_id: int, now_us: int) -> None:

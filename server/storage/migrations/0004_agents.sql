@@ -93,3 +93,11 @@ CREATE INDEX runs_to_give_up ON runs (agent_id) WHERE state = 'unknown' AND give
 
 -- When the wish to end a run was given to its agent: until then it can be withdrawn.
 ALTER TABLE runs ADD COLUMN stop_sent_at_us INTEGER;
+
+-- Agents that may hold what a lost master gave them, since a takeover that may have lost something.
+-- orders.withheld: given to nobody until all of these have answered.
+CREATE TABLE debts (
+    agent_id TEXT PRIMARY KEY, since_us INTEGER NOT NULL, held_until_us INTEGER NOT NULL
+) STRICT;
+ALTER TABLE orders ADD COLUMN withheld INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX orders_withheld ON orders (id) WHERE withheld = 1;

@@ -9,7 +9,7 @@ import msgspec
 from server.actions import nodes as node_actions
 from server.actions.change import require
 from server.core.model import NodeRow, Outcome
-from server.core.role_requests import BecomeMaster, BecomeStandby
+from server.core.role_requests import BecomeMaster, BecomeStandby, PromotionNote
 from server.errors import Conflict, Forbidden, NotFound, Unavailable
 from server.storage import nodes, outcomes
 from server.tls import fingerprint, valid_until
@@ -81,7 +81,9 @@ async def go_alone(call: Call) -> dict[str, Any]:
     require(call.by, "nodes.manage")
     if call.site.node is None:
         raise Unavailable("This node has no role yet.")
-    text = await call.site.node.go_alone(call.by.name.encode(), call.query("allow_data_loss") == "1")
+    allow_data_loss = call.query("allow_data_loss") == "1"
+    note = PromotionNote(call.by.name, allow_data_loss=allow_data_loss)
+    text = await call.site.node.go_alone(note.encode(), allow_data_loss)
     return {"text": text} | public_status(call.site, call.site.status())
 
 

@@ -11,7 +11,7 @@ from server.core.model import Gate
 from server.core.witness_seats import is_held, problem
 from server.errors import UnderstudyError
 from server.site import Site
-from server.storage import agents, gates, settings, swaps, witnesses
+from server.storage import agents, debts, gates, settings, silence, swaps, witnesses
 from server.web.api.endpoint import NOBODY, Call, Endpoint
 from server.web.session import is_loopback, require_principal
 
@@ -97,6 +97,7 @@ async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
             "agents": None,
             "swap": None,
             "witnesses": None,
+            "silence": None,
             "gates": [],
         }
 
@@ -194,6 +195,7 @@ def _rows(connection: sqlite3.Connection, site: Site) -> dict[str, Any]:
         "queues": {"locked": locked, "total": total, "unacknowledged": behind, "all": "queue_locked" in everywhere},
         "agents": {"active": site.agents_active() if site.in_office else None, "total": total},
         "witnesses": _witnesses(connection),
+        "silence": _silence(connection),
         "gates": [_gate(gate) for gate in in_force if not gate.agent_id],
         "swap": {"id": running.id, "state": running.state, "to": running.to_node} if running else None,
     }
@@ -203,6 +205,20 @@ def _witnesses(connection: sqlite3.Connection) -> dict[str, Any]:
     seated = witnesses.seated(connection)
     names = [agent.name for agent in seated if agent.witness and is_held(agent, "witness")]
     return {"names": names, "problem": problem(seated)}
+
+
+def _silence(connection: sqlite3.Connection) -> dict[str, Any]:
+    """Agents that do not answer, by name, and those that owe an answer since a loss, with what waits for it."""
+    silent = silence.silent(connection)
+    runs, orders = debts.count_withheld(connection)
+    return {
+        "silent": [agent.name for agent in silent if agent.dead_at_us is None],
+        "dead": [agent.name for agent in silent if agent.dead_at_us is not None],
+        "owing": debts.names(connection),
+        "withheld_runs": runs,
+        "withheld_orders": orders,
+        "unknown_runs": silence.count_unknown_runs(connection),
+    }
 
 
 def _gate(gate: Gate) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from server.actions import silence as actions
 from server.core.model import Agent
-from server.storage import agents, silence
+from server.storage import agents, debts, silence
 from server.storage.overview import AgentLine
 from server.storage.silence import UnknownLine
 from server.web.pages import serve
@@ -25,6 +25,8 @@ class Silence:
     agent: Agent
     unknown: tuple[UnknownLine, ...]
     runs: int
+    owes: bool = False
+    """A lost master may have given it something that nobody here knows of."""
 
     @property
     def occurrences(self) -> int:
@@ -46,7 +48,7 @@ def part(connection: sqlite3.Connection, line: AgentLine, now_us: int) -> Silenc
     count = silence.count_unknown_runs(connection, line.id)
     if agent.silent_since_us is None and agent.dead_at_us is None and not unknown and not count:
         return None
-    return Silence(agent, unknown, count)
+    return Silence(agent, unknown, count, debts.of_agent(connection, line.id) is not None)
 
 
 async def declare_dead(request: web.Request) -> web.Response:

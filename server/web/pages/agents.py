@@ -14,7 +14,7 @@ from server.core.gates import QUEUE_LOCKED
 from server.core.model import Gate, Order
 from server.core.witness_seats import SEAT
 from server.errors import NotFound
-from server.storage import agents, gates, jobs, orders, overview, runs, settings
+from server.storage import agents, debts, gates, jobs, orders, overview, runs, settings
 from server.storage.overview import AgentLine
 from server.storage.runs import RunLine
 from server.web import witnesses
@@ -69,6 +69,8 @@ class AgentsPage:
     more_after: str = ""
     witnesses: Standing | None = None
     requests: PendingList | None = None
+    owing: tuple[str, ...] = ()
+    """Agents that may hold what a lost master gave them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def _queues(connection: sqlite3.Connection) -> tuple[Queues, int]:
 async def show(request: web.Request) -> web.Response:
     """`GET /agents`."""
     match, after = request.query.get("match", ""), request.query.get("after", "")
-    frame, (lines, (queues, revision), seating, asked) = await serve.load(
+    frame, (lines, (queues, revision), seating, asked, owing) = await serve.load(
         request,
         "Agents",
         lambda connection: (
@@ -131,6 +133,7 @@ async def show(request: web.Request) -> web.Response:
             _queues(connection),
             witnesses.read(connection),
             agent_requests.read(connection),
+            tuple(debts.names(connection, 20)),
         ),
     )
     site = serve.site(request)
@@ -140,7 +143,7 @@ async def show(request: web.Request) -> web.Response:
     more_after = lines[-1].name if len(lines) == LIMIT else ""
     pending = pending_list(site, asked)
     standing = witnesses.standing(site, seating)
-    return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after, standing, pending))
+    return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after, standing, pending, owing))
 
 
 def _one(
