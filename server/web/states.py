@@ -40,6 +40,15 @@ AGENTS = {
     "never": Badge("Never seen", "circle-dashed", IDLE),
 }
 
+MONITORS = {
+    "watching": Badge("Watching", "eye", OK),
+    "ready": Badge("Ready", "circle-check", OK),
+    "waiting": Badge("Not confirmed", "hourglass", WARN),
+    "disabled": Badge("Disabled", "circle-pause", IDLE),
+    "problem": Badge("Cannot watch all", "circle-alert", BAD),
+    "unknown": Badge("Agent too old", "circle-alert", BAD),
+}
+
 QUEUES = {
     "open": Badge("Open", "lock-open", OK),
     "locked": Badge("Locked", "lock", WARN),

@@ -27,6 +27,7 @@ from tests.storybook.fixture import (
     run,
 )
 from tests.storybook.home import FAILED, NEXT, RUNNING, WAITING
+from tests.storybook.monitors import LINES
 from tests.storybook.witnesses import witnesses
 
 HOST_LOCK = Gate(
@@ -225,6 +226,7 @@ def job_stories() -> list[Story]:
                 instants_of(WHEN, NOW_US, 5),
                 (*RUNNING[:1], *FAILED),
                 once,
+                monitors=LINES[1:2],
             ),
         ),
         Story(

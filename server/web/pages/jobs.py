@@ -15,9 +15,10 @@ from server.actions.jobs import JobSpec, When
 from server.core.model import DAY_US, Agent, Job, Schedule
 from server.core.schedule import BadSchedule, forecast
 from server.errors import Invalid, NotFound, UnderstudyError
-from server.storage import agents, jobs, runs, schedules, silence
+from server.storage import agents, jobs, monitors, runs, schedules, silence
 from server.storage.exceptions import ExceptionLine
 from server.storage.jobs import JobLine
+from server.storage.monitors import MonitorLine
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
@@ -71,6 +72,7 @@ class JobPage:
     unknown: tuple[UnknownLine, ...] = ()
     """What of it silent agents may have started."""
     told: JobOrders = field(default_factory=JobOrders)
+    monitors: tuple[MonitorLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,19 +212,21 @@ def _one(connection: sqlite3.Connection, job_id: int) -> tuple[Job, str, list[Sc
 async def show(request: web.Request) -> web.Response:
     """`GET /jobs/{id}`."""
     job_id, now_us = int(request.match_info["id"]), serve.site(request).clock.utc_us()
-    frame, ((job, agent, found, newest, _), unknown, held) = await serve.load(
+    frame, ((job, agent, found, newest, _), unknown, held, starting) = await serve.load(
         request,
         "Job",
         lambda c: (
             _one(c, job_id),
             tuple(silence.unknown(c, now_us, job_id=job_id)),
             exceptions.read(c, job_id, now_us),
+            tuple(monitors.lines_of_job(c, job_id)),
         ),
     )
     told = exceptions.job_orders(request, held)
     instants = () if job.held or job.deleted_at_us else instants_of(found, frame.now_us, special=told.exceptions)
     once, title = secrets.token_hex(8), frame.with_title(job.name)
-    return serve.html(JobPage(title, job, agent, tuple(found), instants, tuple(newest), once, tuple(unknown), told))
+    orders = tuple(found), instants, tuple(newest)
+    return serve.html(JobPage(title, job, agent, *orders, once, tuple(unknown), told, tuple(starting)))
 
 
 async def new(request: web.Request) -> web.Response:
