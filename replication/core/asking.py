@@ -118,12 +118,16 @@ def note_refusal(machine: Machine, event: events.ClaimRefused, now: float) -> li
 
 
 def ask_to_go_alone(machine: Machine, event: events.GoAloneRequested, now: float) -> list[Effect]:
-    """The operator's leave still needs the witnesses: they might know a later master."""
+    """The operator's leave still needs the witnesses: they might know a later master.
+
+    Leave to lose something, once given, stands while this is being asked: a claim may have gone through by it.
+    """
+    given = machine.pending.kind == "go_alone" and machine.pending.allow_data_loss
     begin(machine, event.request, "go_alone", event.note)
     machine.pending.ask_again_at = now + ASK_AGAIN_S
     machine.pending.claim = next_epoch(machine)
-    machine.pending.allow_data_loss = event.allow_data_loss
-    return ask_witnesses(machine, forced=event.allow_data_loss)
+    machine.pending.allow_data_loss = event.allow_data_loss or given
+    return ask_witnesses(machine, forced=machine.pending.allow_data_loss)
 
 
 def explain_witnesses(machine: Machine, event: events.WitnessesAnswered, now: float) -> list[Effect]:

@@ -269,3 +269,17 @@ def test_a_hand_off_tells_the_witnesses_that_nobody_writes_alone() -> None:
     assert (it.state, it.memory.in_sync) == (State.MASTER, (A,))
     told = found(step(it, events.Ticked(), place(6, 10, B), confirmed=10), effects.RecordAlone)[0]
     assert (told.epoch, told.alone, told.counter) == (epoch(6, B), "", 4)
+
+
+def test_leave_to_lose_stands_while_going_alone_is_asked() -> None:
+    """The claim went through by the flag of the second command; a third, without it, does not make that unsaid."""
+    it = machine(State.RESUMING, in_sync=(B,), **MASTER)
+    step(it, events.GoAloneRequested(1, b""), place(5, 7))
+    asked = found(step(it, events.GoAloneRequested(2, b"", True), place(5, 7)), effects.AskWitnesses)[0]
+    silent = WitnessVerdict(asked=1, answered=0, granted=0, highest=NO_EPOCH)
+    assert found(step(it, events.WitnessesAnswered(asked.claim, silent), place(5, 7)), effects.RecordAlone)
+    again = found(step(it, events.GoAloneRequested(3, b""), place(5, 7)), effects.AskWitnesses)[0]
+    record = found(step(it, events.WitnessesAnswered(again.claim, silent), place(5, 7)), effects.RecordAlone)[0]
+    taken = step(it, events.AloneRecorded(record.epoch, record.alone, record.counter, True), place(5, 7))
+    assert it.memory.leave
+    assert "No majority" in found(taken, effects.Answer)[0].text
