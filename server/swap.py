@@ -75,7 +75,13 @@ class Guide:
         roster = await self._read(nodes.page)
         target = self._target(status, roster, to)
         name = next((row.name for row in roster if target is not None and row.id == target.node), to)
-        return plan.check(status, target, name, await self._silent_agents())
+        return plan.check(status, target, name, await self._silent_agents(), await self._behind())
+
+    async def _behind(self) -> list[str]:
+        """The names of connected agents that have not acknowledged the gates in force."""
+        named = await self._read(lambda c: agents.behind(c, settings.gate_revision(c), NAMES_MAX))
+        here = set(self._fleet.connected())
+        return [name for agent_id, name in named if agent_id in here]
 
     async def _silent_agents(self) -> list[str]:
         """The names of enrolled agents that are not connected."""
@@ -93,7 +99,10 @@ class Guide:
         roster = await self._read(nodes.page)
         target = self._target(status, roster, to)
         assert target is not None, "a verdict without refusals has a target"
-        silent = frozenset(await self._silent_agents()) if verdict.accepted_by_yes else frozenset()
+        silent = frozenset[str]()
+        if verdict.accepted_by_yes:
+            silent = frozenset(await self._silent_agents() + await self._behind())
+        )
         change = swap.begin("planned", status.node, target.node, plan.STEPS, verdict.accepted_by_yes, by, now_us)
 
         def opened(transaction: Transaction) -> Swap:

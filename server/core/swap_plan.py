@@ -59,8 +59,17 @@ class HandOffNote(msgspec.Struct, frozen=True):
     agents: list[str]
 
 
-def check(status: Status, target: PeerStatus | None, target_name: str, silent_agents: Sequence[str]) -> SwapCheck:
-    """The preflight (design/replication, Planned swap, step 1). `silent_agents` are enrolled but not connected."""
+def check(
+    status: Status,
+    target: PeerStatus | None,
+    target_name: str,
+    silent_agents: Sequence[str],
+    behind: Sequence[str] = (),
+) -> SwapCheck:
+    """The preflight (design/replication, Planned swap, step 1). `silent_agents` are enrolled but not connected.
+
+    `behind` are connected and have not acknowledged the gates in force: a run may still start there.
+    """
     if target is None or not target.connected:
         text = "The standby is not connected. Start it, or look at its page."
         return SwapCheck(False, target_name, [Reason(False, text)], _loss(status))
@@ -83,7 +92,11 @@ def check(status: Status, target: PeerStatus | None, target_name: str, silent_ag
     if silent_agents:
         text = f"Not connected, so that the lock cannot be confirmed: {enumerate_names(silent_agents)}."
         reasons.append(Reason(False, text, acceptable=True))
-    else:
+    if behind:
+        names = enumerate_names(behind)
+        text = f"Connected, but without acknowledging the gates: {names}. See `understudy agent requests`."
+        reasons.append(Reason(False, text, acceptable=True))
+    if not silent_agents and not behind:
         reasons.append(Reason(True, "Every agent is connected and can confirm the lock."))
     safe = all(reason.ok for reason in reasons)
     return SwapCheck(safe, target_name, reasons, "" if status.in_sync else _loss(status))

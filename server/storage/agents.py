@@ -61,6 +61,12 @@ def unacknowledged_names(connection: sqlite3.Connection, revision: int, limit: i
     return [str(row[0]) for row in connection.execute(query, (revision, limit))]
 
 
+def behind(connection: sqlite3.Connection, revision: int, limit: int = 100) -> list[tuple[str, str]]:
+    """(id, name) of agents that have not persisted gate `revision`, at most `limit`."""
+    query = "SELECT id, name FROM agents WHERE removed_at_us IS NULL AND gates_acknowledged < ? ORDER BY name LIMIT ?"
+    return [(str(row[0]), str(row[1])) for row in connection.execute(query, (revision, limit))]
+
+
 def insert(connection: sqlite3.Connection, agent_id: str, name: str, witness: bool, now_us: int) -> None:
     """Add an agent that has never connected."""
     values = {"id": agent_id, "name": name, "enrolled_at_us": now_us, "witness": int(witness)}

@@ -24,6 +24,7 @@ from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
 from tests.process.events import events
 from tests.process.forks import forks
+from tests.process.gates import requests
 from tests.process.hard_jobs import hard_jobs
 from tests.process.outage import outage
 from tests.process.outage_failover import outage_failover
@@ -278,5 +279,6 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "outage": (outage, 10),
     "outage-failover": (outage_failover, 10),
     "events": (events, 50),
+    "requests": (requests, 10),
 }
 """Name, function, and the count that the release asks for."""

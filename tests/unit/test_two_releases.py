@@ -36,6 +36,14 @@ def test_a_standby_that_cannot_open_the_database_is_refused() -> None:
     assert (page.headline, page.advice) == ("The standby cannot take over.", "Release 0.1.0 cannot take over.")
 
 
+def test_an_agent_that_has_not_acknowledged_makes_a_swap_unsafe() -> None:
+    """SKY-2: connected or not it is named, and only `--yes` accepts it by that name."""
+    verdict = check(fixture.status(), fixture.peer(), "south", ["dock-1"], ["dock-2"])
+    assert not verdict.safe
+    assert [text.split(": ")[1].split(".")[0] for text in verdict.accepted_by_yes] == ["dock-1", "dock-2"]
+    assert check(fixture.status(), fixture.peer(), "south", [], []).safe
+
+
 def test_nothing_is_said_of_a_schema_that_is_not_known() -> None:
     """Before office has opened the database its schema is 0, and no release is blamed."""
     assert check(fixture.status(), fixture.peer(schema_latest=9, schema_max=10), "south", []).safe
