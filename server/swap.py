@@ -102,7 +102,6 @@ class Guide:
         silent = frozenset[str]()
         if verdict.accepted_by_yes:
             silent = frozenset(await self._silent_agents() + await self._behind())
-        )
         change = swap.begin("planned", status.node, target.node, plan.STEPS, verdict.accepted_by_yes, by, now_us)
 
         def opened(transaction: Transaction) -> Swap:
