@@ -23,6 +23,7 @@ COMMANDS = {
     "sql": ("scripts.commands.verify", "sql"),
     "forks": ("scripts.commands.forks", "forks"),
     "agent": ("scripts.commands.agent_group", "agent"),
+    "group": ("scripts.commands.groups", "group"),
     "node": ("scripts.commands.nodes", "node"),
     "witness": ("scripts.commands.witness", "witness"),
     "scheduler": ("scripts.commands.gates", "scheduler"),

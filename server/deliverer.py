@@ -20,7 +20,7 @@ from server.agent_links import AgentLink
 from server.core import agent_wire as wire
 from server.core.model import Order, Run
 from server.core.schedule import compress, expand
-from server.storage import deliveries, monitors, orders, runs, settings
+from server.storage import deliveries, groups, monitors, orders, runs, settings
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,14 @@ class Member:
     given: dict[int, int] = field(default_factory=dict)
     monitors: dict[int, int] = field(default_factory=dict)
     stopped: set[tuple[int, bool]] = field(default_factory=set)
+    recalled: set[int] = field(default_factory=set)
+    deployment: int = 0
     task: asyncio.Task[None] | None = None
+
+    @property
+    def knows_groups(self) -> bool:
+        """Whether its program understands deployments and recalls."""
+        return self.link.hello.protocol >= 2
 
     def refuse(self, why: str) -> None:
         """Nothing more is given to it; it is told why."""
@@ -63,15 +70,8 @@ class Deliverer:
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Look at the rows again: an agent was admitted."""
+        """Look at the rows again: they changed, or an agent was admitted."""
         self._wake.set()
-
-    async def follow_commits(self) -> None:
-        """Wake at each commit, until the store closes."""
-        sequence = 0
-        while True:
-            sequence = await self._store.wait_past(sequence)
-            self._wake.set()
 
     async def deliver_forever(self) -> None:
         """Bring what there is at each wake, until the store closes."""
@@ -92,12 +92,13 @@ class Deliverer:
                 self._wake.set()
 
     async def _deliver(self) -> None:
-        (waiting, aside, alone, revision), _ = await self._store.read(
+        (waiting, aside, alone, revision, untold), _ = await self._store.read(
             lambda c: (
                 deliveries.agents(c),
                 deliveries.quarantined(c),
                 deliveries.starting_alone(c),
                 settings.gate_revision(c),
+                groups.to_tell(c),
             )
         )
         for agent_id, member in list(self._members.items()):
@@ -112,6 +113,8 @@ class Deliverer:
                 if member.start_alone != (agent_id in alone) and member.link.hello.protocol >= 2:
                     member.start_alone = agent_id in alone
                     member.link.send(wire.SetStartAlone(member.start_alone))
+                if member.knows_groups and untold.get(agent_id, 0) > member.deployment:
+                    await self._give_deployment(agent_id, member, untold[agent_id])
                 if agent_id in waiting:
                     await self._give(agent_id, member)
 
@@ -121,12 +124,19 @@ class Deliverer:
         member.revision = given.revision
         member.link.send(wire.SetGates(given))
 
+    async def _give_deployment(self, agent_id: str, member: Member, number: int) -> None:
+        """Which groups it serves now: rows read later may say more, and then with a higher number."""
+        found, _ = await self._store.read(lambda c: groups.of_agent(c, agent_id))
+        member.deployment = number
+        member.link.send(wire.SetDeployment(number, tuple(group.name for group in found)))
+
     async def _give(self, agent_id: str, member: Member) -> None:
-        (given, asked, fresh), _ = await self._store.read(
+        (given, asked, fresh, recalls), _ = await self._store.read(
             lambda c: (
                 orders.unacknowledged(c, agent_id),
                 runs.to_cancel(c, agent_id),
                 bool(runs.to_dispatch(c, agent_id, 1)),
+                [(r.id, run.key) for r in groups.pending_recalls(c, agent_id) if (run := runs.get(c, r.run))],
             )
         )
         for order in given:
@@ -137,6 +147,10 @@ class Deliverer:
             await self._give_monitors(agent_id, member)
         if fresh:
             await self._dispatch(agent_id, member)
+        for number, key in recalls:
+            if member.knows_groups and number not in member.recalled:
+                member.recalled.add(number)
+                member.link.send(wire.Recall(number, key))
         unwanted = [run for run in asked if run.dispatched_epoch is not None]
         if any((run.number, run.cancel_kill) not in member.stopped for run in unwanted):
             await self._stop(member, [run.number for run in unwanted])

@@ -23,6 +23,7 @@ from server.core import agent_wire as wire
 from server.core.giving_up import may_be_taken
 from server.core.silence import LEASE_SLACK_US
 from server.deliverer import Deliverer, Member
+from server.placer import Placer
 from server.storage import deliveries, silence
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,7 @@ class Fleet:
         self._absent: dict[str, tuple[float, int]] = {}
         """Since when no answer was given to an agent: by the loop's clock, and microseconds UTC for people."""
         self._deliverer = Deliverer(store, self._members, epoch.number, utc_us)
+        self._placer = Placer(store, self._members, utc_us)
 
     async def open(self) -> None:
         """Mark what an earlier office left open, then take office at every link."""
@@ -78,7 +80,9 @@ class Fleet:
             if agent_id not in self._members:
                 self._expect(agent_id)
         self._spawn(self._deliverer.deliver_forever())
-        self._spawn(self._deliverer.follow_commits())
+        self._spawn(self._follow_commits())
+        self._spawn(self._placer.place_forever())
+        self._spawn(self._placer.watch_forever())
         self._spawn(self._give_up_forever())
 
     async def close(self) -> None:
@@ -129,6 +133,7 @@ class Fleet:
             if member.ticket_due is not None:
                 member.ticket_due.cancel()
             self._expect(link.agent_id)
+            self._placer.wake()
 
     def said(self, link: AgentLink, message: wire.FromAgent) -> None:
         """Queue a message for the agent's own task."""
@@ -141,6 +146,14 @@ class Fleet:
     def doubled(self, link: AgentLink, other: AgentLink) -> None:
         """Two processes with one identity: neither starts anything until an operator decides."""
         self._spawn(self._quarantine_double(link.agent_id))
+
+    async def _follow_commits(self) -> None:
+        """Wake at each commit whoever acts upon rows, until the store closes."""
+        sequence = 0
+        while True:
+            sequence = await self._store.wait_past(sequence)
+            self._placer.wake()
+            self._deliverer.wake()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -264,6 +277,7 @@ class Fleet:
         if is_kept and not member.refused and not member.admitted:
             member.admitted = True
             await self._write(lambda now_us: run_actions.agent_is_back(agent_id, now_us))
+            self._placer.wake()
             self._deliverer.wake()
         if member.admitted and any(isinstance(message, reports.Remembered) for message in messages):
             self._expect_ticket(member)

@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
+from server.actions import group_instants, stops
 from server.actions import orders as order_actions
 from server.actions import outcomes as outcome_actions
 from server.actions import runs as run_actions
@@ -61,6 +62,7 @@ class Look:
     has_renewals: bool
     has_stops: bool
     has_suppressed: bool
+    has_group_due: bool
     has_waiting: bool
     has_old: bool
     newest_missed: int
@@ -73,14 +75,16 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
     suppressed = orders.next_suppressed_us(connection)
     waiting = runs.waiting(connection, 0, 1)
     week_ago_us = now_us - 7 * DAY_US
-    deadlines = [renewal, suppressed, _stop_deadline_us(connection)]
+    of_groups = orders.next_by_master_us(connection)
+    deadlines = [renewal, suppressed, of_groups, _stop_deadline_us(connection)]
     return Look(
         revision=settings.gate_revision(connection),
         may_resolve=order_actions.may_resolve(connection),
         has_changed_jobs=bool(jobs.to_plan(connection, 1)),
         has_renewals=renewal is not None and renewal <= now_us,
-        has_stops=order_actions.has_stops(connection, now_us),
+        has_stops=stops.has_stops(connection, now_us),
         has_suppressed=suppressed is not None and suppressed <= now_us,
+        has_group_due=of_groups is not None and of_groups <= now_us,
         has_waiting=bool(waiting),
         has_old=outcomes.oldest_us(connection) < week_ago_us or sessions.oldest_expiry_us(connection) < week_ago_us,
         newest_missed=missed.newest_id(connection),
@@ -95,7 +99,7 @@ def _stop_deadline_us(connection: sqlite3.Connection) -> int | None:
     if standing is not None:
         first_us = orders.first_due_us(connection, standing.revision)
         moments += [] if first_us is None else [first_us]
-    return min(moments) + order_actions.GRACE_US if moments else None
+    return min(moments) + stops.GRACE_US if moments else None
 
 
 class Scheduler:
@@ -110,8 +114,12 @@ class Scheduler:
 
     async def run(self) -> None:
         """Work until the store closes. What cannot be written now is tried again; nothing is lost by that."""
+        is_first = True
         while True:
             try:
+                if is_first:
+                    await self._store.write(group_instants.adopt_orders())
+                    is_first = False
                 sequence, deadline_us = await self.turn()
                 await self._sleep(sequence, deadline_us)
             except Closed:
@@ -139,6 +147,9 @@ class Scheduler:
 
     async def _work(self, seen: Look, now_us: int) -> bool:
         """Do the first kind of work that there is; False when there is none."""
+        if seen.has_group_due:
+            await self._store.write(group_instants.make_due(now_us))
+            return True
         if seen.has_changed_jobs:
             await self._plan(now_us)
             return True
@@ -149,7 +160,7 @@ class Scheduler:
             await self._store.write(order_actions.account_held(now_us))
             return True
         if seen.has_stops:
-            await self._store.write(order_actions.account_stops(now_us))
+            await self._store.write(stops.account_stops(now_us))
             return True
         if seen.has_waiting and self._submitted_for != seen.revision:
             await self._submit(now_us)

@@ -19,6 +19,7 @@ def _properties(function: Any) -> Any:
     """Flags of a job's properties; one that is not given stays as it is, or at its default."""
     for option in (
         click.option("--agent", help="The agent that runs it."),
+        click.option("--group", help="The group of agents that runs it, instead of one agent."),
         click.option("--cron", multiple=True, help="When: 5 or 6 fields, or a nickname. Several are possible."),
         click.option("--zone", default="UTC", help="The zone of --cron."),
         click.option("--timeout", "timeout_s", type=int, help="Seconds after which a run is ended; 0 never."),
@@ -54,8 +55,11 @@ def job() -> None:
 @asks_node
 def create(asker: Asker, name: str, command: str, **properties: Any) -> None:
     """Add a job."""
-    if not properties["agent"]:
-        raise CommandError(USAGE, "where does it run? Give --agent AGENT (understudy agent list)")
+    if bool(properties["agent"]) == bool(properties["group"]):
+        raise CommandError(
+            USAGE,
+            "where does it run? Give --agent AGENT (understudy agent list) or --group GROUP (understudy group list)",
+        )
     spec = {"name": name, "command": command} | _given(properties)
     made = asker.client.post("/api/v1/jobs", spec)
     asker.show(made, f"The job {name} is made.")
@@ -71,6 +75,8 @@ def update(asker: Asker, name: str, command: str | None, rename: str | None, **p
     """Change a job; what is not given stays. --cron replaces all schedules."""
     found = asker.client.get(f"/api/v1/jobs/{quote(name)}")
     spec = found["spec"] | _given(properties)
+    if properties["agent"] or properties["group"]:
+        spec |= {"agent": properties["agent"] or "", "group": properties["group"] or ""}
     spec |= {key: value for key, value in (("command", command), ("name", rename)) if value is not None}
     body = {"spec": spec, "version": found["version"]}
     made = asker.client.ask("PUT", f"/api/v1/jobs/{quote(name)}", body).value

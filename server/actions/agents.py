@@ -8,7 +8,7 @@ import sqlite3
 
 import msgspec
 
-from server.actions import debts, witnesses
+from server.actions import debts, deployments, witnesses
 from server.actions.change import Change, Transaction, record, require
 from server.actions.lost_orders import bury
 from server.core.model import Agent, JoinToken, Principal
@@ -54,6 +54,7 @@ def enrol(token_id: str, secret_hash: str, agent_id: str, now_us: int, address: 
         if token.replaces:
             jobs.move_agent(connection, token.replaces, agent_id, now_us)
             monitors.move_agent(connection, token.replaces, agent_id, now_us)
+            deployments.replace_agent(connection, token.replaces, agent_id, now_us)
         agent = agents.get(connection, agent_id)
         assert agent is not None
         record(connection, by, now_us, "agents.enrol", token.name, "", {"id": agent_id, "witness": first})
@@ -98,6 +99,7 @@ def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         gates.remove_of_agent(connection, agent.id)
         bury(connection, agent, now_us)
         debts.settle(connection, agent.id, now_us)
+        deployments.withdraw_agent(connection, agent.id, by.name, now_us)
         record(connection, by, now_us, "agents.remove", name, agent, "", reason)
 
     return change

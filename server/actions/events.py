@@ -12,8 +12,9 @@ import msgspec
 
 from server.actions import monitors as monitor_actions
 from server.core import agent_wire as wire
-from server.core.model import Run, Specification, event_key
+from server.core.model import Run, Specification
 from server.core.monitors import Event, Monitor, Reaction, StandingMonitor, with_event
+from server.core.run_keys import event_key
 from server.storage import agents, events, jobs, monitors, runs, system_messages
 
 STILL_RUNNING = "still running"

@@ -12,10 +12,11 @@ import msgspec
 
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
+from server.core.groups import Policy
 from server.core.model import DAY_US, SECOND_US, Job, Principal, Schedule
 from server.core.schedule import BadSchedule, instants, next_instant
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import exceptions, jobs, missed, runs, schedules
+from server.storage import exceptions, groups, jobs, missed, runs, schedules
 from server.storage.exceptions import ExceptionRow
 
 AHEAD_US = 366 * DAY_US
@@ -46,6 +47,9 @@ def put(job: str, spec: ExceptionSpec, by: Principal, now_us: int, reason: str =
     def change(transaction: Transaction) -> ExceptionRow:
         connection = transaction.connection
         found = find_job(connection, job)
+        group = groups.get(connection, found.agent_id)
+        if group is not None and group.policy == Policy.ALL:
+            raise Conflict(f"{job} runs on every member of the group {group.name}: hold the job instead.")
         schedule = _schedule(connection, found, spec, now_us)
         before = exceptions.of_occurrence(connection, schedule.id, spec.instant_us)
         _check_open(connection, schedule.id, spec.instant_us, before, now_us)

@@ -13,7 +13,8 @@ import msgspec
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
 from server.actions.reports import ObjectTransaction, output_object
-from server.core.model import Job, Principal, Run, RunKey, ServerHistoryEntry, next_attempt_key, parse_key, request_key
+from server.core.model import Job, Principal, Run, ServerHistoryEntry
+from server.core.run_keys import RunKey, next_attempt_key, parse_key, request_key
 from server.core.run_states import result_event, step
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import jobs, runs, schedules, server_history

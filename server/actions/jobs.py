@@ -15,13 +15,15 @@ from collections.abc import Sequence
 import msgspec
 
 from server.actions import agents
+from server.actions import groups as group_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core import crontab
 from server.core.giving_up import wrong_give_up
+from server.core.groups import Policy
 from server.core.model import Job, Principal
 from server.core.schedule import BadSchedule, check
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import jobs, missed, schedules
+from server.storage import groups, jobs, missed, schedules
 
 SCHEDULES_MAX = 50
 POLICIES = ("skip", "once", "all", "ask")
@@ -36,11 +38,12 @@ class When(msgspec.Struct, frozen=True):
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What people say about a job. `agent` is a name; `schedules` replace those that the job has."""
+    """What people say about a job. It runs on an `agent` or a `group`, by name; `schedules` replace those it has."""
 
     name: str
     command: str
-    agent: str
+    agent: str = ""
+    group: str = ""
     schedules: list[When] = []
     environment: dict[str, str] = {}
     working_directory: str = ""
@@ -69,7 +72,7 @@ class Imported(msgspec.Struct, frozen=True):
 def create(spec: JobSpec, by: Principal, now_us: int) -> Change[Job]:
     """Add a job with its schedules.
 
-    Raises Invalid naming the fields, NotFound for the agent, Conflict for the name.
+    Raises Invalid naming the fields, NotFound for the agent or group, Conflict for the name.
     """
     require(by, "jobs.change")
     validate(spec)
@@ -95,10 +98,10 @@ def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | 
             raise Conflict(f"{name} was changed by somebody else meanwhile. Read it again and repeat the change.")
         if spec.name != name and jobs.by_name(connection, spec.name) is not None:
             raise Conflict(f"There is a job {spec.name} already. Choose another name.")
-        agent = agents.find(connection, spec.agent)
-        values = _columns(spec, agent.id)
+        values = _columns(spec, _place(connection, spec))
         jobs.update(connection, job.id, **values, version=job.version + 1, updated_at_us=now_us)
         _set_schedules(connection, job.id, spec.schedules, now_us)
+        _set_members(connection, job.id, now_us)
         record(connection, by, now_us, "jobs.update", name, job, spec)
         return find(connection, spec.name)
 
@@ -116,6 +119,7 @@ def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         connection = transaction.connection
         job = find(connection, name)
         _set_schedules(connection, job.id, (), now_us)
+        schedules.set_members(connection, job.id, (), now_us)
         missed.dismiss_of_job(connection, job.id, by.name, now_us)
         jobs.update(
             connection,
@@ -176,6 +180,8 @@ def validate(spec: JobSpec) -> None:
         wrong["name"] = "must begin with a letter or digit and have up to 100 letters, digits, . _ -"
     if not spec.command.strip() or "\0" in spec.command:
         wrong["command"] = "must not be empty or hold a NUL character"
+    if bool(spec.agent) == bool(spec.group):
+        wrong["agent"] = "give the agent or the group that runs it, and not both"
     if spec.misfire_policy not in POLICIES:
         wrong["misfire_policy"] = "must be one of " + ", ".join(POLICIES)
     for field in ("timeout_s", "output_bytes_max", "misfire_grace_s"):
@@ -197,20 +203,34 @@ def validate(spec: JobSpec) -> None:
 
 
 def _create(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us: int) -> Job:
-    agent = agents.find(connection, spec.agent)
+    agent_id = _place(connection, spec)
     if jobs.by_name(connection, spec.name) is not None:
         raise Conflict(f"There is a job {spec.name} already. Choose another name.")
-    values = _columns(spec, agent.id)
+    values = _columns(spec, agent_id)
     job_id = jobs.insert(connection, **values, created_at_us=now_us, updated_at_us=now_us)
     _set_schedules(connection, job_id, spec.schedules, now_us)
+    _set_members(connection, job_id, now_us)
     record(connection, by, now_us, "jobs.create", spec.name, "", spec)
     return find(connection, spec.name)
 
 
 def _columns(spec: JobSpec, agent_id: str) -> dict[str, object]:
     values = msgspec.structs.asdict(spec)
-    del values["agent"], values["schedules"]
+    del values["agent"], values["group"], values["schedules"]
     return {**values, "agent_id": agent_id}
+
+
+def _place(connection: sqlite3.Connection, spec: JobSpec) -> str:
+    """The id of the agent or group that runs it; raises NotFound."""
+    return group_actions.find(connection, spec.group).id if spec.group else agents.find(connection, spec.agent).id
+
+
+def _set_members(connection: sqlite3.Connection, job_id: int, now_us: int) -> None:
+    """Give each member of an `all` group the job's schedules; take them from everybody else."""
+    job = jobs.get(connection, job_id)
+    group = groups.get(connection, job.agent_id) if job is not None and job.deleted_at_us is None else None
+    members = groups.members(connection, group.id) if group is not None and group.policy == Policy.ALL else []
+    schedules.set_members(connection, job_id, [member.agent_id for member in members], now_us)
 
 
 def _set_schedules(connection: sqlite3.Connection, job_id: int, wanted: Sequence[When], now_us: int) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from server.actions import agents, jobs
 from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction, record, require
-from server.core.model import Principal, Run, event_key
+from server.core.model import Principal, Run
 from server.core.monitors import (
     MANUAL,
     Event,
@@ -25,6 +25,7 @@ from server.core.monitors import (
     wrong_settings,
     wrong_variables,
 )
+from server.core.run_keys import event_key
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import events, monitors, runs
 from server.storage import jobs as job_rows

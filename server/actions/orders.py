@@ -15,32 +15,17 @@ import msgspec
 from server.actions.change import Change, Transaction
 from server.actions.missed import apply_policy
 from server.core import planning
-from server.core.gates import REASONS, SCHEDULER_STOPPED, Verdict, on_occurrence
+from server.core.gates import SCHEDULER_STOPPED, Verdict, on_occurrence
+from server.core.groups import Policy
 from server.core.model import DAY_US, Gate, Job, Order, Schedule
 from server.core.occurrence_exceptions import OccurrenceException
 from server.core.schedule import expand
 from server.core.silence import DEAD
-from server.storage import agents, exceptions, gates, jobs, missed, monitors, orders, schedules, settings
+from server.storage import agents, exceptions, gates, groups, jobs, missed, monitors, orders, schedules, settings
 
-GRACE_US = 10_000_000
-"""An instant is accounted for by the master this long after it was due: the agent's own report comes first."""
 BATCH = 500
 PAGE = 200
 RELEASED = "moved to another agent"
-
-
-class Stopped(msgspec.Struct, frozen=True):
-    """A time in which due instants were suppressed: from when, until when, and the revision that said so.
-
-    `id` is 0 while it stands. `is_over`: it was lifted longer ago than the grace.
-    """
-
-    id: int
-    cause: str
-    from_us: int
-    until_us: int
-    revision: int
-    is_over: bool
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -72,13 +57,20 @@ def read_changed(connection: sqlite3.Connection, limit: int = 50) -> list[Subjec
     return [
         Subject(
             job,
-            schedules.of_job(connection, job.id),
+            _planned(connection, job),
             orders.of_job(connection, job.id),
             validity,
             DEAD if agents.is_dead(connection, job.agent_id) else "",
         )
         for job in jobs.to_plan(connection, limit)
     ]
+
+
+def _planned(connection: sqlite3.Connection, job: Job) -> list[Schedule]:
+    """The schedules that make orders: for a group with the policy `all` those of its members."""
+    group = groups.get(connection, job.agent_id)
+    of_members = group is not None and group.policy == Policy.ALL
+    return [s for s in schedules.with_members(connection, job.id) if bool(s.member_id) == of_members]
 
 
 def plan_all(subjects: Sequence[Subject], now_us: int) -> list[Plan]:
@@ -118,7 +110,7 @@ def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
             monitors.touch_of_job(connection, job.id)
             written += 1
             if job.deleted_at_us is None and _may_decide(connection, job):
-                for schedule in schedules.of_job(connection, job.id):
+                for schedule in schedules.with_members(connection, job.id):
                     apply_policy(connection, job, schedule.id, now_us)
         return written
 
@@ -140,60 +132,6 @@ def put_renewals(renewals: Sequence[planning.Revise], now_us: int) -> Change[int
     return change
 
 
-def account_stops(now_us: int) -> Change[int]:
-    """Write into the ledger what a stopped scheduler suppressed, for agents that have acknowledged the stop.
-
-    A batch of the oldest stop that has something left; a lifted stop without anything left is forgotten.
-    Returns what was done, 0 when nothing is left. What agents did that never acknowledged the stop, they
-    report themselves.
-    """
-
-    def change(transaction: Transaction) -> int:
-        connection = transaction.connection
-        for stop in stops_to_account(connection, now_us):
-            is_empty = stop.from_us >= stop.until_us
-            page = [] if is_empty else orders.due(connection, stop.until_us, stop.revision, PAGE)
-            for order in page:
-                _account_span(connection, order, stop.cause, stop.from_us, stop.until_us, now_us)
-            if not page and stop.is_over:
-                gates.remove_stop(connection, stop.id)
-            if page or stop.is_over:
-                return max(len(page), 1)
-        return 0
-
-    return change
-
-
-def has_stops(connection: sqlite3.Connection, now_us: int) -> bool:
-    """A query: would `account_stops` do something?"""
-    for stop in stops_to_account(connection, now_us):
-        first_us = orders.first_due_us(connection, stop.revision)
-        if stop.is_over or (first_us is not None and first_us < stop.until_us):
-            return True
-    return False
-
-
-def stops_to_account(connection: sqlite3.Connection, now_us: int) -> list[Stopped]:
-    """Times of a stopped scheduler that are not accounted for yet, oldest first, none younger than the grace."""
-    horizon_us = now_us - GRACE_US
-    cause = REASONS[SCHEDULER_STOPPED]
-    found = [
-        Stopped(
-            stop.id,
-            cause,
-            stop.from_us,
-            min(stop.until_us, horizon_us),
-            stop.revision,
-            stop.until_us <= horizon_us,
-        )
-        for stop in gates.stops(connection)
-    ]
-    standing = _stop_in_force(connection)
-    if standing is not None:
-        found.append(Stopped(0, cause, standing.set_at_us, horizon_us, standing.revision, False))
-    return [stop for stop in found if stop.is_over or stop.from_us < stop.until_us]
-
-
 def account_held(now_us: int) -> Change[int]:
     """Write the due instants of held jobs into the ledger; returns how many orders were looked at."""
 
@@ -201,7 +139,7 @@ def account_held(now_us: int) -> Change[int]:
         connection = transaction.connection
         page = orders.suppressed_before(connection, now_us)
         for order in page:
-            _account_span(connection, order, order.suppressed, order.accounted_until_us + 1, now_us + 1, now_us)
+            account_span(connection, order, order.suppressed, order.accounted_until_us + 1, now_us + 1, now_us)
         return len(page)
 
     return change
@@ -249,7 +187,10 @@ def released(
     for at_us in expand(order.instants):
         is_past = max(order.accounted_until_us, past_us) < at_us <= until_us and at_us not in moved
         if is_past and at_us not in begun and job is not None and job.deleted_at_us is None:
-            written += _record(connection, order, at_us, cause, now_us)
+            written += record_missed(connection, order, at_us, cause, now_us)
+    schedule = schedules.get(connection, order.schedule_id)
+    if schedule is not None and schedule.member_id and schedule.deleted_at_us is not None:
+        missed.dismiss_of_schedule(connection, schedule.id, "deployment", now_us)
     orders.finish_release(connection, order)
     return written
 
@@ -271,38 +212,44 @@ def _put_step(connection: sqlite3.Connection, step: planning.Step, job: Job, now
         _release(connection, step.order, now_us)
     else:
         told = _told(connection, step.schedule.id, step.suppressed, now_us)
-        order_id = orders.insert(connection, _new_order(step, job, told, now_us))
+        by_master = groups.is_group(connection, planning.holder(job, step.schedule))
+        order_id = orders.insert(connection, _new_order(step, job, by_master, told, now_us))
         orders.note_held(connection, order_id, step.content.valid_until_us)
 
 
 def _release(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
-    """Take an order back. What a dead machine was never given is free at once."""
-    if agents.is_dead(connection, order.agent_id):
+    """Take an order back. What a dead machine was never given is free at once, and so is the master's own."""
+    if order.by_master:
+        released(connection, order, (), now_us)
+    elif agents.is_dead(connection, order.agent_id):
         span = (order.accounted_until_us + 1, now_us + 1, now_us)
-        _account_span(connection, order, order.suppressed or RELEASED, *span, planning.AHEAD_MAX)
+        account_span(connection, order, order.suppressed or RELEASED, *span, planning.AHEAD_MAX)
         orders.finish_release(connection, order)
     else:
         orders.begin_release(connection, order)
 
 
-def _new_order(step: planning.Give, job: Job, exceptions: list[OccurrenceException], now_us: int) -> Order:
+def _new_order(
+    step: planning.Give, job: Job, by_master: bool, exceptions: list[OccurrenceException], now_us: int
+) -> Order:
     return Order(
         id=0,
         schedule_id=step.schedule.id,
         job_id=job.id,
-        agent_id=job.agent_id,
+        agent_id=planning.holder(job, step.schedule),
         version=1,
         state="active",
         valid_from_us=now_us,
         valid_until_us=step.content.valid_until_us,
         instants=step.content.spans,
         specification=jobs.specification(job),
-        acknowledged_version=0,
+        acknowledged_version=int(by_master),
         accounted_until_us=now_us,
         renew_at_us=step.content.renew_at_us,
         next_instant_us=step.content.next_instant_us,
         suppressed=step.suppressed,
         exceptions=exceptions,
+        by_master=by_master,
     )
 
 
@@ -313,7 +260,7 @@ def _told(connection: sqlite3.Connection, schedule_id: int, suppressed: str, now
     return [one.as_told() for one in exceptions.open_of_schedule(connection, schedule_id, now_us - planning.PAST_US)]
 
 
-def _record(connection: sqlite3.Connection, order: Order, at_us: int, cause: str, now_us: int) -> bool:
+def record_missed(connection: sqlite3.Connection, order: Order, at_us: int, cause: str, now_us: int) -> bool:
     """Write an occurrence into the ledger; one that somebody skipped with that cause, and closed."""
     row = exceptions.of_occurrence(connection, order.schedule_id, at_us)
     if row is None or not row.skipped:
@@ -327,12 +274,16 @@ def _record(connection: sqlite3.Connection, order: Order, at_us: int, cause: str
 
 def _revise(connection: sqlite3.Connection, step: planning.Revise, job: Job, now_us: int) -> None:
     order, fresh = step.order, step.content
+    told = _told(connection, order.schedule_id, step.suppressed, now_us)
     values: dict[str, object] = {}
+    if order.by_master:
+        next_us = min([order.next_instant_us, *(one.start_us for one in told if one.moved_to_us is not None)])
+        values = {"acknowledged_version": order.version + 1, "next_instant_us": next_us}
     if order.suppressed != step.suppressed:
         cause = step.suppressed or order.suppressed
         from_us = order.accounted_until_us + 1 if order.suppressed else now_us - planning.PAST_US
-        _account_span(connection, order, cause, from_us, now_us + 1, now_us, planning.AHEAD_MAX)
-        values = {"accounted_until_us": now_us, "next_instant_us": fresh.next_instant_us}
+        account_span(connection, order, cause, from_us, now_us + 1, now_us, planning.AHEAD_MAX)
+        values |= {"accounted_until_us": now_us, "next_instant_us": fresh.next_instant_us}
     orders.update(
         connection,
         order.id,
@@ -342,13 +293,13 @@ def _revise(connection: sqlite3.Connection, step: planning.Revise, job: Job, now
         valid_until_us=fresh.valid_until_us,
         renew_at_us=fresh.renew_at_us,
         suppressed=step.suppressed,
-        exceptions=_told(connection, order.schedule_id, step.suppressed, now_us),
+        exceptions=told,
         **values,
     )
     orders.note_held(connection, order.id, fresh.valid_until_us)
 
 
-def _account_span(
+def account_span(
     connection: sqlite3.Connection,
     order: Order,
     cause: str,
@@ -365,7 +316,7 @@ def _account_span(
         return 0
     found, done_us, next_us = planning.unaccounted(order, schedule, from_us, until_us, limit)
     for at_us in _accountable(connection, order, found, from_us, until_us, now_us):
-        _record(connection, order, at_us, cause, now_us)
+        record_missed(connection, order, at_us, cause, now_us)
     orders.update(connection, order.id, accounted_until_us=done_us, next_instant_us=next_us)
     return len(found)
 
@@ -384,7 +335,7 @@ def _accountable(
 
 def may_resolve(connection: sqlite3.Connection) -> bool:
     """Misfire policies decide when no stop stands and what the last one suppressed is all in the ledger."""
-    return _stop_in_force(connection) is None and not gates.stops(connection, 1)
+    return stop_in_force(connection) is None and not gates.stops(connection, 1)
 
 
 def _may_decide(connection: sqlite3.Connection, job: Job) -> bool:
@@ -395,5 +346,6 @@ def _may_decide(connection: sqlite3.Connection, job: Job) -> bool:
     return on_occurrence(kinds)[0] is not Verdict.MISS and may_resolve(connection)
 
 
-def _stop_in_force(connection: sqlite3.Connection) -> Gate | None:
+def stop_in_force(connection: sqlite3.Connection) -> Gate | None:
+    """The stop of the scheduler, while it stands."""
     return gates.get(connection, SCHEDULER_STOPPED)

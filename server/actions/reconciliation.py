@@ -6,7 +6,7 @@ import sqlite3
 
 import msgspec
 
-from server.actions import debts, reports, witnesses
+from server.actions import debts, pools, reports, witnesses
 from server.actions import events as event_actions
 from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
@@ -21,6 +21,7 @@ from server.storage import (
     deliveries,
     exceptions,
     gates,
+    groups,
     jobs,
     orders,
     runs,
@@ -153,7 +154,7 @@ def _admit(
     silence.note_held(connection, agent.id)
     adopt_gates(connection, agent, shown.gates, hello.protocol, now_us)
     notes = {note.key: note.state for note in shown.runs}
-    _reconcile(connection, agent.id, notes, restored, now_us)
+    _reconcile(connection, agent.id, notes, restored, epoch, now_us)
     strays = _compare_orders(connection, agent.id, dict(shown.orders), restored)
     outputs = {key: _held_output(connection, key) for key in notes}
     known = strays if hello.protocol > 1 else ()
@@ -164,9 +165,12 @@ def _admit(
 
 
 def _reconcile(
-    connection: sqlite3.Connection, agent_id: str, notes: dict[str, str], restored: bool, now_us: int
+    connection: sqlite3.Connection, agent_id: str, notes: dict[str, str], restored: bool, epoch: int, now_us: int
 ) -> None:
-    """Answer every open run of the agent from its inventory. Results follow as reports."""
+    """Answer every open run of the agent from its inventory. Results follow as reports.
+
+    One that it runs while the rows say that nobody has it is the agent's: the office that gave it lost its last writes.
+    """
     after = 0
     while page := deliveries.at_agent(connection, agent_id, after):
         after = page[-1].number
@@ -176,12 +180,16 @@ def _reconcile(
                 reports.begin(connection, run, now_us)
             elif note is None:
                 _not_there(connection, run, restored, now_us)
+    for key, note in notes.items():
+        if note in ("intent", "running") and (found := runs.by_key(connection, key)) and pools.is_in_pool(found):
+            reports.begin(connection, pools.adopt(connection, found, agent_id, epoch), now_us)
 
 
 def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us: int) -> None:
     """The agent does not know the run: it never began there, unless it came back from a snapshot.
 
-    It waits for its agent again; `actions.runs.agent_is_back`, once the agent has kept its ticket, lets it go.
+    It waits for its agent again; `actions.runs.agent_is_back`, once the agent has kept its ticket, lets it go. One of
+    a group may go to any member.
     """
     if restored:
         if run.state in ("starting", "running"):
@@ -190,6 +198,8 @@ def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us:
     elif run.state == "unknown" and run.started_at_us is None and runs.has_later_attempt(connection, run):
         why = "it never began, and another attempt was made"
         runs.set_state(connection, run.number, step(run.state, RunEvent.MISSED), now_us, why)
+    elif run.state in ("starting", "unknown", "waiting") and run.started_at_us is None and run.group_id:
+        pools.release(connection, run, now_us)
     elif run.state in ("starting", "unknown", "waiting") and run.started_at_us is None:
         event = RunEvent.GATED if run.state == "waiting" else RunEvent.NEVER_STARTED
         runs.set_state(connection, run.number, step(run.state, event), now_us, NO_AGENT, dispatched_epoch=None)
@@ -258,13 +268,18 @@ def dispatch(agent_id: str, epoch: int, now_us: int) -> Change[list[Given]]:
             why = reason(in_force, agent_id, job is not None and job.held)
             if why is None and debts.must_wait(connection, owed, run):
                 why = OWED
+            if run.group_id and (job is None or why is not None):
+                pools.release(connection, run, now_us, why or NO_AGENT)
+                continue
             if job is None or why is not None:
                 runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why or NO_AGENT)
                 continue
             told = {"dispatched_epoch": epoch, "give_up_after_s": job.give_up_after_s}
             runs.update(connection, run.number, **told)
             specification = event_actions.of_run(connection, run, _specification(connection, job, run))
-            message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt)
+            group = groups.get(connection, run.group_id) if run.group_id else None
+            name = group.name if group is not None else ""
+            message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt, name)
             given.append(Given(run.number, message))
         return given
 
@@ -294,7 +309,9 @@ def fall_silent(agent_id: str, since_us: int, now_us: int) -> Change[int]:
             agents.update(connection, agent_id, silent_since_us=since_us)
             debts.remind(connection, agent_id, agent.name, now_us)
         for run in runs.open_of_agent(connection, agent_id, 0, 10000):
-            if run.dispatched_epoch is None and run.state == "starting":
+            if pools.is_in_pool(run):
+                pools.release(connection, run, now_us)
+            elif run.dispatched_epoch is None and run.state == "starting":
                 runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, NO_AGENT)
             elif run.state in ("starting", "running", "suspending"):
                 state = step(run.state, RunEvent.LOST)

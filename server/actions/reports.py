@@ -11,20 +11,22 @@ from typing import Protocol
 
 import msgspec
 
-from server.actions import debts, drains
+from server.actions import debts, drains, pools
 from server.actions import events as event_actions
 from server.actions.change import Change, Transaction
 from server.actions.orders import RELEASED, released
 from server.core import agent_wire as wire
 from server.core.agent_trust import DRIFT_US
 from server.core.giving_up import GIVEN_UP
-from server.core.model import Job, Run, RunKey, ServerHistoryEntry, parse_key
+from server.core.model import Job, Run, ServerHistoryEntry
 from server.core.monitors import Monitor
+from server.core.run_keys import RunKey, parse_key
 from server.core.run_states import ENDED, RunEvent, result_event, step
 from server.core.silence import DEAD
 from server.storage import (
     agents,
     events,
+    groups,
     jobs,
     missed,
     monitors,
@@ -47,6 +49,7 @@ Recordable = (
     | wire.Output
     | wire.TicketKept
     | wire.GatesKept
+    | wire.DeploymentKept
     | wire.OrderKept
     | wire.Released
     | wire.MonitorKept
@@ -103,6 +106,8 @@ def _acknowledgement(connection: sqlite3.Connection, agent_id: str, message: Rec
             agent = agents.get(connection, agent_id)
             if agent is not None and agent.gates_acknowledged < revision:
                 agents.update(connection, agent_id, gates_acknowledged=revision)
+        case wire.DeploymentKept(revision):
+            groups.keep_deployment(connection, agent_id, revision)
         case wire.OrderKept(order_id, version):
             orders.acknowledge(connection, order_id, version)
         case wire.Released(order_id, version, started):
@@ -137,16 +142,22 @@ def _report(connection: sqlite3.Connection, agent_id: str, report: wire.Report, 
             event_actions.problem(connection, agent_id, report.body, now_us)
         case wire.Held():
             run = _find(connection, agent_id, report, epoch)
-            if run is not None:
+            if run is not None and not pools.is_in_pool(run):
                 _hold(connection, run, report.body.reason, epoch, now_us)
         case wire.Begun():
             run = _find(connection, agent_id, report, epoch)
             if run is not None:
                 begin(connection, run, report.at_us)
+                groups.answer_recall(connection, run.number, "began", now_us)
+        case wire.Ended() if report.body.recall:
+            run = runs.by_key(connection, report.key)
+            if run is not None and run.agent_id == agent_id:
+                pools.give_back(connection, run, report.body.recall, now_us)
         case wire.Ended():
             run = _find(connection, agent_id, report, epoch)
             if run is not None:
                 _end(connection, run, report.body)
+                groups.answer_recall(connection, run.number, "ended", now_us)
 
 
 def _suppressed(connection: sqlite3.Connection, agent_id: str, body: wire.Suppressed, now_us: int) -> None:
@@ -166,6 +177,8 @@ def _find(connection: sqlite3.Connection, agent_id: str, report: wire.Report, ep
     run = runs.by_key(connection, report.key)
     if run is not None and run.agent_id == agent_id:
         return run
+    if run is not None and pools.is_in_pool(run):
+        return run if isinstance(report.body, wire.Held) else pools.adopt(connection, run, agent_id, epoch)
     made = _make(connection, agent_id, report.key, report.body, epoch, report.at_us) if run is None else None
     if made is None:
         _keep_unknown(connection, agent_id, report, OTHER_AGENT if run is not None else UNKNOWN_RUN)

@@ -17,17 +17,22 @@ import msgspec
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
 from server.core.gates import NO_AGENT, reason
-from server.core.model import Job, Principal, Run, next_attempt_key, occurrence_key, request_key
+from server.core.groups import CHOOSING, Policy
+from server.core.model import Job, Principal, Run
+from server.core.run_keys import next_attempt_key, occurrence_key, parse_key, request_key
 from server.core.run_states import ENDED, RunEvent, step
 from server.core.silence import why_not_again
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import agents, exceptions, gates, jobs, runs
+from server.storage import agents, exceptions, gates, groups, jobs, runs, schedules
 
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
 
 def run_now(job: str, request_id: str, by: Principal, now_us: int) -> Change[Run]:
-    """Submit a run on request. `request_id` (1 to 64 letters, digits, hyphens) makes its key: twice is one run."""
+    """Submit a run on request. `request_id` (1 to 64 letters, digits, hyphens) makes its key: twice is one run.
+
+    For a group with the policy `all` it is one for each member; the first one is returned.
+    """
     require(by, "runs.start")
     if not _REQUEST_ID.match(request_id):
         raise Invalid("The request id must have 1 to 64 letters, digits or hyphens.", field="request_id")
@@ -35,30 +40,65 @@ def run_now(job: str, request_id: str, by: Principal, now_us: int) -> Change[Run
     def change(transaction: Transaction) -> Run:
         connection = transaction.connection
         found = find_job(connection, job)
-        key = request_key(found.id, request_id)
-        known = runs.by_key(connection, key)
-        if known is not None:
-            return known
-        run = submit(connection, found, key, by.name, now_us)
-        record(connection, by, now_us, "runs.run_now", job, "", key)
-        return run
+        made = [_request(connection, found, request_id, member, by, now_us) for member in _asked(connection, found)]
+        if any(is_new for _, is_new in made):
+            record(connection, by, now_us, "runs.run_now", job, "", made[0][0].key)
+        return made[0][0]
 
     return change
 
 
-def submit(connection: sqlite3.Connection, job: Job, key: str, requested_by: str, now_us: int, **more: object) -> Run:
-    """Insert a run inside the caller's change: starting, waiting with its reason, or skipped."""
-    refuse_dead(connection, job)
-    why = reason(gates.for_agent(connection, job.agent_id), job.agent_id, job.held)
+def _asked(connection: sqlite3.Connection, job: Job) -> list[str]:
+    """The members that are each asked for a run; [""] for one run wherever the job runs."""
+    group = groups.get(connection, job.agent_id)
+    if group is None or group.policy != Policy.ALL:
+        return [""]
+    found = [member.agent_id for member in groups.members(connection, group.id)]
+    if not found:
+        raise Conflict(
+            f"The group {group.name} has no members. Deploy it first: `understudy group set {group.name} …`."
+        )
+    return found
+
+
+def _request(
+    connection: sqlite3.Connection, job: Job, request_id: str, member: str, by: Principal, now_us: int
+) -> tuple[Run, bool]:
+    key = request_key(job.id, request_id, member=member)
+    known = runs.by_key(connection, key)
+    if known is not None:
+        return known, False
+    return submit(connection, job, key, by.name, now_us, member=member), True
+
+
+def submit(
+    connection: sqlite3.Connection,
+    job: Job,
+    key: str,
+    requested_by: str,
+    now_us: int,
+    member: str = "",
+    **more: object,
+) -> Run:
+    """Insert a run inside the caller's change: starting, waiting with its reason, or skipped.
+
+    A run of a group waits in its pool until the fleet has chosen a member. `member`: the one that it is for.
+    """
+    agent_id = member or job.agent_id
+    refuse_dead(connection, job, agent_id)
+    why = reason(gates.for_agent(connection, agent_id), agent_id, job.held)
+    if groups.is_group(connection, agent_id):
+        why = why or CHOOSING
+        more = {**more, "group_id": agent_id}
     state = "waiting" if why else "starting"
-    if job.skip_if_running and runs.is_job_open(connection, job.id):
+    if job.skip_if_running and not member and runs.is_job_open(connection, job.id):
         state, why = "skipped", "another run of the job is open"
         more = {**more, "ended_at_us": now_us}
     number = runs.insert(
         connection,
         key,
         job.id,
-        job.agent_id,
+        agent_id,
         job.command,
         state,
         now_us,
@@ -69,9 +109,9 @@ def submit(connection: sqlite3.Connection, job: Job, key: str, requested_by: str
     return find(connection, number)
 
 
-def refuse_dead(connection: sqlite3.Connection, job: Job) -> None:
+def refuse_dead(connection: sqlite3.Connection, job: Job, agent_id: str) -> None:
     """Conflict when the job runs on a machine that was declared dead."""
-    if agents.is_dead(connection, job.agent_id):
+    if agents.is_dead(connection, agent_id):
         raise Conflict(
             f"{job.name} runs on a machine that was declared dead. Give it to another agent first: "
             f"understudy job update {job.name} --agent OTHER"
@@ -91,7 +131,10 @@ def submit_occurrence(
     special = exceptions.of_occurrence(connection, schedule_id, at_us)
     if special is not None and special.command is not None:
         job = msgspec.structs.replace(job, command=special.command)
-    return submit(connection, job, key, requested_by, now_us, schedule_id=schedule_id, scheduled_for_us=at_us)
+    schedule = schedules.get(connection, schedule_id)
+    member = schedule.member_id if schedule is not None else ""
+    values = {"schedule_id": schedule_id, "scheduled_for_us": at_us}
+    return submit(connection, job, key, requested_by, now_us, member, **values)
 
 
 def submit_waiting(now_us: int, after: int = 0, limit: int = 200) -> Change[tuple[int, int | None]]:
@@ -180,6 +223,7 @@ def rerun(number: int, by: Principal, now_us: int, reason: str = "") -> Change[R
             next_attempt_key(newest.key),
             by.name,
             now_us,
+            _member(connection, run),
             attempt=newest.attempt + 1,
             schedule_id=run.schedule_id,
             scheduled_for_us=run.scheduled_for_us,
@@ -189,6 +233,13 @@ def rerun(number: int, by: Principal, now_us: int, reason: str = "") -> Change[R
         return again
 
     return change
+
+
+def _member(connection: sqlite3.Connection, run: Run) -> str:
+    """The member that the run was for, by its key or its schedule; "" for any."""
+    named = parse_key(run.key)
+    schedule = schedules.get(connection, named.schedule_id) if named.schedule_id is not None else None
+    return named.member or (schedule.member_id if schedule is not None else "")
 
 
 def find(connection: sqlite3.Connection, number: int) -> Run:

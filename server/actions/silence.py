@@ -20,7 +20,8 @@ from server.actions.jobs import find as find_job
 from server.actions.lost_orders import bury, let_go
 from server.actions.orders import released
 from server.core.giving_up import SLACK_S, may_be_taken
-from server.core.model import Agent, Order, Principal, Run, next_attempt_key, parse_key
+from server.core.model import Agent, Order, Principal, Run
+from server.core.run_keys import next_attempt_key, parse_key
 from server.core.run_states import RunEvent, step
 from server.core.silence import LEASE_SLACK_US, has_lapsed, why_not_occurrence
 from server.errors import Conflict, Invalid, NotFound
@@ -120,7 +121,7 @@ def rerun(key: str, by: Principal, now_us: int, reason: str = "") -> Change[Run]
         occurrence: dict[str, object] = {"schedule_id": order.schedule_id, "scheduled_for_us": at_us}
         lost = {"reason": "its machine was declared dead", "requested_by": "schedule", "dispatched_epoch": 0}
         runs.insert(connection, key, job.id, order.agent_id, job.command, "unknown", now_us, **occurrence, **lost)
-        again = run_actions.submit(connection, job, next_attempt_key(key), by.name, now_us, attempt=2, **occurrence)
+        again = run_actions.submit(connection, job, next_attempt_key(key), by.name, now_us, "", attempt=2, **occurrence)
         record(connection, by, now_us, "runs.rerun", job.name, key, again.key, reason)
         return again
 

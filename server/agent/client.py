@@ -300,13 +300,26 @@ class Client:
                     self._outputs.replicated(message.replicated)
                 epoch = self._offices.get(link.node, NO_EPOCH)
                 self._witness.note_master(epoch, message.committed, boot_clock_us() / 1e6)
+        before = self._memory.durable.groups, self._memory.durable.deployment
         self._handle(self._session.received(link.node, message, self._now()))
         if isinstance(message, wire.NodeHeartbeat | wire.Admitted):
             self._runner.answered(self._session.work.answered_us)
+        if isinstance(message, wire.SetDeployment):
+            self._note_deployment(*before)
         if isinstance(message, wire.Office):
             self._dial()
         elif isinstance(message, wire.Admitted) and link.node == self._session.obeyed:
             self._outputs.admitted(message.outputs)
+
+    def _note_deployment(self, groups: tuple[str, ...], deployment: int) -> None:
+        """SMA-6: say it where the machine's own people look."""
+        durable = self._memory.durable
+        if durable.groups == groups and deployment:
+            return
+        if durable.groups:
+            log.info("this agent serves groups", groups=list(durable.groups), deployment=durable.deployment)
+        else:
+            log.warning("this agent is not deployed: it serves no group and runs only jobs that name it")
 
     async def _answer(self, link: Link, question: wire.AskGrant | wire.AskAlone) -> None:
         async with self._witness_lock:

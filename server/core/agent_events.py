@@ -27,8 +27,9 @@ from server.core.agent_trust import Moment
 from server.core.agent_work import Work
 from server.core.gates import HELD, Verdict, on_occurrence
 from server.core.giving_up import is_given_up
-from server.core.model import DAY_US, event_key
+from server.core.model import DAY_US
 from server.core.monitors import MANUAL, PROCESS, Reaction, StandingMonitor, variables_of, with_event, wrong_variables
+from server.core.run_keys import event_key
 from server.core.sightings import EVENTS_AT_ONCE, Happening, Look, judge
 
 EVENTS_HELD_MAX = 10_000

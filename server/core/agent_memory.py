@@ -40,7 +40,8 @@ class Durable(msgspec.Struct, frozen=True, array_like=True):
     """The single values. `highest_us`: highest wall time seen. `offset_us`: wall minus boot clock at last contact.
 
     `boot_id` and `place`: the boot, and the file of this memory, that a master admitted last. `start_alone`: after a
-    reboot standing orders begin before a master has answered.
+    reboot standing orders begin before a master has answered. `groups` are those that this agent serves; `deployment`
+    is 0 until a master has said so.
     """
 
     epoch: Epoch = NO_EPOCH
@@ -55,6 +56,8 @@ class Durable(msgspec.Struct, frozen=True, array_like=True):
     place: str = ""
     start_alone: bool = False
     drain: DrainNote | None = None
+    deployment: int = 0
+    groups: tuple[str, ...] = ()
 
 
 class RunRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -76,6 +79,7 @@ class RunRecord(msgspec.Struct, frozen=True, array_like=True):
     stop: str = ""
     epoch_number: int = 0
     monitor_id: int | None = None
+    group: str = ""
 
     @property
     def is_own(self) -> bool:

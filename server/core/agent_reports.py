@@ -33,9 +33,10 @@ class Begun(_Body, frozen=True, tag="begun"):
 
 class Ended(_Body, frozen=True, tag="ended"):
     """`cause`: "" (ran to its end) | timeout | cancelled | killed | given up | interrupted | never started |
-    not startable | drained | handed over.
+    not startable | drained | handed over | recalled.
 
     `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
+    `recall`: the number of the request by which the run, not begun, was given back.
     """
 
     exit_code: int | None
@@ -46,6 +47,7 @@ class Ended(_Body, frozen=True, tag="ended"):
     output_cut: bool
     cause: str = ""
     job_name: str = ""
+    recall: int = 0
 
 
 class Suppressed(_Body, frozen=True, tag="suppressed"):

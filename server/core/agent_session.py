@@ -317,6 +317,12 @@ class Session:
             case wire.ReleaseMonitor(monitor_id, version):
                 self.events.release(monitor_id)
                 self._ledger.send(node, wire.MonitorKept(monitor_id, version))
+            case wire.Recall():
+                self.work.recall(message, now)
+            case wire.SetDeployment(revision, groups):
+                self._ledger.change(deployment=revision, groups=groups)
+                self._ledger.send(node, wire.DeploymentKept(revision))
+                self.work.begin_held(now, True)
             case wire.Kept():
                 self._ledger.kept(message, now)
             case _:

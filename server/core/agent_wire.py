@@ -13,7 +13,10 @@ from typing import TypeVar
 
 import msgspec
 
-from replication.core.types import NO_EPOCH, Epoch
+from replication.core.types import Epoch
+from server.core.agent_deployment import DeploymentKept as DeploymentKept
+from server.core.agent_deployment import Recall as Recall
+from server.core.agent_deployment import SetDeployment as SetDeployment
 from server.core.agent_reports import Begun as Begun
 from server.core.agent_reports import Body as Body
 from server.core.agent_reports import DrainBegun as DrainBegun
@@ -24,6 +27,9 @@ from server.core.agent_reports import Held as Held
 from server.core.agent_reports import MonitorProblem as MonitorProblem
 from server.core.agent_reports import Suppressed as Suppressed
 from server.core.agent_reports import Trouble as Trouble
+from server.core.agent_witness import AskAlone as AskAlone
+from server.core.agent_witness import AskGrant as AskGrant
+from server.core.agent_witness import WitnessSays as WitnessSays
 from server.core.model import Span, Specification
 from server.core.monitor_messages import GiveMonitor as GiveMonitor
 from server.core.monitor_messages import MonitorKept as MonitorKept
@@ -165,6 +171,7 @@ class Dispatch(_Message, frozen=True, tag="dispatch"):
     specification: Specification
     scheduled_for_us: int | None = None
     attempt: int = 1
+    group: str = ""
 
 
 class StopRun(_Message, frozen=True, tag="stop"):
@@ -203,25 +210,6 @@ class NodeHeartbeat(_Message, frozen=True, tag="node_heartbeat"):
     replicated: int = 0
     committed: int = 0
     answers_us: int = 0
-
-
-class AskGrant(_Message, frozen=True, tag="ask_grant"):
-    """A question to a witness, see `replication.core.witness.Claim`."""
-
-    question: int
-    epoch: Epoch
-    seen: Epoch
-    last_sequence: int
-    forced: bool = False
-
-
-class AskAlone(_Message, frozen=True, tag="ask_alone"):
-    """Record who writes alone in `epoch` ("" for nobody)."""
-
-    question: int
-    epoch: Epoch
-    alone: str
-    counter: int
 
 
 # From an agent.
@@ -313,23 +301,6 @@ class AgentHeartbeat(_Message, frozen=True, tag="agent_heartbeat"):
     boot_us: int = 0
 
 
-class WitnessSays(_Message, frozen=True, tag="witness_says"):
-    """The answer to `question`; the record is the one held before it, durable when `granted`.
-
-    `heard` is the latest office whose heartbeat this agent got since it started; that said `committed`, `age_s` ago.
-    """
-
-    question: int
-    granted: bool
-    epoch: Epoch = NO_EPOCH
-    alone: str = ""
-    alone_epoch: Epoch = NO_EPOCH
-    counter: int = 0
-    heard: Epoch = NO_EPOCH
-    committed: int = 0
-    age_s: float = 0.0
-
-
 FromNode = (
     Office
     | Admitted
@@ -348,6 +319,8 @@ FromNode = (
     | AskAlone
     | GiveMonitor
     | ReleaseMonitor
+    | Recall
+    | SetDeployment
 )
 FromAgent = (
     Hello
@@ -362,6 +335,7 @@ FromAgent = (
     | AgentHeartbeat
     | WitnessSays
     | MonitorKept
+    | DeploymentKept
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -22,7 +22,8 @@ from server.core.agent_trust import Moment
 from server.core.gates import DRAINING, Verdict, holds, on_occurrence
 from server.core.giving_up import is_given_up
 from server.core.instants import LATE_US, instants_between, judge_past
-from server.core.model import DAY_US, SECOND_US, Specification, occurrence_key, parse_key
+from server.core.model import DAY_US, SECOND_US, Specification
+from server.core.run_keys import occurrence_key, parse_key
 
 RESUME_US = 60 * SECOND_US
 """An intent without a process is begun after a restart of the agent while it is younger than this."""
@@ -116,7 +117,7 @@ class Work:
             return
         for run in sorted((self._memory.runs[key] for key in self._held), key=lambda run: run.turn):
             given_up = is_given_up(run.specification, self.answered_us, now.boot_us)
-            if admitted or (run.is_own and not given_up):
+            if (admitted or (run.is_own and not given_up)) and not self._undeployed(run.group):
                 self._held.discard(run.key)
                 self._begin(run, now)
 
@@ -180,7 +181,12 @@ class Work:
         if message.key not in self._memory.runs:
             schedule = parse_key(message.key).schedule_id if message.scheduled_for_us is not None else None
             run = self._record(message.key, message.specification, now)
-            values = {"schedule_id": None, "scheduled_for_us": message.scheduled_for_us, "attempt": message.attempt}
+            values = {
+                "schedule_id": None,
+                "scheduled_for_us": message.scheduled_for_us,
+                "attempt": message.attempt,
+                "group": message.group,
+            }
             if schedule is not None and message.scheduled_for_us is not None:
                 self._ledger.save(SaveSettled(schedule, message.scheduled_for_us, True))
             self._submit(msgspec.structs.replace(run, **values), now)
@@ -224,6 +230,18 @@ class Work:
         """Keys of the runs that are due and wait here, in the order in which they were held."""
         return sorted(self._held, key=lambda key: self._memory.runs[key].turn)
 
+    def recall(self, message: wire.Recall, now: Moment) -> None:
+        """Give back a run that has not begun, and forget it, so that it may be sent here again."""
+        run = self._memory.runs.get(message.key)
+        if run is not None and run.state != "held":
+            return
+        if run is not None:
+            self._held.discard(run.key)
+            self._ledger.save(DropRuns((run.key,)))
+        name = run.specification.job_name if run is not None else ""
+        end = msgspec.structs.replace(never(now, "recalled"), job_name=name, recall=message.recall)
+        self._ledger.report(message.key, end, now)
+
     def expire(self, now: Moment) -> None:
         """Bare keys of forgotten runs go after eight days."""
         gone = tuple(
@@ -244,6 +262,13 @@ class Work:
         """The kinds of gates in force here: the master's, and the drain of an agent that is being stopped."""
         kinds = self._memory.durable.gates.kinds
         return (*kinds, DRAINING) if self.draining else kinds
+
+    def _undeployed(self, group: str) -> str:
+        """Why nothing of a group starts here, or ""; a master that never spoke of deployments is not doubted."""
+        durable = self._memory.durable
+        if not group or not durable.deployment or group in durable.groups:
+            return ""
+        return f"not deployed in group {group}"
 
     def _judge(self, past: list[int], order: wire.StandingOrder, now: Moment) -> list[int]:
         chosen = []
@@ -285,7 +310,7 @@ class Work:
         return RunRecord(key, specification, "held", self._turn, now.wall_us, self._boot_id, epoch_number=epoch)
 
     def _submit(self, run: RunRecord, now: Moment) -> None:
-        reason = self._hold_reason()
+        reason = self._hold_reason() or self._undeployed(run.group)
         if not reason:
             self._begin(run, now)
             return

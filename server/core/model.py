@@ -5,8 +5,6 @@ Times are microseconds since 1970 UTC (`_us`); field names are column names.
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from typing import ClassVar
 
 import msgspec
@@ -81,6 +79,9 @@ class Agent(Row, frozen=True, kw_only=True):
     start_alone_after_reboot: int = 0
     drain_s: int = 600
     on_stop: str = "auto"
+    capacity: int = 0
+    deployment: int = 1
+    deployment_kept: int = 0
 
 
 class User(Row, frozen=True, kw_only=True):
@@ -166,6 +167,7 @@ class Schedule(Row, frozen=True, kw_only=True):
     zone: str
     created_at_us: int
     deleted_at_us: int | None = None
+    member_id: str = ""
 
 
 class Specification(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,6 +214,7 @@ class Order(Row, frozen=True, kw_only=True):
     exceptions: list[OccurrenceException] = []
     held_until_us: int = 0
     withheld: int = 0
+    by_master: bool = False
 
 
 class Run(Row, frozen=True, kw_only=True):
@@ -242,6 +245,7 @@ class Run(Row, frozen=True, kw_only=True):
     event_id: int | None = None
     give_up_after_s: int = 0
     given_up_at_us: int | None = None
+    group_id: str = ""
 
 
 class Missed(Row, frozen=True, kw_only=True):
@@ -327,69 +331,3 @@ class SystemMessage(Row, frozen=True, kw_only=True):
     text: str
     acknowledged_by: str = ""
     acknowledged_at_us: int | None = None
-
-
-def instant_text(at_us: int) -> str:
-    """`YYYYMMDDTHHMMSSZ`, as in a run's key."""
-    return datetime.fromtimestamp(at_us // SECOND_US, UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-def occurrence_key(job_id: int, schedule_id: int, at_us: int, attempt: int = 1) -> str:
-    """The key of the run of one occurrence: master and agent make the same one."""
-    return f"j{job_id}.s{schedule_id}.{instant_text(at_us)}.a{attempt}"
-
-
-def request_key(job_id: int, request_id: str, attempt: int = 1) -> str:
-    """The key of a run on request; `request_id` is 1 to 64 letters, digits or hyphens."""
-    return f"j{job_id}.r{request_id}.a{attempt}"
-
-
-def event_key(job_id: int, monitor_id: int, token: str, attempt: int = 1) -> str:
-    """The key of a job's run for an event. `token`: the agent's number, or `r` and a request id for one fired here."""
-    return f"j{job_id}.e{monitor_id}-{token}.a{attempt}"
-
-
-_KEY = re.compile(
-    r"j(\d+)\.(?:s(\d+)\.(\d{8}T\d{6}Z)|r([0-9A-Za-z-]{1,64})|e(\d+)-(\d+|r[0-9A-Za-z-]{1,64}))\.a(\d+)\Z"
-)
-
-
-class RunKey(msgspec.Struct, frozen=True):
-    """A run's key, taken apart. An occurrence has schedule and instant, a request has `request_id`, an event has
-    monitor and `event`, its token.
-    """
-
-    job_id: int
-    schedule_id: int | None
-    scheduled_for_us: int | None
-    request_id: str
-    attempt: int
-    monitor_id: int | None = None
-    event: str = ""
-
-
-def parse_key(key: str) -> RunKey:
-    """Take a run's key apart; raises ValueError naming the key when it is none."""
-    match = _KEY.match(key)
-    if match is None:
-        raise ValueError(f"{key!r} is not a run key")
-    job, schedule, instant, request, monitor, event, attempt = match.groups()
-    at_us = None
-    if instant is not None:
-        moment = datetime.strptime(instant, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        at_us = int(moment.timestamp()) * SECOND_US
-    return RunKey(
-        int(job),
-        int(schedule) if schedule else None,
-        at_us,
-        request or "",
-        int(attempt),
-        int(monitor) if monitor else None,
-        event or "",
-    )
-
-
-def next_attempt_key(key: str) -> str:
-    """The key of the next attempt of the same occurrence or request."""
-    stem, _, attempt = key.rpartition(".a")
-    return f"{stem}.a{int(attempt) + 1}"

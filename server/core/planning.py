@@ -73,16 +73,20 @@ def plan(
     """What to do with the live orders of a job. `schedules` are its live ones; a deleted job has none.
 
     A schedule whose order is still being released gets its new one when that has ended (the job is planned
-    again). `suppressed`: why the master itself lets nothing of it start, beside the job's hold.
+    again). An order of a group is the master's own and is released at once. `suppressed`: why the master itself lets
+    nothing of it start, beside the job's hold.
     """
     live = {} if job.deleted_at_us is not None else {schedule.id: schedule for schedule in schedules}
     suppressed = HELD if job.held else suppressed
     steps: list[Step] = []
     for order in orders:
-        wanted = live.pop(order.schedule_id, None)
+        wanted = live.get(order.schedule_id)
+        moves = wanted is None or order.agent_id != holder(job, wanted)
+        if not (moves and order.by_master):
+            live.pop(order.schedule_id, None)
         if order.state == "releasing":
             continue
-        if wanted is None or order.agent_id != job.agent_id:
+        if wanted is None or moves:
             steps.append(Release(order))
         else:
             steps.append(revise(order, wanted, suppressed, now_us, validity_us))
@@ -90,6 +94,11 @@ def plan(
         given = _content(schedule, (), now_us, validity_us, suppressed)
         steps.append(Give(schedule, given, suppressed))
     return steps
+
+
+def holder(job: Job, schedule: Schedule) -> str:
+    """Whose order a schedule makes: the member's that it names, else the job's agent or group."""
+    return schedule.member_id or job.agent_id
 
 
 def revise(order: Order, schedule: Schedule, suppressed: str, now_us: int, validity_us: int) -> Revise:

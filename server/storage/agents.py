@@ -40,7 +40,8 @@ def count(connection: sqlite3.Connection) -> int:
 
 def is_first(connection: sqlite3.Connection) -> bool:
     """True while no agent was ever enrolled, removed ones included."""
-    return connection.execute("SELECT 1 FROM agents LIMIT 1").fetchone() is None
+    query = "SELECT 1 FROM agents WHERE id NOT IN (SELECT id FROM groups) LIMIT 1"
+    return connection.execute(query).fetchone() is None
 
 
 def is_dead(connection: sqlite3.Connection, agent_id: str) -> bool:

@@ -16,10 +16,13 @@ _TO_STOP = (
     " WHERE cancel_requested_at_us IS NOT NULL AND ended_at_us IS NULL AND dispatched_epoch IS NOT NULL"
 )
 
+_TO_RECALL = "SELECT DISTINCT agent_id FROM recalls WHERE answered_at_us IS NULL"
+
 
 def agents(connection: sqlite3.Connection) -> set[str]:
     """Ids of the agents for which something is to be brought."""
-    return {row[0] for row in connection.execute(f"{_TO_DISPATCH} UNION {_TO_GIVE} UNION {_TO_STOP} UNION {_TO_WATCH}")}
+    queries = (_TO_DISPATCH, _TO_GIVE, _TO_STOP, _TO_WATCH, _TO_RECALL)
+    return {row[0] for row in connection.execute(" UNION ".join(queries))}
 
 
 def holders(connection: sqlite3.Connection) -> list[str]:

@@ -66,8 +66,15 @@ def count(connection: sqlite3.Connection) -> int:
     return rows.number(connection, "SELECT count(*) FROM jobs WHERE deleted_at_us IS NULL")
 
 
+def of_agent(connection: sqlite3.Connection, agent_id: str) -> list[Job]:
+    """Jobs bound to an agent, or to a group, that are not deleted."""
+    return rows.every(
+        connection, Job, "FROM jobs WHERE agent_id = ? AND deleted_at_us IS NULL ORDER BY id", (agent_id,)
+    )
+
+
 def count_of_agent(connection: sqlite3.Connection, agent_id: str) -> int:
-    """Jobs bound to an agent."""
+    """How many jobs are bound to an agent, or to a group."""
     query = "SELECT count(*) FROM jobs WHERE agent_id = ? AND deleted_at_us IS NULL"
     return rows.number(connection, query, (agent_id,))
 

@@ -73,6 +73,15 @@ def dismiss_of_job(connection: sqlite3.Connection, job_id: int, by: str, now_us:
     return connection.execute(query, (by, now_us, job_id)).rowcount
 
 
+def dismiss_of_schedule(connection: sqlite3.Connection, schedule_id: int, by: str, now_us: int) -> int:
+    """Dismiss every open row of one schedule; return how many."""
+    query = (
+        "UPDATE missed SET resolution = 'dismissed', resolved_by = ?, resolved_at_us = ?"
+        " WHERE resolution = '' AND schedule_id = ?"
+    )
+    return connection.execute(query, (by, now_us, schedule_id)).rowcount
+
+
 def open_rows(connection: sqlite3.Connection, after: int = 0, limit: int = 200) -> list[Missed]:
     """Open rows, by id above `after`."""
     return rows.every(

@@ -10,6 +10,8 @@ import sqlite3
 from server.core.model import Order, Row
 from server.storage import debts, jobs, rows
 
+_BY_MASTER = "by_master = 1 AND state = 'active' AND suppressed = ''"
+
 
 def get(connection: sqlite3.Connection, order_id: int) -> Order | None:
     """The order, released ones included."""
@@ -102,6 +104,34 @@ def next_suppressed_us(connection: sqlite3.Connection) -> int | None:
     query = "SELECT min(next_instant_us) FROM orders WHERE suppressed != '' AND state = 'active'"
     row = connection.execute(query).fetchone()
     return None if row[0] is None else int(row[0])
+
+
+def due_by_master(connection: sqlite3.Connection, now_us: int, limit: int = 100) -> list[Order]:
+    """Orders of groups with an instant up to now of which nothing was made yet, the earliest first."""
+    tail = f"FROM orders WHERE {_BY_MASTER} AND next_instant_us <= ? ORDER BY next_instant_us LIMIT ?"
+    return rows.every(connection, Order, tail, (now_us, limit))
+
+
+def next_by_master_us(connection: sqlite3.Connection) -> int | None:
+    """When the next run of a group is due."""
+    row = connection.execute(f"SELECT min(next_instant_us) FROM orders WHERE {_BY_MASTER}").fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+def adopt_by_master(connection: sqlite3.Connection) -> int:
+    """Take over the live orders of groups that a release without groups has written; returns how many.
+
+    The groups' jobs are planned again.
+    """
+    of_groups = "by_master = 0 AND state IN ('active', 'releasing') AND agent_id IN (SELECT id FROM groups)"
+    query = (
+        "UPDATE orders SET by_master = 1, acknowledged_version = version,"
+        f" state = CASE state WHEN 'active' THEN 'active' ELSE 'released' END WHERE {of_groups}"
+    )
+    found = connection.execute(query).rowcount
+    if found:
+        connection.execute("UPDATE jobs SET planned_version = 0 WHERE agent_id IN (SELECT id FROM groups)")
+    return found
 
 
 def insert(connection: sqlite3.Connection, order: Order) -> int:

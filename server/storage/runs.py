@@ -35,13 +35,15 @@ class RunLine(Row, frozen=True, kw_only=True):
     output_bytes: int
     output_cut: bool
     cancel_requested_by: str
+    group: str = ""
 
 
 _LINES = (
     "SELECT r.number, r.key, r.job_id, j.name, r.agent_id, coalesce(a.name, substr(r.agent_id, 1, 8)), r.attempt,"
     " r.state, r.reason, r.state_since_us, r.scheduled_for_us, r.requested_by, r.submitted_at_us, r.started_at_us,"
-    " r.ended_at_us, r.exit_code, r.signal, r.output_bytes, r.output_cut, r.cancel_requested_by"
-    " FROM runs r JOIN jobs j ON j.id = r.job_id LEFT JOIN agents a ON a.id = r.agent_id"
+    " r.ended_at_us, r.exit_code, r.signal, r.output_bytes, r.output_cut, r.cancel_requested_by,"
+    " coalesce(g.name, '') FROM runs r JOIN jobs j ON j.id = r.job_id LEFT JOIN agents a ON a.id = r.agent_id"
+    " LEFT JOIN groups g ON g.id = r.group_id"
 )
 
 
@@ -88,11 +90,14 @@ def page(
 
 
 def waiting(connection: sqlite3.Connection, after: int = 0, limit: int = 200) -> list[Run]:
-    """Runs that wait at the master, in order of submission.
+    """Runs of single agents that wait at the master, in order of submission; those of groups are in their pools.
 
     A waiting run with `dispatched_epoch` is held at its agent, which begins it when the gate is lifted.
     """
-    tail = "FROM runs WHERE state = 'waiting' AND dispatched_epoch IS NULL AND number > ? ORDER BY number LIMIT ?"
+    tail = (
+        "FROM runs WHERE state = 'waiting' AND dispatched_epoch IS NULL AND group_id = '' AND number > ?"
+        " ORDER BY number LIMIT ?"
+    )
     return rows.every(connection, Run, tail, (after, limit))
 
 

@@ -46,6 +46,7 @@ PARTS = {
     "server.scheduler": "scheduler",
     "server.fleet": "fleet",
     "server.deliverer": "fleet",
+    "server.placer": "fleet",
     "server.swap": "swap",
     "server.office": "office",
     "server.agent_links": "agent links",

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from server.actions import gates
 from server.actions.orders import GRACE_US
 from server.core.gates import REASONS, SCHEDULER_STOPPED, Verdict, on_occurrence
-from server.core.model import MINUTE_US, SECOND_US, SYSTEM, occurrence_key
+from server.core.model import MINUTE_US, SECOND_US, SYSTEM
+from server.core.run_keys import occurrence_key
 from server.core.schedule import instants
 from server.scheduler import Scheduler
 from server.storage import gates as gate_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.clock import OFFSET_VARIABLE, SystemClock
-from server.core.model import RunKey, next_attempt_key, occurrence_key, parse_key, request_key
+from server.core.run_keys import RunKey, next_attempt_key, occurrence_key, parse_key, request_key
 
 NOON_US = 1_767_268_800_000_000  # 2026-01-01 12:00:00 UTC
 

@@ -7,7 +7,8 @@ import pytest
 from server.actions import forks, history, jobs, missed, reports, runs
 from server.core import agent_wire as wire
 from server.core.forks import WHOLE, ForkRow, ForkRun
-from server.core.model import SYSTEM, Principal, ServerHistoryEntry, Specification, occurrence_key
+from server.core.model import SYSTEM, Principal, ServerHistoryEntry, Specification
+from server.core.run_keys import occurrence_key
 from server.errors import Conflict, Forbidden, Invalid, NotFound
 from server.storage import agents as agent_rows
 from server.storage import audit, server_history

@@ -9,8 +9,9 @@ import pytest
 from server.actions import agents, events, gates, jobs, monitors, reconciliation, reports, runs
 from server.actions.monitors import MonitorSpec
 from server.core import agent_wire as wire
-from server.core.model import Principal, Run, event_key, parse_key
+from server.core.model import Principal, Run
 from server.core.monitors import KINDS, Monitor, Settings
+from server.core.run_keys import event_key, parse_key
 from server.errors import Conflict, Forbidden, Invalid, NotFound
 from server.storage import events as event_rows
 from server.storage import jobs as job_rows

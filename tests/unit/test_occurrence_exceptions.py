@@ -9,8 +9,9 @@ from server.actions import exceptions, jobs, reports
 from server.actions.exceptions import ExceptionSpec
 from server.core import agent_wire as wire
 from server.core import occurrence_exceptions as core
-from server.core.model import MINUTE_US, SECOND_US, SYSTEM, Principal, occurrence_key
+from server.core.model import MINUTE_US, SECOND_US, SYSTEM, Principal
 from server.core.occurrence_exceptions import OccurrenceException
+from server.core.run_keys import occurrence_key
 from server.core.schedule import expand
 from server.deliverer import order_message
 from server.errors import Conflict, Forbidden, Invalid, NotFound

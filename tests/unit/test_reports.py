@@ -7,7 +7,8 @@ import pytest
 from replication.core.types import Epoch
 from server.actions import reconciliation, reports, runs
 from server.core import agent_wire as wire
-from server.core.model import SYSTEM, Job, Order, Run, occurrence_key
+from server.core.model import SYSTEM, Job, Order, Run
+from server.core.run_keys import occurrence_key
 from server.storage import agents as agent_rows
 from server.storage import jobs as job_rows
 from server.storage import missed as missed_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.actions import jobs, orders
-from server.actions.orders import GRACE_US
+from server.actions.stops import GRACE_US
 from server.core.model import DAY_US, HOUR_US, MINUTE_US, SECOND_US, SYSTEM
 from server.core.schedule import expand
 from server.storage import missed as missed_rows

@@ -8,7 +8,8 @@ import pytest
 from server.actions import agents, jobs, missed, orders, reconciliation, reports, runs, silence
 from server.core import agent_wire as wire
 from server.core.instants import LATE_US
-from server.core.model import DAY_US, MINUTE_US, SECOND_US, Agent, JoinToken, Order, Principal, Run, occurrence_key
+from server.core.model import DAY_US, MINUTE_US, SECOND_US, Agent, JoinToken, Order, Principal, Run
+from server.core.run_keys import occurrence_key
 from server.core.silence import LEASE_SLACK_US
 from server.errors import Conflict, Forbidden, NotFound
 from server.storage import agents as agent_rows

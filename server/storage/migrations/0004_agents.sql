@@ -101,3 +101,46 @@ CREATE TABLE debts (
 ) STRICT;
 ALTER TABLE orders ADD COLUMN withheld INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX orders_withheld ON orders (id) WHERE withheld = 1;
+-- Groups (SKY-18, SMA-5 to SMA-7; docs/decisions/0078). A group is also a row of `agents`, removed from the start and
+-- named `group NAME`, so that jobs, orders and runs name whoever has them in one column: the group itself while no
+-- member was chosen. policy: least_loaded | round_robin | preferred | all. turn: position of the member chosen last.
+CREATE TABLE groups (
+    id TEXT PRIMARY KEY REFERENCES agents(id), name TEXT NOT NULL UNIQUE, policy TEXT NOT NULL,
+    description TEXT NOT NULL DEFAULT '', turn INTEGER NOT NULL DEFAULT -1,
+    deployment INTEGER NOT NULL DEFAULT 1,           -- grows by one whenever its members are replaced
+    deployed_by TEXT NOT NULL, deployed_at_us INTEGER NOT NULL, created_at_us INTEGER NOT NULL, deleted_at_us INTEGER
+) STRICT;
+
+CREATE TABLE group_members (
+    group_id TEXT NOT NULL REFERENCES groups(id), agent_id TEXT NOT NULL REFERENCES agents(id),
+    position INTEGER NOT NULL, capacity INTEGER NOT NULL DEFAULT 0,      -- runs of the group at once; 0: the agent's own
+    PRIMARY KEY (group_id, agent_id)
+) STRICT;
+CREATE INDEX group_members_by_agent ON group_members (agent_id);
+
+ALTER TABLE agents ADD COLUMN capacity INTEGER NOT NULL DEFAULT 0;       -- runs at once that groups may fill; 0: unlimited
+ALTER TABLE agents ADD COLUMN deployment INTEGER NOT NULL DEFAULT 1;     -- grows when its groups change
+ALTER TABLE agents ADD COLUMN deployment_kept INTEGER NOT NULL DEFAULT 0;    -- the highest that the agent has persisted
+CREATE INDEX agents_to_tell ON agents (id) WHERE deployment > deployment_kept AND removed_at_us IS NULL;
+
+-- Of a group with the policy `all`: the schedule of one member, made of the one that people wrote (docs/decisions/0079).
+ALTER TABLE schedules ADD COLUMN member_id TEXT NOT NULL DEFAULT '';
+
+-- by_master: the order of a group, whose runs the master makes when they are due.
+ALTER TABLE orders ADD COLUMN by_master INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX orders_by_master ON orders (next_instant_us) WHERE by_master = 1 AND state = 'active' AND suppressed = '';
+
+-- group_id: the group that the run was submitted to, '' for none. While dispatched_epoch is empty nobody has it.
+ALTER TABLE runs ADD COLUMN group_id TEXT NOT NULL DEFAULT '';
+CREATE INDEX runs_in_pool ON runs (group_id, number)
+    WHERE group_id != '' AND dispatched_epoch IS NULL AND ended_at_us IS NULL;
+CREATE INDEX runs_of_groups ON runs (group_id, agent_id, state) WHERE group_id != '' AND ended_at_us IS NULL;
+
+-- Durable requests to give back a run that was sent and has not begun. answer: given back | began | ended.
+CREATE TABLE recalls (
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs(number), agent_id TEXT NOT NULL,
+    group_id TEXT NOT NULL, requested_by TEXT NOT NULL, requested_at_us INTEGER NOT NULL, reason TEXT NOT NULL,
+    answer TEXT NOT NULL DEFAULT '', answered_at_us INTEGER
+) STRICT;
+CREATE UNIQUE INDEX recalls_pending ON recalls (run) WHERE answered_at_us IS NULL;
+CREATE INDEX recalls_to_give ON recalls (agent_id) WHERE answered_at_us IS NULL;

@@ -10,7 +10,7 @@ import msgspec
 from server.actions import jobs
 from server.actions.jobs import Imported, JobSpec, When
 from server.core.model import Job
-from server.storage import agents, schedules
+from server.storage import agents, groups, schedules
 from server.storage import jobs as rows
 from server.storage.jobs import JobLine
 from server.web.api.endpoint import Answer, Call, Endpoint
@@ -107,11 +107,12 @@ def _made(job: Job) -> dict[str, Any]:
 
 
 def _view(connection: sqlite3.Connection, job: Job) -> JobView:
-    agent = agents.get(connection, job.agent_id)
+    agent, group = agents.get(connection, job.agent_id), groups.get(connection, job.agent_id)
     spec = JobSpec(
         name=job.name,
         command=job.command,
-        agent=agent.name if agent is not None else job.agent_id,
+        agent="" if group is not None else agent.name if agent is not None else job.agent_id,
+        group=group.name if group is not None else "",
         schedules=[When(schedule.cron, schedule.zone) for schedule in schedules.of_job(connection, job.id)],
         environment=job.environment,
         working_directory=job.working_directory,

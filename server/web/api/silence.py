@@ -9,7 +9,7 @@ import msgspec
 from server.actions import agents as agent_actions
 from server.actions import jobs, silence
 from server.actions.silence import Declared
-from server.core.model import occurrence_key
+from server.core.run_keys import occurrence_key
 from server.storage import runs
 from server.storage import silence as rows
 from server.storage.runs import RunLine

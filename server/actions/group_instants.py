@@ -1,0 +1,96 @@
+"""The due instants of groups' orders: the master itself is their agent. By the program itself: for the scheduler.
+
+A run, or a row of the ledger, and the order's cursor are written in one change, and the run's key names the instant: so
+each instant has exactly one of them, whatever crashes or fails over in between.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from server.actions import orders as order_actions
+from server.actions import runs as run_actions
+from server.actions.change import Change, Transaction
+from server.core import planning
+from server.core.gates import HELD, REASONS, Verdict, on_occurrence
+from server.core.instants import LATE_US
+from server.core.model import Job, Order
+from server.storage import exceptions, gates, jobs, missed, orders, schedules
+
+NO_MASTER = "no master was in office"
+PAGE = 100
+INSTANTS = 500
+PAST_US = planning.PAST_US
+Span = tuple[int, int, str]
+
+
+def make_due(now_us: int) -> Change[int]:
+    """Make what is due of groups' orders, the earliest first; returns how many orders were looked at, 0 at the end.
+
+    While the scheduler is stopped, or was, the instant is missed with that cause; one met later than an agent would
+    is missed too, and the misfire policy decides.
+    """
+
+    def change(transaction: Transaction) -> int:
+        connection = transaction.connection
+        page = orders.due_by_master(connection, now_us, PAGE)
+        stops = stopped_spans(connection)
+        for order in page:
+            _make(connection, order, stops, now_us)
+        return len(page)
+
+    return change
+
+
+def stopped_spans(connection: sqlite3.Connection) -> list[Span]:
+    """(from, until, cause) of every stop that is not forgotten yet, and of each gate that lets instants be missed."""
+    found = [(stop.from_us, stop.until_us, REASONS[stop.kind]) for stop in gates.stops(connection)]
+    for gate in gates.host_wide(connection):
+        verdict, why = on_occurrence([gate.kind])
+        if verdict is Verdict.MISS:
+            found.append((gate.set_at_us, 2**62, why))
+    return found
+
+
+def adopt_orders() -> Change[int]:
+    """Orders that a release without groups gave to a group's row are the master's; returns how many there were."""
+
+    def change(transaction: Transaction) -> int:
+        return orders.adopt_by_master(transaction.connection)
+
+    return change
+
+
+def cause(at_us: int, stops: Sequence[Span], now_us: int) -> str:
+    """Why the instant is not submitted, or ""."""
+    for first, end, why in stops:
+        if first <= at_us < end:
+            return why
+    return NO_MASTER if at_us < now_us - LATE_US else ""
+
+
+def _make(connection: sqlite3.Connection, order: Order, stops: Sequence[Span], now_us: int) -> None:
+    schedule, job = schedules.get(connection, order.schedule_id), jobs.get(connection, order.job_id)
+    if schedule is None or job is None or job.deleted_at_us is not None:
+        orders.finish_release(connection, order)
+        return
+    special = {row.instant_us: row for row in exceptions.open_of_schedule(connection, schedule.id, now_us - PAST_US)}
+    found, done_us, next_us = planning.unaccounted(order, schedule, 0, now_us + 1, INSTANTS)
+    moved = [row for row in special.values() if row.moved_to_us is not None and not row.skipped]
+    due = [(at_us, at_us) for at_us in found if special.get(at_us) not in moved]
+    due += [(row.start_us, row.instant_us) for row in moved if row.start_us <= now_us]
+    for start_us, at_us in sorted(due):
+        row = special.get(at_us)
+        why = cause(start_us, stops, now_us) or (HELD if job.held else "")
+        if why or (row is not None and row.skipped):
+            order_actions.record_missed(connection, order, at_us, why, now_us)
+        else:
+            _submit(connection, job, schedule.id, at_us, now_us)
+    next_us = min([next_us, *(row.start_us for row in moved if row.start_us > now_us)])
+    orders.update(connection, order.id, accounted_until_us=done_us, next_instant_us=next_us)
+
+
+def _submit(connection: sqlite3.Connection, job: Job, schedule_id: int, at_us: int, now_us: int) -> None:
+    if missed.of_occurrence(connection, schedule_id, at_us) is None:
+        run_actions.submit_occurrence(connection, job, schedule_id, at_us, "schedule", now_us)

@@ -1,0 +1,226 @@
+"""The runs of groups on their way: chosen, taken back, asked for, adopted. By the program itself: for the fleet.
+
+Until a run was sent (`dispatched_epoch`), nobody has it and its row may name another member; afterwards only the agent
+itself sets it free: by its inventory, or by the answer to a recall. Never by a guess.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from server.actions import debts
+from server.actions.change import Change, Transaction
+from server.core.debts import OWED
+from server.core.gates import DRAINING, REASONS, reason, takes_runs
+from server.core.groups import NOT_CONNECTED, Choice, Handover, Pool, is_overdue, on_removal, place
+from server.core.model import SYSTEM, Agent, Run
+from server.core.run_states import RunEvent, RunState, allows, step
+from server.storage import agents, drains, gates, groups, runs, system_messages
+from server.storage import debts as debt_rows
+
+PAGE = 500
+"""Runs of one group that one change places at most."""
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """What one look at the pools leaves to do. `reasons`: what the rest of each pool says."""
+
+    choices: list[Choice]
+    turns: dict[str, int]
+    loose: list[Run]
+    away: list[Run]
+    orphans: list[Run]
+    reasons: dict[str, str]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row but reasons would change."""
+        return not (self.choices or self.loose or self.away or self.orphans)
+
+
+def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placement:
+    """A query: decide for every pool from the rows and from who is connected."""
+    group_ids = groups.pools(connection)
+    loose: list[Run] = []
+    pools = groups.load_pools(connection, barred(connection, connected), group_ids)
+    waiting: list[tuple[int, str]] = []
+    reasons: dict[str, str] = {}
+    owed = debt_rows.every(connection)
+    for group_id, pool in pools.items():
+        seats = {seat.worker.agent_id: seat for seat in pool.seats}
+        gate = reason(gates.host_wide(connection), "")
+        for run in groups.in_pool(connection, group_id, PAGE):
+            if run.state == RunState.STARTING:
+                seat = seats.get(run.agent_id)
+                if seat is None or seat.worker.barred:
+                    loose.append(run)
+            elif owed and debts.must_wait(connection, owed, run):
+                reasons[group_id] = OWED
+            elif gate is None:
+                waiting.append((run.number, group_id))
+        if gate is not None:
+            reasons[group_id] = gate
+    turns = {group_id: pool.turn for group_id, pool in pools.items()}
+    choices = place(waiting, pools)
+    for group_id, pool in pools.items():
+        if group_id not in reasons:
+            reasons[group_id] = pool.reason()
+    moved = {group_id: pool.turn for group_id, pool in pools.items() if pool.turn != turns[group_id]}
+    away, orphans = groups.held_away(connection), groups.orphaned(connection)
+    return Placement(choices, moved, loose, away, orphans, reasons)
+
+
+def barred(connection: sqlite3.Connection, connected: Collection[str]) -> dict[str, str]:
+    """Why an agent may start nothing now, for every agent that serves a group and may not."""
+    own = [gate for gate in gates.every(connection) if gate.agent_id]
+    stopping = drains.stopping(connection)
+    found = {}
+    for agent_id in groups.deployed(connection):
+        agent = agents.get(connection, agent_id)
+        if agent is None or agent.removed_at_us is not None:
+            found[agent_id] = "removed"
+        elif agent.quarantined_at_us is not None:
+            found[agent_id] = "quarantined"
+        elif agent_id not in connected:
+            found[agent_id] = NOT_CONNECTED
+        elif not takes_runs(own, agent_id, stopping):
+            found[agent_id] = reason(own, agent_id) or REASONS[DRAINING]
+    return found
+
+
+def place_waiting(connected: Collection[str], now_us: int) -> Change[int]:
+    """Give members to waiting runs, in order of submission; returns how many rows changed.
+
+    The look is repeated inside the change: what it decides from is what is written upon.
+    """
+
+    def change(transaction: Transaction) -> int:
+        connection = transaction.connection
+        found = look(connection, connected)
+        for run in found.loose:
+            release(connection, run, now_us)
+        for run in found.orphans:
+            state = step(run.state, RunEvent.CANCELLED)
+            runs.set_state(connection, run.number, state, now_us, "job deleted")
+        for choice in found.choices:
+            state = step(RunState.WAITING, RunEvent.SUBMITTED)
+            runs.set_state(connection, choice.number, state, now_us, agent_id=choice.agent_id)
+        for group_id, turn in found.turns.items():
+            groups.update(connection, group_id, turn=turn)
+        for run in found.away:
+            groups.recall(connection, run, SYSTEM.name, "its agent may not begin it now", now_us)
+        return len(found.loose) + len(found.orphans) + len(found.choices) + len(found.away)
+
+    return change
+
+
+def misnamed(connection: sqlite3.Connection, reasons: Mapping[str, str]) -> list[str]:
+    """A query: ids of the groups with runs that wait and say another reason than they should."""
+    return [group_id for group_id, why in reasons.items() if groups.says_otherwise(connection, group_id, why)]
+
+
+def say_reasons(reasons: Mapping[str, str], now_us: int) -> Change[int]:
+    """Let what waits in the pools say why; returns how many rows did not."""
+
+    def change(transaction: Transaction) -> int:
+        return sum(groups.say_reason(transaction.connection, gid, why, now_us) for gid, why in reasons.items())
+
+    return change
+
+
+def release(connection: sqlite3.Connection, run: Run, now_us: int, why: str = "") -> None:
+    """Nobody has the run: it waits in its group's pool, inside the caller's change. What was asked is answered."""
+    event = RunEvent.NEVER_STARTED if allows(run.state, RunEvent.NEVER_STARTED) else RunEvent.GATED
+    text = why or "chosen again"
+    state = step(run.state, event)
+    runs.set_state(connection, run.number, state, now_us, text, agent_id=run.group_id, dispatched_epoch=None)
+    groups.answer_recall(connection, run.number, "given back", now_us)
+
+
+def give_back(connection: sqlite3.Connection, run: Run, number: int, now_us: int) -> None:
+    """The agent's answer to recall `number`: it has not begun the run and has forgotten it.
+
+    Only the answer to what is asked now counts: a report that comes twice changes nothing.
+    """
+    asked = groups.pending_recall(connection, run.number)
+    if asked is None or asked.id != number or run.started_at_us is not None:
+        return
+    if run.cancel_requested_at_us is not None:
+        state = step(run.state, RunEvent.CANCELLED)
+        by = f"cancelled by {run.cancel_requested_by}"
+        runs.set_state(connection, run.number, state, now_us, by)
+        groups.answer_recall(connection, run.number, "given back", now_us)
+        return
+    release(connection, run, now_us, f"given back by {_name(connection, run.agent_id)}")
+
+
+def adopt(connection: sqlite3.Connection, run: Run, agent_id: str, epoch: int) -> Run:
+    """An agent has begun a run of which the rows say that nobody has it: they are of before; it is that agent's."""
+    runs.update(connection, run.number, agent_id=agent_id, dispatched_epoch=epoch)
+    found = runs.get(connection, run.number)
+    assert found is not None, "it was updated just now"
+    return found
+
+
+def is_in_pool(run: Run) -> bool:
+    """Whether it is a group's run that nobody was sent."""
+    return run.group_id != "" and run.dispatched_epoch is None
+
+
+def hand_over(connection: sqlite3.Connection, group_id: str, agent_id: str, by: str, now_us: int) -> int:
+    """SMA-5: the agent serves the group no more; returns how many runs it is asked to give back.
+
+    Inside the caller's change. What runs there goes on to its end.
+    """
+    asked = 0
+    for run in groups.open_at(connection, group_id, agent_id):
+        sent, began = run.dispatched_epoch is not None, run.started_at_us is not None
+        match on_removal(run.state, sent, began):
+            case Handover.MOVE:
+                release(connection, run, now_us)
+            case Handover.RECALL:
+                asked += groups.recall(connection, run, by, "another deployment", now_us)
+            case Handover.RESUME:
+                state = step(run.state, RunEvent.RESUME_ASKED)
+                why = "its agent serves the group no more"
+                values = {"agent_id": group_id, "dispatched_epoch": None}
+                runs.set_state(connection, run.number, state, now_us, why, **values)
+            case Handover.STAY:
+                pass
+    return asked
+
+
+def warn_overdue(connected: Collection[str], now_us: int) -> Change[int]:
+    """SMA-7: an alarm, once for each group, for runs that wait although a member could start them."""
+
+    def change(transaction: Transaction) -> int:
+        connection = transaction.connection
+        late = overdue(connection, connected, now_us)
+        for pool in late:
+            seat = pool.choose()
+            assert seat is not None, "overdue means that somebody could start it"
+            text = (
+                f"Runs of group {pool.name} wait for more than a minute although {seat.worker.name} could start them. "
+                f"`understudy group show {pool.name}` says what each member does."
+            )
+            system_messages.insert(connection, "alarm", text, now_us)
+        return len(late)
+
+    return change
+
+
+def overdue(connection: sqlite3.Connection, connected: Collection[str], now_us: int) -> list[Pool]:
+    """A query: pools whose oldest run waits too long while no gate or debt stops it and a member has room."""
+    if reason(gates.host_wide(connection), "") is not None or debt_rows.every(connection):
+        return []
+    pools = groups.load_pools(connection, barred(connection, connected), groups.pools(connection))
+    since = {group_id: groups.oldest_since_us(connection, group_id) for group_id in pools}
+    return [p for p in pools.values() if (at := since[p.group_id]) is not None and is_overdue(at, now_us, p)]
+
+
+def _name(connection: sqlite3.Connection, agent_id: str) -> str:
+    agent: Agent | None = agents.get(connection, agent_id)
+    return agent.name if agent is not None else agent_id[:8]

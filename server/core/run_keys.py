@@ -1,0 +1,82 @@
+"""The keys of runs: each names for ever the occurrence, request or event that a run is of. Master and agent agree."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import msgspec
+
+from server.core.model import SECOND_US
+
+
+def instant_text(at_us: int) -> str:
+    """`YYYYMMDDTHHMMSSZ`, as in a run's key."""
+    return datetime.fromtimestamp(at_us // SECOND_US, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def occurrence_key(job_id: int, schedule_id: int, at_us: int, attempt: int = 1) -> str:
+    """The key of the run of one occurrence: master and agent make the same one."""
+    return f"j{job_id}.s{schedule_id}.{instant_text(at_us)}.a{attempt}"
+
+
+def request_key(job_id: int, request_id: str, attempt: int = 1, member: str = "") -> str:
+    """The key of a run on request; `request_id` is 1 to 64 letters, digits or hyphens.
+
+    `member`: the agent's id, when every member of a group is asked for a run of its own.
+    """
+    return f"j{job_id}.r{request_id}{f'.m{member}' if member else ''}.a{attempt}"
+
+
+def event_key(job_id: int, monitor_id: int, token: str, attempt: int = 1) -> str:
+    """The key of a job's run for an event. `token`: the agent's number, or `r` and a request id for one fired here."""
+    return f"j{job_id}.e{monitor_id}-{token}.a{attempt}"
+
+
+_KEY = re.compile(
+    r"j(\d+)\.(?:s(\d+)\.(\d{8}T\d{6}Z)|r([0-9A-Za-z-]{1,64})|e(\d+)-(\d+|r[0-9A-Za-z-]{1,64}))"
+    r"(?:\.m([0-9A-Za-z-]{1,64}))?\.a(\d+)\Z"
+)
+
+
+class RunKey(msgspec.Struct, frozen=True):
+    """A run's key, taken apart. An occurrence has schedule and instant, a request has `request_id`, an event has
+    monitor and `event`, its token. `member` is "" unless the run is that member's of a group.
+    """
+
+    job_id: int
+    schedule_id: int | None
+    scheduled_for_us: int | None
+    request_id: str
+    attempt: int
+    monitor_id: int | None = None
+    event: str = ""
+    member: str = ""
+
+
+def parse_key(key: str) -> RunKey:
+    """Take a run's key apart; raises ValueError naming the key when it is none."""
+    match = _KEY.match(key)
+    if match is None:
+        raise ValueError(f"{key!r} is not a run key")
+    job, schedule, instant, request, monitor, event, member, attempt = match.groups()
+    at_us = None
+    if instant is not None:
+        moment = datetime.strptime(instant, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        at_us = int(moment.timestamp()) * SECOND_US
+    return RunKey(
+        int(job),
+        int(schedule) if schedule else None,
+        at_us,
+        request or "",
+        int(attempt),
+        int(monitor) if monitor else None,
+        event or "",
+        member or "",
+    )
+
+
+def next_attempt_key(key: str) -> str:
+    """The key of the next attempt of the same occurrence or request."""
+    stem, _, attempt = key.rpartition(".a")
+    return f"{stem}.a{int(attempt) + 1}"
