@@ -57,15 +57,18 @@ class Points:
     """Where this process is; SIGKILL for itself at the armed one."""
 
     def __init__(self, data: Path) -> None:
-        self._armed = data / ARMED
+        self.data = data
+
+    def armed(self) -> str:
+        """The point at which somebody is to die, or ""."""
+        try:
+            return (self.data / ARMED).read_text()
+        except FileNotFoundError:
+            return ""
 
     def __call__(self, point: str) -> None:
-        try:
-            armed = self._armed.read_text()
-        except FileNotFoundError:
-            return
-        if armed == point:
-            self._armed.unlink()
+        if self.armed() == point:
+            (self.data / ARMED).unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -73,74 +76,89 @@ def _is_end(message: object) -> bool:
     return isinstance(message, wire.Report) and isinstance(message.body, wire.Ended)
 
 
-def watch_agent(points: Points, data: Path) -> type[Client]:
-    """A client that tells `points` where it is, as all parts of an agent in this process do from now on."""
+class Here:
+    """The points of this process, set once it has begun."""
 
-    class DeadlySpool(Spool):
-        async def commit(self, saves: Iterable[Save]) -> None:
-            batch = list(saves)
-            begins = any(isinstance(save, SaveRun) and save.run.state == "intent" for save in batch)
-            ends = any(isinstance(save, SaveReport) and _is_end(save.report) for save in batch)
-            drops = any(isinstance(save, DropReports) for save in batch)
-            if begins:
-                points("before the intent is durable")
-            if ends:
-                points("before the result is durable")
-            await super().commit(batch)
-            if begins:
-                points("after the intent is durable")
-            if ends:
-                points("after the result is durable")
-            if drops:
-                points("after it is forgotten")
+    points: Points
 
-    class DeadlyRunner(Runner):
-        def start(self, run: RunRecord) -> None:
-            super().start(run)
-            if (data / ARMED).exists() and (data / ARMED).read_text() in ("after the spawn", "after the pid"):
-                pid_file = data / runner_module.RUNS / run.key / "pid"
-                threading.Thread(target=watch_pid_file, args=(points, pid_file), daemon=True).start()
 
-    class DeadlyLink(Link):
-        async def _write(self, socket: Any) -> None:
-            await super()._write(DeadlySocket(socket))
+def points(point: str) -> None:
+    """This process is there now."""
+    Here.points(point)
 
-    class DeadlySocket:
-        def __init__(self, inner: Any) -> None:
-            self._inner = inner
 
-        async def send_bytes(self, frame: bytes) -> None:
-            await self._inner.send_bytes(frame)
-            if _is_end(wire.decode_from_agent(frame)):
-                points("after the result is sent")
+class DeadlySpool(Spool):
+    async def commit(self, saves: Iterable[Save]) -> None:
+        batch = list(saves)
+        begins = any(isinstance(save, SaveRun) and save.run.state == "intent" for save in batch)
+        ends = any(isinstance(save, SaveReport) and _is_end(save.report) for save in batch)
+        drops = any(isinstance(save, DropReports) for save in batch)
+        if begins:
+            points("before the intent is durable")
+        if ends:
+            points("before the result is durable")
+        await super().commit(batch)
+        if begins:
+            points("after the intent is durable")
+        if ends:
+            points("after the result is durable")
+        if drops:
+            points("after it is forgotten")
 
-        async def close(self) -> None:
-            await self._inner.close()
 
-    class DeadlyClient(Client):
-        def _began(self, key: str) -> None:
-            super()._began(key)
-            points("running")
+class DeadlyRunner(Runner):
+    def start(self, run: RunRecord) -> None:
+        super().start(run)
+        if Here.points.armed() in ("after the spawn", "after the pid"):
+            pid_file = Here.points.data / runner_module.RUNS / run.key / "pid"
+            threading.Thread(target=watch_pid_file, args=(pid_file,), daemon=True).start()
 
-        def _ended(self, key: str, end: wire.Ended) -> None:
-            points("after the exit")
-            super()._ended(key, end)
 
-        async def _received(self, link: Link, message: wire.FromNode) -> None:
-            if isinstance(message, wire.Kept) and any(
-                _is_end(self._memory.reports.get(number)) for number in message.reports
-            ):
-                points("after the acknowledgement")
-            await super()._received(link, message)
+class DeadlyLink(Link):
+    async def _write(self, socket: Any) -> None:
+        await super()._write(DeadlySocket(socket))
 
+
+class DeadlySocket:
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def send_bytes(self, frame: bytes) -> None:
+        await self._inner.send_bytes(frame)
+        if _is_end(wire.decode_from_agent(frame)):
+            points("after the result is sent")
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class DeadlyClient(Client):
+    def _began(self, key: str) -> None:
+        super()._began(key)
+        points("running")
+
+    def _ended(self, key: str, end: wire.Ended) -> None:
+        points("after the exit")
+        super()._ended(key, end)
+
+    async def _received(self, link: Link, message: wire.FromNode) -> None:
+        if isinstance(message, wire.Kept) and any(
+            _is_end(self._memory.reports.get(number)) for number in message.reports
+        ):
+            points("after the acknowledgement")
+        await super()._received(link, message)
+
+
+def watch_agent(data: Path) -> None:
+    """All parts of an agent in this process tell where they are from now on."""
+    Here.points = Points(data)
     client_module.Spool = DeadlySpool  # type: ignore[misc]  # this process is the experiment
-    client_module.Runner = DeadlyRunner  # type: ignore[misc]  # as above
-    client_module.Link = DeadlyLink  # type: ignore[misc]  # as above
+    client_module.Runner = DeadlyRunner  # type: ignore[misc]  # this process is the experiment
+    client_module.Link = DeadlyLink  # type: ignore[misc]  # this process is the experiment
     runner_module.start_keeper = start_deadly_keeper
-    return DeadlyClient
 
 
-def watch_pid_file(points: Points, pid_file: Path) -> None:
+def watch_pid_file(pid_file: Path) -> None:
     """The keeper makes it just before the process, and writes the pid into it just after."""
     while not pid_file.exists():
         time.sleep(0.0001)
@@ -169,14 +187,14 @@ def run_agent(data: Path, agent_id: str, address: str) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(ROOT)
-    deadly_client = watch_agent(Points(data), data)
-    client = deadly_client(data, agent_id, {"a" * 32: address}, SystemClock(), lambda: None, "1")
+    watch_agent(data)
+    client = DeadlyClient(data, agent_id, {"a" * 32: address}, SystemClock(), lambda: None, "1")
     asyncio.run(client.run())
 
 
 def run_keeper(data: Path) -> int:
     """Serve as the shipped keeper does."""
-    points = Points(data)
+    Here.points = Points(data)
 
     def deadly_spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:
         points("keeper before the spawn")

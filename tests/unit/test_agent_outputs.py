@@ -107,7 +107,7 @@ def test_output_that_a_master_held_alone_is_sent_again_to_one_that_lacks_it(tmp_
 
 
 def test_output_that_was_whole_before_the_end_is_done_after_it(tmp_path: Path) -> None:
-    """Found by looking at the files after a hundred kills: a job that printed early and then slept was kept for ever."""
+    """Found by looking at what files were left: of a job that printed early and then slept, all were kept for ever."""
     streaming = Streaming(tmp_path)
     world, key = streaming.world, KEYS[0]
     world.connect(1)
