@@ -57,7 +57,8 @@ def remind(connection: sqlite3.Connection, agent_id: str, name: str, now_us: int
         until = datetime.fromtimestamp((debt.since_us + HELD_US) // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
         text = (
             f"{name} is silent since a takeover that may have lost something: it may hold orders until {until}. What "
-            "it could have received is given to nobody until it answers. If its machine is dead for certain, type: "
+            "it could have received is given to nobody until it answers; what it may have run is listed by key by "
+            "`understudy run list --state unknown`. If its machine is dead for certain, type: "
             f"understudy agent declare-dead {name}"
         )
         system_messages.insert(connection, "alarm", text, now_us)

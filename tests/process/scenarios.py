@@ -26,6 +26,7 @@ from tests.process.events import events
 from tests.process.forks import forks
 from tests.process.gates import requests
 from tests.process.hard_jobs import hard_jobs
+from tests.process.lost_results import alone_results
 from tests.process.outage import outage
 from tests.process.outage_failover import outage_failover
 from tests.process.standbys import standbys
@@ -263,6 +264,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "kills": (kills, 50),
     "copy-kills": (copies.copy_kills, 20),
     "alone": (alone, 5),
+    "alone-results": (alone_results, 500),
     "available": (available, 30),
     "forks": (forks, 10),
     "troubles": (troubles, 1),
