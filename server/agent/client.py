@@ -108,7 +108,11 @@ class Client:
     async def run(self) -> None:
         """Serve until `stop`. Raises what no part expected, after everything is closed."""
         self._spool = await Spool.open(self._data)
-        memory = await self._spool.load()
+        try:
+            memory = await self._spool.load()
+        except BaseException:
+            await self._spool.close()
+            raise
         self._memory = memory
         self._session = Session(memory, self._boot_id, self._now(), self._spool.place)
         self._outputs = Outputs(self._data, self._session.takes_output, self._send_output, self._output_done)

@@ -10,6 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 from server.agent.client import Client
+from server.agent.platform import why_not_here
+from server.agent.spool import SPOOL_FILE, SpoolDamagedError, SpoolUnusableError
+from server.agent.witness import WITNESS_FILE, WitnessDamagedError
 from server.clock import SystemClock
 from server.config import ConfigError
 from server.identity import directory_lock, load_identity
@@ -22,6 +25,8 @@ def run(data: Path, tls: Callable[[], ssl.SSLContext | None], on_stop: str = "")
     loopback. Raises `ConfigError` (exit 78) for a directory that is not enrolled or in use. A later start adopts what
     still runs. `on_stop`: auto | keep | drain, "" for what the master has set (`core.agent_drain`).
     """
+    if reason := why_not_here():
+        raise ConfigError(reason)
     identity = load_identity(data)
     if identity is None or identity.kind != "agent":
         raise ConfigError(
@@ -29,9 +34,27 @@ def run(data: Path, tls: Callable[[], ssl.SSLContext | None], on_stop: str = "")
             "(`understudy agent invite --name NAME` on the master prints a token)"
         )
     with directory_lock(data, "understudy agent"):
-        client = Client(data, identity.id, identity.peers, SystemClock(), tls, _version(), on_stop)
-        asyncio.run(_serve(client))
+        try:
+            client = Client(data, identity.id, identity.peers, SystemClock(), tls, _version(), on_stop)
+            asyncio.run(_serve(client))
+        except (SpoolDamagedError, WitnessDamagedError) as error:
+            raise ConfigError(_damaged(data, identity.name, error)) from error
+        except SpoolUnusableError as error:
+            raise ConfigError(
+                f"{data / SPOOL_FILE} cannot be opened: {error}. Free disk space, or see that this user may write "
+                f"{data}; then start the agent again. Nothing was started and nothing is lost; running jobs go on."
+            ) from error
     return 0
+
+
+def _damaged(data: Path, name: str, error: Exception) -> str:
+    file = WITNESS_FILE if isinstance(error, WitnessDamagedError) else SPOOL_FILE
+    return (
+        f"{data / file} is damaged: {error}. The agent starts nothing: it no longer knows what it has run or promised. "
+        f"On the master type `understudy agent replace {name}`, then on this machine `understudy agent --data "
+        f"NEW-DIRECTORY --join TOKEN` with the token that it prints. Keep {data}: jobs that run go on, and the outputs "
+        "and exit statuses that were not reported yet are in its directory runs/."
+    )
 
 
 async def _serve(client: Client) -> None:

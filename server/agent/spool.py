@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import aiosqlite
 import msgspec
 
 from server.core.agent_memory import (
@@ -60,26 +63,57 @@ CREATE TABLE IF NOT EXISTS seen (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS requested (request TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 """
+UNUSABLE = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+)
+FREE_PAGES_KEPT = 256
+SHRINK_PAGES = 1024
+LOG_BYTES_KEPT = 4 * 1024 * 1024
 _pack = msgspec.msgpack.encode
+T = TypeVar("T")
 Statement = tuple[str, list[tuple[Any, ...]]]
 
 
-class Spool:
-    """Open with `open`; `commit` returns once its saves survive a power loss. One user at a time."""
+class SpoolUnusableError(Exception):
+    """The file cannot be opened now: no room, no rights, an error of the disk. The text says which."""
 
-    def __init__(self, connection: aiosqlite.Connection, place: str) -> None:
+
+class SpoolDamagedError(Exception):
+    """The file is no spool any more, or not what was written into it. The text says what was found."""
+
+
+class Spool:
+    """Open with `open`; `commit` returns once its saves survive a power loss.
+
+    All SQL of a call runs in one go, in one thread of its own: a call whose caller is cancelled is done all the same,
+    and the next one comes after it (docs/decisions/0088).
+    """
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, path: Path) -> None:
         self._connection = connection
-        self._place = place
+        self._thread = thread
+        self._path = path
+        found = os.stat(path)
+        self._place = f"{found.st_dev:x}:{found.st_ino:x}"
 
     @classmethod
     async def open(cls, data: Path) -> Spool:
-        """Open or create `spool.db` in the agent's data directory."""
-        connection = await aiosqlite.connect(data / SPOOL_FILE, isolation_level=None)
-        await connection.execute("PRAGMA journal_mode=WAL")
-        await connection.execute("PRAGMA synchronous=FULL")
-        await connection.executescript(_SCHEMA)
-        found = os.stat(data / SPOOL_FILE)
-        return cls(connection, f"{found.st_dev:x}:{found.st_ino:x}")
+        """Open or create `spool.db` in the agent's data directory, and look whether it is whole.
+
+        Raises SpoolDamagedError and SpoolUnusableError.
+        """
+        thread = ThreadPoolExecutor(1, "spool")
+        try:
+            connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, data / SPOOL_FILE)
+        except BaseException:
+            thread.shutdown()
+            raise
+        return cls(connection, thread, data / SPOOL_FILE)
 
     @property
     def place(self) -> str:
@@ -87,52 +121,98 @@ class Spool:
         return self._place
 
     async def load(self) -> Memory:
-        """What the last committed batch left."""
-        memory = Memory()
-        async for (body,) in await self._connection.execute("SELECT body FROM durable"):
-            memory.durable = msgspec.msgpack.decode(body, type=Durable)
-        async for (body,) in await self._connection.execute("SELECT body FROM runs"):
-            memory.apply(SaveRun(msgspec.msgpack.decode(body, type=RunRecord)))
-        async for (body,) in await self._connection.execute("SELECT body FROM orders ORDER BY id"):
-            memory.apply(SaveOrder(msgspec.msgpack.decode(body, type=KeptOrder)))
-        async for row in await self._connection.execute("SELECT schedule_id, instant_us, began FROM settled"):
-            memory.apply(SaveSettled(row[0], row[1], bool(row[2])))
-        async for body, mark in await self._connection.execute("SELECT body, mark FROM reports ORDER BY id"):
-            report = msgspec.msgpack.decode(body, type=Report)
-            memory.apply(SaveReport(report))
-            if mark is not None:
-                memory.apply(MarkReports((report.id,), msgspec.msgpack.decode(mark, type=Mark)))
-        await self._load_monitors(memory)
-        return memory
-
-    async def _load_monitors(self, memory: Memory) -> None:
-        async for (body,) in await self._connection.execute("SELECT body FROM monitors ORDER BY id"):
-            memory.apply(SaveMonitor(msgspec.msgpack.decode(body, type=KeptMonitor)))
-        async for row in await self._connection.execute("SELECT monitor_id, number FROM event_numbers"):
-            memory.apply(SaveNumber(row[0], row[1]))
-        async for monitor_id, path, body in await self._connection.execute("SELECT monitor_id, path, body FROM seen"):
-            memory.apply(SaveSeen(monitor_id, path, msgspec.msgpack.decode(body, type=Seen)))
-        async for request, body in await self._connection.execute("SELECT request, body FROM requested"):
-            memory.apply(SaveRequested(request, msgspec.msgpack.decode(body, type=Requested)))
+        """What the last committed batch left. Raises SpoolDamagedError."""
+        return await self._run(self._load)
 
     async def commit(self, saves: Iterable[Save]) -> None:
         """Store a batch in one transaction. On an error nothing of it is stored and the exception is raised."""
         statements = _grouped(_coalesced(saves))
-        if not statements:
-            return
-        await self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            for text, rows in statements:
-                await self._connection.executemany(text, rows)
-            await self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                await self._connection.execute("ROLLBACK")
-            raise
+        if statements:
+            await self._run(lambda: self._commit(statements))
 
     async def close(self) -> None:
         """Close the file; what was committed stays."""
-        await self._connection.close()
+        await self._run(self._connection.close)
+        self._thread.shutdown()
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    def _commit(self, statements: list[Statement]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for text, rows in statements:
+                self._connection.executemany(text, rows)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        if any(text.startswith("DELETE") for text, _ in statements):
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Give pages back to the disk, a few at a time, above what is soon used again."""
+        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        if free > FREE_PAGES_KEPT:
+            with contextlib.suppress(sqlite3.OperationalError):  # no room for the log of it now: at the next drop
+                self._connection.executescript(
+                    f"PRAGMA incremental_vacuum({SHRINK_PAGES})"
+                )  # `execute` ends at the first page
+
+    def _load(self) -> Memory:
+        try:
+            return _read(self._connection)
+        except (msgspec.DecodeError, msgspec.ValidationError, sqlite3.Error, ValueError) as error:
+            raise SpoolDamagedError(str(error)) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        if not connection.execute("PRAGMA page_count").fetchone()[0]:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA fullfsync=1")  # macOS; elsewhere it is the same as none
+        connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES_KEPT}")
+        connection.executescript(_SCHEMA)
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except (sqlite3.Error, ValueError) as error:
+        connection.close()
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        raise (SpoolUnusableError if code in UNUSABLE else SpoolDamagedError)(str(error)) from error
+    if found != "ok":
+        connection.close()
+        raise SpoolDamagedError(str(found))
+    return connection
+
+
+def _read(connection: sqlite3.Connection) -> Memory:
+    memory = Memory()
+    decode = msgspec.msgpack.decode
+    for (body,) in connection.execute("SELECT body FROM durable"):
+        memory.durable = decode(body, type=Durable)
+    for (body,) in connection.execute("SELECT body FROM runs"):
+        memory.apply(SaveRun(decode(body, type=RunRecord)))
+    for (body,) in connection.execute("SELECT body FROM orders ORDER BY id"):
+        memory.apply(SaveOrder(decode(body, type=KeptOrder)))
+    for row in connection.execute("SELECT schedule_id, instant_us, began FROM settled"):
+        memory.apply(SaveSettled(row[0], row[1], bool(row[2])))
+    for body, mark in connection.execute("SELECT body, mark FROM reports ORDER BY id"):
+        report = decode(body, type=Report)
+        memory.apply(SaveReport(report))
+        if mark is not None:
+            memory.apply(MarkReports((report.id,), decode(mark, type=Mark)))
+    for (body,) in connection.execute("SELECT body FROM monitors ORDER BY id"):
+        memory.apply(SaveMonitor(decode(body, type=KeptMonitor)))
+    for row in connection.execute("SELECT monitor_id, number FROM event_numbers"):
+        memory.apply(SaveNumber(row[0], row[1]))
+    for monitor_id, path, body in connection.execute("SELECT monitor_id, path, body FROM seen"):
+        memory.apply(SaveSeen(monitor_id, path, decode(body, type=Seen)))
+    for request, body in connection.execute("SELECT request, body FROM requested"):
+        memory.apply(SaveRequested(request, decode(body, type=Requested)))
+    return memory
 
 
 def _coalesced(saves: Iterable[Save]) -> list[Save]:

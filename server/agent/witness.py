@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, section 6.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import msgspec
 
 from replication.core.types import NO_EPOCH, Epoch
 from replication.core.witness import Claim, Sight, WitnessRecord, decide_alone, decide_claim
+from server.agent.platform import sync_file
 from server.core import agent_wire as wire
 
 WITNESS_FILE = "witness.json"
@@ -22,10 +24,24 @@ class _Stored(msgspec.Struct):
     alone: str
     alone_epoch: Epoch
     counter: int
+    sum: str = ""
+    """SHA-256 of the record before it; "" in a file of a release before."""
+
+    def summed(self) -> _Stored:
+        """The same with its sum."""
+        body = msgspec.json.encode((self.epoch, self.alone, self.alone_epoch, self.counter))
+        return _Stored(self.epoch, self.alone, self.alone_epoch, self.counter, hashlib.sha256(body).hexdigest())
+
+
+class WitnessDamagedError(Exception):
+    """The record is not what was written. The text says what was found."""
 
 
 class Witness:
-    """Remembers in `witness.json`. The file is replaced by rename: content fsynced before, directory after."""
+    """Remembers in `witness.json`. The file is replaced by rename: content fsynced before, directory after.
+
+    Raises WitnessDamagedError when it is made: a witness that forgot what it granted must not grant again.
+    """
 
     def __init__(self, data: Path) -> None:
         self._path = data / WITNESS_FILE
@@ -64,15 +80,20 @@ class Witness:
             stored = msgspec.json.decode(self._path.read_bytes(), type=_Stored)
         except FileNotFoundError:
             return WitnessRecord()
+        except (msgspec.DecodeError, ValueError) as error:
+            raise WitnessDamagedError(str(error)) from error
+        if stored.sum and stored.sum != stored.summed().sum:
+            raise WitnessDamagedError("its checksum is another")
         return WitnessRecord(stored.epoch, stored.alone, stored.alone_epoch, stored.counter)
 
     def _store(self, record: WitnessRecord) -> None:
-        body = msgspec.json.encode(_Stored(record.epoch, record.alone, record.alone_epoch, record.counter))
+        stored = _Stored(record.epoch, record.alone, record.alone_epoch, record.counter)
+        body = msgspec.json.encode(stored.summed())
         beside = self._path.with_suffix(".new")
         with open(beside, "wb") as file:
             file.write(body)
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         os.replace(beside, self._path)
         directory = os.open(self._path.parent, os.O_RDONLY)
         try:
