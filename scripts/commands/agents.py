@@ -13,6 +13,7 @@ from urllib.parse import quote
 import click
 
 from scripts.client import CONFIGURATION, PERMISSION, UNREACHABLE, CommandError
+from scripts.commands.drain_text import gate_line, lines
 from scripts.commands.gates import reason_option
 from scripts.commands.options import Asker, asks_node, confirm, data_option, table
 
@@ -118,8 +119,10 @@ def list_agents(asker: Asker, match: str) -> None:
 def show(asker: Asker, name: str) -> None:
     """One agent."""
     found = asker.client.get(f"/api/v1/agents/{quote(name)}")
-    lines = [f"{key}: {value}" for key, value in found.items()]
-    asker.show(found, lines)
+    said = [f"{key}: {value}" for key, value in found.items() if key not in ("gate", "drain")]
+    said += [gate_line(found["gate"])] if found["gate"] else []
+    said += lines(found["drain"], not found["takes_runs"]) if found["drain"] else []
+    asker.show(found, said)
 
 
 @agent.command()

@@ -10,8 +10,9 @@ import click
 
 from scripts.client import FAILED, OK, TIMED_OUT, CommandError
 from scripts.commands.agents import agent
+from scripts.commands.drain_text import lines
 from scripts.commands.gates import reason_option
-from scripts.commands.options import Asker, asks_node, instant, table
+from scripts.commands.options import Asker, asks_node
 
 POLL_S = 0.5
 OVER = ("drained", "withdrawn")
@@ -45,25 +46,16 @@ def undrain(asker: Asker, name: str, reason: str) -> None:
     asker.show(found, f"{name} takes runs again, once it has heard of it.")
 
 
-def lines(found: dict[str, Any]) -> list[str]:
-    """What people read of one drain."""
-    name, until = found["agent"], f"what runs may go on for {found['limit_s']} s"
-    said = {
-        "asked": f"{name} is to be drained: {until}. The agent has not said yet that it heard of it.",
-        "draining": f"{name} takes no new runs: {until}, since {instant(found['began_at_us'])}.",
-        "drained": f"{name} is drained since {instant(found['ended_at_us'])}: {_counted(found)}.",
-        "withdrawn": f"The drain of {name} was called off at {instant(found['ended_at_us'])}.",
-    }
-    asked = f"Asked for by {found['asked_by']} at {instant(found['asked_at_us'])}"
-    why = f": {found['reason']}" if found["reason"] else "."
-    rows = [(one["outcome"], one["job"], one["key"]) for one in found["outcomes"]]
-    more = [f"and {found['outcomes_left']} more"] if found["outcomes_left"] else []
-    listed = [*table(rows, ("OUTCOME", "JOB", "RUN")), *more] if rows else []
-    return [said[found["state"]], asked + why, *listed]
-
-
-def _counted(found: dict[str, Any]) -> str:
-    return ", ".join(f"{number} {word}" for word, number in found["counts"].items()) or "nothing was running"
+@agent.command()
+@click.argument("name")
+@click.argument("phase", type=click.Choice(["draining", "suspended", "off"]))
+@reason_option
+@asks_node
+def maintenance(asker: Asker, name: str, phase: str, reason: str) -> None:
+    """Keep NAME from new runs: what falls due waits (draining) or is missed (suspended). What runs goes on."""
+    done = asker.client.post(f"/api/v1/agents/{quote(name)}/maintenance", {"phase": phase, "reason": reason})
+    now = "ended" if phase == "off" else phase
+    asker.show(done, f"The maintenance of {name} is {now}" + ("." if done["changed"] else " already."))
 
 
 def _await(asker: Asker, name: str, asked: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _hint(one: dict[str, Any]) -> str:
     if not one["can_withdraw"]:
         return "-"
     run = f" {one['run']}" if one["run"] else ""
-    return f"withdraw {one['agent']} {one['kind']}{run}"
+    return f"agent withdraw {one['agent']} {one['kind']}{run}"
 
 
 @agent.command()

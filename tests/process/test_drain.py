@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from server.actions import drains, runs
+from server.actions import drains, gates, runs
+from server.actions.jobs import When
+from server.core.gates import MAINTENANCE, SUSPENDED
 from server.core.model import Run
 from server.storage import agents as agent_rows
 from server.storage import drains as rows
+from server.storage import missed as missed_rows
+from server.storage import requests
 from server.storage import runs as run_rows
 from server.storage.drains import DrainRow
 from tests.process.agent_master import AGENT, AgentProcess
@@ -63,7 +67,7 @@ async def test_a_short_run_finishes_a_long_one_is_cut_and_a_new_one_waits(tmp_pa
     """One drain, three outcomes: each run's row, the list and the reason of what waits agree; undrain starts it."""
     async with pair(tmp_path) as (desk, _):
         await desk.job("short", waits_for(tmp_path / "go", 3), "alpha")
-        await desk.job("long", "trap '' TERM; sleep 300 & wait; sleep 300", "alpha")
+        await desk.job("long", "exec sleep 300", "alpha")
         await desk.job("new", "true", "alpha")
         short, long = await start(desk, "short"), await start(desk, "long")
         await desk.write(drains.drain("alpha", 2, BOSS, now_us(), "new disk"))
@@ -75,10 +79,46 @@ async def test_a_short_run_finishes_a_long_one_is_cut_and_a_new_one_waits(tmp_pa
         assert outcomes(row) == {short.key: "finished", long.key: "cut"}
         finished, cut = await desk.run(short.key), await desk.run(long.key)
         assert (finished.state, finished.exit_code) == ("failed", 3)
-        assert (cut.state, cut.signal, cut.reason) == ("interrupted", signal.SIGKILL, drains.CAUSES["drained"])
+        assert (cut.state, cut.signal, cut.reason) == ("interrupted", signal.SIGTERM, drains.CAUSES["drained"])
         assert (await desk.run(new.key)).state == "waiting"
         await desk.write(drains.undrain("alpha", BOSS, now_us()))
         await desk.until(lambda c: run_rows.by_key(c, new.key).state == "succeeded")
+
+
+async def test_maintenance_lets_wait_or_suppresses_and_the_ledger_has_it(tmp_path: Path) -> None:
+    """BEY-9: an instant due while it drains waits with the reason and runs at the end; suspended it is missed."""
+    async with pair(tmp_path) as (desk, _):
+        waiting = await desk.write(gates.maintain(MAINTENANCE, "alpha", BOSS, now_us()))
+        await desk.until(lambda c: agent_rows.get(c, AGENT).gates_acknowledged == waiting.revision)
+        await desk.job("often", "true", "alpha", schedules=[When("* * * * * *")])
+        (held, *_) = await desk.until(lambda c: run_rows.page(c, None, "waiting"))
+        assert held.reason == "maintenance"
+        await desk.write(gates.maintain(SUSPENDED, "alpha", BOSS, now_us()))
+        (row, *_) = await desk.until(lambda c: missed_rows.page(c, None, 10, True))
+        assert (row.cause, row.resolution) == ("maintenance", "")
+        assert not await desk.read(lambda c: run_rows.page(c, None, "succeeded"))
+        await desk.write(gates.end_maintenance("alpha", BOSS, now_us()))
+        await desk.until(lambda c: run_rows.by_key(c, held.key).state == "succeeded")
+        await desk.until(lambda c: missed_rows.get(c, row.id).resolution)
+
+
+async def test_what_was_asked_of_an_agent_that_is_away_reaches_it_through_the_next_office(tmp_path: Path) -> None:
+    """JS7-6: cancel and drain asked while its program is dead, then another office: both happen at its return."""
+    async with pair(tmp_path) as (desk, agent):
+        await desk.job("long", "sleep 300", "alpha")
+        run = await start(desk, "long")
+        await agent.end()
+        await desk.write(runs.cancel(run.number, BOSS, now_us()))
+        await desk.write(drains.drain("alpha", None, BOSS, now_us()))
+        await desk.leave()
+        await desk.take(2)
+        asked = await desk.read(lambda c: [one.kind for one in requests.of_agent(c, agent_rows.get(c, AGENT))])
+        assert asked == ["cancel", "drain"]
+        await agent.start()
+        ended = await desk.until(lambda c: (r := run_rows.by_key(c, run.key)).ended_at_us and r)
+        assert (ended.state, ended.reason) == ("killed", "cancelled by boss")
+        assert outcomes(await over(desk)) == {run.key: "finished"}
+        assert not await desk.read(lambda c: requests.of_agent(c, agent_rows.get(c, AGENT)))
 
 
 async def test_a_drain_goes_on_over_kill_9_of_the_agent(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import msgspec
 
 from server.actions import gates
 from server.actions.gates import GateSummary
+from server.core.gates import MAINTENANCE, SUSPENDED
 from server.core.model import Gate
+from server.errors import Invalid
 from server.storage import gates as rows
 from server.web.api.endpoint import Answer, Call, Endpoint, Handle
 
@@ -14,6 +16,13 @@ from server.web.api.endpoint import Answer, Call, Endpoint, Handle
 class Reason(msgspec.Struct, frozen=True):
     """Why, for the audit history and for those who meet the gate."""
 
+    reason: str = ""
+
+
+class Phase(msgspec.Struct, frozen=True):
+    """draining (what falls due waits), suspended (it is missed) or off; and why."""
+
+    phase: str
     reason: str = ""
 
 
@@ -47,6 +56,17 @@ async def unlock(call: Call) -> Answer:
     return await call.write(gates.unlock(call.path("name"), call.by, call.now_us, call.body.reason))
 
 
+async def maintain(call: Call) -> Answer:
+    """Put one agent into a phase of maintenance, or end it."""
+    name, body = call.path("name"), call.body
+    if body.phase == "off":
+        return await call.write(gates.end_maintenance(name, call.by, call.now_us, body.reason))
+    phase = {"draining": MAINTENANCE, "suspended": SUSPENDED}.get(body.phase)
+    if phase is None:
+        raise Invalid("The phase is draining, suspended or off.", field="phase")
+    return await call.write(gates.maintain(phase, name, call.by, call.now_us, body.reason))
+
+
 async def list_gates(call: Call) -> list[Gate]:
     """Every gate in force."""
     return await call.read(rows.every)
@@ -63,5 +83,13 @@ ENDPOINTS = (
     _post("/api/v1/agents/unlock", unlock_all, "Unlock all agent job queues"),
     _post("/api/v1/agents/{name}/lock", lock, "Lock the queue of one agent"),
     _post("/api/v1/agents/{name}/unlock", unlock, "Unlock the queue of one agent"),
+    Endpoint(
+        "POST",
+        "/api/v1/agents/{name}/maintenance",
+        maintain,
+        "Maintenance of one agent",
+        body=Phase,
+        answer=GateSummary,
+    ),
     Endpoint("GET", "/api/v1/gates", list_gates, "Gates in force", answer=list[Gate]),
 )
