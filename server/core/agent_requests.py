@@ -51,9 +51,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that an agent has not acknowledged.
 
     `kind`: lock, unlock, stop, start, swap, drain, undrain, maintain, end maintenance, settings, cancel, kill, order,
-    release, monitor, or that of another source of requests. `what` goes on from "It shall …". `since_us` is None where
-    rows do not know it. `sent`: it is on its way, or was and nobody knows whether it arrived. `everywhere`: it was
-    asked of all agents.
+    release, monitor, deploy or recall. `what` goes on from "It shall …". `since_us` is None where rows do not know it.
+    `sent`: it is on its way, or was and nobody knows whether it arrived. `everywhere`: it was asked of all agents.
     """
 
     kind: str

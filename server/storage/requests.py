@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from server.core.agent_requests import Request, of_gates, of_orders, of_runs
 from server.core.model import Agent
-from server.storage import gate_changes, rows, runs, settings
+from server.storage import gate_changes, groups, rows, runs, settings
 
 PAGE = 100
 RUNS_MAX = 200
@@ -28,7 +28,7 @@ def _stops(connection: sqlite3.Connection, agent: Agent) -> list[Request]:
 def _orders(connection: sqlite3.Connection, agent: Agent) -> list[Request]:
     query = (
         "SELECT count(*) FROM orders WHERE agent_id = ? AND acknowledged_version < version AND state != 'released'"
-        " AND state = ?"
+        " AND state = ? AND withheld = 0"
     )
     monitors = "SELECT count(*) FROM monitors WHERE agent_id = ? AND acknowledged_version != version"
     return of_orders(
@@ -38,14 +38,39 @@ def _orders(connection: sqlite3.Connection, agent: Agent) -> list[Request]:
     )
 
 
-SOURCES: list[Source] = [_gates, _stops, _orders]
+def _deployment(connection: sqlite3.Connection, agent: Agent) -> list[Request]:
+    """The groups that an agent was made a member of, or is none of any more, and runs that it shall give back."""
+    found = [
+        Request(
+            kind="recall",
+            what=f"give back run {recall.run} unless it has begun",
+            since_us=recall.requested_at_us,
+            by=recall.requested_by,
+            reason=recall.reason,
+            run=recall.run,
+        )
+        for recall in groups.pending_recalls(connection, agent.id)
+    ]
+    mine = groups.of_agent(connection, agent.id)
+    if agent.deployment > agent.deployment_kept and (mine or agent.deployment > 1):
+        latest = max(mine, key=lambda group: group.deployed_at_us, default=None)
+        what = f"keep its groups: {', '.join(group.name for group in mine)}" if mine else "keep that it is in no group"
+        by, since_us = (latest.deployed_by, latest.deployed_at_us) if latest is not None else ("", None)
+        found.append(Request(kind="deploy", what=what, since_us=since_us, by=by))
+    return found
+
+
+SOURCES: list[Source] = [_gates, _stops, _orders, _deployment]
 """Whatever else is asked of agents adds its reader here, and the column that finds its agents to `BEHIND`."""
 
 BEHIND = [
     "SELECT id FROM agents WHERE gates_acknowledged < :revision",
     "SELECT agent_id FROM runs WHERE cancel_requested_at_us IS NOT NULL AND ended_at_us IS NULL",
-    "SELECT agent_id FROM orders WHERE acknowledged_version < version AND state != 'released' AND state != 'dead'",
+    "SELECT agent_id FROM orders WHERE acknowledged_version < version AND state != 'released'"
+    " AND state != 'dead' AND withheld = 0",
     "SELECT agent_id FROM monitors WHERE acknowledged_version != version",
+    "SELECT id FROM agents WHERE deployment > deployment_kept AND removed_at_us IS NULL",
+    "SELECT agent_id FROM recalls WHERE answered_at_us IS NULL",
 ]
 """Queries of the ids of agents that may have something to acknowledge; each is answered by a partial index."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from server.actions import drains, gates, requests, runs
+from server.actions import drains, gates, groups, requests, runs
 from server.core.agent_requests import Request, why_it_waits
 from server.core.model import Agent, Principal
 from server.errors import Conflict, Forbidden, Invalid
 from server.storage import agents as agent_rows
+from server.storage import groups as group_rows
 from server.storage import requests as rows
 from server.storage import runs as run_rows
 from tests.unit.ledger import START_US, Ledger
@@ -156,3 +157,17 @@ def test_the_list_pages_by_agent(ledger: Ledger) -> None:
 def test_why_it_waits(connected: bool, quarantine: str, silent: int | None, ticket: int, why: str) -> None:
     """One sentence for people, also after a failover, when nobody knows since when it is away."""
     assert why_it_waits(connected, quarantine, silent, ticket) == why
+
+
+def test_deployments_and_recalls_are_listed_until_the_agent_has_them(ledger: Ledger) -> None:
+    """A member that has not heard of its group, and one that shall give a run back, are found by the same list."""
+    ledger.do(groups.create(groups.GroupSpec(name="any", agents=["north"]), "g1", ANN, START_US))
+    (request,) = pending(ledger)
+    assert (request.kind, request.what, request.by) == ("deploy", "keep its groups: any", "ann")
+    agent_rows.update(ledger.connection, agent(ledger).id, deployment_kept=agent(ledger).deployment)
+    number = running(ledger)
+    run = run_rows.get(ledger.connection, number)
+    assert run is not None
+    group_rows.recall(ledger.connection, run, "ann", "left the group", START_US)
+    assert kinds(ledger) == ["recall"]
+    assert [found.name for found, _ in rows.page(ledger.connection)[0]] == ["north"]
