@@ -71,7 +71,7 @@ def standing(connection: sqlite3.Connection, monitor: Monitor) -> wire.FromNode:
         monitor.kind,
         monitor.settings,
         tuple(Reaction(jobs.specification(job), job.held) for job in reacting if job.agent_id == monitor.agent_id),
-        tuple(job.id for job in reacting if job.agent_id != monitor.agent_id),
+        tuple((job.id, job.name) for job in reacting if job.agent_id != monitor.agent_id),
     )
     return wire.GiveMonitor(given, events.next_number(connection, monitor.id))
 

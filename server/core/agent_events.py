@@ -146,7 +146,8 @@ class Events:
         variables = variables_of(monitor.name, monitor.kind, what, str(number), now.wall_us, details)
         verdict, gate = on_occurrence(self._memory.durable.gates.kinds)
         causes: dict[int, str] = {}
-        elsewhere: tuple[int, ...] = monitor.elsewhere
+        elsewhere = tuple(job_id for job_id, _ in monitor.elsewhere)
+        names = dict(monitor.elsewhere)
         if verdict is Verdict.MISS:
             causes, elsewhere = dict.fromkeys(elsewhere, gate), ()
         begun = []
@@ -162,7 +163,7 @@ class Events:
         keys = {event_key(job.job_id, monitor.id, str(number)): job for job in begun}
         for key, specification in keys.items():
             self._work.react(key, with_event(specification, variables), monitor.id, now)
-        names = {reaction.specification.job_id: reaction.specification.job_name for reaction in monitor.reactions}
+        names |= {reaction.specification.job_id: reaction.specification.job_name for reaction in monitor.reactions}
         told = tuple((names.get(job, f"job {job}"), cause) for job, cause in causes.items())
         return FireAnswer(number, runs=tuple(keys), elsewhere=len(elsewhere), suppressed=told)
 

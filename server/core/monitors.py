@@ -98,7 +98,7 @@ class Reaction(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StandingMonitor(msgspec.Struct, frozen=True, array_like=True):
-    """A monitor as its agent holds it. `elsewhere`: ids of jobs of other agents, which the master submits."""
+    """A monitor as its agent holds it. `elsewhere`: jobs of other agents, by id and name: for the master."""
 
     id: int
     version: int
@@ -106,7 +106,7 @@ class StandingMonitor(msgspec.Struct, frozen=True, array_like=True):
     kind: str
     settings: Settings
     reactions: tuple[Reaction, ...] = ()
-    elsewhere: tuple[int, ...] = ()
+    elsewhere: tuple[tuple[int, str], ...] = ()
 
     def watches_same(self, other: StandingMonitor) -> bool:
         """Whether what was observed for `other` counts for this one."""

@@ -44,7 +44,7 @@ def event(number: int, at_us: int, what: str, runs: list[tuple[int, str, str, st
         token=str(number),
         what=what,
         at_us=at_us,
-        variables={"MONITOR": "invoices", "KIND": "file", "WHAT": what, **variables},
+        variables={"MONITOR": "invoices", "KIND": "file", "WHAT": what} | variables,
         fired_by="",
         recorded_at_us=at_us,
         runs=runs,
@@ -70,6 +70,13 @@ EVENTS = (
           PATH="/srv/in/invoices/very/long/name/of/a/file/that/does/not/fit/into/one/line/0001.pdf", SIZE="9"),
     event(6, NOW_US - 2 * HOUR_US, "steady", [], PATH="/srv/in/invoices/a.pdf", SIZE="21984211"),
 )  # fmt: skip
+FIRED = (
+    msgspec.structs.replace(
+        event(12, NOW_US - MINUTE_US, "manual", [(9140, "publish", "succeeded", "")], KIND="manual", CITY="Bonn"),
+        fired_by="operator",
+    ),
+    event(11, NOW_US - HOUR_US, "manual", [(9120, "publish", "failed", "")], KIND="manual", SIZE="XL"),
+)
 
 
 def stories() -> list[Story]:
@@ -92,6 +99,7 @@ def stories() -> list[Story]:
         Story("monitors-empty", MonitorsPage(frame("Event Monitors", "/monitors"), ())),
         Story("monitor", page("invoices", EVENTS)),
         Story("monitor-manual", page("released")),
+        Story("monitor-fired", page("released", FIRED)),
         Story("monitor-problem", page("photos")),
         Story("monitor-old-agent", page("old-scanner")),
         Story("monitor-new", MonitorFormPage(frame("New monitor", "/monitors"), 0, "", names, fresh)),

@@ -23,7 +23,7 @@ HERE = Specification(job_id=7, job_name="import", command="true", environment={"
 def monitor(kind: str = FILE, version: int = 1, **values: object) -> StandingMonitor:
     watch = {} if kind == MANUAL else {"path": "/d/*", "on": ["created", "changed"]}
     chosen = Settings(**{**watch, **values})  # type: ignore[arg-type]  # test values
-    return StandingMonitor(3, version, "arrivals", kind, chosen, (Reaction(HERE),), (9,))
+    return StandingMonitor(3, version, "arrivals", kind, chosen, (Reaction(HERE),), ((9, "there"),))
 
 
 def given_world(kind: str = FILE, **values: object) -> tuple[World, StandingMonitor]:

@@ -202,7 +202,7 @@ def test_each_change_is_given_to_the_agent_until_it_says_that_it_holds_it() -> N
     message = events.standing(master.connection, master.given()[0])
     assert isinstance(message, wire.GiveMonitor)
     assert [one.specification.job_name for one in message.monitor.reactions] == ["here"]
-    assert message.monitor.elsewhere == (master.there.id,)
+    assert message.monitor.elsewhere == ((master.there.id, "there"),)
     master.do(reports.record(NORTH, [wire.MonitorKept(1, 1)], 3, START_US))
     assert master.given() == []
     master.do(monitors.disable("arrivals", BOB, START_US))

@@ -298,7 +298,7 @@ async def fire(request: web.Request) -> web.Response:
     name, form = await _named(request), await serve.form(request)
     lines = [line.strip() for line in form.get("variables", "").splitlines() if line.strip()]
     if any("=" not in line for line in lines):
-        raise Invalid("Write each variable as NAME=VALUE, one on a line. Go back and correct it.")
+        raise Invalid("Write each variable as NAME=VALUE, one on a line.")
     variables = dict(line.split("=", 1) for line in lines)
     once = form.get("once") or secrets.token_hex(16)
     await serve.write(request, lambda by, now_us: actions.fire(name, variables, once, by, now_us))
