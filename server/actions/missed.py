@@ -63,7 +63,7 @@ def run_all(by: Principal, now_us: int, limit: int = BATCH) -> Change[Resolved]:
             job = jobs.get(connection, row.job_id)
             if job is None or job.deleted_at_us is not None:
                 missed.resolve(connection, row.id, "dismissed", by.name, now_us)
-            elif agents.is_dead(connection, job.agent_id):
+            elif agents.is_gone(connection, job.agent_id):
                 continue
             else:
                 _run_row(connection, row, job, by.name, now_us)

@@ -60,7 +60,7 @@ def read_changed(connection: sqlite3.Connection, limit: int = 50) -> list[Subjec
             _planned(connection, job),
             orders.of_job(connection, job.id),
             validity,
-            DEAD if agents.is_dead(connection, job.agent_id) else "",
+            DEAD if agents.is_gone(connection, job.agent_id) else "",
         )
         for job in jobs.to_plan(connection, limit)
     ]
@@ -221,7 +221,7 @@ def _release(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
     """Take an order back. What a dead machine was never given is free at once, and so is the master's own."""
     if order.by_master:
         released(connection, order, (), now_us)
-    elif agents.is_dead(connection, order.agent_id):
+    elif agents.is_gone(connection, order.agent_id):
         span = (order.accounted_until_us + 1, now_us + 1, now_us)
         account_span(connection, order, order.suppressed or RELEASED, *span, planning.AHEAD_MAX)
         orders.finish_release(connection, order)
@@ -341,7 +341,7 @@ def may_resolve(connection: sqlite3.Connection) -> bool:
 def _may_decide(connection: sqlite3.Connection, job: Job) -> bool:
     """Not while the job is held or its machine is dead, or due instants of its agent are missed because of a gate."""
     kinds = (gate.kind for gate in gates.for_agent(connection, job.agent_id))
-    if job.held or agents.is_dead(connection, job.agent_id):
+    if job.held or agents.is_gone(connection, job.agent_id):
         return False
     return on_occurrence(kinds)[0] is not Verdict.MISS and may_resolve(connection)
 

@@ -110,10 +110,10 @@ def submit(
 
 
 def refuse_dead(connection: sqlite3.Connection, job: Job, agent_id: str) -> None:
-    """Conflict when the job runs on a machine that was declared dead."""
-    if agents.is_dead(connection, agent_id):
+    """Conflict when the job is bound to a machine that was declared dead or replaced."""
+    if agents.is_gone(connection, agent_id):
         raise Conflict(
-            f"{job.name} runs on a machine that was declared dead. Give it to another agent first: "
+            f"{job.name} runs on a machine that was declared dead or replaced. Give it to another agent first: "
             f"understudy job update {job.name} --agent OTHER"
         )
 

@@ -50,8 +50,8 @@ def declare_dead(name: str, by: Principal, now_us: int, reason: str = "") -> Cha
         agent = agent_actions.find(connection, name)
         _check_silent(agent)
         why = (
-            f"{by.name} declared the machine dead. If it is on again, nobody may have given its work away: "
-            f"`understudy agent accept-restored {name}`, or `understudy agent replace {name}`"
+            f"{by.name} declared the machine dead. If it is on again and its work was not given away, type "
+            f"`understudy agent accept-restored {name}`; for a new machine `understudy agent replace {name}`"
         )
         values = {"dead_at_us": now_us, "quarantined_at_us": now_us, "quarantine_reason": why}
         agents.update(connection, agent.id, **values)

@@ -44,9 +44,9 @@ def is_first(connection: sqlite3.Connection) -> bool:
     return connection.execute(query).fetchone() is None
 
 
-def is_dead(connection: sqlite3.Connection, agent_id: str) -> bool:
-    """Was the machine declared dead, and is it not back?"""
-    query = "SELECT 1 FROM agents WHERE id = ? AND dead_at_us IS NOT NULL"
+def is_gone(connection: sqlite3.Connection, agent_id: str) -> bool:
+    """Was the machine declared dead, removed or replaced? Nothing can be given to it."""
+    query = "SELECT 1 FROM agents WHERE id = ? AND (dead_at_us IS NOT NULL OR removed_at_us IS NOT NULL)"
     return connection.execute(query, (agent_id,)).fetchone() is not None
 
 

@@ -101,7 +101,7 @@ SELECT a.id, a.name, a.enrolled_at_us, a.witness, a.former_witness, a.version, a
     a.quarantine_reason,
     a.gates_acknowledged, g.set_by, g.set_at_us, g.revision,
     (SELECT count(*) FROM runs WHERE agent_id = a.id AND state IN ({_OPEN})),
-    (SELECT min(valid_until_us) FROM orders WHERE agent_id = a.id AND state = 'active')
+    (SELECT min(valid_until_us) FROM orders WHERE agent_id = a.id AND state = 'active' AND suppressed = '')
 FROM agents a LEFT JOIN gates g ON g.kind = 'queue_locked' AND g.agent_id = a.id
 WHERE a.removed_at_us IS NULL
 """

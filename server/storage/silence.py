@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from server.core.model import Order, Row
+from server.core.run_keys import occurrence_key
 from server.core.silence import unknown_instants, window
 from server.storage import rows
 
@@ -34,6 +35,10 @@ class UnknownLine(Row, frozen=True, kw_only=True):
     silent_since_us: int | None
     dead: bool
     instants_us: list[int]
+
+    def key(self, at_us: int) -> str:
+        """The name of the occurrence at an instant."""
+        return occurrence_key(self.job_id, self.schedule_id, at_us)
 
 
 _SILENT = (

@@ -303,6 +303,12 @@ def test_a_replaced_machine_leaves_its_unknown_ones() -> None:
     token = JoinToken(id="t", secret_hash="h", name="north", created_by="boss", created_at_us=1, expires_at_us=2**60)
     master.do(agents.replace("north", token, BOSS, now_us))
     assert master.unknown(now_us + DAY_US) == [FIRST_US + 3 * MINUTE_US, FIRST_US + 4 * MINUTE_US]
+    master.plan(now_us)
+    fresh = master.do(agents.enrol("t", "h", "f" * 32, now_us + MINUTE_US))
+    while orders.read_changed(master.connection):
+        master.plan(now_us + MINUTE_US)
+    active = [o for o in order_rows.of_job(master.connection, master.job.id)]
+    assert [(o.agent_id, o.state, o.suppressed) for o in active] == [(fresh.id, "active", "")]
 
 
 def test_run_now_of_a_job_on_a_dead_machine_is_refused() -> None:

@@ -9,7 +9,6 @@ import msgspec
 from server.actions import agents as agent_actions
 from server.actions import jobs, silence
 from server.actions.silence import Declared
-from server.core.run_keys import occurrence_key
 from server.storage import runs
 from server.storage import silence as rows
 from server.storage.runs import RunLine
@@ -66,7 +65,7 @@ def view(line: UnknownLine) -> UnknownOccurrences:
         line.last_us,
         line.silent_since_us,
         line.dead,
-        [occurrence_key(line.job_id, line.schedule_id, at_us) for at_us in line.instants_us],
+        [line.key(at_us) for at_us in line.instants_us],
     )
 
 
