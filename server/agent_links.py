@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import aiohttp
@@ -19,10 +19,16 @@ from aiohttp import web
 
 from replication.core.types import NO_EPOCH, Epoch, NodeId
 from server.core import agent_wire as wire
+from server.core.agent_beats import beat_s, silent_s
 
 log = structlog.get_logger(__name__)
 
 PROBE_S = 2.5
+TOLD_AT_ONCE = 100
+TOLD_EVERY_S = 0.02
+"""A new office is told to 5,000 agents a second at most: each presents itself at once."""
+WORD_S = 0.05
+NO_WORD = (float("-inf"), 0, 0, False)
 OUTGOING_MAX = 100_000
 
 
@@ -38,6 +44,8 @@ class AgentLink:
         self.waiting = ""
         self.start_alone = False
         self.boot_us = 0
+        self.beat_s = 1.0
+        self.beating: asyncio.Task[None] | None = None
         self._socket = socket
         self._outgoing: asyncio.Queue[wire.FromNode] = asyncio.Queue(OUTGOING_MAX)
         self._heard = asyncio.Event()
@@ -55,8 +63,9 @@ class AgentLink:
         self._heard.set()
 
     async def is_alive(self, within_s: float) -> bool:
-        """True once the agent says anything more within the time; heartbeats come every second."""
+        """True once the agent says anything more within the time: it is asked for a look at its witness record."""
         self._heard.clear()
+        self.send(wire.AskGrant(0, NO_EPOCH, NO_EPOCH, 0))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._heard.wait()
@@ -120,6 +129,9 @@ class Links:
         self._answers: dict[tuple[str, int], asyncio.Future[wire.WitnessSays]] = {}
         self._changed = asyncio.Event()
         self._left_us: dict[str, int] = {}
+        self._witnesses: frozenset[str] = frozenset()
+        self._word = NO_WORD
+        self._telling: asyncio.Task[None] | None = None
 
     def get(self, agent_id: str) -> AgentLink | None:
         """The agent's link, or None while it is not connected."""
@@ -139,9 +151,16 @@ class Links:
             self._roster = dict(roster)
             self._announce()
 
+    def set_witnesses(self, agent_ids: Iterable[str]) -> None:
+        """Those that have a seat: their heartbeats keep coming every second, however many agents there are."""
+        self._witnesses = frozenset(agent_ids)
+        for agent_id in self._witnesses & self._links.keys():
+            self._set_beat(self._links[agent_id])
+
     def take_office(self, epoch: Epoch, desk: Desk) -> None:
         """This node is master in `epoch`, and the epoch is committed: all agents are told."""
         self._epoch, self._desk = epoch, desk
+        self._word = NO_WORD
         self._announce()
         for link in self._links.values():
             desk.joined(link)
@@ -192,14 +211,17 @@ class Links:
 
     async def _serve(self, link: AgentLink, socket: web.WebSocketResponse) -> None:
         self._links[link.agent_id] = link
-        link.send(self._office())
+        link.beat_s = self._beat_for(link)
+        link.send(self._office(link))
+        self._lengthen_beats()
         self._changed.set()
         if self._desk is not None:
             self._desk.joined(link)
-        tasks = [asyncio.create_task(link.write()), asyncio.create_task(self._beat(link))]
+        writing = asyncio.create_task(link.write())
+        self._begin_beating(link)
         try:
             while True:
-                frame = await socket.receive(timeout=wire.LINK_SILENT_S)
+                frame = await socket.receive(timeout=silent_s(link.beat_s))
                 if frame.type is not aiohttp.WSMsgType.BINARY:
                     break
                 link.note_heard(self._monotonic())
@@ -207,6 +229,7 @@ class Links:
         except TimeoutError:
             log.warning("agent silent", agent=link.agent_id)
         finally:
+            tasks = [task for task in (writing, link.beating) if task is not None]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -236,20 +259,71 @@ class Links:
             case _:
                 pass
 
-    def _office(self) -> wire.Office:
+    def _office(self, link: AgentLink) -> wire.Office:
         role = "master" if self._desk is not None else "standby"
-        return wire.Office(self._node, role, self._epoch, self._utc_us(), self._roster, wire.PROTOCOL)
+        now_us = self._utc_us()
+        return wire.Office(self._node, role, self._epoch, now_us, self._roster, wire.PROTOCOL, link.beat_s)
 
     def _announce(self) -> None:
-        for link in self._links.values():
-            link.send(self._office())
+        """Tell every link who this node is now: some at once, the rest in turns, so that nobody else waits for it."""
+        if self._telling is not None:
+            self._telling.cancel()
+        links = list(self._links.values())
+        self._tell(links[:TOLD_AT_ONCE])
+        if len(links) > TOLD_AT_ONCE:
+            self._telling = asyncio.get_running_loop().create_task(self._tell_rest(links[TOLD_AT_ONCE:]))
+
+    async def _tell_rest(self, links: list[AgentLink]) -> None:
+        for first in range(0, len(links), TOLD_AT_ONCE):
+            await asyncio.sleep(TOLD_EVERY_S)
+            self._tell(links[first : first + TOLD_AT_ONCE])
+
+    def _tell(self, links: list[AgentLink]) -> None:
+        for link in links:
+            link.send(self._office(link))
+
+    # Heartbeats.
+
+    def _beat_for(self, link: AgentLink) -> float:
+        """What an agent is told; one of protocol 1 knows nothing but a second."""
+        if link.hello.protocol < 2:
+            return 1.0
+        return beat_s(len(self._links), link.agent_id in self._witnesses)
+
+    def _set_beat(self, link: AgentLink) -> None:
+        wanted = self._beat_for(link)
+        if wanted != link.beat_s:
+            link.beat_s = wanted
+            link.send(self._office(link))
+            self._begin_beating(link)
+
+    def _lengthen_beats(self) -> None:
+        """When their number has passed a step: those that came before hear of the longer time."""
+        count = len(self._links)
+        if beat_s(count) != beat_s(count - 1):
+            for link in self._links.values():
+                self._set_beat(link)
+
+    def _begin_beating(self, link: AgentLink) -> None:
+        """From now on in the link's present time: an agent that was told a shorter one waits no longer."""
+        if link.beating is not None:
+            link.beating.cancel()
+        link.beating = asyncio.get_running_loop().create_task(self._beat(link))
 
     async def _beat(self, link: AgentLink) -> None:
         while True:
-            await asyncio.sleep(wire.HEARTBEAT_S)
-            replicated, committed = (self.replicated(), self.committed()) if self._desk is not None else (0, 0)
-            answers_us = link.boot_us if self._desk is not None and self.can_commit() else 0
-            link.send(wire.NodeHeartbeat(self._utc_us(), replicated, committed, answers_us))
+            await asyncio.sleep(link.beat_s)
+            replicated, committed, can_commit = self._word_of_office()
+            link.send(wire.NodeHeartbeat(self._utc_us(), replicated, committed, link.boot_us if can_commit else 0))
+
+    def _word_of_office(self) -> tuple[int, int, bool]:
+        """What heartbeats say to all agents alike, looked up at most every `WORD_S`."""
+        now_s = self._monotonic()
+        if self._desk is None:
+            return 0, 0, False
+        if now_s - self._word[0] > WORD_S:
+            self._word = (now_s, self.replicated(), self.committed(), self.can_commit())
+        return self._word[1:]
 
     # Questions.
 

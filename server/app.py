@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sqlite3
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,7 @@ from replication.node import Node, NodeSettings
 from replication.ports import Connection
 from server import __version__
 from server import identity as files
+from server.acceptor import Acceptor, allow_descriptors
 from server.admission import place
 from server.agent_links import Links
 from server.allocator import bound_memory
@@ -35,6 +37,7 @@ from server.config import Config, ConfigError
 from server.core import witness_seats
 from server.core.model import NodeRow
 from server.enrolment import EnrolmentError, Joiner, announce_node
+from server.errors import UnderstudyError
 from server.fence import fence_of
 from server.fork_keepers import Keepers
 from server.fork_reader import ForkReader
@@ -118,7 +121,8 @@ class Server:
         runner = await self._runner(make_cluster_app(site, links.serve))
         site.node = await self._open_node(office, asked)
         self._stack.push_async_callback(site.node.close)
-        await web.SockSite(runner, self._cluster_socket, ssl_context=self._certificates.cluster).start()
+        assert runner.server is not None
+        self._run(Acceptor(runner.server, self._cluster_socket, self._certificates.cluster).run())
         if site.node.status().state is State.INIT:
             await site.node.join(identity.peers)
         else:
@@ -201,6 +205,7 @@ class Server:
             peers = {row.id: f"{row.address}:{row.cluster_port}" for row in roster.values()}
             own = {site.identity.id: f"{site.config.address}:{site.config.cluster_port}"}
             links.set_roster(peers | own)  # the table may still have where this node was before
+            links.set_witnesses(await self._seated())
             peers.pop(site.identity.id, None)
             if peers and peers != known:
                 known = peers
@@ -208,6 +213,13 @@ class Server:
                 site.identity = save_peers(site.config.data, site.identity, peers)
             await self._announce_move(peers)
             await asyncio.sleep(ROSTER_S if roster else ROSTER_S / 10)
+
+    async def _seated(self) -> list[str]:
+        """Ids of the agents that have a seat, as far as this node can read them; else nobody."""
+        try:
+            return [agent.id for agent in await self.site.read_now(witnesses.seated)]
+        except (UnderstudyError, ReplicationError, sqlite3.Error, OSError):
+            return []
 
     async def _announce_move(self, peers: dict[str, str]) -> None:
         """A standby that listens elsewhere than the roster says tells its master, who writes the row."""
@@ -319,6 +331,7 @@ async def run(config: Config) -> int:
 def serve(config: Config) -> int:
     """`understudy serve`: hold the data directory and serve; the exit code. Raises `ConfigError` (exit 78)."""
     bound_memory()
+    allow_descriptors()
     with directory_lock(config.data, "understudy serve"):
         return asyncio.run(run(config))
 

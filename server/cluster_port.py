@@ -20,6 +20,7 @@ from aiohttp import web
 from replication.core.types import NodeId
 from replication.ports import Connection, Dialler
 from server import errors, fork_port, journal_port, proofs
+from server.acceptor import shrink_tls_buffer
 from server.admission import admit
 from server.core.agent_wire import FRAME_BYTES_MAX
 from server.core.agent_wire import PATH as AGENT_LINK
@@ -136,6 +137,7 @@ def agent_handler(serve: ServeAgent) -> Handler:
 
     async def handler(request: web.Request) -> web.StreamResponse:
         peer = require_peer(request.transport, "agent")
+        shrink_tls_buffer(request.transport)
         socket = web.WebSocketResponse(compress=False, max_msg_size=FRAME_BYTES_MAX)
         await socket.prepare(request)
         await serve(socket, peer.id)

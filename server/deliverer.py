@@ -6,8 +6,9 @@ Rows are read at or below the commit sequence only: nothing is sent that a failo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -26,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 RETRY_S = 0.2
 DEFECT_S = 5.0
+GATES_AT_ONCE = 250
+PACE_S = 2e-6
+"""A look at the rows goes through all agents; with 10,000 there is one in 20 ms at most, however many commits."""
 
 
 @dataclass(slots=True)
@@ -80,6 +84,7 @@ class Deliverer:
             self._wake.clear()
             try:
                 await self._deliver()
+                await asyncio.sleep(len(self._members) * PACE_S)
             except (Unavailable, ReadTimeout, DiskFull) as error:
                 log.warning("agents wait for what rows say", why=str(error))
                 await asyncio.sleep(RETRY_S)
@@ -101,6 +106,7 @@ class Deliverer:
                 groups.to_tell(c),
             )
         )
+        await self._give_gates(revision, aside)
         for agent_id, member in list(self._members.items()):
             if agent_id in aside:
                 if member.admitted:
@@ -108,8 +114,6 @@ class Deliverer:
             elif member.refused:
                 await member.link.close()
             elif member.admitted:
-                if member.revision != revision:
-                    await self._give_gates(agent_id, member)
                 if member.start_alone != (agent_id in alone) and member.link.hello.protocol >= 2:
                     member.start_alone = agent_id in alone
                     member.link.send(wire.SetStartAlone(member.start_alone))
@@ -118,11 +122,22 @@ class Deliverer:
                 if agent_id in waiting:
                     await self._give(agent_id, member)
 
-    async def _give_gates(self, agent_id: str, member: Member) -> None:
-        protocol = member.link.hello.protocol
-        given, _ = await self._store.read(lambda c: drain_actions.gate_set(c, agent_id, protocol))
-        member.revision = given.revision
-        member.link.send(wire.SetGates(given))
+    async def _give_gates(self, revision: int, aside: Collection[str]) -> None:
+        """Tell the gates to all that have others, many with one look at the rows: a lock of all concerns everybody."""
+        behind = [
+            (agent_id, member)
+            for agent_id, member in self._members.items()
+            if member.admitted and member.revision != revision and agent_id not in aside
+        ]
+        for first in range(0, len(behind), GATES_AT_ONCE):
+            told = behind[first : first + GATES_AT_ONCE]
+            asked = [(agent_id, member.link.hello.protocol) for agent_id, member in told]
+            given, _ = await self._store.read(partial(drain_actions.gate_sets, asked=asked))
+            for _, member in told:
+                gates = given[member.link.agent_id]
+                member.revision = gates.revision
+                if member.admitted:
+                    member.link.send(wire.SetGates(gates))
 
     async def _give_deployment(self, agent_id: str, member: Member, number: int) -> None:
         """Which groups it serves now: rows read later may say more, and then with a higher number."""

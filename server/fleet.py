@@ -32,6 +32,8 @@ T = TypeVar("T")
 BATCH_MESSAGES = 500
 BATCH_OUTPUT_BYTES = 4 * 1024 * 1024
 RETRY_S = 0.2
+ADMISSIONS_MAX = 32
+"""Inventories that are reconciled at once: whoever else writes stands behind so many, not behind all agents."""
 SILENT_S = 15.0
 GIVE_UP_LOOK_S = 5.0
 TICKET_S = 60.0
@@ -64,6 +66,7 @@ class Fleet:
         self._silent: dict[str, asyncio.TimerHandle] = {}
         self._absent: dict[str, tuple[float, int]] = {}
         """Since when no answer was given to an agent: by the loop's clock, and microseconds UTC for people."""
+        self._admissions = asyncio.Semaphore(ADMISSIONS_MAX)
         self._deliverer = Deliverer(store, self._members, epoch.number, utc_us)
         self._placer = Placer(store, self._members, utc_us)
 
@@ -247,9 +250,10 @@ class Fleet:
         if shown.epoch != self._epoch:
             return
         link, number = member.link, self._epoch.number
-        verdict, _ = await self._write(
-            lambda now_us: reconciliation.present(link.agent_id, link.hello, shown, number, now_us)
-        )
+        async with self._admissions:
+            verdict, _ = await self._write(
+                lambda now_us: reconciliation.present(link.agent_id, link.hello, shown, number, now_us)
+            )
         if verdict.admitted is None:
             member.refuse(verdict.refusal)
             return

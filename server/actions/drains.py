@@ -6,6 +6,7 @@ What the agent reports of a drain is written here too, for `actions.reports`.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from server.actions import gates as gate_actions
 from server.actions.change import Change, Transaction, record, require
@@ -115,19 +116,28 @@ def configure(
 
 def gate_set(connection: sqlite3.Connection, agent_id: str, protocol: int) -> wire.GateSet:
     """A query: the gates of an agent as it is told them. An agent of a former protocol gets the gates next to them."""
-    in_force, revision = gates.for_agent(connection, agent_id), settings.gate_revision(connection)
-    agent = agents.get(connection, agent_id)
-    assert agent is not None, "an agent on a link has a row"
-    own = next((gate for gate in in_force if gate.kind == DRAINING and gate.agent_id), None)
-    row = drains.get(connection, agent_id, own.set_at_us, drains.REQUEST) if own is not None else None
-    return wire.GateSet(
-        revision,
-        for_protocol((gate.kind for gate in in_force), protocol),
-        row.asked_at_us if row is not None else 0,
-        row.limit_s if row is not None else agent.drain_s,
-        agent.on_stop,
-        for_protocol((gate.kind for gate in in_force if not gate.agent_id), protocol),
-    )
+    return gate_sets(connection, [(agent_id, protocol)])[agent_id]
+
+
+def gate_sets(connection: sqlite3.Connection, asked: Sequence[tuple[str, int]]) -> dict[str, wire.GateSet]:
+    """The same of several agents, each with its protocol: rows that concern all of them are read once."""
+    revision, host_wide = settings.gate_revision(connection), gates.host_wide(connection)
+    own = gates.own_of(connection, [agent_id for agent_id, _ in asked])
+    wishes = agents.stop_wishes(connection, [agent_id for agent_id, _ in asked])
+    found = {}
+    for agent_id, protocol in asked:
+        drain_s, on_stop = wishes[agent_id]
+        drain = next((gate for gate in own.get(agent_id, ()) if gate.kind == DRAINING), None)
+        row = drains.get(connection, agent_id, drain.set_at_us, drains.REQUEST) if drain is not None else None
+        found[agent_id] = wire.GateSet(
+            revision,
+            for_protocol((gate.kind for gate in [*host_wide, *own.get(agent_id, ())]), protocol),
+            row.asked_at_us if row is not None else 0,
+            row.limit_s if row is not None else drain_s,
+            on_stop,
+            for_protocol((gate.kind for gate in host_wide), protocol),
+        )
+    return found
 
 
 def begun(connection: sqlite3.Connection, agent_id: str, body: wire.DrainBegun, at_us: int) -> None:

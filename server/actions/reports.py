@@ -103,9 +103,7 @@ def _acknowledgement(connection: sqlite3.Connection, agent_id: str, message: Rec
             agents.update(connection, agent_id, ticket_confirmed=ticket)
             debts.settle(connection, agent_id, now_us)
         case wire.GatesKept(revision):
-            agent = agents.get(connection, agent_id)
-            if agent is not None and agent.gates_acknowledged < revision:
-                agents.update(connection, agent_id, gates_acknowledged=revision)
+            agents.acknowledge_gates(connection, agent_id, revision)
         case wire.DeploymentKept(revision):
             groups.keep_deployment(connection, agent_id, revision)
         case wire.OrderKept(order_id, version):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import ssl
 from collections.abc import Callable
@@ -70,6 +71,7 @@ class Client:
         self._offices: dict[str, Epoch] = {}
         self._pending: list[Outcome] = []
         self._wake = asyncio.Event()
+        self._beat_told = asyncio.Event()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._batch: list[Outcome] = []
@@ -212,7 +214,10 @@ class Client:
 
     async def _beat_forever(self) -> None:
         while True:
-            await asyncio.sleep(wire.HEARTBEAT_S)
+            self._beat_told.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min((link.beat_s for link in self._links.values()), default=1.0)):
+                    await self._beat_told.wait()
             self._handle(self._session.heartbeat(self._now()))
 
     def _looked(self, monitor: StandingMonitor, look: Look) -> None:
@@ -311,6 +316,7 @@ class Client:
         if isinstance(message, wire.SetDeployment):
             self._note_deployment(*before)
         if isinstance(message, wire.Office):
+            self._beat_told.set()
             self._dial()
         elif isinstance(message, wire.Admitted) and link.node == self._session.obeyed:
             self._outputs.admitted(message.outputs)

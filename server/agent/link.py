@@ -11,6 +11,7 @@ import aiohttp
 import structlog
 
 from server.core import agent_wire as wire
+from server.core.agent_beats import silent_s
 from server.dialling import why_no_link
 
 log = structlog.get_logger(__name__)
@@ -39,19 +40,25 @@ class Link:
         self._received = received
         self._outgoing: asyncio.Queue[wire.FromAgent] = asyncio.Queue()
         self._delay_s = RETRY_FIRST_S
+        self.beat_s = 1.0
 
     def send(self, message: wire.FromAgent) -> None:
         """Queue a message; what is queued when the link ends is gone (reports are sent again by the session)."""
         self._outgoing.put_nowait(message)
 
     async def keep(self) -> None:
-        """Dial until cancelled; between two attempts wait 0.2 s, doubling to 5 s, each less up to half."""
+        """Dial until cancelled; between two attempts wait 0.2 s, doubling to 5 s, each less up to half.
+
+        A node of many agents, which told a longer time between heartbeats, is not dialled by all of them at once: each
+        waits up to that much longer.
+        """
         while True:
             try:
                 await self._serve()
             except (OSError, aiohttp.ClientError, TimeoutError, wire.ProtocolError) as error:
                 log.info("no link", node=self.node[:8], address=self._address, why=why_no_link(error))
-            await asyncio.sleep(self._delay_s * random.uniform(0.5, 1.0))
+            crowd_s = random.uniform(0.0, self.beat_s - 1.0)
+            await asyncio.sleep(self._delay_s * random.uniform(0.5, 1.0) + crowd_s)
             self._delay_s = min(self._delay_s * 2, RETRY_MAX_S)
 
     async def _serve(self) -> None:
@@ -87,7 +94,7 @@ class Link:
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Return when the node closes, or is silent for too long."""
         while True:
-            frame = await socket.receive(timeout=wire.LINK_SILENT_S)
+            frame = await socket.receive(timeout=silent_s(self.beat_s))
             if frame.type is not aiohttp.WSMsgType.BINARY:
                 return
             message = wire.decode_from_node(frame.data)
@@ -95,4 +102,5 @@ class Link:
                 if message.node != self.node:
                     raise wire.ProtocolError(f"{self._address} is node {message.node[:8]}")
                 self._delay_s = RETRY_FIRST_S
+                self.beat_s = message.beat_s
             await self._received(self, message)

@@ -41,9 +41,8 @@ PROTOCOL = 2
 PATH = "/agents/link"
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 OUTPUT_CHUNK_BYTES = 256 * 1024
-HEARTBEAT_S = 1.0
 LINK_SILENT_S = 5.0
-"""A link without any message for this long is dead: both ends close it."""
+"""How long the first message of a link is waited for. Later ones: `core.agent_beats`."""
 
 
 class ProtocolError(Exception):
@@ -100,7 +99,7 @@ class RunNote(msgspec.Struct, array_like=True, frozen=True):
 class Office(_Message, frozen=True, tag="office"):
     """Who speaks: sent first on every link and again whenever it changes. Epoch is NO_EPOCH from a standby.
 
-    `protocol`: the highest that this node understands.
+    `protocol`: the highest that this node understands. `beat_s`: between heartbeats (`core.agent_beats`).
     """
 
     node: str
@@ -109,6 +108,7 @@ class Office(_Message, frozen=True, tag="office"):
     now_us: int
     roster: dict[str, str] = {}
     protocol: int = 1
+    beat_s: float = 1.0
 
 
 class Admitted(_Message, frozen=True, tag="admitted"):
@@ -200,7 +200,7 @@ class OutputKept(_Message, frozen=True, tag="output_kept"):
 
 
 class NodeHeartbeat(_Message, frozen=True, tag="node_heartbeat"):
-    """Every second. `replicated`: the commit sequence while the standby is in sync, else 0.
+    """Every `Office.beat_s`. `replicated`: the commit sequence while the standby is in sync, else 0.
 
     `committed`: the commit sequence of a master, 0 from others. `answers_us`: of a master able to commit, the `boot_us`
     of the last heartbeat that it had of this agent; else 0.
@@ -288,7 +288,7 @@ class Output(_Message, frozen=True, tag="output"):
 
 
 class AgentHeartbeat(_Message, frozen=True, tag="agent_heartbeat"):
-    """Every second. `waiting`: a sentence while the agent starts nothing by itself, else "".
+    """Every `Office.beat_s`. `waiting`: a sentence while the agent starts nothing by itself, else "".
 
     `start_alone`: what of `SetStartAlone` is durable here.
     `boot_us`: the machine's boot clock, which a master's answer repeats.

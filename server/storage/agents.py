@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from server.core.model import Agent
 from server.storage import rows
@@ -48,6 +48,18 @@ def is_gone(connection: sqlite3.Connection, agent_id: str) -> bool:
     """Was the machine declared dead, removed or replaced? Nothing can be given to it."""
     query = "SELECT 1 FROM agents WHERE id = ? AND (dead_at_us IS NOT NULL OR removed_at_us IS NOT NULL)"
     return connection.execute(query, (agent_id,)).fetchone() is not None
+
+
+def stop_wishes(connection: sqlite3.Connection, agent_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """(seconds that a drain may take, what a stop of the program means) of agents, removed ones included."""
+    query = "SELECT id, drain_s, on_stop FROM agents WHERE id IN (SELECT value FROM json_each(?))"
+    return {row[0]: (row[1], row[2]) for row in connection.execute(query, (json.dumps(list(agent_ids)),))}
+
+
+def acknowledge_gates(connection: sqlite3.Connection, agent_id: str, revision: int) -> None:
+    """The agent has persisted gate `revision`. Lower numbers than known change nothing."""
+    query = "UPDATE agents SET gates_acknowledged = ? WHERE id = ? AND gates_acknowledged < ?"
+    connection.execute(query, (revision, agent_id, revision))
 
 
 def unacknowledged(connection: sqlite3.Connection, revision: int) -> int:

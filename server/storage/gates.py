@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 
 from server.core.model import Gate, Row
 from server.storage import rows
@@ -28,6 +30,15 @@ def host_wide(connection: sqlite3.Connection) -> list[Gate]:
 def for_agent(connection: sqlite3.Connection, agent_id: str) -> list[Gate]:
     """The gates that concern one agent: host-wide ones and its own."""
     return rows.every(connection, Gate, f"{_TAIL} WHERE agent_id IN ('', ?) ORDER BY agent_id, kind", (agent_id,))
+
+
+def own_of(connection: sqlite3.Connection, agent_ids: Sequence[str]) -> dict[str, list[Gate]]:
+    """The gates that single agents have of their own, by agent."""
+    tail = f"{_TAIL} WHERE agent_id IN (SELECT value FROM json_each(?)) ORDER BY agent_id, kind"
+    found: dict[str, list[Gate]] = {}
+    for gate in rows.every(connection, Gate, tail, (json.dumps(list(agent_ids)),)):
+        found.setdefault(gate.agent_id, []).append(gate)
+    return found
 
 
 def locked_agents(connection: sqlite3.Connection) -> int:

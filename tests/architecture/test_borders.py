@@ -30,6 +30,7 @@ PARTS = {
     "server.site": "edges",
     "server.problems": "edges",
     "server.admission": "edges",
+    "server.acceptor": "edges",
     "server.listeners": "edges",
     "server.founding": "edges",
     "server.certificates": "edges",

@@ -134,6 +134,12 @@ class Pair:
 
         return self.wait("a master, a standby in sync and all agents active", healthy, deadline_s)
 
+    def wait_healthy_nodes(self) -> tuple[Node, Node]:
+        """Wait for one master with its standby in sync, whatever agents there are; returns (master, standby)."""
+        master, standby = self.node("master"), self.node("standby")
+        self.wait("a standby in sync", lambda: bool(master.status().get("in_sync")))
+        return master, standby
+
     def type(self, node: Node, *words: str, expect: int | None = 0, extra: dict[str, str] | None = None) -> str:
         """Type a command on a node (its socket is in its directory); returns what it printed."""
         try:

@@ -95,4 +95,4 @@ def test_the_setting_needs_may_run_twice_and_a_sensible_length() -> None:
     assert wrong_give_up(0, False) == {}
     assert wrong_give_up(30, True) == {}
     assert "may_run_twice" in wrong_give_up(30, False)["give_up_after_s"]
-    assert "at least 10" in wrong_give_up(3, True)["give_up_after_s"]
+    assert "at least 20" in wrong_give_up(3, True)["give_up_after_s"]
