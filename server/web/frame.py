@@ -27,6 +27,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/runs", "Runs", "circle-play"),
             Link("/monitors", "Event Monitors", "eye"),
             Link("/agents", "Agents", "cpu"),
+            Link("/groups", "Groups", "users"),
         ),
     ),
     (

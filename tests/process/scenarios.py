@@ -22,6 +22,7 @@ from tests.process.agent_kills import agent_kills
 from tests.process.available import available
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
+from tests.process.deployments import deployments
 from tests.process.events import events
 from tests.process.forks import forks
 from tests.process.gates import requests
@@ -276,6 +277,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "failpoints": (failpoint_runs.soak, 5),
     "agent-kills": (agent_kills, 10),
     "hard-jobs": (hard_jobs, 10),
+    "deployments": (deployments, 3),
     "partitions": (partitions.partitions, 24),
     "pauses": (partitions.pauses, 12),
     "outage": (outage, 10),

@@ -14,7 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
-from tests.storybook import drains, exceptions, forks, history, home, monitors, server, silence, standby, work
+from tests.storybook import drains, exceptions, forks, groups, history, home, monitors, server, silence, standby, work
 from tests.storybook.fixture import Story
 
 HEADERS = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
@@ -26,6 +26,7 @@ def stories() -> list[Story]:
         *home.stories(),
         *work.stories(),
         *drains.stories(),
+        *groups.stories(),
         *forks.stories(),
         *exceptions.stories(),
         *monitors.stories(),

@@ -19,7 +19,7 @@ from server.web.api.endpoint import Answer, Call, Endpoint
 class MemberView(msgspec.Struct, frozen=True):
     """A member. `state` is "" while it may start runs; `load` are its runs, of groups or not; capacity 0 is unlimited.
 
-    `told`: it has persisted its present deployment.
+    `group_load` are those of this group. `told`: it has persisted its present deployment.
     """
 
     agent: str
@@ -28,6 +28,13 @@ class MemberView(msgspec.Struct, frozen=True):
     capacity: int
     group_capacity: int
     told: bool
+    group_load: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many runs as it may have."""
+        own, shared = self.group_capacity, self.capacity
+        return bool((own and self.group_load >= own) or (shared and self.load >= shared))
 
 
 class GroupView(msgspec.Struct, frozen=True):
@@ -73,7 +80,8 @@ def view(connection: sqlite3.Connection, name: str, is_connected: Any) -> GroupV
     line = rows.line(connection, group.name)
     assert line is not None, "it was found just now"
     members = [
-        MemberView(s.agent, barred.get(s.agent_id, ""), s.running, s.agent_capacity, s.capacity, s.told) for s in seats
+        MemberView(s.agent, barred.get(s.agent_id, ""), s.running, s.agent_capacity, s.capacity, s.told, s.sent)
+        for s in seats
     ]
     return GroupView(
         name=group.name,

@@ -7,12 +7,14 @@ from aiohttp import web
 from server.web.errors import ERROR_PAGE
 from server.web.pages import (
     agent_drain,
+    agent_groups,
     agent_reboot,
     agent_requests,
     agent_silence,
     agents,
     exceptions,
     forks,
+    groups,
     history,
     home,
     jobs,
@@ -36,6 +38,8 @@ PAGES = (
     agent_drain,
     agent_reboot,
     agent_silence,
+    agent_groups,
+    groups,
     jobs,
     exceptions,
     monitors,

@@ -14,7 +14,7 @@ from server.core.gates import QUEUE_LOCKED
 from server.core.model import Gate, Order
 from server.core.witness_seats import SEAT
 from server.errors import NotFound
-from server.storage import agents, debts, gates, jobs, orders, overview, runs, settings
+from server.storage import agents, debts, gates, groups, jobs, orders, overview, runs, settings
 from server.storage.overview import AgentLine
 from server.storage.runs import RunLine
 from server.web import witnesses
@@ -71,6 +71,8 @@ class AgentsPage:
     requests: PendingList | None = None
     owing: tuple[str, ...] = ()
     """Agents that may hold what a lost master gave them."""
+    deployed: frozenset[str] | None = None
+    """Ids of the agents that serve a group; None while there are no groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def _queues(connection: sqlite3.Connection) -> tuple[Queues, int]:
 async def show(request: web.Request) -> web.Response:
     """`GET /agents`."""
     match, after = request.query.get("match", ""), request.query.get("after", "")
-    frame, (lines, (queues, revision), seating, asked, owing) = await serve.load(
+    frame, (lines, (queues, revision), seating, asked, owing, deployed) = await serve.load(
         request,
         "Agents",
         lambda connection: (
@@ -134,6 +136,7 @@ async def show(request: web.Request) -> web.Response:
             witnesses.read(connection),
             agent_requests.read(connection),
             tuple(debts.names(connection, 20)),
+            frozenset(groups.deployed(connection)) if groups.names(connection) else None,
         ),
     )
     site = serve.site(request)
@@ -143,7 +146,7 @@ async def show(request: web.Request) -> web.Response:
     more_after = lines[-1].name if len(lines) == LIMIT else ""
     pending = pending_list(site, asked)
     standing = witnesses.standing(site, seating)
-    return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after, standing, pending, owing))
+    return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after, standing, pending, owing, deployed))
 
 
 def _one(

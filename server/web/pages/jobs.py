@@ -12,11 +12,12 @@ from aiohttp import web
 
 from server.actions import jobs as actions
 from server.actions.jobs import JobSpec, When
-from server.core.model import DAY_US, Agent, Job, Schedule
+from server.core.model import DAY_US, Job, Schedule
 from server.core.schedule import BadSchedule, forecast
 from server.errors import Invalid, NotFound, UnderstudyError
-from server.storage import agents, jobs, monitors, runs, schedules, silence
+from server.storage import agents, groups, jobs, monitors, runs, schedules, silence
 from server.storage.exceptions import ExceptionLine
+from server.storage.groups import GROUP_NAME
 from server.storage.jobs import JobLine
 from server.storage.monitors import MonitorLine
 from server.storage.runs import RunLine
@@ -24,6 +25,7 @@ from server.storage.silence import UnknownLine
 from server.web.frame import Frame
 from server.web.pages import exceptions, serve
 from server.web.pages.exceptions import JobOrders
+from server.web.pages.groups import group_of
 
 LIMIT = 200
 POLICIES = (
@@ -125,7 +127,8 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
     return JobSpec(
         name=values["name"],
         command=values["command"],
-        agent=values["agent"],
+        agent="" if group_of(values["agent"]) else values["agent"],
+        group=group_of(values["agent"]),
         schedules=_schedules(values["cron"], values["zone"]),
         environment=environment,
         working_directory=values["working_directory"],
@@ -199,14 +202,22 @@ async def show_all(request: web.Request) -> web.Response:
     return serve.html(JobsPage(frame, tuple(found), match, found[-1].name if len(found) == LIMIT else ""))
 
 
-def _one(connection: sqlite3.Connection, job_id: int) -> tuple[Job, str, list[Schedule], list[RunLine], list[Agent]]:
+def _one(
+    connection: sqlite3.Connection, job_id: int
+) -> tuple[Job, str, list[Schedule], list[RunLine], tuple[str, ...]]:
     job = jobs.get(connection, job_id)
     if job is None:
         raise NotFound("There is no such job. See the list of jobs.")
     agent = agents.get(connection, job.agent_id)
     name = agent.name if agent else job.agent_id[:8]
     newest = runs.page(connection, job_id=job_id, limit=20)
-    return job, name, schedules.of_job(connection, job_id), newest, agents.page(connection, limit=1000)
+    return job, name, schedules.of_job(connection, job_id), newest, _places(connection)
+
+
+def _places(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """Where a job may run: agents, then groups by the names that stand for them."""
+    found = [agent.name for agent in agents.page(connection, limit=1000)]
+    return (*found, *(GROUP_NAME + name for name in groups.names(connection)))
 
 
 async def show(request: web.Request) -> web.Response:
@@ -231,8 +242,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def new(request: web.Request) -> web.Response:
     """`GET /jobs/new`."""
-    frame, found = await serve.load(request, "New job", lambda c: agents.page(c, limit=1000))
-    names = tuple(agent.name for agent in found)
+    frame, names = await serve.load(request, "New job", _places)
     values = {**EMPTY, "agent": request.query.get("agent", names[0] if names else "")}
     return serve.html(JobFormPage(frame, 0, "", names, values))
 
@@ -240,8 +250,7 @@ async def new(request: web.Request) -> web.Response:
 async def edit(request: web.Request) -> web.Response:
     """`GET /jobs/{id}/edit`."""
     job_id = int(request.match_info["id"])
-    frame, (job, agent, found, _, all_agents) = await serve.load(request, "Change a job", lambda c: _one(c, job_id))
-    names = tuple(one.name for one in all_agents)
+    frame, (job, agent, found, _, names) = await serve.load(request, "Change a job", lambda c: _one(c, job_id))
     return serve.html(JobFormPage(frame, job_id, job.name, names, values_of(job, agent, found)))
 
 
@@ -275,8 +284,7 @@ async def _again(
 ) -> web.Response:
     if error.status not in (400, 409):
         raise error
-    frame, found = await serve.load(request, "Job", lambda c: agents.page(c, limit=1000))
-    names = tuple(agent.name for agent in found)
+    frame, names = await serve.load(request, "Job", _places)
     fields = {_field(name): text for name, text in error.fields.items()}
     page = JobFormPage(frame.with_problem(str(error)), job_id, job, names, values, fields)
     return serve.html(page, 422)
