@@ -10,14 +10,11 @@ import sqlite3
 
 import msgspec
 
-from server.actions import monitors as monitor_actions
+from server.actions import reactions
 from server.core import agent_wire as wire
 from server.core.model import Run, Specification
 from server.core.monitors import Event, Monitor, Reaction, StandingMonitor, with_event
-from server.core.run_keys import event_key
-from server.storage import agents, events, jobs, monitors, runs, system_messages
-
-STILL_RUNNING = "still running"
+from server.storage import agents, events, jobs, monitors, system_messages
 
 
 def fired(connection: sqlite3.Connection, agent_id: str, body: wire.Fired, now_us: int) -> None:
@@ -44,9 +41,11 @@ def fired(connection: sqlite3.Connection, agent_id: str, body: wire.Fired, now_u
     )
     event = msgspec.structs.replace(event, id=events.insert(connection, event))
     for job_id in body.elsewhere:
-        monitor_actions.submit(connection, monitor, event, job_id, now_us)
+        reactions.submit(connection, monitor, event, job_id, now_us)
     for job_id, cause in body.suppressed:
-        _suppress(connection, monitor, event, job_id, cause)
+        job = jobs.get(connection, job_id)
+        if job is not None:
+            reactions.suppress(connection, monitor, event, job, cause)
 
 
 def problem(connection: sqlite3.Connection, agent_id: str, body: wire.MonitorProblem, now_us: int) -> None:
@@ -91,27 +90,6 @@ def of_run(connection: sqlite3.Connection, run: Run, specification: Specificatio
     """The specification with the variables of the run's event, if it has one."""
     event = events.get(connection, run.event_id) if run.event_id is not None else None
     return specification if event is None else with_event(specification, event.variables)
-
-
-def _suppress(connection: sqlite3.Connection, monitor: Monitor, event: Event, job_id: int, cause: str) -> None:
-    """A run that did not begin: on record with its cause, to be run again by a person (docs/decisions/0085)."""
-    job = jobs.get(connection, job_id)
-    key = event_key(job_id, monitor.id, event.token)
-    if job is None or runs.by_key(connection, key) is not None:
-        return
-    runs.insert(
-        connection,
-        key,
-        job.id,
-        job.agent_id,
-        job.command,
-        "skipped" if cause == STILL_RUNNING else "missed",
-        event.at_us,
-        reason=cause,
-        requested_by=f"event {monitor.name}",
-        ended_at_us=event.at_us,
-        event_id=event.id,
-    )
 
 
 def _tell_unknown(connection: sqlite3.Connection, agent_id: str, body: wire.Fired, now_us: int) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from server.actions import agents, jobs
-from server.actions import runs as run_actions
+from server.actions import agents, jobs, reactions
 from server.actions.change import Change, Transaction, record, require
 from server.core.model import Principal, Run
 from server.core.monitors import (
@@ -25,10 +24,8 @@ from server.core.monitors import (
     wrong_settings,
     wrong_variables,
 )
-from server.core.run_keys import event_key
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import events, monitors, runs
-from server.storage import jobs as job_rows
 
 JOBS_MAX = 50
 AGENT_MONITORS_MAX = 200
@@ -244,14 +241,5 @@ def _fire(
     )
     event = msgspec.structs.replace(event, id=events.insert(connection, event))
     for job in monitors.jobs_of(connection, monitor.id):
-        submit(connection, monitor, event, job.id, now_us)
+        reactions.submit(connection, monitor, event, job.id, now_us)
     return event
-
-
-def submit(connection: sqlite3.Connection, monitor: Monitor, event: Event, job_id: int, now_us: int) -> None:
-    """Submit the run of a job for an event, inside the caller's change: once, and not of a deleted job."""
-    job = job_rows.get(connection, job_id)
-    key = event_key(job_id, monitor.id, event.token)
-    if job is not None and job.deleted_at_us is None and runs.by_key(connection, key) is None:
-        by = event.fired_by or f"event {monitor.name}"
-        run_actions.submit(connection, job, key, by, now_us, event_id=event.id)

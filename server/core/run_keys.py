@@ -28,9 +28,12 @@ def request_key(job_id: int, request_id: str, attempt: int = 1, member: str = ""
     return f"j{job_id}.r{request_id}{f'.m{member}' if member else ''}.a{attempt}"
 
 
-def event_key(job_id: int, monitor_id: int, token: str, attempt: int = 1) -> str:
-    """The key of a job's run for an event. `token`: the agent's number, or `r` and a request id for one fired here."""
-    return f"j{job_id}.e{monitor_id}-{token}.a{attempt}"
+def event_key(job_id: int, monitor_id: int, token: str, attempt: int = 1, member: str = "") -> str:
+    """The key of a job's run for an event. `token`: the agent's number, or `r` and a request id for one fired here.
+
+    `member`: as of a request.
+    """
+    return f"j{job_id}.e{monitor_id}-{token}{f'.m{member}' if member else ''}.a{attempt}"
 
 
 _KEY = re.compile(

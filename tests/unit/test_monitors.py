@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from server.actions import agents, events, gates, jobs, monitors, reconciliation, reports, runs
+from server.actions import agents, events, gates, groups, jobs, monitors, reconciliation, reports, runs
 from server.actions.monitors import MonitorSpec
 from server.core import agent_wire as wire
 from server.core.model import Principal, Run
 from server.core.monitors import KINDS, Monitor, Settings
 from server.core.run_keys import event_key, parse_key
 from server.errors import Conflict, Forbidden, Invalid, NotFound
+from server.storage import agents as agent_rows
 from server.storage import events as event_rows
 from server.storage import jobs as job_rows
 from server.storage import monitors as monitor_rows
@@ -125,6 +126,32 @@ def test_an_event_is_recorded_once_and_submits_what_is_for_other_agents_once() -
     assert [(run.key, run.state, run.agent_id) for run in master.runs()] == [("j2.e1-1.a1", "starting", SOUTH)]
     given = master.do(reconciliation.dispatch(SOUTH, 3, START_US))
     assert given[0].dispatch.specification.environment["UNDERSTUDY_EVENT_PATH"] == "/d/a"
+
+
+def test_each_member_of_an_all_group_gets_the_event_and_an_empty_group_is_on_record() -> None:
+    """One run for each member, with its own key; without members the event is missed, not refused."""
+    master = Master()
+    ann = Principal("ann", "administrator")
+    master.do(groups.create(groups.GroupSpec(name="web", policy="all", agents=["north", "south"]), "g" * 32, ann, 1))
+    job = master.add_job("everywhere", agent="", group="web")
+    for number in (1, 2):
+        master.report(master.fired(number, elsewhere=(job.id,)))
+    keys = {run.key for run in master.runs()}
+    assert keys == {f"j{job.id}.e1-{number}.m{agent}.a1" for number in (1, 2) for agent in (NORTH, SOUTH)}
+    master.do(groups.update("web", groups.GroupChange(agents=[]), ann, START_US))
+    master.report(master.fired(3, elsewhere=(job.id,)))
+    newest = master.runs()[0]
+    assert (newest.state, newest.reason) == ("missed", "its group has no members")
+
+
+def test_an_event_for_a_dead_machine_is_recorded_as_missed_and_the_reports_go_on() -> None:
+    """A report must never be refused: its agent would send it for ever."""
+    master = Master()
+    agent_rows.update(master.connection, SOUTH, dead_at_us=START_US)
+    master.report(master.fired())
+    master.report(wire.Trouble("next"))
+    assert [(run.state, run.reason) for run in master.runs()] == [("missed", "its machine was declared dead")]
+    assert [message.text for message in system_messages.page(master.connection)][-1].endswith("next")
 
 
 def test_the_run_of_the_watching_agent_belongs_to_its_event() -> None:

@@ -1,0 +1,68 @@
+"""The runs that an event begins through the master, or that it shall not begin (SKY-16). Inside the caller's change.
+
+By the program itself: for `actions.monitors`, which fires, and `actions.events`, which takes what agents report.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from server.actions import runs as run_actions
+from server.core.groups import Policy
+from server.core.model import Job
+from server.core.monitors import Event, Monitor
+from server.core.run_keys import event_key
+from server.storage import agents, groups, jobs, runs
+
+DEAD = "its machine was declared dead"
+NO_MEMBERS = "its group has no members"
+STILL_RUNNING = "still running"
+
+
+def submit(connection: sqlite3.Connection, monitor: Monitor, event: Event, job_id: int, now_us: int) -> None:
+    """Submit a job's run for an event: once, one for each member of an `all` group, none of a deleted job.
+
+    What cannot be submitted at all is on record as missed: an event that happened is never refused.
+    """
+    job = jobs.get(connection, job_id)
+    if job is None or job.deleted_at_us is not None:
+        return
+    asked = _members(connection, job)
+    if not asked:
+        suppress(connection, monitor, event, job, NO_MEMBERS)
+    for member in asked:
+        key = event_key(job.id, monitor.id, event.token, member=member)
+        if agents.is_dead(connection, member or job.agent_id):
+            suppress(connection, monitor, event, job, DEAD, member)
+        elif runs.by_key(connection, key) is None:
+            by = event.fired_by or f"event {monitor.name}"
+            run_actions.submit(connection, job, key, by, now_us, member, event_id=event.id)
+
+
+def suppress(
+    connection: sqlite3.Connection, monitor: Monitor, event: Event, job: Job, cause: str, member: str = ""
+) -> None:
+    """A run that did not begin: on record with its cause, to be run again by a person (docs/decisions/0085)."""
+    key = event_key(job.id, monitor.id, event.token, member=member)
+    if runs.by_key(connection, key) is None:
+        runs.insert(
+            connection,
+            key,
+            job.id,
+            member or job.agent_id,
+            job.command,
+            "skipped" if cause == STILL_RUNNING else "missed",
+            event.at_us,
+            reason=cause,
+            requested_by=event.fired_by or f"event {monitor.name}",
+            ended_at_us=event.at_us,
+            event_id=event.id,
+        )
+
+
+def _members(connection: sqlite3.Connection, job: Job) -> list[str]:
+    """The members that are each asked for a run; [""] for one run wherever the job runs; [] for an empty group."""
+    group = groups.get(connection, job.agent_id)
+    if group is None or group.policy != Policy.ALL:
+        return [""]
+    return [member.agent_id for member in groups.members(connection, group.id)]
