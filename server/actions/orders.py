@@ -21,7 +21,7 @@ from server.core.model import DAY_US, Gate, Job, Order, Schedule
 from server.core.occurrence_exceptions import OccurrenceException
 from server.core.schedule import expand
 from server.core.silence import DEAD
-from server.storage import agents, exceptions, gates, groups, jobs, missed, monitors, orders, schedules, settings
+from server.storage import agents, debts, exceptions, gates, groups, jobs, missed, monitors, orders, schedules, settings
 
 BATCH = 500
 PAGE = 200
@@ -215,6 +215,8 @@ def _put_step(connection: sqlite3.Connection, step: planning.Step, job: Job, now
         by_master = groups.is_group(connection, planning.holder(job, step.schedule))
         order_id = orders.insert(connection, _new_order(step, job, by_master, told, now_us))
         orders.note_held(connection, order_id, step.content.valid_until_us)
+        if debts.may_be_elsewhere(connection, step.schedule, job.agent_id):
+            orders.update(connection, order_id, withheld=1)
 
 
 def _release(connection: sqlite3.Connection, order: Order, now_us: int) -> None:

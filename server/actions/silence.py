@@ -88,7 +88,7 @@ def give_up(agent_id: str, silent_s: float, now_us: int) -> Change[int]:
             done += 1
         for order in silence.releasing(connection, agent_id):
             told = order.acknowledged_version >= order.version - 1
-            if told and may_be_taken(order.specification.give_up_after_s, silent_s):
+            if told and debt is None and may_be_taken(order.specification.give_up_after_s, silent_s):
                 released(connection, order, (), now_us, "given up by a silent agent")
                 done += 1
             elif has_lapsed(order, now_us) and not owed:

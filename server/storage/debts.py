@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from server.core.debts import HELD_US, ID_GAP, OWED, Debt
-from server.core.model import Order, Run
+from server.core.model import Order, Run, Schedule
 from server.storage import rows, settings
 
 FIRST_ID = "first_id"
@@ -51,6 +51,16 @@ def next_id(connection: sqlite3.Connection, table: str) -> dict[str, object]:
 def remove(connection: sqlite3.Connection, agent_id: str) -> bool:
     """The agent has answered, or its machine is dead; False when it owed nothing."""
     return connection.execute("DELETE FROM debts WHERE agent_id = ?", (agent_id,)).rowcount > 0
+
+
+def may_be_elsewhere(connection: sqlite3.Connection, schedule: Schedule, agent_id: str) -> bool:
+    """Whether the lost master may have given a schedule, that never had an order here, to a silent agent."""
+    query = (
+        "SELECT 1 FROM debts d WHERE d.agent_id != ? AND d.since_us >= ? AND NOT EXISTS"
+        " (SELECT 1 FROM orders o WHERE o.schedule_id = ? AND o.valid_from_us <= d.since_us) LIMIT 1"
+    )
+    values = (agent_id, schedule.created_at_us, schedule.id)
+    return connection.execute(query, values).fetchone() is not None
 
 
 def withheld_orders(connection: sqlite3.Connection) -> list[Order]:

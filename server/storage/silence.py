@@ -146,7 +146,7 @@ def to_give_up(connection: sqlite3.Connection, lapsed_us: int) -> dict[str, int]
         "  WHERE state = 'unknown' AND give_up_after_s > 0 AND given_up_at_us IS NULL"
         " UNION ALL SELECT agent_id, json_extract(specification, '$.give_up_after_s') FROM orders"
         "  WHERE state = 'releasing' AND json_extract(specification, '$.give_up_after_s') > 0"
-        "  AND acknowledged_version >= version - 1"
+        "  AND acknowledged_version >= version - 1 AND agent_id NOT IN (SELECT agent_id FROM debts)"
         " UNION ALL SELECT agent_id, 0 FROM orders WHERE state = 'releasing' AND held_until_us < ?"
         ") ON agent_id = a.id WHERE a.silent_since_us IS NOT NULL GROUP BY agent_id"
     )

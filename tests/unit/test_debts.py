@@ -110,6 +110,19 @@ def test_an_order_that_its_agent_lacks_may_have_moved_and_is_given_to_nobody() -
     assert fresh[0].id >= master.order.id + ID_GAP
 
 
+def test_a_schedule_that_never_had_an_order_here_may_have_been_given_away() -> None:
+    """The job was made just before the loss, this master had not planned it: nobody gets it while one is silent."""
+    master = Taken()
+    master.connection.execute("DELETE FROM debts")
+    late = master.add_job(name="late", cron="*/2 * * * *", now_us=LOSS_US)
+    master.do(lambda transaction: debts.incur(transaction.connection, LOSS_US))
+    fresh = master.add_job(name="fresh", cron="*/3 * * * *", now_us=LOSS_US + 1)
+    master.plan(LOSS_US + 1)
+    withheld = rows.withheld_orders(master.connection)
+    assert [order.job_id for order in withheld] == [late.id]
+    assert [o.withheld for o in order_rows.of_job(master.connection, fresh.id)] == [0]
+
+
 def silence_of_south(now_us: int):
     return reconciliation.fall_silent(SOUTH, LOSS_US, now_us)
 
