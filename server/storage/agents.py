@@ -45,8 +45,11 @@ def is_first(connection: sqlite3.Connection) -> bool:
 
 
 def is_gone(connection: sqlite3.Connection, agent_id: str) -> bool:
-    """Was the machine declared dead, removed or replaced? Nothing can be given to it."""
-    query = "SELECT 1 FROM agents WHERE id = ? AND (dead_at_us IS NOT NULL OR removed_at_us IS NOT NULL)"
+    """Was the machine declared dead, removed or replaced? Nothing can be given to it. A group is no machine."""
+    query = (
+        "SELECT 1 FROM agents WHERE id = ? AND (dead_at_us IS NOT NULL OR removed_at_us IS NOT NULL)"
+        " AND id NOT IN (SELECT id FROM groups)"
+    )
     return connection.execute(query, (agent_id,)).fetchone() is not None
 
 

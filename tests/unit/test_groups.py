@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from replication.core.types import NO_EPOCH
@@ -291,18 +293,40 @@ def test_what_cannot_be_is_refused_with_what_to_do() -> None:
     site.ledger.do(groups.create(groups.GroupSpec(name="web"), "e" * 32, SYSTEM, START_US))
 
 
-def test_a_database_with_runs_gets_groups_and_keeps_every_row() -> None:
-    """Schema 3 with jobs and runs, migrated under foreign keys: nothing changes, and a job of a group fits beside."""
-    ledger = Ledger.__new__(Ledger)
-    fresh = Ledger()
-    ledger.connection = fresh.connection
-    ledger.add_agent("north")
-    ledger.add_job()
-    ledger.do(runs.run_now("backup", "one", SYSTEM, START_US))
-    before = ledger.connection.execute("SELECT key, group_id FROM runs").fetchall()
-    assert migrate.migrate(ledger.connection) == (migrate.latest(), migrate.latest())
+def test_a_database_of_the_schema_before_gets_groups_and_keeps_every_row() -> None:
+    """Jobs, orders and runs of schema 3, migrated under foreign keys: as they were; a job of a group fits beside."""
+    ledger = Ledger()
+    old = sqlite3.connect(":memory:", isolation_level=None)
+    old.execute("PRAGMA foreign_keys = ON")
+    for number, text in migrate.migrations()[:3]:
+        for statement in migrate.statements(text):
+            old.execute(statement)
+        old.execute(f"PRAGMA user_version = {number}")
+    old.executescript(
+        """
+        INSERT INTO agents (id, name, enrolled_at_us) VALUES ('a', 'north', 1);
+        INSERT INTO jobs (id, name, command, agent_id, created_at_us, updated_at_us)
+            VALUES (1, 'old', 'true', 'a', 1, 1);
+        INSERT INTO schedules VALUES (1, 1, '* * * * *', 'UTC', 1, NULL);
+        INSERT INTO orders (schedule_id, job_id, agent_id, version, state, valid_from_us, valid_until_us, instants,
+            specification, accounted_until_us, renew_at_us, next_instant_us)
+            VALUES (1, 1, 'a', 1, 'active', 1, 2, '[]', '{"job_id":1,"job_name":"old","command":"true"}', 1, 2, 2);
+        INSERT INTO runs (key, job_id, agent_id, state, state_since_us, command, submitted_at_us)
+            VALUES ('j1.rx.a1', 1, 'a', 'running', 1, 'true', 1);
+        """
+    )
+    tables = ("agents", "jobs", "schedules", "orders", "runs")
+    before = {table: old.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+    old.execute("BEGIN")
+    assert migrate.migrate(old) == (3, migrate.latest())
+    old.execute("COMMIT")
+    for table in tables:
+        width = len(before[table][0])
+        assert [row[:width] for row in old.execute(f"SELECT * FROM {table}")] == before[table]
+    ledger.connection = old
     ledger.do(groups.create(groups.GroupSpec(name="web", agents=["north"]), WEB, SYSTEM, START_US))
-    spec = jobs.JobSpec(name="serve", command="true", group="web")
-    ledger.do(jobs.create(spec, SYSTEM, START_US))
-    assert ledger.connection.execute("SELECT key, group_id FROM runs").fetchall() == before
-    assert ledger.connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    ledger.do(jobs.create(jobs.JobSpec(name="serve", command="true", group="web"), SYSTEM, START_US))
+    run = ledger.do(runs.run_now("serve", "one", SYSTEM, START_US))
+    assert (run.agent_id, run.group_id, run.state) == (WEB, WEB, "waiting")
+    assert old.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert group_rows.to_tell(old) == {"a": 2}, "agents of before are told where they serve"

@@ -85,6 +85,21 @@ class Rolling:
             self.acknowledged.append(name)
         api.close()
 
+    def make_group(self, master: Node) -> None:
+        """A group without members and a job of it that is due each minute: new to a build before groups."""
+        api = master.api
+        api.post("/api/v1/groups", {"name": "web"}, "make-group")
+        job = {"name": "serve", "command": "true", "group": "web", "schedules": [{"cron": "* * * * *"}]}
+        api.post("/api/v1/jobs", job, "make-job")
+        api.close()
+
+    def see_group(self, master: Node) -> None:
+        """The job is on the list with its group in the place of the agent, by a build of before too."""
+        api = master.api
+        found = {job["name"]: job["agent"] for job in api.get("/api/v1/jobs", limit=1000)}
+        api.close()
+        assert found["serve"] == "group web"
+
     def swap(self, master: Node, standby: Node) -> None:
         """Begin a planned swap and wait until the standby is in office; whoever could be lost is named by none."""
         self.swaps += 1
