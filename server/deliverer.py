@@ -21,7 +21,7 @@ from server.agent_links import AgentLink
 from server.core import agent_wire as wire
 from server.core.model import Order, Run
 from server.core.schedule import compress, expand
-from server.storage import deliveries, groups, monitors, orders, runs, settings
+from server.storage import deliveries, groups, monitors, orders, runs, settings, silence
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +110,8 @@ class Deliverer:
         for agent_id, member in list(self._members.items()):
             if agent_id in aside:
                 if member.admitted:
-                    member.refuse("an operator took it out of work")
+                    member.refuse(aside[agent_id])
+                    await self._take_back(agent_id, member)
             elif member.refused:
                 await member.link.close()
             elif member.admitted:
@@ -121,6 +122,12 @@ class Deliverer:
                     await self._give_deployment(agent_id, member, untold[agent_id])
                 if agent_id in waiting:
                     await self._give(agent_id, member)
+
+    async def _take_back(self, agent_id: str, member: Member) -> None:
+        """Ask a machine that was replaced for its orders, behind the word that it starts nothing any more."""
+        releasing, _ = await self._store.read(partial(silence.releasing, agent_id=agent_id))
+        for order in releasing:
+            member.link.send(wire.ReleaseOrder(order.id, order.version))
 
     async def _give_gates(self, revision: int, aside: Collection[str]) -> None:
         """Tell the gates to all that have others, many with one look at the rows: a lock of all concerns everybody."""

@@ -140,10 +140,16 @@ def remove(asker: Asker, name: str, reason: str, yes: bool) -> None:
 @agent.command()
 @click.argument("name")
 @reason_option
+@click.option("--machine-is-dead", is_flag=True, help="The old one is dead for certain: its orders are free at once.")
 @asks_node
-def replace(asker: Asker, name: str, reason: str) -> None:
-    """Give an agent's name and jobs to a new machine; prints its join token."""
-    made = asker.client.post(f"/api/v1/agents/{quote(name)}/replace", {"reason": reason})
+def replace(asker: Asker, name: str, reason: str, machine_is_dead: bool) -> None:
+    """Give an agent's name, jobs and history to a new machine; prints its join token.
+
+    The old one starts nothing any more once it has heard of it. Until it answers, or the time of its standing orders is
+    over, the new one gets no order that the old one may still act on.
+    """
+    body = {"reason": reason, "machine_is_dead": machine_is_dead}
+    made = asker.client.post(f"/api/v1/agents/{quote(name)}/replace", body)
     asker.show(made, made["token"])
 
 

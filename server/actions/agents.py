@@ -13,7 +13,7 @@ from server.actions.change import Change, Transaction, record, require
 from server.actions.lost_orders import bury
 from server.core.model import Agent, JoinToken, Principal
 from server.errors import Conflict, Forbidden, Invalid, NotFound
-from server.storage import agents, gates, jobs, join_tokens, monitors, runs
+from server.storage import agents, gates, jobs, join_tokens, monitors, orders, runs
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
@@ -52,7 +52,9 @@ def enrol(token_id: str, secret_hash: str, agent_id: str, now_us: int, address: 
         first = agents.is_first(connection)
         agents.insert(connection, agent_id, token.name, first, now_us)
         if token.replaces:
+            agents.update(connection, agent_id, replaces=token.replaces)
             jobs.move_agent(connection, token.replaces, agent_id, now_us)
+            runs.move_waiting(connection, token.replaces, agent_id, "agent replaced", now_us)
             monitors.move_agent(connection, token.replaces, agent_id, now_us)
             deployments.replace_agent(connection, token.replaces, agent_id, now_us)
         agent = agents.get(connection, agent_id)
@@ -162,29 +164,53 @@ def _accept_alive(connection: sqlite3.Connection, agent: Agent, by: Principal, n
     record(connection, by, now_us, "agents.accept_restored", agent.name, agent.quarantine_reason, "", reason)
 
 
-def replace(name: str, token: JoinToken, by: Principal, now_us: int, reason: str = "") -> Change[JoinToken]:
-    """Give an agent's name to a new machine: the old identity is removed, a join token for the name is kept.
+def replace(
+    name: str, token: JoinToken, by: Principal, now_us: int, reason: str = "", machine_is_dead: bool = False
+) -> Change[JoinToken]:
+    """Give an agent's name to a new machine, with its jobs, once that uses the token; its history stays (SKY-20).
 
-    This says that the old machine is dead: its future instants are free, its runs become `unknown`, its seat among the
-    witnesses stays empty. Its jobs go to the machine that uses the token.
+    The old machine is heard and given nothing: it starts nothing more once it has heard so, gives its orders back, and
+    what it reports of its runs is taken. Until then its runs are `unknown` and its orders are its own: the new machine
+    gets them when it has answered, when their time is over, or when somebody says that it is dead, here or later.
     """
     require(by, "agents.manage")
 
     def change(transaction: Transaction) -> JoinToken:
         connection = transaction.connection
         agent = find(connection, name)
-        old_name = f"{name} (replaced {agent.id[:8]})"
-        agents.update(connection, agent.id, name=old_name, removed_at_us=now_us)
+        is_gone = machine_is_dead or agent.dead_at_us is not None or agent.ticket == 0
+        told = f"{by.name} gave the name {name} to a new machine; this one starts nothing any more"
+        values: dict[str, object] = {"quarantined_at_us": now_us, "quarantine_reason": told}
+        values |= {"dead_at_us": agent.dead_at_us or now_us} if is_gone else {}
+        values |= {"silent_since_us": agent.silent_since_us or now_us, "replaced_at_us": now_us}
+        agents.update(connection, agent.id, name=replaced_name(agent), removed_at_us=now_us, **values)
         witnesses.lose(connection, agent, "its machine was replaced", now_us)
         gates.remove_of_agent(connection, agent.id)
-        bury(connection, agent, now_us)
-        debts.settle(connection, agent.id, now_us)
+        if is_gone:
+            bury(connection, agent, now_us)
+            debts.settle(connection, agent.id, now_us)
+        else:
+            _take_back(connection, agent)
         runs.lose_agent(connection, agent.id, "agent replaced", now_us)
         join_tokens.insert(connection, msgspec.structs.replace(token, name=name, replaces=agent.id))
         record(connection, by, now_us, "agents.replace", name, agent, "", reason)
         return token
 
     return change
+
+
+def replaced_name(agent: Agent) -> str:
+    """What a machine is called when its name was given to another."""
+    return f"{agent.name}.replaced-{agent.id[:8]}"
+
+
+def _take_back(connection: sqlite3.Connection, agent: Agent) -> None:
+    after = 0
+    while page := orders.of_agent(connection, agent.id, after):
+        after = page[-1].id
+        for order in page:
+            if order.state == "active":
+                orders.begin_release(connection, order)
 
 
 def find(connection: sqlite3.Connection, name: str) -> Agent:

@@ -26,6 +26,7 @@ from server.storage import agents, debts, exceptions, gates, groups, jobs, misse
 BATCH = 500
 PAGE = 200
 RELEASED = "moved to another agent"
+REPLACED = "agent replaced, its new machine has not joined yet"
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -60,7 +61,7 @@ def read_changed(connection: sqlite3.Connection, limit: int = 50) -> list[Subjec
             _planned(connection, job),
             orders.of_job(connection, job.id),
             validity,
-            DEAD if agents.is_gone(connection, job.agent_id) else "",
+            _gone(connection, job.agent_id),
         )
         for job in jobs.to_plan(connection, limit)
     ]
@@ -71,6 +72,13 @@ def _planned(connection: sqlite3.Connection, job: Job) -> list[Schedule]:
     group = groups.get(connection, job.agent_id)
     of_members = group is not None and group.policy == Policy.ALL
     return [s for s in schedules.with_members(connection, job.id) if bool(s.member_id) == of_members]
+
+
+def _gone(connection: sqlite3.Connection, agent_id: str) -> str:
+    """Why nothing is given to the job's agent, "" when it is there."""
+    if agents.is_dead(connection, agent_id):
+        return DEAD
+    return REPLACED if agents.is_gone(connection, agent_id) else ""
 
 
 def plan_all(subjects: Sequence[Subject], now_us: int) -> list[Plan]:

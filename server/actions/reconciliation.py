@@ -73,9 +73,10 @@ def present(agent_id: str, hello: wire.Hello, shown: wire.Present, epoch: int, n
     def change(transaction: Transaction) -> Admission:
         connection = transaction.connection
         agent = agents.get(connection, agent_id)
-        if agent is None or agent.removed_at_us is not None:
+        if agent is None or (agent.removed_at_us is not None and agent.replaced_at_us is None):
             return Admission(None, "this agent was removed: enrol the machine again with a new join token")
-        if agent.quarantined_at_us is not None and (agent.dead_at_us is None or hello.protocol == 1):
+        is_heard = (agent.dead_at_us is not None or agent.replaced_at_us is not None) and hello.protocol > 1
+        if agent.quarantined_at_us is not None and not is_heard:
             return Admission(None, agent.quarantine_reason)
         if not ticket_fits(agent.ticket, agent.ticket_confirmed, shown.ticket):
             why = (
@@ -155,7 +156,9 @@ def _admit(
     adopt_gates(connection, agent, shown.gates, hello.protocol, now_us)
     notes = {note.key: note.state for note in shown.runs}
     _reconcile(connection, agent.id, notes, restored, epoch, now_us)
-    strays = _compare_orders(connection, agent.id, dict(shown.orders), restored)
+    strays = _compare_orders(connection, agent, dict(shown.orders), restored)
+    if agent.replaced_at_us is not None:
+        _hand_on(connection, agent, now_us)
     outputs = {key: _held_output(connection, key) for key in notes}
     known = strays if hello.protocol > 1 else ()
     left = strays if hello.protocol == 1 else ()
@@ -208,30 +211,40 @@ def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us:
         runs.set_state(connection, run.number, step(run.state, RunEvent.INTERRUPTED), now_us, why)
 
 
+def _hand_on(connection: sqlite3.Connection, agent: Agent, now_us: int) -> None:
+    """What a replaced machine never began goes to the one that has its name; its jobs are planned again for that."""
+    following = agents.successor(connection, agent.id)
+    if following is not None and runs.move_waiting(connection, agent.id, following.id, "agent replaced", now_us):
+        jobs.mark_agent_unplanned(connection, following.id)
+
+
 def _compare_orders(
-    connection: sqlite3.Connection, agent_id: str, held: dict[int, int], restored: bool
+    connection: sqlite3.Connection, agent: Agent, held: dict[int, int], restored: bool
 ) -> tuple[tuple[int, int], ...]:
     """Orders that the agent lacks are given again; returns those that it has and should not.
 
     What it says it began of them counts when they are in the row's version: never that of a restored memory. After a
-    loss (`core.debts`) its orders may be another master's of the same number: all are given again.
+    loss (`core.debts`) its orders may be another master's of the same number: all are given again. A replaced machine
+    is asked for all that are not given back yet, also for those that it never had.
     """
-    owing = debt_rows.of_agent(connection, agent_id) is not None
-    after, live = 0, set()
-    while page := orders.of_agent(connection, agent_id, after):
+    owing = debt_rows.of_agent(connection, agent.id) is not None
+    after, live, wanted = 0, set(), list[tuple[int, int]]()
+    while page := orders.of_agent(connection, agent.id, after):
         after = page[-1].id
         for order in page:
             live.add(order.id)
+            if agent.replaced_at_us is not None:
+                wanted.append((order.id, 0 if restored else order.version))
+                continue
             if owing and held.get(order.id, 0):
                 orders.update(connection, order.id, version=max(order.version, held[order.id]) + 1)
-            if held.get(order.id, 0) == 0 and order.state == "active" and debts.withhold(connection, agent_id, order):
+            if held.get(order.id, 0) == 0 and order.state == "active" and debts.withhold(connection, agent.id, order):
                 continue
             if order.state == "active" and order.acknowledged_version > held.get(order.id, 0):
                 orders.update(connection, order.id, acknowledged_version=held.get(order.id, 0))
     strays = [(order_id, version) for order_id, version in held.items() if order_id not in live]
-    return tuple(
-        (order_id, 0 if restored else _dead_version(connection, order_id, version)) for order_id, version in strays
-    )
+    wanted += [(n, 0 if restored else _dead_version(connection, n, version)) for n, version in strays]
+    return tuple(wanted)
 
 
 def _dead_version(connection: sqlite3.Connection, order_id: int, version: int) -> int:
@@ -302,7 +315,7 @@ def fall_silent(agent_id: str, since_us: int, now_us: int) -> Change[int]:
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
         agent = agents.get(connection, agent_id)
-        if agent is None or agent.removed_at_us is not None:
+        if agent is None or (agent.removed_at_us is not None and agent.replaced_at_us is None):
             return 0
         changed = 0
         if agent.silent_since_us is None:

@@ -47,7 +47,7 @@ def declare_dead(name: str, by: Principal, now_us: int, reason: str = "") -> Cha
 
     def change(transaction: Transaction) -> Declared:
         connection = transaction.connection
-        agent = agent_actions.find(connection, name)
+        agent = agents.replaced_by_name(connection, name) or agent_actions.find(connection, name)
         _check_silent(agent)
         why = (
             f"{by.name} declared the machine dead. If it is on again and its work was not given away, type "

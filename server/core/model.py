@@ -82,6 +82,8 @@ class Agent(Row, frozen=True, kw_only=True):
     capacity: int = 0
     deployment: int = 1
     deployment_kept: int = 0
+    replaced_at_us: int | None = None
+    replaces: str = ""
 
 
 class User(Row, frozen=True, kw_only=True):

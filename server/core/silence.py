@@ -44,7 +44,8 @@ def window(order: Order, silent: bool, newest_known_us: int, now_us: int) -> Win
 def unknown_instants(order: Order, within: Window, known: Collection[int] = ()) -> list[int]:
     """The unknown instants in order of time. `known`: those of the window that have a run or a row."""
     found = set(instants_between(order.instants, within.after_us, within.until_us))
-    not_due = {one.instant_us for one in order.exceptions if one.skipped or one.start_us > within.until_us}
+    knows = order.acknowledged_version >= order.version
+    not_due = {one.instant_us for one in order.exceptions if knows and (one.skipped or one.start_us > within.until_us)}
     return sorted(found.difference(known, not_due))
 
 
@@ -53,9 +54,14 @@ def has_lapsed(order: Order, now_us: int) -> bool:
     return now_us > order.held_until_us + LEASE_SLACK_US
 
 
+def is_gone(agent: Agent) -> bool:
+    """Whether the machine certainly runs nothing: declared dead, or removed. One that was replaced may still run."""
+    return agent.dead_at_us is not None or (agent.removed_at_us is not None and agent.replaced_at_us is None)
+
+
 def why_not_again(run: Run, agent: Agent | None, job_name: str) -> str:
     """Why another attempt of an unknown run may not be made, as sentences that say what to type; "" when it may."""
-    if agent is None or agent.removed_at_us is not None or agent.dead_at_us is not None:
+    if agent is None or is_gone(agent):
         return ""
     if run.given_up_at_us is not None:
         return ""
@@ -67,7 +73,7 @@ def why_not_occurrence(order: Order, agent: Agent | None, job_name: str) -> str:
 
     An order that is over while its agent answers left what nobody can tell any more: a person decides.
     """
-    if agent is None or agent.removed_at_us is not None or agent.dead_at_us is not None:
+    if agent is None or is_gone(agent):
         return ""
     if order.withheld:
         return "An agent that is silent since a loss may have run it. See: understudy status"

@@ -45,11 +45,37 @@ def is_first(connection: sqlite3.Connection) -> bool:
 
 
 def is_gone(connection: sqlite3.Connection, agent_id: str) -> bool:
-    """Was the machine declared dead, removed or replaced? Nothing can be given to it. A group is no machine."""
-    query = (
-        "SELECT 1 FROM agents WHERE id = ? AND (dead_at_us IS NOT NULL OR removed_at_us IS NOT NULL)"
-        " AND id NOT IN (SELECT id FROM groups)"
-    )
+    """Whether nothing is given to it: it was declared dead, or replaced. (One that is removed has no jobs.)"""
+    query = "SELECT 1 FROM agents WHERE id = ? AND (dead_at_us IS NOT NULL OR replaced_at_us IS NOT NULL)"
+    return connection.execute(query, (agent_id,)).fetchone() is not None
+
+
+def replaced_by_name(connection: sqlite3.Connection, name: str) -> Agent | None:
+    """A machine whose name was given to another one, by the name that it has since."""
+    return rows.first(connection, Agent, "FROM agents WHERE name = ? AND replaced_at_us IS NOT NULL", (name,))
+
+
+def before(connection: sqlite3.Connection, agent_id: str, limit: int = 10) -> list[Agent]:
+    """The machines that had this agent's name before it, the latest first."""
+    found: list[Agent] = []
+    known = get(connection, agent_id)
+    while known is not None and known.replaces and len(found) < limit:
+        known = get(connection, known.replaces)
+        found += [known] if known is not None else []
+    return found
+
+
+def successor(connection: sqlite3.Connection, agent_id: str) -> Agent | None:
+    """The machine that has taken over from this one, however often the name went on; None before it has joined."""
+    following = rows.first(connection, Agent, "FROM agents WHERE replaces = ? LIMIT 1", (agent_id,))
+    while following is not None and following.replaced_at_us is not None:
+        following = rows.first(connection, Agent, "FROM agents WHERE replaces = ? LIMIT 1", (following.id,))
+    return following
+
+
+def is_dead(connection: sqlite3.Connection, agent_id: str) -> bool:
+    """Was the machine declared dead, and is it not back?"""
+    query = "SELECT 1 FROM agents WHERE id = ? AND dead_at_us IS NOT NULL"
     return connection.execute(query, (agent_id,)).fetchone() is not None
 
 

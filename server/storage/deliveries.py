@@ -31,10 +31,10 @@ def holders(connection: sqlite3.Connection) -> list[str]:
     return [row[0] for row in connection.execute(f"SELECT DISTINCT agent_id FROM runs WHERE state IN {states}")]
 
 
-def quarantined(connection: sqlite3.Connection) -> set[str]:
-    """Ids of the agents in quarantine, and of removed ones: neither is given anything."""
-    query = "SELECT id FROM agents WHERE quarantined_at_us IS NOT NULL OR removed_at_us IS NOT NULL"
-    return {row[0] for row in connection.execute(query)}
+def quarantined(connection: sqlite3.Connection) -> dict[str, str]:
+    """The agents in quarantine, and removed ones, with the reason that they are told: neither is given anything."""
+    query = "SELECT id, quarantine_reason FROM agents WHERE quarantined_at_us IS NOT NULL OR removed_at_us IS NOT NULL"
+    return {str(agent_id): str(why) or "an operator took it out of work" for agent_id, why in connection.execute(query)}
 
 
 def starting_alone(connection: sqlite3.Connection) -> set[str]:

@@ -230,12 +230,26 @@ def set_state(
 
 
 def lose_agent(connection: sqlite3.Connection, agent_id: str, reason: str, now_us: int) -> int:
-    """Open runs of an agent that were given to it become `unknown`; return how many."""
+    """Open runs of an agent that were given to it become `unknown`, those never sent wait; return how many."""
+    unsent = (
+        "UPDATE runs SET state = 'waiting', reason = ?, state_since_us = ?, sequence = ?"
+        " WHERE agent_id = ? AND state = 'starting' AND dispatched_epoch IS NULL"
+    )
+    connection.execute(unsent, (reason, now_us, position.sequence(connection), agent_id))
     query = (
         "UPDATE runs SET state = 'unknown', reason = ?, state_since_us = ?, sequence = ?"
         f" WHERE agent_id = ? AND state IN ({_OPEN}) AND state NOT IN ('waiting', 'unknown')"
     )
     return connection.execute(query, (reason, now_us, position.sequence(connection), agent_id)).rowcount
+
+
+def move_waiting(connection: sqlite3.Connection, old_id: str, new_id: str, reason: str, now_us: int) -> int:
+    """Runs that wait here and were never sent go to another agent; return how many."""
+    query = (
+        "UPDATE runs SET agent_id = ?, reason = ?, state_since_us = ?, sequence = ?"
+        " WHERE agent_id = ? AND state = 'waiting' AND dispatched_epoch IS NULL"
+    )
+    return connection.execute(query, (new_id, reason, now_us, position.sequence(connection), old_id)).rowcount
 
 
 def _lines(connection: sqlite3.Connection, query: str, values: Sequence[object]) -> list[RunLine]:

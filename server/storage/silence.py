@@ -55,8 +55,15 @@ def silent(connection: sqlite3.Connection, limit: int = 100) -> list[SilentAgent
 
 
 def expected(connection: sqlite3.Connection) -> list[str]:
-    """Ids of the agents that have ever been admitted and are not removed: those that a new office waits for."""
-    return [row[0] for row in connection.execute("SELECT id FROM agents WHERE ticket > 0 AND removed_at_us IS NULL")]
+    """Ids of the agents that a new office waits for: those that were ever admitted and are not removed, and replaced
+    machines that have not given everything back.
+    """
+    query = (
+        "SELECT id FROM agents WHERE ticket > 0 AND removed_at_us IS NULL"
+        " UNION SELECT id FROM agents WHERE replaced_at_us IS NOT NULL"
+        " AND EXISTS (SELECT 1 FROM orders o WHERE o.agent_id = agents.id AND o.state = 'releasing')"
+    )
+    return [row[0] for row in connection.execute(query)]
 
 
 def unknown(
@@ -109,12 +116,16 @@ def of_order(connection: sqlite3.Connection, order: Order, now_us: int) -> list[
 
 
 def newest_known_us(connection: sqlite3.Connection, schedule_id: int) -> int:
-    """The last instant of a schedule that has a run or a row of the ledger; 0 without any."""
-    query = (
-        "SELECT max(coalesce((SELECT max(scheduled_for_us) FROM runs WHERE schedule_id = ?), 0),"
-        " coalesce((SELECT max(scheduled_for_us) FROM missed WHERE schedule_id = ?), 0))"
+    """The last instant of a schedule that has a run or a row of the ledger, moved ones aside; 0 without any."""
+    in_order = (
+        " WHERE schedule_id = :schedule AND NOT EXISTS (SELECT 1 FROM exceptions e WHERE e.schedule_id = :schedule"
+        " AND e.instant_us = scheduled_for_us AND e.moved_to_us IS NOT NULL) ORDER BY scheduled_for_us DESC LIMIT 1"
     )
-    return rows.number(connection, query, (schedule_id, schedule_id))
+    query = (
+        f"SELECT max(coalesce((SELECT scheduled_for_us FROM runs{in_order}), 0),"
+        f" coalesce((SELECT scheduled_for_us FROM missed{in_order}), 0))"
+    )
+    return rows.number(connection, query, {"schedule": schedule_id})
 
 
 def orders_of(connection: sqlite3.Connection, schedule_id: int) -> list[Order]:

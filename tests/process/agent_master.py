@@ -133,10 +133,10 @@ def now_us() -> int:
 class AgentProcess:
     """A real agent process on a directory of its own."""
 
-    def __init__(self, data: Path, peers: dict[str, str]) -> None:
+    def __init__(self, data: Path, peers: dict[str, str], agent_id: str = AGENT) -> None:
         self.data = data
         data.mkdir(exist_ok=True)
-        identity = {"kind": "agent", "cluster": "c" * 32, "id": AGENT, "name": "agent-1", "peers": peers}
+        identity = {"kind": "agent", "cluster": "c" * 32, "id": agent_id, "name": "agent-1", "peers": peers}
         (data / "identity.json").write_text(json.dumps(identity))
         self._process: asyncio.subprocess.Process | None = None
 

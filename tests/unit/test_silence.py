@@ -301,7 +301,7 @@ def test_a_replaced_machine_leaves_its_unknown_ones() -> None:
     master.fall_silent()
     now_us = FIRST_US + 4 * MINUTE_US + LATE_US
     token = JoinToken(id="t", secret_hash="h", name="north", created_by="boss", created_at_us=1, expires_at_us=2**60)
-    master.do(agents.replace("north", token, BOSS, now_us))
+    master.do(agents.replace("north", token, BOSS, now_us, "", True))
     assert master.unknown(now_us + DAY_US) == [FIRST_US + 3 * MINUTE_US, FIRST_US + 4 * MINUTE_US]
     master.plan(now_us)
     fresh = master.do(agents.enrol("t", "h", "f" * 32, now_us + MINUTE_US))

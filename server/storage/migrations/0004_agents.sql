@@ -144,3 +144,9 @@ CREATE TABLE recalls (
 ) STRICT;
 CREATE UNIQUE INDEX recalls_pending ON recalls (run) WHERE answered_at_us IS NULL;
 CREATE INDEX recalls_to_give ON recalls (agent_id) WHERE answered_at_us IS NULL;
+
+-- SKY-20: replaced_at_us: the name was given to a new machine then, and this one is heard and given nothing; of the
+-- new one, `replaces` is the id of the machine before.
+ALTER TABLE agents ADD COLUMN replaced_at_us INTEGER;
+ALTER TABLE agents ADD COLUMN replaces TEXT NOT NULL DEFAULT '';
+CREATE INDEX agents_replaced ON agents (id) WHERE replaced_at_us IS NOT NULL;

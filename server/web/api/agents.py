@@ -68,6 +68,13 @@ class Reason(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Replace(msgspec.Struct, frozen=True):
+    """Why, and whether the old machine is dead for certain: its orders are free at once then."""
+
+    reason: str = ""
+    machine_is_dead: bool = False
+
+
 async def list_agents(call: Call) -> list[AgentLine]:
     """Agents by name, above `after`."""
     after, match, limit = call.query("after"), call.query("match"), call.limit()
@@ -132,7 +139,10 @@ async def replace(call: Call) -> Answer:
     name = call.path("name")
     row, text = await new_join_token(call, name)
     return await call.write(
-        agents.replace(name, row, call.by, call.now_us, call.body.reason), _invited, 201, secret=text
+        agents.replace(name, row, call.by, call.now_us, call.body.reason, call.body.machine_is_dead),
+        _invited,
+        201,
+        secret=text,
     )
 
 
@@ -204,6 +214,6 @@ ENDPOINTS = (
     Endpoint("GET", "/api/v1/agents/{name}", show_agent, "One agent", answer=AgentDetail),
     Endpoint("PUT", "/api/v1/agents/{name}", put_settings, "Change an agent's settings", body=AgentSettings),
     Endpoint("DELETE", "/api/v1/agents/{name}", remove, "Remove an agent", query=("reason",)),
-    Endpoint("POST", "/api/v1/agents/{name}/replace", replace, "Replace a machine", body=Reason, status=201),
+    Endpoint("POST", "/api/v1/agents/{name}/replace", replace, "Replace a machine", body=Replace, status=201),
     Endpoint("POST", "/api/v1/agents/{name}/accept-restored", accept_restored, "End a quarantine", body=Reason),
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from server.storage.overview import AgentLine
-from server.web.pages import agent_silence
+from server.web.pages import agent_replaced, agent_silence
 from server.web.pages.agent_drain import drain
 from server.web.pages.agent_groups import deployment
 from server.web.pages.agent_reboot import reboot
@@ -31,7 +31,7 @@ class Part(Protocol):
 Reader = Callable[[sqlite3.Connection, AgentLine, int], Part | None]
 """Reads rows of one agent at `now_us` (microseconds UTC); None when there is nothing to say of it."""
 
-PARTS: tuple[Reader, ...] = (agent_silence.part, requests, deployment, drain, reboot)
+PARTS: tuple[Reader, ...] = (agent_silence.part, agent_replaced.part, requests, deployment, drain, reboot)
 """In the order of the page: what needs a person first."""
 
 

@@ -39,6 +39,9 @@ class RunsPage:
     more_after: int | None = None
     unknown: tuple[UnknownLine, ...] = ()
     states: tuple[str, ...] = STATES
+    agent_id: str = ""
+    agent: str = ""
+    """Only the runs of this one, by its name, when given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +122,21 @@ def tail(path: Path | None, limit: int = OUTPUT_SHOWN_BYTES) -> tuple[str, int]:
 
 
 async def show_all(request: web.Request) -> web.Response:
-    """`GET /runs?state=&job=&after=`."""
+    """`GET /runs?state=&job=&agent=&after=`; `agent` is an id, so that the runs of former machines are found."""
     state, job, after = request.query.get("state", ""), request.query.get("job", ""), serve.before(request)
-    now_us = serve.site(request).clock.utc_us()
-    frame, (found, lines) = await serve.load(
-        request, "Runs", lambda c: (_list(c, state, job, after), _unknown(c, state, job, now_us))
+    agent_id, now_us = request.query.get("agent", ""), serve.site(request).clock.utc_us()
+    frame, (found, lines, names) = await serve.load(
+        request,
+        "Runs",
+        lambda c: (
+            _list(c, state, job, after, agent_id),
+            _unknown(c, state, job, now_us),
+            agents.names(c, [agent_id]) if agent_id else {},
+        ),
     )
     more = found[-1].number if len(found) == LIMIT else None
-    return serve.html(RunsPage(frame, tuple(found), state, job, more, lines))
+    page = RunsPage(frame, tuple(found), state, job, more, lines, agent_id=agent_id, agent=names.get(agent_id, ""))
+    return serve.html(page)
 
 
 def _unknown(connection: sqlite3.Connection, state: str, job: str, now_us: int) -> tuple[UnknownLine, ...]:
@@ -137,11 +147,11 @@ def _unknown(connection: sqlite3.Connection, state: str, job: str, now_us: int) 
     return tuple(silence.unknown(connection, now_us, job_id=known.id if known else 0))
 
 
-def _list(connection: sqlite3.Connection, state: str, job: str, after: int | None) -> list[RunLine]:
+def _list(connection: sqlite3.Connection, state: str, job: str, after: int | None, agent_id: str = "") -> list[RunLine]:
     known = jobs.by_name(connection, job) if job else None
     if job and known is None:
         return []
-    return runs.page(connection, known.id if known else None, state if state in STATES else "", after, LIMIT)
+    return runs.page(connection, known.id if known else None, state if state in STATES else "", after, LIMIT, agent_id)
 
 
 def _one(connection: sqlite3.Connection, number: int) -> tuple[RunLine, Run, list[RunLine], str]:
