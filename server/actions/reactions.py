@@ -14,7 +14,7 @@ from server.core.monitors import Event, Monitor
 from server.core.run_keys import event_key
 from server.storage import agents, groups, jobs, runs
 
-DEAD = "its machine was declared dead"
+GONE = "its machine was declared dead or replaced"
 NO_MEMBERS = "its group has no members"
 STILL_RUNNING = "still running"
 
@@ -32,8 +32,8 @@ def submit(connection: sqlite3.Connection, monitor: Monitor, event: Event, job_i
         suppress(connection, monitor, event, job, NO_MEMBERS)
     for member in asked:
         key = event_key(job.id, monitor.id, event.token, member=member)
-        if agents.is_dead(connection, member or job.agent_id):
-            suppress(connection, monitor, event, job, DEAD, member)
+        if agents.is_gone(connection, member or job.agent_id):
+            suppress(connection, monitor, event, job, GONE, member)
         elif runs.by_key(connection, key) is None:
             by = event.fired_by or f"event {monitor.name}"
             run_actions.submit(connection, job, key, by, now_us, member, event_id=event.id)
