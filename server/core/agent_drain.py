@@ -120,7 +120,9 @@ class Drain:
         if not left:
             self._finish(note, now)
             return
-        is_late = note.boot_id != self._boot_id or now.boot_us >= note.deadline_us
+        is_late = (
+            note.boot_id == self._boot_id and now.boot_us >= note.deadline_us
+        )  # after a boot nothing is left to cut
         for key in left:
             if key not in self._cut and parting(self._has_checkpoint(key)) is Parting.HAND_OVER:
                 self._end(key, HAND_OVER_CAUSE)

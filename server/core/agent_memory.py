@@ -23,7 +23,8 @@ NO_SPECIFICATION = Specification(job_id=0, job_name="", command="")
 class DrainNote(msgspec.Struct, frozen=True, array_like=True):
     """The drain that this agent is in, or the last one: see `core.agent_drain`. `origin`: request | stop.
 
-    `keys` ran when it began, `parted` have ended since. `deadline_us` is of the boot clock of `boot_id`.
+    `keys` ran when it began, `parted` have ended since. `deadline_us` is of the boot clock of `boot_id`, and means
+    nothing after another boot: then no process of them is left.
     """
 
     asked_at_us: int

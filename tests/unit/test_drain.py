@@ -10,7 +10,7 @@ from server.core import agent_wire as wire
 from server.core.agent_drain import Parting, drains_on_stop, parting
 from server.core.agent_reports import Parted
 from server.core.drain_words import count, summary
-from server.core.model import Principal
+from server.core.model import SECOND_US, Principal
 from server.errors import Conflict, Forbidden, Invalid
 from server.storage import drains as rows
 from server.storage import gates as gate_rows
@@ -125,14 +125,26 @@ def test_a_restart_in_the_middle_goes_on_with_the_same_limit(world: World) -> No
 
 def test_a_reboot_in_the_middle_says_interrupted(world: World) -> None:
     """The machine went down before the limit: the run is interrupted, the drain over, the agent still drained."""
-    key = dispatch(world, "long")
+    keys = [dispatch(world, name) for name in ("one", "two")]
     drained(world)
-    world.reboot()
+    world.boot, world.boot_us = "boot-2", 5000 * SECOND_US
+    world.start()
     connect(world, ticket=2)
     world.pass_s(1)
-    assert outcomes(world) == [{key: "interrupted"}]
+    assert outcomes(world) == [dict.fromkeys(keys, "interrupted")]
+    assert {body.cause for _, body in world.bodies(wire.Ended)} == {"interrupted"}
     dispatch(world, "new")
-    assert world.processes == {key: 1}
+    assert world.processes == dict.fromkeys(keys, 1)
+
+
+def test_an_end_that_is_told_twice_is_listed_once(world: World) -> None:
+    """The files of a run may be looked at twice while another run goes on."""
+    key, other = dispatch(world, "short"), dispatch(world, "long")
+    drained(world)
+    for name in (key, key, other):
+        world.do(world.session.ended(name, world.end(0), world.now))
+    (told,) = [body for _, body in world.bodies(wire.Drained)]
+    assert [one.key for one in told.outcomes] == [key, other]
 
 
 def test_a_stop_drains_by_itself_and_the_next_start_works_again(world: World) -> None:
@@ -180,6 +192,7 @@ def test_a_run_with_a_checkpoint_hands_over_at_once(world: World) -> None:
     world.session.drain._has_checkpoint = lambda key: key.endswith("rmarked.a1")
     key, other = dispatch(world, "marked"), dispatch(world, "plain")
     drained(world)
+    world.pass_s(1)
     assert world.stops == [key]
     world.do(world.session.ended(key, world.end(143), world.now))
     world.do(world.session.ended(other, world.end(0), world.now))
