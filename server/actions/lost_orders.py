@@ -38,10 +38,12 @@ def let_go(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
         orders.update(connection, order.id, withheld=0)
         orders.finish_release(connection, order)
         return
+    is_told = order.acknowledged_version >= order.version - (order.state == "releasing")
     orders.update(
         connection,
         order.id,
         state="dead",
+        exceptions=order.exceptions if is_told else [],
         withheld=0,
         version=order.version + 1,
         acknowledged_version=order.version + 1,

@@ -137,7 +137,7 @@ def dismiss(job: str, by: Principal, now_us: int, reason: str = "") -> Change[in
         found = find_job(connection, job)
         count = 0
         for order in silence.dead_of_job(connection, found.id):
-            count += len(silence.of_order(connection, order, now_us))
+            count += silence.of_order(connection, order, now_us).count
             orders.update(connection, order.id, state="released")
         if count == 0:
             raise Conflict(f"Nothing of {job} is unknown at a dead machine. See: understudy run list --state unknown")

@@ -34,6 +34,34 @@ def next_instant(series: Sequence[Span], after_us: int) -> int | None:
     return best
 
 
+def last_instant(series: Sequence[Span], until_us: int) -> int | None:
+    """The last instant at or before `until_us`, or None."""
+    best: int | None = None
+    for first, step, count in series:
+        if first <= until_us and count > 0:
+            k = min(count - 1, (until_us - first) // step) if step > 0 else 0
+            if best is None or first + k * step > best:
+                best = first + k * step
+    return best
+
+
+def count_between(series: Sequence[Span], after_us: int, until_us: int) -> int:
+    """How many instants t there are with after_us < t <= until_us."""
+    total = 0
+    for first, step, count in series:
+        if step <= 0 or count <= 1:
+            total += count > 0 and after_us < first <= until_us
+        else:
+            low, high = max(0, (after_us - first) // step + 1), min(count - 1, (until_us - first) // step)
+            total += max(0, high - low + 1)
+    return total
+
+
+def is_instant(series: Sequence[Span], at_us: int) -> bool:
+    """Whether `at_us` is one of the instants."""
+    return count_between(series, at_us - 1, at_us) > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of one past instant: it runs, or is suppressed; `settled`: nobody need be asked."""

@@ -6,11 +6,12 @@ have acted on it, and neither a run nor a row of the ledger says what became of 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from server.core.instants import LATE_US, instants_between
-from server.core.model import MINUTE_US, Agent, Order, Run
+from server.core.instants import LATE_US, count_between, instants_between, is_instant, last_instant
+from server.core.model import MINUTE_US, Agent, Order, Run, Span
 
 LEASE_SLACK_US = 10 * MINUTE_US
 """The agent's clock may be behind: what it holds ends this much later for the master."""
@@ -41,12 +42,42 @@ def window(order: Order, silent: bool, newest_known_us: int, now_us: int) -> Win
     return Window(max(after_us, newest_known_us), until_us)
 
 
-def unknown_instants(order: Order, within: Window, known: Collection[int] = ()) -> list[int]:
-    """The unknown instants in order of time. `known`: those of the window that have a run or a row."""
-    found = set(instants_between(order.instants, within.after_us, within.until_us))
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The unknown instants of an order in a window, by arithmetic: looking at a week of seconds costs nothing."""
+
+    instants: Sequence[Span]
+    within: Window
+    known: frozenset[int]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return count_between(self.instants, self.within.after_us, self.within.until_us) - len(self.known)
+
+    def __contains__(self, at_us: int) -> bool:
+        in_window = self.within.after_us < at_us <= self.within.until_us
+        return in_window and at_us not in self.known and is_instant(self.instants, at_us)
+
+    def __iter__(self) -> Iterator[int]:
+        """In order of time."""
+        series = (instants_between([span], self.within.after_us, self.within.until_us) for span in self.instants)
+        return (at_us for at_us in heapq.merge(*series) if at_us not in self.known)
+
+    def last_us(self) -> int | None:
+        """The latest, or None without any."""
+        at_us = last_instant(self.instants, self.within.until_us)
+        while at_us is not None and at_us in self.known:
+            at_us = last_instant(self.instants, at_us - 1)
+        return at_us if at_us is not None and at_us > self.within.after_us else None
+
+
+def unknown_instants(order: Order, within: Window, known: Iterable[int] = ()) -> Unknown:
+    """The unknown instants of an order. `known`: instants of the schedule that have a run or a row."""
     knows = order.acknowledged_version >= order.version
-    not_due = {one.instant_us for one in order.exceptions if knows and (one.skipped or one.start_us > within.until_us)}
-    return sorted(found.difference(known, not_due))
+    not_due = (one.instant_us for one in order.exceptions if knows and (one.skipped or one.start_us > within.until_us))
+    everything = Unknown(order.instants, within, frozenset())
+    return Unknown(order.instants, within, frozenset(at_us for at_us in (*known, *not_due) if at_us in everything))
 
 
 def has_lapsed(order: Order, now_us: int) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from itertools import islice
 
 from server.core.model import Order, Row
 from server.core.run_keys import occurrence_key
-from server.core.silence import unknown_instants, window
+from server.core.silence import Unknown, unknown_instants, window
 from server.storage import rows
 
 KEYS_MAX = 100
@@ -79,20 +80,21 @@ def unknown(
         f"{query} ORDER BY o.id LIMIT ?", (*values, limit)
     ).fetchall():
         order = rows.first(connection, Order, "FROM orders WHERE id = ?", (order_id,))
-        instants = of_order(connection, order, now_us) if order is not None else []
-        if order is not None and instants:
+        instants = of_order(connection, order, now_us) if order is not None else None
+        first_ones = list(islice(instants, KEYS_MAX)) if instants is not None else []
+        if order is not None and instants is not None and first_ones:
             line = UnknownLine(
                 job_id=job,
                 job=job_name,
                 agent_id=agent,
                 agent=agent_name,
                 schedule_id=order.schedule_id,
-                count=len(instants),
-                first_us=instants[0],
-                last_us=instants[-1],
+                count=instants.count,
+                first_us=first_ones[0],
+                last_us=instants.last_us() or first_ones[-1],
                 silent_since_us=since,
                 dead=order.state == "dead",
-                instants_us=instants[:KEYS_MAX],
+                instants_us=first_ones,
             )
             found.append(line)
     return found
@@ -107,11 +109,11 @@ def count_unknown_runs(connection: sqlite3.Connection, agent_id: str = "") -> in
     return rows.number(connection, "SELECT count(*) FROM runs WHERE state = 'unknown'")
 
 
-def of_order(connection: sqlite3.Connection, order: Order, now_us: int) -> list[int]:
+def of_order(connection: sqlite3.Connection, order: Order, now_us: int) -> Unknown:
     """The unknown instants of one order; the caller knows that its agent is silent or dead."""
     within = window(order, True, newest_known_us(connection, order.schedule_id), now_us)
-    if within.until_us <= within.after_us:
-        return []
+    if order.state != "dead" or within.until_us <= within.after_us:
+        return unknown_instants(order, within)  # nothing later than the newest known one is known
     return unknown_instants(order, within, _known(connection, order.schedule_id, within.after_us, within.until_us))
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from server.actions import agents, jobs, missed, orders, reconciliation, reports, runs, silence
 from server.core import agent_wire as wire
-from server.core.instants import LATE_US
+from server.core.instants import LATE_US, instants_between
 from server.core.model import DAY_US, MINUTE_US, SECOND_US, Agent, JoinToken, Order, Principal, Run
 from server.core.run_keys import occurrence_key
-from server.core.silence import LEASE_SLACK_US
+from server.core.silence import LEASE_SLACK_US, Window, unknown_instants
 from server.errors import Conflict, Forbidden, NotFound
 from server.storage import agents as agent_rows
 from server.storage import jobs as job_rows
@@ -19,6 +19,7 @@ from server.storage import orders as order_rows
 from server.storage import runs as run_rows
 from server.storage import silence as rows
 from server.storage import system_messages
+from tests.unit.agent_world import A, World, order, specification
 from tests.unit.ledger import START_US, Ledger
 
 BOSS = Principal("boss", "administrator")
@@ -152,6 +153,20 @@ def test_a_dead_machine_frees_its_future_only() -> None:
     active = [o for o in order_rows.of_job(master.connection, master.job.id) if o.state == "active"]
     assert [o.agent_id for o in active] == [("south" * 32)[:32]]
     assert any("was declared dead" in message.text for message in system_messages.page(master.connection))
+
+
+def test_a_week_of_seconds_is_counted_without_looking_at_each() -> None:
+    """The same by arithmetic as one by one, over several series with known ones in between."""
+    spans = [(10, 1, 600), (1000, 7, 50), (5000, 0, 1)]
+    order = msgspec.structs.replace(Master().order, instants=spans, exceptions=[])
+    for after_us, until_us in ((0, 9), (0, 6000), (55, 1043), (609, 999), (1342, 1343), (4999, 5000)):
+        every = [t for t in instants_between(spans, after_us, until_us) if t not in (60, 1007, 1343)]
+        found = unknown_instants(order, Window(after_us, until_us), (60, 1007, 1343, 61_000, 1001))
+        assert list(found) == sorted(every)
+        assert found.count == len(every)
+        assert found.last_us() == (max(every) if every else None)
+        assert all(t in found for t in every)
+        assert 1001 not in found
 
 
 def test_only_a_silent_agent_is_declared_dead_and_by_an_administrator() -> None:
@@ -319,3 +334,25 @@ def test_run_now_of_a_job_on_a_dead_machine_is_refused() -> None:
     with pytest.raises(Conflict, match="understudy job update backup --agent OTHER"):
         master.do(runs.run_now("backup", "one", BOSS, LEFT_US + MINUTE_US))
     assert master.do(missed.run_all(BOSS, LEFT_US + MINUTE_US)).resolved == 0
+
+
+def test_an_agent_that_is_let_in_under_quarantine_reports_and_begins_nothing() -> None:
+    """What it ran alone is sent; its orders, what it held and what is dispatched to it do not begin."""
+    world = World()
+    world.connect()
+    world.hear(order(5, 10, 100))
+    world.hear(wire.SetGates(wire.GateSet(1, ("queue_locked",))))
+    world.pass_s(6)
+    world.do(world.session.link_closed(A))
+    world.sent.clear()
+    world.connect(2, quarantined="boss declared the machine dead")
+    assert [key for key, _ in world.bodies(wire.Held)] == ["j1.s5.20270115T080005Z.a1"]
+    world.hear(wire.SetGates(wire.GateSet(2, ())))
+    world.hear(wire.Dispatch("j1.rone.a1", specification()))
+    for _ in range(60):
+        world.pass_s(1)
+    assert world.processes == {}
+    assert world.session.waiting(world.now) == "Quarantined: boss declared the machine dead"
+    world.connect(3, ticket=2)
+    world.pass_s(10)
+    assert world.processes, "once accepted it works again"
