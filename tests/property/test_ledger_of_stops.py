@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.actions import gates
-from server.actions.orders import GRACE_US
+from server.actions.stops import GRACE_US
 from server.core.gates import REASONS, SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.model import MINUTE_US, SECOND_US, SYSTEM
 from server.core.run_keys import occurrence_key
