@@ -30,7 +30,7 @@ from tests.simulation.world import World
 CLIENTS = 3
 LANES = 2
 SEEDS_PER_TASK = 5
-TASKS_PER_PROCESS = 20
+SEEDS_PER_POOL = 200
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,10 @@ def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
 def _outcomes(count: int) -> Iterator[Outcome]:
     """Of seeds 1 to `count`, in order."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(LANES, context, _be_quiet, max_tasks_per_child=TASKS_PER_PROCESS) as pool:
-        yield from pool.map(simulate, range(1, count + 1), chunksize=SEEDS_PER_TASK)
+    for first in range(1, count + 1, SEEDS_PER_POOL):  # 3.11 can hang when a pool replaces its processes by itself
+        with ProcessPoolExecutor(LANES, context, _be_quiet) as pool:
+            seeds = range(first, min(first + SEEDS_PER_POOL, count + 1))
+            yield from pool.map(simulate, seeds, chunksize=SEEDS_PER_TASK)
 
 
 def _be_quiet() -> None:
