@@ -252,6 +252,7 @@ def cluster_context(certificate: Path, key: Path, authority: Path) -> ssl.SSLCon
     context.load_cert_chain(certificate, key)
     context.load_verify_locations(authority)
     context.verify_mode = ssl.CERT_OPTIONAL
+    context.num_tickets = 0  # nobody resumes a session here, and each ticket is made, kept and sent
     return context
 
 

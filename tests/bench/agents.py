@@ -23,8 +23,6 @@ from tests.bench.physics import baseline, machine
 from tests.process.api import Api, NoAnswer
 from tests.process.cluster import Node, Pair
 
-IDLE_S = 10.0
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for."""
@@ -76,7 +74,7 @@ def resident_kb(node: Node) -> float:
     return float(process_of(node).memory_info().rss / 1000)
 
 
-def idle_share(node: Node, seconds: float = IDLE_S) -> float:
+def idle_share(node: Node, seconds: float) -> float:
     """Processor time per second while nothing is asked of it: 1.0 is a whole core."""
     times = process_of(node).cpu_times()
     started, used = time.monotonic(), times.user + times.system
@@ -123,19 +121,19 @@ def fail_over(pair: Pair, swarm: SwarmProcess, count: int) -> dict[str, Any]:
     }
 
 
-def measure(directory: Path, count: int, with_failover: bool) -> dict[str, Any]:
+def measure(directory: Path, count: int, seconds: float, with_failover: bool) -> dict[str, Any]:
     """One number of agents, on a pair of its own."""
     with pair_with_swarm(directory, count) as (pair, swarm):
         master, _ = pair.wait_healthy_nodes()
         before_kb = resident_kb(master)
-        idle_before = idle_share(master, 3.0)
+        idle_before = idle_share(master, seconds)
         began = time.monotonic()
         joined = swarm.ask("connect", count)
         joined_s = round(time.monotonic() - began, 2)
         found: dict[str, Any] = {"agents": count, "joined_s": joined_s, "beat_s": joined["beat_s"]}
-        time.sleep(5)
+        time.sleep(seconds)
         found["resident_kb_each"] = round((resident_kb(master) - before_kb) / count, 1)
-        found["idle_cores"] = idle_share(master)
+        found["idle_cores"] = idle_share(master, 2 * seconds)
         found["idle_cores_without"] = idle_before
         found["lock_all_s"] = lock_all_s(master)
         told = swarm.ask("report", min(count, 50), 100)
@@ -153,7 +151,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     for count in arguments.sizes:
         print(f"{count} agents", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
-            sizes.append(measure(Path(name), count, not arguments.no_failover))
+            sizes.append(measure(Path(name), count, arguments.seconds, not arguments.no_failover))
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
         after = baseline(Path(name))
     return {"sizes": sizes, "baseline": [before, after], "machine": facts}

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def found_with_agents(data: Path, count: int, password: str) -> list[str]:
 
         return identity, rows
 
-    with patch.object(app, "found_cluster", found):
+    with patch.object(app, "found_cluster", found), redirect_stdout(sys.stderr):
         app.initialise(Config(data, address="127.0.0.1"), "north", password)
     return ids
 

@@ -26,7 +26,8 @@ import msgspec
 from replication.core.types import NO_EPOCH, Epoch
 from server.agent.link import RETRY_FIRST_S, RETRY_MAX_S
 from server.core import agent_wire as wire
-from server.core.model import Specification, occurrence_key
+from server.core.model import Specification
+from server.core.run_keys import occurrence_key
 from server.tls import client_context
 
 HEADER = b"\x82"

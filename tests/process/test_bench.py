@@ -7,6 +7,8 @@ import subprocess
 import sys
 from functools import partial
 
+import pytest
+
 from tests.bench.compression import frames_of, measured
 from tests.process.programs import ROOT
 from tests.unit.engine import chain
@@ -15,7 +17,7 @@ from tests.unit.engine import chain
 def bench(*words: str) -> dict[str, object]:
     """Run one benchmark; what it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", *words], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "tests.bench", *words], cwd=ROOT, capture_output=True, text=True, timeout=150
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -33,6 +35,18 @@ def test_writes_are_measured_with_the_machines_limits() -> None:
         assert all(figure["writes_per_s"] > 0 and figure["p99_ms"] >= figure["p50_ms"] > 0 for figure in figures)
     assert isinstance(shown["baseline"], list)
     assert all(limit["fdatasync_4k_per_s"] > 0 for limit in shown["baseline"])
+
+
+@pytest.mark.timeout(200)
+def test_simulated_agents_are_measured_over_a_failover() -> None:
+    """Memory, idle time, the lock of all, runs recorded, and all of them back at the promoted node."""
+    shown = bench("agents", "--sizes", "5", "--seconds", "0.2")
+    assert isinstance(shown["sizes"], list)
+    (found,) = shown["sizes"]
+    assert (found["agents"], found["beat_s"]) == (5, 1.0)
+    assert all(found[name] > 0 for name in ("lock_all_s", "runs_recorded_per_s"))
+    assert found["failover"]["writes_meanwhile"] >= 0
+    assert found["failover"]["dials"] >= 10
 
 
 def test_compression_is_measured_beside_what_it_was_chosen_over() -> None:
