@@ -51,10 +51,7 @@ def show(asker: Asker, name: str) -> None:
     """One group: what each member does, what waits and why, and what is asked back."""
     found = asker.client.get(f"/api/v1/groups/{quote(name)}")
     lines = [f"{name}: {found['policy']}, deployment {found['deployment']} by {found['deployed_by']}", ""]
-    rows = [
-        (m["agent"], m["state"] or "may start runs", _load(m), "" if m["told"] else "not told yet")
-        for m in found["members"]
-    ]
+    rows = [(m["agent"], _state(m), _load(m), "" if m["told"] else "not told yet") for m in found["members"]]
     lines += table(rows, ("MEMBER", "STATE", "RUNS", "")) if rows else ["It has no members: understudy group set …"]
     lines += ["", f"{found['running']} running"]
     lines += [f"{w['count']} waiting: {w['reason']} (the oldest is run {w['first']})" for w in found["waiting"]]
@@ -62,9 +59,15 @@ def show(asker: Asker, name: str) -> None:
     asker.show(found, lines)
 
 
+def _state(member: dict[str, Any]) -> str:
+    own, shared = member["group_capacity"], member["capacity"]
+    is_full = (own and member["group_load"] >= own) or (shared and member["load"] >= shared)
+    return str(member["state"]) or ("full" if is_full else "may start runs")
+
+
 def _load(member: dict[str, Any]) -> str:
     bound = f" of {member['capacity']}" if member["capacity"] else ""
-    own = f", {member['group_capacity']} of this group" if member["group_capacity"] else ""
+    own = f", {member['group_load']} of {member['group_capacity']} of this group" if member["group_capacity"] else ""
     return f"{member['load']}{bound}{own}"
 
 

@@ -26,7 +26,7 @@ class JobLine(Row, frozen=True, kw_only=True):
 _LINES = """
 SELECT j.id, j.name, a.name, j.command, j.held, j.description,
     coalesce((SELECT group_concat(s.cron || ' ' || s.zone, '; ') FROM schedules s
-        WHERE s.job_id = j.id AND s.deleted_at_us IS NULL), ''),
+        WHERE s.job_id = j.id AND s.deleted_at_us IS NULL AND s.member_id = ''), ''),
     r.number, r.state, r.ended_at_us
 FROM jobs j JOIN agents a ON a.id = j.agent_id
 LEFT JOIN runs r ON r.number = (SELECT max(number) FROM runs WHERE job_id = j.id)

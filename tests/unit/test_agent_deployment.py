@@ -1,4 +1,4 @@
-"""What an agent does about groups: it starts nothing of one that it does not serve, and gives back what has not begun."""
+"""What an agent does about groups: it starts nothing of one that it does not serve, and gives back what waits here."""
 
 from __future__ import annotations
 

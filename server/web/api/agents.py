@@ -15,7 +15,7 @@ from server.core.witness_seats import SEAT
 from server.enrolment import JoinTokenText
 from server.storage import agents as rows
 from server.storage import drains as drain_rows
-from server.storage import gates, settings
+from server.storage import gates, groups, settings
 from server.tls import fingerprint, secret_hash
 from server.web.api.drains import DrainView, view
 from server.web.api.endpoint import Answer, Call, Endpoint
@@ -41,10 +41,16 @@ class AgentLine(msgspec.Struct, frozen=True):
 
 
 class AgentDetail(AgentLine, frozen=True):
-    """One agent with the gate that people are told of, and its latest drain."""
+    """One agent with the gate that people are told of, its latest drain, and the groups that it serves.
+
+    `deployment`: that as a sentence, and whether the agent has confirmed it; "" while there are no groups.
+    """
 
     gate: Gate | None = None
     drain: DrainView | None = None
+    groups: list[str] = []
+    capacity: int = 0
+    deployment: str = ""
 
 
 class Invite(msgspec.Struct, frozen=True):
@@ -99,9 +105,23 @@ async def show_agent(call: Call) -> AgentDetail:
         line = _line(call, agent, in_force, leaving, settings.gate_revision(connection))
         drained = [view(row, name) for row in drain_rows.latest(connection, agent.id)]
         gate = in_the_way(in_force, agent.id)
-        return AgentDetail(**msgspec.structs.asdict(line), gate=gate, drain=drained[0] if drained else None)
+        serves = [group.name for group in groups.of_agent(connection, agent.id)]
+        return AgentDetail(
+            **msgspec.structs.asdict(line),
+            gate=gate,
+            drain=drained[0] if drained else None,
+            groups=serves,
+            capacity=agent.capacity,
+            deployment=_deployment(agent, serves) if groups.names(connection) else "",
+        )
 
     return await call.read(query)
+
+
+def _deployment(agent: Agent, serves: list[str]) -> str:
+    """Where an agent serves, for people (SMA-6)."""
+    said = f"serves {', '.join(serves)}" if serves else "not deployed: it serves no group and starts nothing of one"
+    return said if agent.deployment_kept >= agent.deployment else f"{said}; the agent has not confirmed it yet"
 
 
 def _line(call: Call, agent: Agent, in_force: list[Gate], leaving: set[str], revision: int) -> AgentLine:

@@ -11,7 +11,7 @@ from server.actions import agents, groups, pools
 from server.actions.groups import Deployed, GroupChange, GroupSpec
 from server.core.groups import Recall
 from server.storage import groups as rows
-from server.storage.groups import GroupLine, Waiting
+from server.storage.groups import GroupLine, MemberLine, Waiting
 from server.tls import secret_hash
 from server.web.api.endpoint import Answer, Call, Endpoint
 
@@ -79,10 +79,7 @@ def view(connection: sqlite3.Connection, name: str, is_connected: Any) -> GroupV
     barred = pools.barred(connection, connected)
     line = rows.line(connection, group.name)
     assert line is not None, "it was found just now"
-    members = [
-        MemberView(s.agent, barred.get(s.agent_id, ""), s.running, s.agent_capacity, s.capacity, s.told, s.sent)
-        for s in seats
-    ]
+    members = [_member(seat, barred.get(seat.agent_id, "")) for seat in seats]
     return GroupView(
         name=group.name,
         policy=group.policy,
@@ -95,6 +92,12 @@ def view(connection: sqlite3.Connection, name: str, is_connected: Any) -> GroupV
         running=line.running,
         waiting=rows.waiting(connection, group.id),
         recalls=rows.recalls_of_group(connection, group.id),
+    )
+
+
+def _member(seat: MemberLine, why: str) -> MemberView:
+    return MemberView(
+        seat.agent, why, seat.running, seat.agent_capacity, seat.capacity, seat.told, group_load=seat.sent
     )
 
 
