@@ -101,6 +101,11 @@ class Absence:
         listed = json.loads(self.pair.type(master, "understudy", "agent", "requests", AWAY, "--json"))
         return sorted(one["kind"] for one in listed if one["by"] != "scheduler")
 
+    def _unacknowledged(self, master: Node) -> list[str]:
+        """The same by the API, which is asked without starting a program."""
+        listed = master.api.get("/api/v1/agents/requests", agent=AWAY)["requests"]
+        return [one["kind"] for one in listed if one["by"] != "scheduler"]
+
     def _fail_over(self, master: Node, standby: Node) -> tuple[Node, Node]:
         master.program.kill()
         self.pair.type(standby, "standby-to-master", "--yes")
@@ -113,7 +118,7 @@ class Absence:
         """Seconds from the moment in which the master has the agent again until it has acknowledged everything."""
         self.pair.wait(f"{AWAY} to be back", lambda: self._agent(master)["connected"])
         began = time.monotonic()
-        self.pair.wait(f"{AWAY} to acknowledge", lambda: not self._requests(master))
+        self.pair.wait(f"{AWAY} to acknowledge", lambda: not self._unacknowledged(master))
         return time.monotonic() - began
 
     def _conclude(self, master: Node, number: int, long: int, new: int) -> None:
