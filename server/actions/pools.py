@@ -7,7 +7,7 @@ itself sets it free: by its inventory, or by the answer to a recall. Never by a 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
@@ -89,6 +89,13 @@ def barred(connection: sqlite3.Connection, connected: Collection[str]) -> dict[s
         elif not takes_runs(own, agent_id, stopping):
             found[agent_id] = reason(own, agent_id) or REASONS[DRAINING]
     return found
+
+
+def describe(connection: sqlite3.Connection, group_id: str, is_connected: Callable[[str], object]) -> str:
+    """A query: the members' state in one line, for a run that waits: `alpha 4 of 4, beta not connected`."""
+    connected = {m.agent_id for m in groups.members(connection, group_id) if is_connected(m.agent_id)}
+    pools = groups.load_pools(connection, barred(connection, connected), [group_id])
+    return pools[group_id].describe() if group_id in pools else ""
 
 
 def place_waiting(connected: Collection[str], now_us: int) -> Change[int]:

@@ -10,7 +10,8 @@ import sqlite3
 from server.core.model import Order, Row
 from server.storage import debts, jobs, rows
 
-_BY_MASTER = "by_master = 1 AND state = 'active' AND suppressed = ''"
+_BY_MASTER = "orders INDEXED BY orders_by_master WHERE by_master = 1 AND state = 'active' AND suppressed = ''"
+"""By its own index: the planner would take the one that holds the orders of all agents."""
 
 
 def get(connection: sqlite3.Connection, order_id: int) -> Order | None:
@@ -108,13 +109,13 @@ def next_suppressed_us(connection: sqlite3.Connection) -> int | None:
 
 def due_by_master(connection: sqlite3.Connection, now_us: int, limit: int = 100) -> list[Order]:
     """Orders of groups with an instant up to now of which nothing was made yet, the earliest first."""
-    tail = f"FROM orders WHERE {_BY_MASTER} AND next_instant_us <= ? ORDER BY next_instant_us LIMIT ?"
+    tail = f"FROM {_BY_MASTER} AND next_instant_us <= ? ORDER BY next_instant_us LIMIT ?"
     return rows.every(connection, Order, tail, (now_us, limit))
 
 
 def next_by_master_us(connection: sqlite3.Connection) -> int | None:
     """When the next run of a group is due."""
-    row = connection.execute(f"SELECT min(next_instant_us) FROM orders WHERE {_BY_MASTER}").fetchone()
+    row = connection.execute(f"SELECT min(next_instant_us) FROM {_BY_MASTER}").fetchone()
     return None if row[0] is None else int(row[0])
 
 

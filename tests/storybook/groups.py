@@ -10,7 +10,7 @@ from server.web.api.groups import GroupView, MemberView
 from server.web.pages.agent_groups import Deployment
 from server.web.pages.groups import EMPTY, GroupPage, GroupsPage, members_text
 from tests.storybook import work
-from tests.storybook.fixture import DAY_US, HOUR_US, MINUTE_US, NOW_US, Story, changed, frame
+from tests.storybook.fixture import DAY_US, HOUR_US, MINUTE_US, NOW_US, Story, changed, frame, run
 
 AGENTS = ("dock-1", "dock-2", "dock-3", "warehouse", "gatehouse")
 
@@ -82,6 +82,14 @@ def stories() -> list[Story]:
     listed = next(story.page for story in agents if story.name == "agents-open")
     return [
         Story("groups", GroupsPage(whole, lines, AGENTS)),
+        Story(
+            "run-waits-for-a-member",
+            changed(
+                next(story.page for story in work.run_stories() if story.name == "run-waiting"),
+                run=run(9122, "thumbnails", 3, "group web", "waiting", reason="no capacity in group web", group="web"),
+                members="dock-1 8 of 8, dock-2 4 of 4 of this group, dock-3 queue locked, warehouse not connected",
+            ),
+        ),
         Story("groups-empty", GroupsPage(whole, (), AGENTS)),
         Story(
             "groups-wrong",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from aiohttp import web
 
+from server.actions import pools
 from server.actions import runs as actions
 from server.core.model import Run
 from server.core.run_states import ENDED, TABLE, RunState
@@ -68,6 +70,8 @@ class RunPage:
     output_hidden_bytes: int
     why_not: str = ""
     """Why an unknown run may not be run again."""
+    members: str = ""
+    """What the members of its group do, while none of them was chosen."""
 
     @property
     def ended(self) -> bool:
@@ -165,10 +169,20 @@ def _one(connection: sqlite3.Connection, number: int) -> tuple[RunLine, Run, lis
 async def show(request: web.Request) -> web.Response:
     """`GET /runs/{number}`."""
     number = int(request.match_info["number"])
-    frame, (line, run, attempts, why_not) = await serve.load(request, f"Run {number}", lambda c: _one(c, number))
+    connected = serve.site(request).agent_connected
+    frame, ((line, run, attempts, why_not), members) = await serve.load(
+        request, f"Run {number}", lambda c: (found := _one(c, number), _members(c, found[1], connected))
+    )
     output, hidden = await asyncio.to_thread(tail, serve.site(request).output_path(number))
-    page = RunPage(frame, line, run.command, sentence(line), moments(line), tuple(attempts), output, hidden, why_not)
+    said, times = sentence(line), moments(line)
+    page = RunPage(frame, line, run.command, said, times, tuple(attempts), output, hidden, why_not, members)
     return serve.html(page)
+
+
+def _members(connection: sqlite3.Connection, run: Run, is_connected: Callable[[str], object]) -> str:
+    """SMA-7: where it waits, and why there."""
+    waits = pools.is_in_pool(run) and run.state == RunState.WAITING
+    return pools.describe(connection, run.group_id, is_connected) if waits else ""
 
 
 async def run_now(request: web.Request) -> web.Response:
