@@ -46,6 +46,7 @@ class AgentLink:
         self.boot_us = 0
         self.beat_s = 1.0
         self.beating: asyncio.Task[None] | None = None
+        self.heartbeat = wire.AgentHeartbeat(0)
         self._socket = socket
         self._outgoing: asyncio.Queue[wire.FromNode] = asyncio.Queue(OUTGOING_MAX)
         self._heard = asyncio.Event()
@@ -245,6 +246,7 @@ class Links:
     def _take(self, link: AgentLink, message: wire.FromAgent) -> None:
         match message:
             case wire.AgentHeartbeat(now_us, reports, waiting, start_alone, boot_us):
+                link.heartbeat = message
                 news = bool(waiting) and not link.waiting
                 link.skew_us = now_us - self._utc_us()
                 link.reports, link.waiting, link.start_alone, link.boot_us = reports, waiting, start_alone, boot_us

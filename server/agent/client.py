@@ -17,9 +17,10 @@ from server.agent.job_socket import JobSocket
 from server.agent.leaving import Leaving
 from server.agent.link import Link
 from server.agent.outputs import Outputs
-from server.agent.platform import boot_clock_us, boot_id, disk_is_full
+from server.agent.platform import boot_clock_us, boot_id
+from server.agent.reserve import SPOOL_BYTES_MAX, Reserve, held_bytes
 from server.agent.runner import Runner
-from server.agent.spool import Spool
+from server.agent.spool import Spool, SpoolUnusableError
 from server.agent.watcher import Watcher
 from server.agent.witness import Witness
 from server.core import agent_wire as wire
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 TICK_S = 1.0
 OUTPUT_S = 0.25
+MEASURE_S = 5.0
 SPOOL_RETRY_S = 1.0
 
 
@@ -55,6 +57,7 @@ class Client:
         tls: Callable[[], ssl.SSLContext | None],
         version: str,
         on_stop: str = "",
+        spool_bytes_max: int = SPOOL_BYTES_MAX,
     ) -> None:
         self._data = data
         self._agent_id = agent_id
@@ -63,6 +66,8 @@ class Client:
         self._tls = tls
         self._version = version
         self._on_stop = on_stop
+        self._spool_bytes_max = spool_bytes_max
+        self._reserve = Reserve(data)
         self._leaving: Leaving | None = None
         self._instance = secrets.token_hex(8)
         self._boot_id = boot_id()
@@ -109,7 +114,7 @@ class Client:
 
     async def run(self) -> None:
         """Serve until `stop`. Raises what no part expected, after everything is closed."""
-        self._spool = await Spool.open(self._data)
+        self._spool = await self._open_spool()
         try:
             memory = await self._spool.load()
         except BaseException:
@@ -129,6 +134,7 @@ class Client:
         self._runner.clear(lambda key: key in memory.runs and memory.runs[key].state == "forgotten")
         await self._runner.open(intents, self._boot_id)
         loops = [self._commit_forever, self._tick_forever, self._beat_forever, self._output_forever]
+        loops.append(self._measure_forever)
         tasks = [asyncio.create_task(loop()) for loop in [*loops, watcher.watch_forever]]
         await socket.open()
         self._dial()
@@ -157,6 +163,14 @@ class Client:
             log.error("the last events were not kept; the next start finds them by their files", error=str(error))
         await self._spool.close()
 
+    async def _open_spool(self) -> Spool:
+        """Open it; on a full disk with what the reserve gives back."""
+        try:
+            return await Spool.open(self._data)
+        except SpoolUnusableError:
+            self._reserve.give()
+            return await Spool.open(self._data)
+
     def _now(self) -> Moment:
         return Moment(self._clock.utc_us(), boot_clock_us())
 
@@ -182,6 +196,8 @@ class Client:
                 return
             except Exception as error:
                 log.error("the spool cannot be written: free disk space", error=str(error), data=str(self._data))
+                self._session.work.disk_full = True  # until the next tick has looked
+                self._reserve.give()
                 await asyncio.sleep(SPOOL_RETRY_S)
 
     def _carry_out(self, outcome: Outcome) -> None:
@@ -205,12 +221,20 @@ class Client:
 
     async def _tick_forever(self) -> None:
         while True:
-            self._session.work.disk_full = disk_is_full(self._data)
+            is_full = self._reserve.keep(len(self._session.work.running))
+            *held, most = self._session.held_bytes
+            self._session.work.disk_full = is_full or sum(held) > most > 0
             now = self._now()
             self._handle(self._session.tick(now))
             deadline = self._session.next_deadline_us(now)
             wait_s = TICK_S if deadline is None else min(TICK_S, (deadline - now.wall_us) / 1e6)
             await asyncio.sleep(max(wait_s, 0.001))
+
+    async def _measure_forever(self) -> None:
+        while True:
+            spool, output = await asyncio.to_thread(held_bytes, self._data)
+            self._session.held_bytes = (spool, output, self._spool_bytes_max)
+            await asyncio.sleep(MEASURE_S)
 
     async def _beat_forever(self) -> None:
         while True:

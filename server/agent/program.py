@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import ssl
 from collections.abc import Callable
@@ -11,11 +12,15 @@ from pathlib import Path
 
 from server.agent.client import Client
 from server.agent.platform import why_not_here
+from server.agent.reserve import SPOOL_BYTES_MAX
 from server.agent.spool import SPOOL_FILE, SpoolDamagedError, SpoolUnusableError
 from server.agent.witness import WITNESS_FILE, WitnessDamagedError
 from server.clock import SystemClock
 from server.config import ConfigError
 from server.identity import directory_lock, load_identity
+
+SPOOL_SETTING = "UNDERSTUDY_AGENT_SPOOL_MIB"
+"""How many mebibytes of reports and output may wait for a master before nothing begins; 4096 without it."""
 
 
 def run(data: Path, tls: Callable[[], ssl.SSLContext | None], on_stop: str = "") -> int:
@@ -35,7 +40,9 @@ def run(data: Path, tls: Callable[[], ssl.SSLContext | None], on_stop: str = "")
         )
     with directory_lock(data, "understudy agent"):
         try:
-            client = Client(data, identity.id, identity.peers, SystemClock(), tls, _version(), on_stop)
+            client = Client(
+                data, identity.id, identity.peers, SystemClock(), tls, _version(), on_stop, _spool_bytes_max()
+            )
             asyncio.run(_serve(client))
         except (SpoolDamagedError, WitnessDamagedError) as error:
             raise ConfigError(_damaged(data, identity.name, error)) from error
@@ -45,6 +52,13 @@ def run(data: Path, tls: Callable[[], ssl.SSLContext | None], on_stop: str = "")
                 f"{data}; then start the agent again. Nothing was started and nothing is lost; running jobs go on."
             ) from error
     return 0
+
+
+def _spool_bytes_max() -> int:
+    text = os.environ.get(SPOOL_SETTING, "")
+    if text and not (text.isdecimal() and 0 < int(text) < 1 << 40):
+        raise ConfigError(f"{SPOOL_SETTING}={text} is no number of mebibytes: say {SPOOL_SETTING}=4096")
+    return int(text) << 20 if text else SPOOL_BYTES_MAX
 
 
 def _damaged(data: Path, name: str, error: Exception) -> str:

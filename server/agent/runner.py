@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -341,7 +342,7 @@ class Runner:
         try:
             ended_at_us = os.stat(self._runs / key / "output").st_mtime_ns // 1000
         except OSError:
-            ended_at_us = note.get("at_us", 0)
+            ended_at_us = note.get("at_us") or time.time_ns() // 1000
         return Ended(None, None, note.get("at_us"), ended_at_us, self.output_size(key), False, cause)
 
 

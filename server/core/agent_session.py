@@ -46,6 +46,8 @@ class Session:
         self._refused: set[Epoch] = set()
         self._gates_told: int | None = None
         self._expiry_us = now.wall_us
+        self.held_bytes = (0, 0, 0)
+        """Of the spool, of output, and of both at most: for people, set by whoever measures it."""
         self._asked_us = now.boot_us
 
     @property
@@ -146,7 +148,9 @@ class Session:
     def heartbeat(self, now: Moment) -> Outcome:
         """What to tell every connected node each second."""
         alone, count = self._memory.durable.start_alone, len(self._memory.reports)
-        beat = wire.AgentHeartbeat(now.wall_us, count, self.waiting(now), alone, now.boot_us)
+        oldest_us = next((report.at_us for report in self._memory.reports.values()), 0)
+        waiting = self.waiting(now)
+        beat = wire.AgentHeartbeat(now.wall_us, count, waiting, alone, now.boot_us, oldest_us, *self.held_bytes)
         for node in self._links:
             self._ledger.send(node, beat)
         return self._ledger.take()

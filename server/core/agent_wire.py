@@ -292,6 +292,8 @@ class AgentHeartbeat(_Message, frozen=True, tag="agent_heartbeat"):
 
     `start_alone`: what of `SetStartAlone` is durable here.
     `boot_us`: the machine's boot clock, which a master's answer repeats.
+    `oldest_report_us`: when the oldest of `reports` happened, 0 for none. Bytes: of the spool, of what runs printed,
+    and of both at most before nothing begins; 0 from an agent of an earlier release.
     """
 
     now_us: int
@@ -299,6 +301,10 @@ class AgentHeartbeat(_Message, frozen=True, tag="agent_heartbeat"):
     waiting: str = ""
     start_alone: bool = False
     boot_us: int = 0
+    oldest_report_us: int = 0
+    spool_bytes: int = 0
+    output_bytes: int = 0
+    spool_bytes_max: int = 0
 
 
 FromNode = (

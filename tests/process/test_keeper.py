@@ -132,7 +132,9 @@ async def test_an_abandoned_key_never_starts(tmp_path: Path) -> None:
     run = record("late", f"echo ran >> {proof}")
     async with watched(tmp_path / "a") as agent:
         agent.runner.abandon(run.key)
-        assert (await agent.end(run)).cause == "never started"
+        end = await agent.end(run)
+        assert end.cause == "never started"
+        assert end.ended_at_us > 1_600_000_000_000_000, "a time of which people can read something"
         agent.runner.start(run)
         marker = record("marker", "true")
         agent.runner.start(marker)

@@ -9,6 +9,7 @@ from server.storage.jobs import JobLine
 from server.storage.missed import MissedLine
 from server.storage.overview import AgentLine, DueCount
 from server.web.pages.agent_reboot import Reboot
+from server.web.pages.agent_spool import AgentSpool
 from server.web.pages.agents import AgentPage, AgentsPage, AgentView, Queues, view
 from server.web.pages.contacts import Contact
 from server.web.pages.jobs import EMPTY, JobFormPage, JobPage, JobsPage, instants_of, values_of
@@ -64,7 +65,24 @@ def agent(name: str, acknowledged: int = 42, **more: object) -> AgentLine:
 
 
 def _views(lines: list[AgentLine], host: Gate | None, silent: tuple[str, ...] = ()) -> tuple[AgentView, ...]:
-    return tuple(view(line, host, 42, None if line.name in silent else Contact(0.02)) for line in lines)
+    return tuple(
+        view(
+            line,
+            host,
+            42,
+            None
+            if line.name in silent
+            else Contact(
+                0.02,
+                3,
+                oldest_report_us=NOW_US - 90_000_000,
+                spool_bytes=340_000,
+                output_bytes=5_300_000,
+                spool_bytes_max=4 << 30,
+            ),
+        )
+        for line in lines
+    )
 
 
 def _agents() -> list[AgentLine]:
@@ -115,12 +133,12 @@ def agent_stories() -> list[Story]:
                 7,
                 1,
                 6,
-                (Reboot(True),),
+                (AgentSpool(), Reboot(True)),
             ),
         ),
         Story(
             "agent-quarantined",
-            AgentPage(frame("Agent gatehouse", "/agents"), sick, None, (), 0, 0, 2, (Reboot(False),)),
+            AgentPage(frame("Agent gatehouse", "/agents"), sick, None, (), 0, 0, 2, (AgentSpool(), Reboot(False))),
         ),
     ]
 

@@ -40,8 +40,20 @@ class AgentLine(msgspec.Struct, frozen=True):
     waits_for: str
 
 
+class SpoolView(msgspec.Struct, frozen=True):
+    """What an agent holds that no master has acknowledged, as of its last heartbeat. 0 `bytes_max`: it does not say."""
+
+    reports: int
+    oldest_report_us: int | None
+    spool_bytes: int
+    output_bytes: int
+    bytes_max: int
+
+
 class AgentDetail(AgentLine, frozen=True):
     """One agent with the gate that people are told of, its latest drain, and the groups that it serves.
+
+    `spool`: what it holds on its disk, while it is connected.
 
     `deployment`: that as a sentence, and whether the agent has confirmed it; "" while there are no groups.
     """
@@ -51,6 +63,7 @@ class AgentDetail(AgentLine, frozen=True):
     groups: list[str] = []
     capacity: int = 0
     deployment: str = ""
+    spool: SpoolView | None = None
 
 
 class Invite(msgspec.Struct, frozen=True):
@@ -113,6 +126,7 @@ async def show_agent(call: Call) -> AgentDetail:
             groups=serves,
             capacity=agent.capacity,
             deployment=_deployment(agent, serves) if groups.names(connection) else "",
+            spool=_spool(call, agent.id),
         )
 
     return await call.read(query)
