@@ -22,7 +22,8 @@ STILL_RUNNING = "still running"
 def submit(connection: sqlite3.Connection, monitor: Monitor, event: Event, job_id: int, now_us: int) -> None:
     """Submit a job's run for an event: once, one for each member of an `all` group, none of a deleted job.
 
-    What cannot be submitted at all is on record as missed: an event that happened is never refused.
+    What cannot be submitted at all is on record as missed: an event that happened is never refused. After a loss the
+    agent that ran it may have been heard before the one that watches: that is its run.
     """
     job = jobs.get(connection, job_id)
     if job is None or job.deleted_at_us is not None:
@@ -32,9 +33,12 @@ def submit(connection: sqlite3.Connection, monitor: Monitor, event: Event, job_i
         suppress(connection, monitor, event, job, NO_MEMBERS)
     for member in asked:
         key = event_key(job.id, monitor.id, event.token, member=member)
-        if agents.is_gone(connection, member or job.agent_id):
+        known = runs.by_key(connection, key)
+        if known is not None:
+            runs.update(connection, known.number, event_id=event.id)
+        elif agents.is_gone(connection, member or job.agent_id):
             suppress(connection, monitor, event, job, GONE, member)
-        elif runs.by_key(connection, key) is None:
+        else:
             by = event.fired_by or f"event {monitor.name}"
             run_actions.submit(connection, job, key, by, now_us, member, event_id=event.id)
 

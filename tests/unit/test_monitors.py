@@ -155,6 +155,15 @@ def test_an_event_for_a_dead_machine_is_recorded_as_missed_and_the_reports_go_on
     assert [message.text for message in system_messages.page(master.connection)][-1].endswith("next")
 
 
+def test_a_run_that_was_heard_of_before_its_event_is_the_events_run() -> None:
+    """After a lossy promotion the agent that ran it may report first: no second run, and no refused report."""
+    master = Master()
+    begun = wire.Begun(job_rows.specification(master.there), None, 1)
+    master.report(begun, "j2.e1-1.a1", agent=SOUTH)
+    master.report(master.fired())
+    assert [(run.key, run.state) for run in master.runs()] == [("j2.e1-1.a1", "running")]
+
+
 def test_the_run_of_the_watching_agent_belongs_to_its_event() -> None:
     """Its key finds the event, the run says by which monitor, and a repetition gets the same variables."""
     master = Master()
