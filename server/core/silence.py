@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from server.core.giving_up import SLACK_S
 from server.core.instants import LATE_US, count_between, instants_between, is_instant, last_instant
 from server.core.model import MINUTE_US, Agent, Order, Run, Span
 
@@ -96,6 +97,11 @@ def why_not_again(run: Run, agent: Agent | None, job_name: str) -> str:
         return ""
     if run.given_up_at_us is not None:
         return ""
+    if run.give_up_after_s:
+        after_s = run.give_up_after_s + SLACK_S
+        return (
+            f"{_may_have_run(agent.name)} It is given up {after_s} s after {agent.name} fell silent, then run it again."
+        )
     return f"{_may_have_run(agent.name)} {_ways_out(agent.name, job_name)}"
 
 

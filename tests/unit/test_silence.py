@@ -275,7 +275,7 @@ def test_a_job_that_may_be_given_up_moves_by_itself_in_time() -> None:
     number = master.run(master.key(begun_us)).number
     assert rows.to_give_up(master.connection, 0) == {NORTH: 30}
     assert master.do(silence.give_up(NORTH, 89.0, now_us)) == 0
-    with pytest.raises(Conflict, match="is silent"):
+    with pytest.raises(Conflict, match="given up 90 s after north fell silent"):
         master.do(runs.rerun(number, BOSS, now_us))
     assert master.do(silence.give_up(NORTH, 90.0, now_us)) == 2
     assert master.do(runs.rerun(number, BOSS, now_us)).agent_id == ("south" * 32)[:32]

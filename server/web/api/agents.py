@@ -38,6 +38,8 @@ class AgentLine(msgspec.Struct, frozen=True):
     on_stop: str
     takes_runs: bool
     waits_for: str
+    silent_since_us: int | None
+    dead_at_us: int | None
 
 
 class SpoolView(msgspec.Struct, frozen=True):
@@ -159,6 +161,8 @@ def _line(call: Call, agent: Agent, in_force: list[Gate], leaving: set[str], rev
         on_stop=agent.on_stop,
         takes_runs=takes_runs(in_force, agent.id, leaving),
         waits_for=reason(in_force, agent.id) or (REASONS[DRAINING] if agent.id in leaving else ""),
+        silent_since_us=agent.silent_since_us,
+        dead_at_us=agent.dead_at_us,
     )
 
 
