@@ -55,9 +55,8 @@ class SpoolView(msgspec.Struct, frozen=True):
 class AgentDetail(AgentLine, frozen=True):
     """One agent with the gate that people are told of, its latest drain, and the groups that it serves.
 
-    `spool`: what it holds on its disk, while it is connected.
-
-    `deployment`: that as a sentence, and whether the agent has confirmed it; "" while there are no groups.
+    `deployment`: that as a sentence, and whether the agent has confirmed it; "" while there are no groups. `spool`: what
+    it holds on its disk, while it is connected.
     """
 
     gate: Gate | None = None
@@ -138,6 +137,17 @@ def _deployment(agent: Agent, serves: list[str]) -> str:
     """Where an agent serves, for people (SMA-6)."""
     said = f"serves {', '.join(serves)}" if serves else "not deployed: it serves no group and starts nothing of one"
     return said if agent.deployment_kept >= agent.deployment else f"{said}; the agent has not confirmed it yet"
+
+
+def _spool(call: Call, agent_id: str) -> SpoolView | None:
+    fleet = call.site.office.fleet if call.site.office is not None else None
+    link = fleet.contact(agent_id) if fleet is not None else None
+    if link is None:
+        return None
+    beat = link.heartbeat
+    return SpoolView(
+        link.reports, beat.oldest_report_us or None, beat.spool_bytes, beat.output_bytes, beat.spool_bytes_max
+    )
 
 
 def _line(call: Call, agent: Agent, in_force: list[Gate], leaving: set[str], revision: int) -> AgentLine:
