@@ -39,9 +39,7 @@ class Watched:
         await self.desk.job("here", f'echo "$UNDERSTUDY_RUN_ID $UNDERSTUDY_EVENT_PATH" >> {self.proof}', "alpha")
         await self.desk.job("there", "true", "beta")
         watch = Settings(path=f"{self.folder}/*", on=["created"], existing=True, interval_s=1)
-        spec = monitors.MonitorSpec(
-            name="arrivals", agent="alpha", kind="file", settings=watch, jobs=["here", "there"]
-        )
+        spec = monitors.MonitorSpec(name="arrivals", agent="alpha", kind="file", settings=watch, jobs=["here", "there"])
         await self.desk.write(monitors.create(spec, BOSS, now_us()))
         await self.desk.until(lambda c: not monitor_rows.unacknowledged(c, AGENT))
 
@@ -149,4 +147,3 @@ async def test_a_lock_holds_the_run_of_an_event_and_a_stop_puts_it_on_record(tmp
         run = await world.desk.until(lambda c: runs.by_key(c, "j1.e1-2.a1"))
         assert (run.state, run.reason) == ("missed", "scheduler stopped")
         assert len(await world.ran(1)) == 1
-

@@ -55,8 +55,8 @@ class SpoolView(msgspec.Struct, frozen=True):
 class AgentDetail(AgentLine, frozen=True):
     """One agent with the gate that people are told of, its latest drain, and the groups that it serves.
 
-    `deployment`: that as a sentence, and whether the agent has confirmed it; "" while there are no groups. `spool`: what
-    it holds on its disk, while it is connected.
+    `deployment`: that as a sentence, and whether the agent has confirmed it; "" while there are no groups. `spool`:
+    what it holds on its disk, while it is connected.
     """
 
     gate: Gate | None = None
