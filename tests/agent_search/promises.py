@@ -1,0 +1,102 @@
+"""What must hold at rest: from any situation quiet brings everything to an account."""
+
+from __future__ import annotations
+
+from server.core.model import instant_text
+from server.core.run_states import ENDED
+from tests.agent_search.bounds import INSTANTS, TIMES
+from tests.agent_search.machine import DOWN, Broken
+from tests.agent_search.world import CLONE, NOW, OLD, WHO, Situation, World
+
+ROUNDS = 12
+
+
+def quiet(world: World, s: Situation) -> Situation:
+    """Nothing goes wrong any more: copies are stopped, operators do what they are told, all agents answer, time passes.
+
+    Raises Broken when something is not accounted for then.
+    """
+    s = calm(world, s)
+    for _ in range(ROUNDS):
+        before = s
+        s = one_round(world, s)
+        if s == before:
+            if s.time == len(TIMES) - 1:
+                break
+            s = world.passes(s)
+    else:
+        raise Broken("does not come to rest")
+    accounted(world, s)
+    return s
+
+
+def calm(world: World, s: Situation) -> Situation:
+    """No old master, no copy, right clocks, no locks."""
+    if s.offices[OLD] is not None:
+        s = world.drop_old(s)
+    office = s.offices[NOW]
+    s = s._replace(offices=(office._replace(lag=-1), None))
+    if s.machines[CLONE] is not None:
+        s = world._links_lost(s, CLONE)
+        s = world._machine(s, CLONE, None)
+    for m, machine in enumerate(s.machines):
+        if machine is not None and machine.skew:
+            s = world._machine(s, m, machine._replace(skew=0))
+    for who in (0, 1):
+        rows = s.offices[NOW].rows
+        if world.offices.facts(rows).quarantined[who]:
+            s = world.wrote(s, NOW, world.offices.accept(rows, who, s.time))
+        rows = s.offices[NOW].rows
+        if world.offices.facts(rows).locked[who]:
+            s = world.wrote(s, NOW, world.offices.unlock(rows, who, s.time))
+    return s
+
+
+def one_round(world: World, s: Situation) -> Situation:
+    """Everybody does what there is to do."""
+    for m, machine in enumerate(s.machines):
+        if machine is None:
+            continue
+        if machine.ram == DOWN:
+            s = world.start(s, m)
+        rows = s.offices[NOW].rows
+        if world.offices.facts(rows).quarantined[WHO[m]]:
+            s = world.wrote(s, NOW, world.offices.accept(rows, WHO[m], s.time))
+        s = world.talk(s, m, NOW)
+        if s.links[m][NOW] is None:
+            s = world.talk(s, m, NOW)
+        s = world.talk(world.beat(s, m, NOW), m, NOW)
+        s = world.talk(world.tick(s, m), m, NOW)
+        for key, at in s.machines[m].files:
+            if at == "asked":
+                s = world._begin(s, m, key)
+        for key, at in s.machines[m].files:
+            if at == "runs":
+                s = world._exit(s, m, key)
+        s = world.talk(s, m, NOW)
+    return s
+
+
+def accounted(world: World, s: Situation) -> None:
+    """Each occurrence and request has one account, and what began is on record."""
+    facts = world.offices.facts(s.offices[NOW].rows)
+    over = {*ENDED, "unknown"}
+    stems = {key.rpartition(".a")[0]: (state, key) for key, (state, _) in facts.runs.items()}
+    for stem, (state, _) in stems.items():
+        if state not in over:
+            raise Broken(f"{stem} is {state} for ever")
+    for at in INSTANTS:
+        mine = [stem for stem in stems if instant_text(at) in stem]
+        if not mine and at not in facts.missed:
+            raise Broken(f"nobody accounts for {instant_text(at)}")
+        if mine and at in facts.open:
+            raise Broken(f"{instant_text(at)} has a run and an open row in the ledger")
+    historic = {key.rpartition(".a")[0] for key in facts.history}
+    for stem, _ in s.begun:
+        if stem not in stems and stem not in historic:
+            raise Broken(f"{stem} began and is on no record")
+        if stem in stems and stem in historic:
+            raise Broken(f"{stem} is on record twice")
+    for machine in s.machines:
+        if machine is not None and world.machines.memory(machine).reports:
+            raise Broken("a report is never acknowledged")
