@@ -182,6 +182,10 @@ class Ledger:
         for key in keys:
             self._forget(key)
 
+    def retract(self, keys: tuple[str, ...]) -> None:
+        """Drop what is not acknowledged of runs that are forgotten unstarted: a master told of them would wait."""
+        self._drop(tuple(report.id for report in self.memory.reports.values() if report.key in keys))
+
     def _forget(self, key: str) -> None:
         run = self.memory.runs.get(key)
         if run is None or run.state != "ended" or key not in self._output_done or self._of_key[key] > 0:

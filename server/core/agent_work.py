@@ -127,6 +127,7 @@ class Work:
         if keys:
             self._held.difference_update(keys)
             self._ledger.save(DropRuns(keys))
+            self._ledger.retract(keys)
 
     def resume(self, now: Moment, restored: bool) -> None:
         """After admission: begin young intents of this boot that have no process, abandon all others."""

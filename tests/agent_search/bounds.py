@@ -13,10 +13,11 @@ INSTANTS = (FIRST_US, FIRST_US + 3600 * SECOND_US)
 TIMES = tuple(FIRST_US + s * SECOND_US for s in (-120, 2, 90, 3602, 3690))
 """Before the first instant, 2 s after it (due), 90 s after it (past), the same of the second one."""
 
-BUDGETS = ("crashes", "cuts", "pauses", "words", "boots", "jumps", "copies", "failovers", "lags")
-CRASHES, CUTS, PAUSES, WORDS, BOOTS, JUMPS, COPIES, FAILOVERS, LAGS = range(len(BUDGETS))
+BUDGETS = ("crashes", "cuts", "pauses", "words", "boots", "jumps", "copies", "failovers", "lags", "disks")
+CRASHES, CUTS, PAUSES, WORDS, BOOTS, JUMPS, COPIES, FAILOVERS, LAGS, DISKS = range(len(BUDGETS))
 """Kills of an agent's process at any point, link losses, links or keepers that stop for a while, operators' words,
-reboots, clocks set wrong, clones and restored snapshots, changes of office without loss, masters that write alone."""
+reboots, clocks set wrong, clones and restored snapshots, changes of office without loss, masters that write alone,
+disks that fill up."""
 FREE = -1
 
 

@@ -182,6 +182,12 @@ class Machines:
             sends = (*sends, *effects.sends)
         return machine, Effects(sends)
 
+    def fill(self, machine: Machine, full: bool) -> Machine:
+        """The disk is at its reserve, or has room again: the shipped loop says so to the session before each tick."""
+        session = copied(self.session(machine))
+        session.work.disk_full = full
+        return machine._replace(ram=self.sessions.of(session))
+
     def reboot(self, machine: Machine, time: int) -> Machine:
         """The machine was off: processes are gone, what only the keeper knew is gone."""
         files = {key: "gone" if at == "runs" else at for key, at in machine.files if at != "asked"}

@@ -16,6 +16,7 @@ from server.actions import orders as order_actions
 from server.actions import runs as run_actions
 from server.actions.jobs import JobSpec, When
 from server.core import agent_wire as wire
+from server.core.gates import QUEUE_LOCKED
 from server.core.model import SYSTEM
 from server.deliverer import order_message, stop_message
 from server.storage import agents as agent_rows
@@ -66,7 +67,7 @@ class Told(NamedTuple):
 
 class Facts(NamedTuple):
     """What rows say: of both agents quarantined, removed, ticket, locked; whose the job is; runs by key (state, begun),
-    instants with a row and with an open row in the ledger, keys in Server History."""
+    instants with a row and with an open row in the ledger, keys in Server History, whether a lock in force is kept."""
 
     quarantined: tuple[bool, ...]
     removed: tuple[bool, ...]
@@ -77,6 +78,7 @@ class Facts(NamedTuple):
     missed: frozenset[int]
     open: frozenset[int]
     history: frozenset[str]
+    lock_kept: tuple[bool, ...]
 
 
 class Offices(Ledger):
@@ -303,5 +305,10 @@ class Offices(Ledger):
                 frozenset(missed),
                 frozenset(open_rows),
                 history,
+                tuple(
+                    any(gate.kind == QUEUE_LOCKED for gate in gate_rows.for_agent(c, row.id))
+                    and row.gates_acknowledged >= settings.gate_revision(c)
+                    for row in rows_of
+                ),
             )
         return found

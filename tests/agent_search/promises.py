@@ -6,7 +6,7 @@ from server.core.model import instant_text
 from server.core.run_states import ENDED
 from tests.agent_search.bounds import INSTANTS, TIMES
 from tests.agent_search.machine import DOWN, Broken
-from tests.agent_search.world import CLONE, NOW, OLD, WHO, Situation, World
+from tests.agent_search.world import CLONE, NOW, OLD, Situation, World
 
 ROUNDS = 12
 
@@ -42,26 +42,30 @@ def calm(world: World, s: Situation) -> Situation:
     for m, machine in enumerate(s.machines):
         if machine is not None and machine.skew:
             s = world._machine(s, m, machine._replace(skew=0))
+    return advised(world, s)
+
+
+def advised(world: World, s: Situation) -> Situation:
+    """Operators do what pages say: accept what is quarantined, unlock what is locked (also what a master adopted)."""
     for who in (0, 1):
-        rows = s.offices[NOW].rows
-        if world.offices.facts(rows).quarantined[who]:
-            s = world.wrote(s, NOW, world.offices.accept(rows, who, s.time))
-        rows = s.offices[NOW].rows
-        if world.offices.facts(rows).locked[who]:
-            s = world.wrote(s, NOW, world.offices.unlock(rows, who, s.time))
+        if world.offices.facts(s.offices[NOW].rows).quarantined[who]:
+            s = world.wrote(s, NOW, world.offices.accept(s.offices[NOW].rows, who, s.time))
+        if world.offices.facts(s.offices[NOW].rows).locked[who]:
+            s = world.wrote(s, NOW, world.offices.unlock(s.offices[NOW].rows, who, s.time))
     return s
 
 
 def one_round(world: World, s: Situation) -> Situation:
     """Everybody does what there is to do."""
+    s = advised(world, s)
     for m, machine in enumerate(s.machines):
         if machine is None:
             continue
         if machine.ram == DOWN:
             s = world.start(s, m)
-        rows = s.offices[NOW].rows
-        if world.offices.facts(rows).quarantined[WHO[m]]:
-            s = world.wrote(s, NOW, world.offices.accept(rows, WHO[m], s.time))
+        elif world.machines.session(machine).work.disk_full:
+            s = world._machine(s, m, world.machines.fill(machine, False))
+        s = advised(world, s)
         s = world.talk(s, m, NOW)
         if s.links[m][NOW] is None:
             s = world.talk(s, m, NOW)

@@ -5,28 +5,32 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Hashable
 from enum import Enum
+from types import FunctionType, MethodType
 from typing import Any
 
 import msgspec
 
-ATOMS = (int, str, bytes, float, type(None), msgspec.Struct, Enum)
+ATOMS = (int, str, bytes, float, type(None), msgspec.Struct, Enum, FunctionType, type)
+FIXED = (*ATOMS, tuple, frozenset)
 
 
 def copied(value: Any, known: dict[int, Any] | None = None) -> Any:
     """A copy that shares nothing that can change; what is shared inside stays shared."""
-    if isinstance(value, ATOMS):
+    if isinstance(value, FIXED):
         return value
     known = {} if known is None else known
     found = known.get(id(value))
     if found is not None:
         return found
+    if isinstance(value, MethodType):
+        return MethodType(value.__func__, copied(value.__self__, known))
     if isinstance(value, Counter):
         made: Any = Counter(value)
     elif isinstance(value, dict):
         made = known[id(value)] = type(value)()
         for name, thing in value.items():
             made[name] = copied(thing, known)
-    elif isinstance(value, set | frozenset | deque | list | tuple):
+    elif isinstance(value, set | deque | list):
         made = type(value)(copied(thing, known) for thing in value)
     else:
         made = known[id(value)] = object.__new__(type(value))
@@ -58,6 +62,8 @@ class Frozen:
             return known[1]
         if isinstance(value, ATOMS):
             return value
+        if isinstance(value, MethodType):
+            return value.__qualname__
         if isinstance(value, dict):
             zeros = isinstance(value, Counter)
             return tuple(sorted((name, self.of(thing)) for name, thing in value.items() if thing or not zeros))

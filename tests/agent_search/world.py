@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 from replication.core.types import NO_EPOCH, Epoch
 from server.core import agent_wire as wire
 from server.core.agent_memory import Memory
+from server.core.model import parse_key
 from tests.agent_search.bounds import (
     BOOTS,
     COPIES,
     CRASHES,
     CRON,
     CUTS,
+    DISKS,
     FAILOVERS,
     FREE,
     JUMPS,
@@ -150,6 +152,12 @@ class World:
         if left[BOOTS]:
             rebooted = self.machines.reboot(machine, s.time)
             yield from self._paid(("reboot", m), BOOTS, self._down(s, m, rebooted), left)
+        if up:
+            full = self.machines.session(machine).work.disk_full
+            if left[DISKS] or full:
+                changed = self._machine(s, m, self.machines.fill(machine, not full))
+                name = "disk has room" if full else "disk full"
+                yield from self._paid((name, m), FREE if full else DISKS, changed, left)
         if left[JUMPS] and not machine.skew:
             for skew in (-1, 1):
                 changed = self._machine(s, m, machine._replace(skew=skew))
@@ -208,11 +216,12 @@ class World:
         if machine is None:
             return
         if s.machines[CLONE] is None:
-            for place in ("p", "c"):
-                copy = self.machines.reboot(machine._replace(place=place, skew=0), s.time)
-                copy = copy._replace(boot=copy.boot + 50)
+            image = self.machines.reboot(machine._replace(skew=0), s.time)
+            image = image._replace(boot=image.boot + 50)
+            directory = machine._replace(place="c", files=image.files, skew=0)
+            for name, copy in (("of the disk, elsewhere", image), ("of the directory, here", directory)):
                 machines = (s.machines[0], s.machines[1], self.machines.start(copy, s.time)[0])
-                yield from self._paid(("clone", place), COPIES, s._replace(machines=machines), s.left)
+                yield from self._paid(("clone", name), COPIES, s._replace(machines=machines), s.left)
         if s.snapshot is not None and self.machines.memory(machine).durable.ticket > s.snapshot[2]:
             disk, files, _ = s.snapshot
             back = self.machines.reboot(machine._replace(disk=disk, files=files), s.time)
@@ -278,8 +287,14 @@ class World:
                     s = self._link(s, m, which, link._replace(up=(*link.up, message)))
         if effects.began:
             counts = dict(s.begun)
+            facts = self.offices.facts(s.offices[NOW].rows)
             for key in effects.began:
                 stem = key.rpartition(".a")[0]
+                due_us = parse_key(key).scheduled_for_us
+                if due_us is not None and due_us > TIMES[s.time]:
+                    raise Broken(f"{stem} begins before its time")
+                if facts.lock_kept[WHO[m]]:
+                    raise Broken(f"{stem} begins under a lock that the agent acknowledged")
                 counts[stem] = counts.get(stem, 0) + 1
                 if counts[stem] > 1:
                     raise Broken(f"{stem} began twice")
@@ -323,6 +338,9 @@ class World:
             return s.links[0][NOW] is not None
         return not (m == 0 and s.machines[CLONE] is not None and s.links[CLONE][NOW] is not None)
 
+    def _was_copied(self, s: Situation) -> bool:
+        return s.left[COPIES] < self.bounds.budget()[COPIES]
+
     def _is_alone(self, s: Situation, who: int) -> bool:
         """An operator accepts an agent only when its copy is off."""
         return who != 0 or s.machines[CLONE] is None
@@ -364,6 +382,7 @@ class World:
 
     def _talks(self, s: Situation, m: int, which: int) -> Iterator[tuple[Move, int, Situation]]:
         left, done = s.left, s
+        epoch = self.machines.memory(s.machines[m]).durable.epoch.number
         for number, (kind, before, after) in enumerate(self._steps(s, m, which), 1):
             done = after
             if left[CRASHES] and kind == "down":
@@ -381,6 +400,8 @@ class World:
                 if self._has_link(after, m, which):
                     slow = self._link(after, m, which, after.links[m][which]._replace(slow=True))
                     yield from self._paid(("talks for a while", m, which, number), PAUSES, slow, left)
+        if which == OLD and done.offices[OLD] is not None and epoch > s.offices[OLD].epoch:
+            raise Broken("an agent refuses an office that is not told")
         yield from self._paid(("talk", m, which), FREE, done, left)
 
     def _has_link(self, s: Situation, m: int, which: int) -> bool:
@@ -425,6 +446,8 @@ class World:
         office = s.offices[which]._replace(rows=rows)
         offices = (office, s.offices[OLD]) if which == NOW else (s.offices[NOW], office)
         s = s._replace(offices=offices)
+        if any(self.offices.facts(rows).quarantined) and not self._was_copied(s):
+            raise Broken("an agent is quarantined that nobody copied")
         for m in range(3):
             link = s.links[m][which]
             if link is None:
