@@ -8,7 +8,7 @@ import msgspec
 
 from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction, record, require
-from server.core.instants import judge_past
+from server.core.instants import MAY_HAVE_RUN, judge_past
 from server.core.model import SYSTEM, Job, Missed, Principal, Run
 from server.errors import Conflict, NotFound
 from server.storage import agents, jobs, missed, runs
@@ -90,9 +90,10 @@ def apply_policy(connection: sqlite3.Connection, job: Job, schedule_id: int, now
     """Let the job's misfire policy decide the open rows of one schedule; returns how many runs it submitted.
 
     `once` runs only the latest, and not when a later occurrence has run meanwhile. What the policy leaves
-    (`ask`, or older than the grace time) stays open for a person.
+    (`ask`, or older than the grace time) stays open for a person, and so does what may have run.
     """
-    rows = {row.scheduled_for_us: row for row in missed.open_of_schedule(connection, schedule_id)}
+    found = missed.open_of_schedule(connection, schedule_id)
+    rows = {row.scheduled_for_us: row for row in found if row.cause != MAY_HAVE_RUN}
     newest_us = runs.newest_instant_us(connection, schedule_id)
     started = 0
     for verdict in judge_past(rows, jobs.specification(job), now_us):

@@ -140,7 +140,7 @@ def _admit(
     epoch: int,
     now_us: int,
 ) -> Admission:
-    restored = agent.ticket == 0 and shown.ticket > 0
+    restored = agent.ticket == 0 and (shown.ticket > 0 or agent.version != "")  # it was admitted before it was accepted
     ticket = max(agent.ticket, shown.ticket) + 1
     agents.update(
         connection,

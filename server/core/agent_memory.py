@@ -42,7 +42,8 @@ class Durable(msgspec.Struct, frozen=True, array_like=True):
 
     `boot_id` and `place`: the boot, and the file of this memory, that a master admitted last. `start_alone`: after a
     reboot standing orders begin before a master has answered. `groups` are those that this agent serves; `deployment`
-    is 0 until a master has said so.
+    is 0 until a master has said so. `accepted_us`: when this memory was accepted as a restored one, 0 for never:
+    nothing of before is caught up.
     """
 
     epoch: Epoch = NO_EPOCH
@@ -59,6 +60,7 @@ class Durable(msgspec.Struct, frozen=True, array_like=True):
     drain: DrainNote | None = None
     deployment: int = 0
     groups: tuple[str, ...] = ()
+    accepted_us: int = 0
 
 
 class RunRecord(msgspec.Struct, frozen=True, array_like=True):

@@ -307,7 +307,7 @@ class Session:
                 if not self._memory.durable.quarantined:
                     self.work.begin_held(now, True)
             case wire.GiveOrder(order):
-                self.work.take_order(order)
+                self.work.take_order(order, now)
                 self._ledger.send(node, wire.OrderKept(order.id, order.version))
             case wire.ReleaseOrder(order_id, version):
                 self._release(node, order_id, version)

@@ -21,7 +21,7 @@ from server.core.agent_memory import (
 from server.core.agent_trust import Moment
 from server.core.gates import DRAINING, Verdict, holds, on_occurrence
 from server.core.giving_up import is_given_up
-from server.core.instants import LATE_US, instants_between, judge_past
+from server.core.instants import LATE_US, MAY_HAVE_RUN, instants_between, judge_past
 from server.core.model import DAY_US, SECOND_US, Specification
 from server.core.run_keys import occurrence_key, parse_key
 
@@ -139,21 +139,25 @@ class Work:
             else:
                 self._ledger.out.abandons.append(key)
         if restored:
+            self._ledger.change(accepted_us=now.wall_us)
             for kept in list(self._memory.orders.values()):
                 self._give_up_past(kept, now)
 
     def _give_up_past(self, kept: KeptOrder, now: Moment) -> None:
-        """Begin no instant up to now, and say so: the master knows of those that did run."""
-        order = kept.order
-        until = min(now.wall_us, order.valid_until_us)
+        """Begin no instant up to when this memory was accepted, and say so: the master knows of those that did run."""
+        order, accepted_us = kept.order, self._memory.durable.accepted_us
+        until = min(accepted_us, order.valid_until_us)
         bits = self._memory.settled.get(order.schedule_id, {})
         named = [one.instant_us for one in occurrence_exceptions.due(order.exceptions, bits, until)]
         for at in sorted(self._open(kept, until) + named):
-            self._suppress(at, order, "agent was quarantined", False, now)
-        self._ledger.save(SaveOrder(KeptOrder(order, now.wall_us)))
+            self._suppress(at, order, MAY_HAVE_RUN, False, now)
+        self._ledger.save(SaveOrder(KeptOrder(order, accepted_us)))
 
-    def take_order(self, order: wire.StandingOrder) -> None:
-        """Hold an order in place of an older one of its schedule; what was settled stays settled."""
+    def take_order(self, order: wire.StandingOrder, now: Moment) -> None:
+        """Hold an order in place of an older one of its schedule; what was settled stays settled.
+
+        An order of before this memory was accepted may have begun in the lost part of its life.
+        """
         cursor = order.valid_from_us - 1
         for kept in list(self._memory.orders.values()):
             if kept.order.schedule_id != order.schedule_id:
@@ -165,6 +169,8 @@ class Work:
         self._ledger.save(SaveOrder(KeptOrder(order, cursor)))
         oldest = min((one.instant_us for one in order.exceptions), default=order.valid_from_us)
         self._ledger.save(PruneSettled(order.schedule_id, min(order.valid_from_us - DAY_US, oldest)))
+        if max(cursor, order.valid_from_us) < self._memory.durable.accepted_us:
+            self._give_up_past(KeptOrder(order, cursor), now)
 
     def release(self, order_id: int) -> tuple[int, ...]:
         """Give an order back; return its instants that began here. An unknown order has none."""

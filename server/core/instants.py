@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from server.core.model import Span, Specification
 
+MAY_HAVE_RUN = "agent was quarantined"
+"""Why an instant is missed that the lost part of a restored memory may have begun: only a person runs it again."""
 LATE_US = 10_000_000
 """An instant that is met later than this is past: the misfire policy decides, after the master has answered."""
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from tests.agent_search.bounds import BUDGETS, FREE, Bounds
 from tests.agent_search.machine import Broken
+from tests.agent_search.moves import Move, Moves
 from tests.agent_search.promises import quiet
-from tests.agent_search.world import Budget, Move, Situation, World
+from tests.agent_search.world import Budget, Situation
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class Breadth:
 
     def __init__(self, bounds: Bounds, every: int = 1) -> None:
         self.bounds, self.every = bounds, every
-        self.world = World(bounds)
+        self.world = Moves(bounds)
         self.reached: list[Situation] = []
         self._budgets: dict[tuple[object, ...], list[Budget]] = {}
         self._came: list[tuple[int, Move | None, int]] = []

@@ -32,6 +32,7 @@ class Machine(NamedTuple):
     """`disk` and `ram` are numbers of a Memory and a Session (DOWN without a process).
 
     `files`: key -> asked | runs | exited | gone | never. `booted`: the index of the time of the last boot.
+    `highest`: the highest epoch that was ever durable here.
     """
 
     disk: int
@@ -42,6 +43,7 @@ class Machine(NamedTuple):
     place: str = "p"
     skew: int = 0
     on: bool = True
+    highest: int = 0
 
 
 class Effects(NamedTuple):
@@ -109,7 +111,8 @@ class Machines:
         if crash == NONE:
             return machine._replace(ram=DOWN), Effects()
         check_quarantine(self.memory(machine), outcome)
-        machine = machine._replace(disk=disk, ram=DOWN if crash else ram)
+        highest = max(machine.highest, self.memories.things[disk].durable.epoch.number)
+        machine = machine._replace(disk=disk, ram=DOWN if crash else ram, highest=highest)
         if crash == SAVED:
             return machine, Effects()
         sends = tuple((node, self.messages.of(message)) for node, message in outcome.sends)

@@ -12,15 +12,17 @@ from typing import Any, NamedTuple
 
 from replication.core.types import Epoch
 from server.actions import agents, gates, jobs, reconciliation, reports
+from server.actions import drains as drain_actions
 from server.actions import orders as order_actions
 from server.actions import runs as run_actions
+from server.actions import silence as silence_actions
 from server.actions.jobs import JobSpec, When
 from server.core import agent_wire as wire
 from server.core.gates import QUEUE_LOCKED
 from server.core.model import SYSTEM
-from server.deliverer import order_message, stop_message
+from server.deliverer import order_message
 from server.storage import agents as agent_rows
-from server.storage import deliveries, orders, runs, settings
+from server.storage import deliveries, orders, runs, settings, silence
 from server.storage import gates as gate_rows
 from tests.unit.ledger import Ledger
 
@@ -36,7 +38,7 @@ STATIC = {
 WHEN = {
     "state_since_us", "submitted_at_us", "started_at_us", "ended_at_us", "recorded_at_us", "resolved_at_us",
     "set_at_us", "updated_at_us", "created_at_us", "enrolled_at_us", "quarantined_at_us", "removed_at_us",
-    "cancel_requested_at_us",
+    "cancel_requested_at_us", "silent_since_us", "dead_at_us", "given_up_at_us",
 }  # fmt: skip
 """Columns that say when something was: whether they are set matters, the time does not."""
 
@@ -53,7 +55,6 @@ class Link(NamedTuple):
     refused: bool = False
     revision: int = -1
     given: tuple[tuple[int, int], ...] = ()
-    stopped: tuple[tuple[int, bool], ...] = ()
     news: bool = False
     slow: bool = False
 
@@ -66,12 +67,15 @@ class Told(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What rows say: of both agents quarantined, removed, ticket, locked; whose the job is; runs by key (state, begun),
-    instants with a row and with an open row in the ledger, keys in Server History, whether a lock in force is kept."""
+    """What rows say. Pairs are of both agents: `confirmed` is the last ticket, `lock_kept` that a lock is acknowledged.
+
+    `runs`: key -> (state, begun). `missed` and `open` are instants with a row, and an open row, in the ledger;
+    `unknown` those that are unknown in the end without a run. `history`: keys in Server History.
+    """
 
     quarantined: tuple[bool, ...]
     removed: tuple[bool, ...]
-    tickets: tuple[int, ...]
+    confirmed: tuple[int, ...]
     job_at: int
     locked: tuple[bool, ...]
     runs: dict[str, tuple[str, int | None]]
@@ -79,6 +83,9 @@ class Facts(NamedTuple):
     open: frozenset[int]
     history: frozenset[str]
     lock_kept: tuple[bool, ...]
+    dead: tuple[bool, ...]
+    silent: tuple[bool, ...]
+    unknown: frozenset[int]
 
 
 class Offices(Ledger):
@@ -171,7 +178,13 @@ class Offices(Ledger):
     def fall_silent(self, rows: int, who: int, time: int) -> int:
         """An agent has not answered for a while."""
         return self.act(
-            rows, ("silent", who), time, lambda now: self.do(reconciliation.fall_silent(IDS[who], now))
+            rows, ("silent", who), time, lambda now: self.do(reconciliation.fall_silent(IDS[who], now, now))
+        ).rows
+
+    def dead(self, rows: int, who: int, time: int) -> int:
+        """An operator: the machine is dead."""
+        return self.act(
+            rows, ("dead", who), time, lambda now: self.do(silence_actions.declare_dead(NAMES[who], SYSTEM, now))
         ).rows
 
     def double(self, rows: int, who: int, time: int) -> Told:
@@ -205,7 +218,9 @@ class Offices(Ledger):
 
     # What the fleet does with what an agent says.
 
-    def take(self, rows: int, who: int, epoch: Epoch, batch: tuple[Any, ...], name: Any, time: int, alone: bool) -> Told:
+    def take(
+        self, rows: int, who: int, epoch: Epoch, batch: tuple[Any, ...], name: Any, time: int, alone: bool
+    ) -> Told:
         """A batch of messages of one agent. Value: (answers, whether its ticket is kept, the reason of a refusal)."""
         key = ("take", who, epoch, name, alone)
         return self.act(rows, key, time, lambda now: self._take(who, epoch, batch, now, alone))
@@ -243,9 +258,7 @@ class Offices(Ledger):
 
     def is_back(self, rows: int, who: int, time: int) -> int:
         """The agent keeps its ticket."""
-        return self.act(
-            rows, ("back", who), time, lambda now: self.do(run_actions.agent_is_back(IDS[who], now))
-        ).rows
+        return self.act(rows, ("back", who), time, lambda now: self.do(run_actions.agent_is_back(IDS[who], now))).rows
 
     def bring(self, rows: int, who: int, epoch: int, link: Link, time: int) -> Told:
         """What the deliverer sends at a wake. Value: (messages, the link after it or None when it is closed)."""
@@ -265,9 +278,9 @@ class Offices(Ledger):
             return (), link
         revision = settings.gate_revision(c)
         if link.revision != revision:
-            kinds = tuple(dict.fromkeys(gate.kind for gate in gate_rows.for_agent(c, agent)))
-            said.append(wire.SetGates(wire.GateSet(revision, kinds)))
-            link = link._replace(revision=revision)
+            given_gates = drain_actions.gate_set(c, agent, wire.PROTOCOL)
+            said.append(wire.SetGates(given_gates))
+            link = link._replace(revision=given_gates.revision)
         given = dict(link.given)
         for order in orders.unacknowledged(c, agent):
             if given.get(order.id) != order.version:
@@ -275,12 +288,7 @@ class Offices(Ledger):
                 said.append(order_message(order))
         if runs.to_dispatch(c, agent, 1):
             said += [one.dispatch for one in self.do(reconciliation.dispatch(agent, epoch, now_us))]
-        stopped = set(link.stopped)
-        for run in runs.to_cancel(c, agent):
-            if run.dispatched_epoch is not None and (run.number, run.cancel_kill) not in stopped:
-                stopped.add((run.number, run.cancel_kill))
-                said.append(stop_message(run))
-        return tuple(said), link._replace(given=tuple(sorted(given.items())), stopped=tuple(sorted(stopped)))
+        return tuple(said), link._replace(given=tuple(sorted(given.items())))
 
     # What is asked of rows.
 
@@ -298,9 +306,9 @@ class Offices(Ledger):
             found = self._facts[rows] = Facts(
                 tuple(row.quarantined_at_us is not None for row in rows_of),
                 tuple(row.removed_at_us is not None for row in rows_of),
-                tuple(row.ticket for row in rows_of),
+                tuple(row.ticket_confirmed for row in rows_of),
                 IDS.index(job[0]),
-                tuple(bool(gate_rows.for_agent(c, agent)) for agent in IDS),
+                tuple(any(gate.kind == QUEUE_LOCKED for gate in gate_rows.for_agent(c, agent)) for agent in IDS),
                 state,
                 frozenset(missed),
                 frozenset(open_rows),
@@ -310,5 +318,8 @@ class Offices(Ledger):
                     and row.gates_acknowledged >= settings.gate_revision(c)
                     for row in rows_of
                 ),
+                tuple(row.dead_at_us is not None for row in rows_of),
+                tuple(row.silent_since_us is not None for row in rows_of),
+                frozenset(at for line in silence.unknown(c, self._times[-1]) for at in line.instants_us),
             )
         return found

@@ -1,31 +1,15 @@
-"""The whole situation as a value, and every move from it."""
+"""The whole situation as a value, and what can be done to it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from replication.core.types import NO_EPOCH, Epoch
+from replication.core.types import Epoch
 from server.core import agent_wire as wire
 from server.core.agent_memory import Memory
 from server.core.model import parse_key
-from tests.agent_search.bounds import (
-    BOOTS,
-    COPIES,
-    CRASHES,
-    CRON,
-    CUTS,
-    DISKS,
-    FAILOVERS,
-    FREE,
-    JUMPS,
-    LAGS,
-    PAUSES,
-    TIMES,
-    WORDS,
-    Bounds,
-)
-from tests.agent_search.machine import CRASHES as POINTS
+from tests.agent_search.bounds import COPIES, CRON, TIMES, Bounds
 from tests.agent_search.machine import DOWN, Broken, Effects, Machine, Machines
 from tests.agent_search.office import KEPT_SEQUENCE, Link, Offices
 
@@ -74,7 +58,7 @@ class Situation(NamedTuple):
 
 
 class World:
-    """The moves. A promise that breaks in one is a `Broken`."""
+    """What happens. A promise that breaks in it is a `Broken`."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
@@ -94,28 +78,6 @@ class World:
                 s = self.talk(s, machine, NOW)
         return s
 
-    # The moves.
-
-    def all(self, s: Situation) -> Iterator[tuple[Move, int, Situation]]:
-        """Every move with its cost and what comes of it; raises Broken with `move` set."""
-        yield from self._of_time(s)
-        for m, machine in enumerate(s.machines):
-            if machine is not None:
-                yield from self._of_machine(s, m, machine)
-                for which in (NOW, OLD):
-                    if s.offices[which] is not None:
-                        yield from self._of_link(s, m, machine, which)
-        yield from self._of_offices(s)
-        if s.left[WORDS]:
-            yield from self._of_words(s)
-        if s.left[COPIES]:
-            yield from self._of_copies(s)
-
-    def _paid(self, move: Move, cost: int, s: Situation, left: Budget) -> Iterator[tuple[Move, int, Situation]]:
-        if cost != FREE:
-            left = (*left[:cost], left[cost] - 1, *left[cost + 1 :])
-        yield move, cost, self.flush(s)._replace(left=left)
-
     def flush(self, s: Situation) -> Situation:
         """What is under way on links that are not slow arrives."""
         for m in range(3):
@@ -124,110 +86,6 @@ class World:
                 if link is not None and not link.slow and (link.up or link.down) and s.machines[m].ram != DOWN:
                     s = self.talk(s, m, which)
         return s
-
-    def _of_time(self, s: Situation) -> Iterator[tuple[Move, int, Situation]]:
-        if s.time < self.bounds.last:
-            yield from self._paid(("time passes",), FREE, self.passes(s), s.left)
-
-    def _of_machine(self, s: Situation, m: int, machine: Machine) -> Iterator[tuple[Move, int, Situation]]:
-        up, left = machine.ram != DOWN, s.left
-        for key, at in machine.files:
-            if at == "asked":
-                yield from self._paid(("keeper begins", m, key), FREE, self._begin(s, m, key), left)
-            elif at == "runs":
-                yield from self._paid(("process ends", m, key), FREE, self._exit(s, m, key), left)
-        if not up:
-            if machine.on:
-                yield from self._paid(("start", m), FREE, self.start(s, m), left)
-        else:
-            if self.machines.memory(machine).orders:
-                yield from self._paid(("tick", m), FREE, self.tick(s, m), left)
-            if left[CRASHES]:
-                yield from self._paid(("kill -9", m), CRASHES, self._down(s, m, machine._replace(ram=DOWN)), left)
-                for point in POINTS:
-                    done = self.tick(s, m, point)
-                    yield from self._paid(("tick and die", m, point), CRASHES, done, left)
-            if left[PAUSES]:
-                yield from self._paid(("tick, keeper slow", m), PAUSES, self.tick(s, m, "", True), left)
-        if left[BOOTS]:
-            rebooted = self.machines.reboot(machine, s.time)
-            yield from self._paid(("reboot", m), BOOTS, self._down(s, m, rebooted), left)
-        if up:
-            full = self.machines.session(machine).work.disk_full
-            if left[DISKS] or full:
-                changed = self._machine(s, m, self.machines.fill(machine, not full))
-                name = "disk has room" if full else "disk full"
-                yield from self._paid((name, m), FREE if full else DISKS, changed, left)
-        if left[JUMPS] and not machine.skew:
-            for skew in (-1, 1):
-                changed = self._machine(s, m, machine._replace(skew=skew))
-                yield from self._paid(("clock set by 2 h", m, skew), JUMPS, changed, left)
-        if machine.skew:
-            yield from self._paid(("clock set right", m), FREE, self._machine(s, m, machine._replace(skew=0)), left)
-
-    def _of_link(self, s: Situation, m: int, machine: Machine, which: int) -> Iterator[tuple[Move, int, Situation]]:
-        link = s.links[m][which]
-        if link is not None and s.left[CUTS]:
-            yield from self._paid(("link lost", m, which), CUTS, self.cut(s, m, which), s.left)
-        if machine.ram == DOWN or not machine.on:
-            return
-        if link is not None:
-            if machine.skew or self.machines.session(machine).waiting(self.machines.moment(machine, s.time)):
-                yield from self._paid(("heartbeat", m, which), FREE, self.beat(s, m, which), s.left)
-            if s.left[PAUSES] and not link.slow:
-                slow = self._link(s, m, which, link._replace(slow=True))
-                yield from self._paid(("link slow", m, which), PAUSES, slow, s.left)
-            if link.slow:
-                yield from self._talks(s, m, which)
-        elif self._may_connect(s, m):
-            yield from self._talks(s, m, which)
-
-    def _of_offices(self, s: Situation) -> Iterator[tuple[Move, int, Situation]]:
-        office, old = s.offices
-        if s.left[FAILOVERS] and office.lag < 0 and old is None:
-            yield from self._paid(("swap",), FAILOVERS, self.swap(s), s.left)
-        if office.lag < 0 and s.left[LAGS]:
-            alone = s._replace(offices=(office._replace(lag=office.rows), old))
-            yield from self._paid(("master writes alone",), LAGS, alone, s.left)
-        if office.lag >= 0:
-            yield from self._paid(("promote with loss",), FREE, self.promote(s), s.left)
-            yield from self._paid(("in sync again",), FREE, s._replace(offices=(office._replace(lag=-1), old)), s.left)
-        if old is not None:
-            yield from self._paid(("old master dies",), FREE, self.drop_old(s), s.left)
-
-    def _of_words(self, s: Situation) -> Iterator[tuple[Move, int, Situation]]:
-        rows, facts = s.offices[NOW].rows, self.offices.facts(s.offices[NOW].rows)
-        if "lock" in self.bounds.words:
-            if facts.locked[0]:
-                done = self.offices.unlock(rows, 0, s.time)
-            else:
-                done = self.offices.lock(rows, 0, s.time)
-            yield from self._paid(("unlock" if facts.locked[0] else "lock",), WORDS, self.wrote(s, NOW, done), s.left)
-        if "move" in self.bounds.words and self.bounds.agents > 1:
-            done = self.offices.move(rows, 1 - facts.job_at, s.time)
-            yield from self._paid(("move the job", 1 - facts.job_at), WORDS, self.wrote(s, NOW, done), s.left)
-        for who in (0, 1):
-            if facts.quarantined[who] and self._is_alone(s, who):
-                done = self.offices.accept(rows, who, s.time)
-                yield from self._paid(("accept restored", who), WORDS, self.wrote(s, NOW, done), s.left)
-
-    def _of_copies(self, s: Situation) -> Iterator[tuple[Move, int, Situation]]:
-        machine = s.machines[0]
-        if machine is None:
-            return
-        if s.machines[CLONE] is None:
-            image = self.machines.reboot(machine._replace(skew=0), s.time)
-            image = image._replace(boot=image.boot + 50)
-            directory = machine._replace(place="c", files=image.files, skew=0)
-            for name, copy in (("of the disk, elsewhere", image), ("of the directory, here", directory)):
-                machines = (s.machines[0], s.machines[1], self.machines.start(copy, s.time)[0])
-                yield from self._paid(("clone", name), COPIES, s._replace(machines=machines), s.left)
-        if s.snapshot is not None and self.machines.memory(machine).durable.ticket > s.snapshot[2]:
-            disk, files, _ = s.snapshot
-            back = self.machines.reboot(machine._replace(disk=disk, files=files), s.time)
-            yield from self._paid(("restore the snapshot",), COPIES, self._down(s, 0, back), s.left)
-
-    # What moves do.
 
     def passes(self, s: Situation) -> Situation:
         """All that are up look at the present first; whoever has no link falls silent; tickets advance."""
@@ -258,9 +116,6 @@ class World:
 
     def start(self, s: Situation, m: int) -> Situation:
         machine, effects = self.machines.start(s.machines[m], s.time)
-        if WHO[m] == 0 and m == 0:
-            memory = self.machines.memory(machine)
-            s = s._replace(snapshot=(machine.disk, machine.files, memory.durable.ticket)) if s.left[COPIES] else s
         return self._after(self._machine(s, m, machine), m, effects)
 
     def _begin(self, s: Situation, m: int, key: str) -> Situation:
@@ -271,9 +126,7 @@ class World:
         machine, effects = self.machines.exit(s.machines[m], key, s.time)
         return self._after(self._machine(s, m, machine), m, effects)
 
-    def _event(
-        self, s: Situation, m: int, name: Any, entry: Any, crash: str = "", lazy: bool = False
-    ) -> Situation:
+    def _event(self, s: Situation, m: int, name: Any, entry: Any, crash: str = "", lazy: bool = False) -> Situation:
         before = s.machines[m]
         machine, effects = self.machines.do(before, name, entry, s.time, crash, lazy)
         s = self._after(self._machine(s, m, machine), m, effects)
@@ -355,20 +208,27 @@ class World:
             said = self.machines.messages.of(wire.Quarantined("q"))
             known = known._replace(admitted=False, refused=True, down=(*known.down, said))
             return self.wrote(self._link(s, other, which, known), which, told.rows)
-        hello = self.machines.messages.of(wire.Office(office.node, "master", office.whole, TIMES[s.time], {}, wire.PROTOCOL))
+        hello = self.machines.messages.of(
+            wire.Office(office.node, "master", office.whole, TIMES[s.time], {}, wire.PROTOCOL)
+        )
+        if m == 0 and s.left[COPIES]:
+            held = s.machines[0]
+            s = s._replace(snapshot=(held.disk, held.files, self.machines.memory(held).durable.ticket))
         s = self._event(s, m, ("opened", office.node), lambda session, now: session.link_opened(office.node))
         return self._link(s, m, which, Link((hello,)))
 
     def talk(self, s: Situation, m: int, which: int) -> Situation:
         """All that is under way arrives, and all that follows from it."""
-        for _, _, s in self._steps(s, m, which):
-            pass
-        return s
+        done = s
+        for _, _, after in self._steps(s, m, which):
+            done = after
+        return done
 
     def _steps(self, s: Situation, m: int, which: int) -> Iterator[tuple[str, Situation, Situation]]:
         """One arrival after the other: (kind, before, after)."""
         if s.links[m][which] is None:
-            s = self.connect(s, m, which)
+            before, s = s, self.connect(s, m, which)
+            yield "open", before, s
         elif s.links[m][which].slow:
             s = self._link(s, m, which, s.links[m][which]._replace(slow=False))
         for _ in range(TALK_MAX):
@@ -380,30 +240,6 @@ class World:
             yield ("up" if link.up else "down"), before, s
         raise Broken("they talk for ever")
 
-    def _talks(self, s: Situation, m: int, which: int) -> Iterator[tuple[Move, int, Situation]]:
-        left, done = s.left, s
-        epoch = self.machines.memory(s.machines[m]).durable.epoch.number
-        for number, (kind, before, after) in enumerate(self._steps(s, m, which), 1):
-            done = after
-            if left[CRASHES] and kind == "down":
-                for point in POINTS:
-                    crashed = self.down(before, m, which, point)
-                    yield from self._paid(("talks and dies", m, which, number, point), CRASHES, crashed, left)
-            if left[CUTS] and self._has_link(after, m, which):
-                cut = self.cut(after, m, which)
-                yield from self._paid(("talks until the link is lost", m, which, number), CUTS, cut, left)
-            if left[PAUSES]:
-                if kind == "down":
-                    slow = self.down(before, m, which, "", True)
-                    if slow != after:
-                        yield from self._paid(("talks, keeper slow", m, which, number), PAUSES, slow, left)
-                if self._has_link(after, m, which):
-                    slow = self._link(after, m, which, after.links[m][which]._replace(slow=True))
-                    yield from self._paid(("talks for a while", m, which, number), PAUSES, slow, left)
-        if which == OLD and done.offices[OLD] is not None and epoch > s.offices[OLD].epoch:
-            raise Broken("an agent refuses an office that is not told")
-        yield from self._paid(("talk", m, which), FREE, done, left)
-
     def _has_link(self, s: Situation, m: int, which: int) -> bool:
         return s.offices[which] is not None and s.links[m][which] is not None
 
@@ -412,14 +248,13 @@ class World:
         office, link = s.offices[which], s.links[m][which]
         number, message = link.down[0], self.machines.messages.things[link.down[0]]
         self.hits[type(message).__name__] = self.hits.get(type(message).__name__, 0) + 1
-        held = self.machines.memory(s.machines[m])
         s = self._link(s, m, which, link._replace(down=link.down[1:]))
         after = self._event(
             s, m, ("got", office.node, number), lambda a, now: a.received(office.node, message, now), crash, lazy
         )
-        if isinstance(message, COMMANDS) and held.durable.epoch not in (office.whole, NO_EPOCH):
-            if after.machines[m].disk != s.machines[m].disk:
-                raise Broken(f"a {type(message).__name__} of epoch {office.epoch} is obeyed after a later one")
+        stale = isinstance(message, COMMANDS) and office.epoch < s.machines[m].highest
+        if stale and after.machines[m].disk != s.machines[m].disk:
+            raise Broken(f"a {type(message).__name__} of epoch {office.epoch} is obeyed after a later one")
         return after
 
     def up(self, s: Situation, m: int, which: int) -> Situation:
@@ -430,12 +265,16 @@ class World:
         told = self.offices.take(office.rows, who, office.whole, batch, link.up, s.time, office.lag >= 0)
         answers, kept, refusal = told.value
         rows = told.rows
-        news = link.news or any(isinstance(one, wire.Report | wire.GatesKept | wire.OrderKept | wire.Released) for one in batch)
+        news = link.news or any(
+            isinstance(one, wire.Report | wire.GatesKept | wire.OrderKept | wire.Released) for one in batch
+        )
         admitted, refused = link.admitted, link.refused or bool(refusal)
         if kept and not refused and not admitted:
             admitted, rows = True, self.offices.is_back(rows, who, s.time)
         down = (*link.down, *(self.machines.messages.of(answer) for answer in answers))
-        link = link._replace(up=(), down=down, admitted=admitted and not refused, refused=refused, news=news and admitted)
+        link = link._replace(
+            up=(), down=down, admitted=admitted and not refused, refused=refused, news=news and admitted
+        )
         s = self.wrote(self._link(s, m, which, link), which, rows)
         if which == OLD and any(isinstance(one, wire.EpochRefused) for one in batch):
             s = self.drop_old(s)
@@ -446,7 +285,8 @@ class World:
         office = s.offices[which]._replace(rows=rows)
         offices = (office, s.offices[OLD]) if which == NOW else (s.offices[NOW], office)
         s = s._replace(offices=offices)
-        if any(self.offices.facts(rows).quarantined) and not self._was_copied(s):
+        facts = self.offices.facts(rows)
+        if not self._was_copied(s) and any(q and not d for q, d in zip(facts.quarantined, facts.dead, strict=True)):
             raise Broken("an agent is quarantined that nobody copied")
         for m in range(3):
             link = s.links[m][which]

@@ -108,25 +108,6 @@ def test_a_dispatch_twice_is_one_start_also_after_it_was_forgotten() -> None:
     assert world.processes == {KEY: 1}
 
 
-def test_a_held_dispatch_that_is_dropped_takes_its_report_with_it() -> None:
-    """Disk full, link lost before the report was acknowledged, back: the next master is not told that it waits here.
-
-    Trace of the search: disk full, dispatch held, link lost, back. The master had the run wait at the agent for ever.
-    """
-    world = World()
-    world.connect()
-    world.session.work.disk_full = True
-    world.hear(dispatch())
-    assert len(world.bodies(wire.Held)) == 1
-    world.sent.clear()
-    world.connect(ticket=2)
-    assert KEY not in world.disk.runs
-    assert world.bodies(wire.Held) == []
-    world.session.work.disk_full = False
-    world.hear(dispatch())
-    assert world.processes == {KEY: 1}
-
-
 def test_what_a_lone_master_acknowledged_stays_until_it_is_replicated() -> None:
     """JS7-3: marked, sent again to the next epoch, and forgotten when the standby holds the position."""
     world = World()

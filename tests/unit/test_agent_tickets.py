@@ -6,12 +6,14 @@ import pytest
 
 from replication.core.types import Epoch
 from server.actions import agents, reconciliation, reports
+from server.actions import orders as order_actions
 from server.core import agent_wire as wire
+from server.core.instants import MAY_HAVE_RUN
 from server.core.model import SECOND_US, SYSTEM, Principal
 from server.errors import Forbidden, NotFound
 from server.storage import agents as agent_rows
-from server.storage import deliveries
-from tests.unit.agent_world import A, World, order
+from server.storage import deliveries, schedules
+from tests.unit.agent_world import A, World, order, specification
 from tests.unit.ledger import START_US, Ledger
 
 NORTH = ("north" * 32)[:32]
@@ -121,6 +123,74 @@ def test_the_setting_is_an_administrators_and_in_the_audit_history() -> None:
     agent = agent_rows.get(ledger.connection, NORTH)
     assert agent is not None
     assert agent.start_alone_after_reboot == 0
+
+
+def test_an_accepted_memory_that_was_empty_is_a_restored_one() -> None:
+    """Its number is 0, as that of an agent that was never admitted; the row knows better.
+
+    Trace of the search: an instant begins, a snapshot of before the first connection is restored, an operator accepts
+    it. The agent was taken for a new one, got its order again, caught up and began the instant a second time.
+    """
+    ledger = Ledger()
+    ledger.add_agent("north")
+    assert _present(ledger, 0).admitted == wire.Admitted(1)
+    ledger.do(reports.record(NORTH, [wire.TicketKept(1)], 1, START_US))
+    assert _present(ledger, 0).admitted is None
+    ledger.do(agents.accept_restored("north", SYSTEM, START_US))
+    assert _present(ledger, 0).admitted == wire.Admitted(1, restored=True)
+
+
+def test_an_accepted_memory_catches_up_nothing_of_an_order_that_comes_later() -> None:
+    """The snapshot was older than the order; also when the agent dies between its admission and the order."""
+    world = World()
+    world.wall_us += 150 * SECOND_US
+    world.boot_us += 150 * SECOND_US
+    world.connect(ticket=7, restored=True)
+    world.start()
+    world.connect(ticket=8)
+    world.hear(order(60, 60, 10, misfire_policy="all"))
+    world.pass_s(1)
+    assert world.processes == {}
+    assert len(world.bodies(wire.Suppressed)) == 2
+    world.pass_s(60)
+    assert list(world.processes) == ["j1.s5.20270115T080300Z.a1"]
+
+
+def test_a_held_dispatch_that_is_dropped_takes_its_report_with_it() -> None:
+    """Disk full, link lost before the report was acknowledged, back: the next master is not told that it waits here.
+
+    Trace of the search: disk full, dispatch held, link lost, back. The master had the run wait at the agent for ever.
+    """
+    world, held = World(), wire.Dispatch("j1.rone.a1", specification())
+    world.connect()
+    world.session.work.disk_full = True
+    world.hear(held)
+    assert len(world.bodies(wire.Held)) == 1
+    world.sent.clear()
+    world.connect(ticket=2)
+    assert held.key not in world.disk.runs
+    assert world.bodies(wire.Held) == []
+    world.session.work.disk_full = False
+    world.hear(held)
+    assert world.processes == {held.key: 1}
+
+
+def test_policies_leave_what_a_restored_memory_may_have_run_to_a_person() -> None:
+    """Its row stays open although the job catches everything up.
+
+    Trace of the search: the instant begins while the link is lost, the snapshot of before is restored and accepted. The
+    agent said that it gave the instant up, and the master's own misfire policy began it a second time.
+    """
+    ledger = Ledger()
+    ledger.add_agent("north")
+    job = ledger.add_job(misfire_policy="all")
+    schedule = schedules.of_job(ledger.connection, job.id)[0].id
+    for number, cause in enumerate((MAY_HAVE_RUN, "agent was not running")):
+        body = wire.Suppressed(job.id, schedule, START_US + number * SECOND_US, cause)
+        ledger.do(reports.record(NORTH, [wire.Report(number + 1, "", START_US, body)], 1, START_US))
+    ledger.do(order_actions.resolve_missed(START_US + 2 * SECOND_US, 0))
+    assert ledger.count("runs") == 1
+    assert ledger.count("missed", "resolution = ''") == 1
 
 
 def _present(ledger: Ledger, ticket: int) -> reconciliation.Admission:
