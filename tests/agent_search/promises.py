@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.core.model import instant_text
+from server.core.run_keys import instant_text
 from server.core.run_states import ENDED
 from tests.agent_search.bounds import INSTANTS, TIMES
 from tests.agent_search.machine import DOWN, Broken

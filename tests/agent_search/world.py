@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from replication.core.types import Epoch
 from server.core import agent_wire as wire
 from server.core.agent_memory import Memory
-from server.core.model import parse_key
+from server.core.run_keys import parse_key
 from tests.agent_search.bounds import COPIES, CRON, TIMES, Bounds
 from tests.agent_search.machine import DOWN, Broken, Effects, Machine, Machines
 from tests.agent_search.office import KEPT_SEQUENCE, Link, Offices
