@@ -30,6 +30,7 @@ from tests.process.hard_jobs import hard_jobs
 from tests.process.lost_results import alone_results
 from tests.process.outage import outage
 from tests.process.outage_failover import outage_failover
+from tests.process.output_cuts import output_cuts
 from tests.process.standbys import standbys
 from tests.process.troubles import troubles
 from tests.process.wire import rejoin_cost
@@ -276,6 +277,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "capture": (capture_soak.soak, 2000),
     "failpoints": (failpoint_runs.soak, 5),
     "agent-kills": (agent_kills, 10),
+    "output-cuts": (output_cuts, 3),
     "hard-jobs": (hard_jobs, 10),
     "deployments": (deployments, 3),
     "partitions": (partitions.partitions, 24),
