@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
@@ -129,6 +130,18 @@ def of_agent(connection: sqlite3.Connection, agent_id: str) -> list[Group]:
         " (SELECT group_id FROM group_members WHERE agent_id = ?) ORDER BY name"
     )
     return rows.every(connection, Group, tail, (agent_id,))
+
+
+def names_of(connection: sqlite3.Connection, agent_ids: Iterable[str]) -> dict[str, list[str]]:
+    """The names of the groups that these agents serve, by agent."""
+    query = (
+        "SELECT m.agent_id, g.name FROM group_members m JOIN groups g ON g.id = m.group_id AND g.deleted_at_us IS NULL"
+        " WHERE m.agent_id IN (SELECT value FROM json_each(?)) ORDER BY g.name"
+    )
+    found: dict[str, list[str]] = {}
+    for agent_id, name in connection.execute(query, (json.dumps(list(agent_ids)),)):
+        found.setdefault(str(agent_id), []).append(str(name))
+    return found
 
 
 def deployed(connection: sqlite3.Connection) -> set[str]:

@@ -53,6 +53,8 @@ class AgentLine(Row, frozen=True, kw_only=True):
     locked_revision: int | None
     runs: int
     autonomous_until_us: int | None
+    draining: bool = False
+    silent_since_us: int | None = None
 
 
 class Upcoming(Row, frozen=True, kw_only=True):
@@ -101,15 +103,30 @@ SELECT a.id, a.name, a.enrolled_at_us, a.witness, a.former_witness, a.version, a
     a.quarantine_reason,
     a.gates_acknowledged, g.set_by, g.set_at_us, g.revision,
     (SELECT count(*) FROM runs WHERE agent_id = a.id AND state IN ({_OPEN})),
-    (SELECT min(valid_until_us) FROM orders WHERE agent_id = a.id AND state = 'active' AND suppressed = '')
+    (SELECT min(valid_until_us) FROM orders WHERE agent_id = a.id AND state = 'active' AND suppressed = ''),
+    EXISTS (SELECT 1 FROM gates WHERE kind = 'draining' AND agent_id = a.id), a.silent_since_us
 FROM agents a LEFT JOIN gates g ON g.kind = 'queue_locked' AND g.agent_id = a.id
 WHERE a.removed_at_us IS NULL
 """
 
 
-def agent_lines(connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "") -> list[AgentLine]:
-    """Agents by name above `after` whose name contains `match`."""
-    query = f"{_AGENTS} AND a.name > ? AND instr(a.name, ?) ORDER BY a.name LIMIT ?"
+_STATES = {
+    "silent": " AND a.silent_since_us IS NOT NULL",
+    "quarantined": " AND a.quarantined_at_us IS NOT NULL",
+    "locked": " AND g.set_by IS NOT NULL",
+    "draining": " AND EXISTS (SELECT 1 FROM gates WHERE kind = 'draining' AND agent_id = a.id)",
+    "unacknowledged": " AND a.gates_acknowledged <"
+    " CAST((SELECT value FROM settings WHERE name = 'gate_revision') AS INTEGER)",
+}
+AGENT_STATES = tuple(_STATES)
+"""By what the list of agents can be filtered beside the name."""
+
+
+def agent_lines(
+    connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "", state: str = ""
+) -> list[AgentLine]:
+    """Agents by name above `after` whose name contains `match`; `state` is "" or one of `AGENT_STATES`."""
+    query = f"{_AGENTS}{_STATES.get(state, '')} AND a.name > ? AND instr(a.name, ?) ORDER BY a.name LIMIT ?"
     found = connection.execute(query, (after, match, limit))
     return [rows.build(AgentLine, AgentLine.__struct_fields__, tuple(row)) for row in found]
 

@@ -101,6 +101,11 @@ def waiting(connection: sqlite3.Connection, after: int = 0, limit: int = 200) ->
     return rows.every(connection, Run, tail, (after, limit))
 
 
+def count_waiting(connection: sqlite3.Connection) -> int:
+    """How many runs wait, wherever."""
+    return rows.number(connection, "SELECT count(*) FROM runs WHERE state = 'waiting'")
+
+
 def waiting_reasons(connection: sqlite3.Connection) -> dict[str, int]:
     """How many runs wait, by reason: for Home and the metrics."""
     query = "SELECT reason, count(*) FROM runs WHERE state = 'waiting' GROUP BY reason ORDER BY reason"

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import json
 
-NAMES = ("writes", "swap", "memory", "copy", "restart", "compression", "jobs", "punctuality", "agents")
+NAMES = ("writes", "swap", "memory", "copy", "restart", "compression", "jobs", "punctuality", "agents", "pages")
 
 
 def main() -> None:

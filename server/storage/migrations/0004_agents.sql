@@ -150,3 +150,7 @@ CREATE INDEX recalls_to_give ON recalls (agent_id) WHERE answered_at_us IS NULL;
 ALTER TABLE agents ADD COLUMN replaced_at_us INTEGER;
 ALTER TABLE agents ADD COLUMN replaces TEXT NOT NULL DEFAULT '';
 CREATE INDEX agents_replaced ON agents (id) WHERE replaced_at_us IS NOT NULL;
+
+-- The list of ten thousand agents: its counts and its pages.
+CREATE INDEX agents_by_name ON agents (name) WHERE removed_at_us IS NULL;
+CREATE INDEX agents_by_gates ON agents (gates_acknowledged) WHERE removed_at_us IS NULL;

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 from aiohttp import web
@@ -26,7 +28,7 @@ from server.web.pages.contacts import Contact, contact
 from server.web.states import AGENTS, QUEUES, WITNESSES, Badge
 from server.web.witnesses import Standing
 
-LIMIT = 500
+LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,22 @@ class AgentsPage:
     """Agents that may hold what a lost master gave them."""
     deployed: frozenset[str] | None = None
     """Ids of the agents that serve a group; None while there are no groups."""
+    groups_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The names of the groups that the agents of this page serve, by id."""
+    state: str = ""
+    states: tuple[str, ...] = overview.AGENT_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class ListRows:
+    """What one read finds for the list: the agents of one page, and what concerns all of them."""
+
+    lines: list[AgentLine]
+    queues: Queues
+    revision: int
+    owing: tuple[str, ...]
+    deployed: frozenset[str] | None
+    groups_of: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,43 +131,68 @@ def _witness(line: AgentLine, is_connected: bool) -> Badge | None:
 def _queues(connection: sqlite3.Connection) -> tuple[Queues, int]:
     revision = settings.gate_revision(connection)
     host = gates.get(connection, QUEUE_LOCKED)
-    total = agents.count(connection)
+    total, behind = agents.count(connection), agents.unacknowledged(connection, revision)
     return Queues(
         total,
         total if host else gates.locked_agents(connection),
-        agents.unacknowledged(connection, revision),
-        overview.counts(connection, 0).waiting,
-        tuple(agents.unacknowledged_names(connection, revision, 20)),
+        behind,
+        runs.count_waiting(connection),
+        tuple(agents.unacknowledged_names(connection, revision, 20)) if behind else (),
         host,
     ), revision
 
 
+def read_list(connection: sqlite3.Connection, after: str, match: str, state: str) -> ListRows:
+    """A query of a fixed number of look-ups for each of `LIMIT` agents, however many there are."""
+    lines = overview.agent_lines(connection, after, LIMIT, match, state)
+    queues, revision = _queues(connection)
+    has_groups = bool(groups.names(connection))
+    names = groups.names_of(connection, [line.id for line in lines]) if has_groups else {}
+    deployed = frozenset(names) if has_groups else None
+    return ListRows(lines, queues, revision, tuple(debts.names(connection, 20)), deployed, names)
+
+
+def list_page(
+    frame: Frame,
+    found: ListRows,
+    contact_of: Callable[[str], Contact | None],
+    match: str = "",
+    state: str = "",
+    standing: Standing | None = None,
+    pending: PendingList | None = None,
+) -> AgentsPage:
+    """The page of what was read, with what is known of each connection now."""
+    views = tuple(view(line, found.queues.all_locked, found.revision, contact_of(line.id)) for line in found.lines)
+    more = found.lines[-1].name if len(found.lines) == LIMIT else ""
+    return AgentsPage(
+        frame,
+        views,
+        found.queues,
+        match,
+        more,
+        standing,
+        pending,
+        found.owing,
+        found.deployed,
+        found.groups_of,
+        state,
+    )
+
+
 async def show(request: web.Request) -> web.Response:
-    """`GET /agents`."""
-    match, after = request.query.get("match", ""), request.query.get("after", "")
-    frame, (lines, (queues, revision), seating, asked, owing, deployed) = await serve.load(
+    """`GET /agents?match=&state=&after=`."""
+    match, after, state = (request.query.get(name, "") for name in ("match", "after", "state"))
+    frame, (found, seating, asked) = await serve.load(
         request,
         "Agents",
-        lambda connection: (
-            overview.agent_lines(connection, after, LIMIT, match),
-            _queues(connection),
-            witnesses.read(connection),
-            agent_requests.read(connection),
-            tuple(debts.names(connection, 20)),
-            frozenset(groups.deployed(connection)) if groups.names(connection) else None,
-        ),
+        lambda c: (read_list(c, after, match, state), witnesses.read(c), agent_requests.read(c)),
     )
     site = serve.site(request)
-    views = [view(line, queues.all_locked, revision, contact(site, line.id)) for line in lines]
-    if request.query.get("state") == "silent":
-        views = [agent for agent in views if not agent.reachable]
-    more_after = lines[-1].name if len(lines) == LIMIT else ""
-    pending = pending_list(site, asked)
-    standing = witnesses.standing(site, seating)
-    return serve.html(AgentsPage(frame, tuple(views), queues, match, more_after, standing, pending, owing, deployed))
+    standing, pending = witnesses.standing(site, seating), pending_list(site, asked)
+    return serve.html(list_page(frame, found, partial(contact, site), match, state, standing, pending))
 
 
-def _one(
+def read_one(
     connection: sqlite3.Connection, name: str, now_us: int
 ) -> tuple[AgentLine, Gate | None, int, list[RunLine], list[Order], int, tuple[Part, ...]]:
     line = overview.agent_line(connection, name)
@@ -169,7 +212,7 @@ def _one(
 async def show_one(request: web.Request) -> web.Response:
     """`GET /agents/{name}`."""
     name, now_us = request.match_info["name"], serve.site(request).clock.utc_us()
-    frame, found = await serve.load(request, f"Agent {name}", lambda connection: _one(connection, name, now_us))
+    frame, found = await serve.load(request, f"Agent {name}", lambda connection: read_one(connection, name, now_us))
     line, host, revision, newest, standing, jobs_count, told = found
     held = [order for order in standing if order.state == "active"]
     behind = sum(1 for order in standing if order.acknowledged_version < order.version)

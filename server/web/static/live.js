@@ -104,6 +104,19 @@
     if (copy) navigator.clipboard.writeText(copy.dataset.copy).then(() => copy.classList.add("done"));
     if (event.target.closest("[data-print]")) window.print();
   });
+  // A filter follows what is typed: the address has it, and the list below is fetched again.
+  let typing = null;
+  document.addEventListener("input", (event) => {
+    const form = event.target.closest("form[data-typing]");
+    if (!form) return;
+    clearTimeout(typing);
+    typing = setTimeout(() => {
+      const filled = [...new FormData(form)].filter(([, value]) => value);
+      history.replaceState(null, "", `${location.pathname}?${new URLSearchParams(filled)}`);
+      lastFetch = 0;
+      schedule("*", 0);
+    }, 250);
+  });
   document.addEventListener("visibilitychange", () => document.hidden || schedule("*", 0));
   enhance(document);
   const address = new URL(location.href);              // what was said once is not said again after a reload
