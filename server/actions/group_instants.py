@@ -15,8 +15,8 @@ from server.actions.change import Change, Transaction
 from server.core import planning
 from server.core.gates import HELD, REASONS, Verdict, on_occurrence
 from server.core.instants import LATE_US
-from server.core.model import Job, Order
-from server.storage import exceptions, gates, jobs, missed, orders, schedules
+from server.core.model import Order
+from server.storage import exceptions, gates, jobs, orders, schedules
 
 NO_MASTER = "no master was in office"
 PAGE = 100
@@ -86,11 +86,6 @@ def _make(connection: sqlite3.Connection, order: Order, stops: Sequence[Span], n
         if why or (row is not None and row.skipped):
             order_actions.record_missed(connection, order, at_us, why, now_us)
         else:
-            _submit(connection, job, schedule.id, at_us, now_us)
+            run_actions.submit_occurrence(connection, job, schedule.id, at_us, "schedule", now_us)
     next_us = min([next_us, *(row.start_us for row in moved if row.start_us > now_us)])
     orders.update(connection, order.id, accounted_until_us=done_us, next_instant_us=next_us)
-
-
-def _submit(connection: sqlite3.Connection, job: Job, schedule_id: int, at_us: int, now_us: int) -> None:
-    if missed.of_occurrence(connection, schedule_id, at_us) is None:
-        run_actions.submit_occurrence(connection, job, schedule_id, at_us, "schedule", now_us)

@@ -80,13 +80,10 @@ def plan(
     suppressed = HELD if job.held else suppressed
     steps: list[Step] = []
     for order in orders:
-        wanted = live.get(order.schedule_id)
-        moves = wanted is None or order.agent_id != holder(job, wanted)
-        if not (moves and order.by_master):
-            live.pop(order.schedule_id, None)
+        wanted = live.pop(order.schedule_id, None)
         if order.state == "releasing":
             continue
-        if wanted is None or moves:
+        if wanted is None or order.agent_id != holder(job, wanted):
             steps.append(Release(order))
         else:
             steps.append(revise(order, wanted, suppressed, now_us, validity_us))

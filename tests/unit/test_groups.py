@@ -206,6 +206,12 @@ def test_the_answer_to_a_recall_counts_once_although_the_run_is_back_at_the_same
     site.end("alpha", run.key, asked.id)
     assert site.at(run) == ("alpha", "starting")
     assert site.run(run).dispatched_epoch == 1
+    site.deploy("beta")
+    site.end("alpha", run.key, asked.id)
+    assert site.at(run) == ("alpha", "starting"), "another recall is pending now, and this was the answer to the first"
+    (second,) = group_rows.pending_recalls(site.ledger.connection, site.ids["alpha"])
+    site.end("alpha", run.key, second.id)
+    assert site.at(run) == ("group web", "waiting")
 
 
 def test_a_run_that_began_before_the_recall_came_stays_where_it_is() -> None:
