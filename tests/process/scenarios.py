@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from tests.agent_search import soak as agent_search_soak
 from tests.failpoints import runs as failpoint_runs
 from tests.process import copies, partitions
 from tests.process.agent_kills import agent_kills
@@ -273,6 +274,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "standbys": (standbys, 3),
     "power-loss": (power_loss.soak, 500),
     "search": (search_soak.soak, 5),
+    "agent-search": (agent_search_soak.soak, 25),
     "simulation": (pair_simulation.soak, 2000),
     "capture": (capture_soak.soak, 2000),
     "failpoints": (failpoint_runs.soak, 5),
