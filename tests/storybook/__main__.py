@@ -14,7 +14,20 @@ from pathlib import Path
 from aiohttp import web
 
 from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
-from tests.storybook import drains, exceptions, forks, groups, history, home, monitors, server, silence, standby, work
+from tests.storybook import (
+    drains,
+    exceptions,
+    forks,
+    groups,
+    history,
+    home,
+    monitors,
+    replaced,
+    server,
+    silence,
+    standby,
+    work,
+)
 from tests.storybook.fixture import Story
 
 HEADERS = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
@@ -29,6 +42,7 @@ def stories() -> list[Story]:
         *groups.stories(),
         *forks.stories(),
         *exceptions.stories(),
+        *replaced.stories(),
         *monitors.stories(),
         *history.stories(),
         *server.stories(),
