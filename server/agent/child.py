@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Child:
 
 def spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:
     """Start the first process of a run, in a session of its own. Raises what `subprocess.Popen` does."""
+    identity, environment = _identity(request["user"], request["environment"])
     given = directory / "input"
     with open(given if given.exists() else os.devnull, "rb") as reading:
         return subprocess.Popen(
@@ -49,10 +51,29 @@ def spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.
             stdout=writing,
             stderr=writing,
             cwd=request["directory"] or None,
-            env=request["environment"],
+            env=environment,
             start_new_session=True,
-            user=request["user"] or None,
+            **identity,
         )
+
+
+def _identity(user: str, environment: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What `Popen` needs to run as a user: with that user's groups and none of the agent's, and that user's home.
+
+    Raises KeyError for an unknown one; that another needs an agent that runs as root, `Popen` says.
+    """
+    if not user:
+        return {}, environment
+    account = pwd.getpwnam(user)
+    told = {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name, "SHELL": account.pw_shell}
+    changed = {name: value for name, value in told.items() if environment.get(name) == os.environ.get(name)}
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        groups = os.getgrouplist(user, account.pw_gid)
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+    elif account.pw_uid != os.geteuid():
+        identity = {"user": account.pw_uid}
+    return identity, environment | changed
 
 
 def write_status(child: Child) -> None:

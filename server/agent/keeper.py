@@ -312,14 +312,16 @@ def main() -> int:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    address = socket_address(data, SOCKET_FILE)
     with contextlib.suppress(FileNotFoundError):
-        (data / SOCKET_FILE).unlink()
+        os.unlink(address)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(socket_address(data, SOCKET_FILE))
+        listener.bind(address)
         listener.listen(8)
         Keeper(data).serve(listener, reading, writing)
         sweep(data)
-        (data / SOCKET_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address)
     return 0
 
 

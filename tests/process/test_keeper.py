@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -110,6 +111,23 @@ async def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
         end = await agent.end(run)
         assert (end.exit_code, end.cause) == (127, "not startable")
         assert b"missing" in agent.output(run)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: another user needs root")
+async def test_a_job_that_runs_as_a_user_has_nothing_of_the_agents_groups(tmp_path: Path) -> None:
+    """The user alone is not enough: it had the groups of root, and its home."""
+    async with watched(tmp_path / "a") as agent:
+        run = record("as", 'id -u; id -G; echo "$HOME $USER"', run_as="nobody", working_directory="/")
+        unknown = record("unknown", "true", run_as="nobody-of-that-name")
+        for one in (run, unknown):
+            agent.runner.start(one)
+        assert (await agent.end(run)).exit_code == 0
+        account = pwd.getpwnam("nobody")
+        groups = " ".join(str(group) for group in os.getgrouplist("nobody", account.pw_gid))
+        said = f"{account.pw_uid}\n{groups}\n{account.pw_dir} nobody\n"
+        assert agent.output(run).decode() == said
+        assert (await agent.end(unknown)).cause == "not startable"
+        assert b"nobody-of-that-name" in agent.output(unknown)
 
 
 async def test_the_same_key_starts_once_whoever_asks(tmp_path: Path) -> None:
