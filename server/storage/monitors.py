@@ -71,6 +71,11 @@ def lines_of_job(connection: sqlite3.Connection, job_id: int, limit: int = 100) 
     return _lines(connection, tail, (job_id, limit))
 
 
+def lines_of_agent(connection: sqlite3.Connection, agent_id: str, limit: int = 200) -> list[MonitorLine]:
+    """The monitors of an agent, disabled ones included, by name."""
+    return _lines(connection, " AND m.agent_id = ? ORDER BY m.name LIMIT ?", (agent_id, limit))
+
+
 def of_agent(connection: sqlite3.Connection, agent_id: str, limit: int = 1000) -> list[Monitor]:
     """Monitors that an agent is to watch, by id."""
     tail = "FROM monitors WHERE agent_id = ? AND enabled AND deleted_at_us IS NULL ORDER BY id LIMIT ?"

@@ -8,6 +8,7 @@ from server.core.model import Gate, Job, Schedule
 from server.storage.jobs import JobLine
 from server.storage.missed import MissedLine
 from server.storage.overview import AgentLine, DueCount
+from server.web.pages.agent_monitors import Watching
 from server.web.pages.agent_reboot import Reboot
 from server.web.pages.agent_spool import AgentSpool
 from server.web.pages.agents import AgentPage, AgentsPage, AgentView, Queues, view
@@ -133,7 +134,7 @@ def agent_stories() -> list[Story]:
                 7,
                 1,
                 6,
-                (AgentSpool(), Reboot(True)),
+                (AgentSpool(), Reboot(True), Watching(LINES[1:6])),
             ),
         ),
         Story(

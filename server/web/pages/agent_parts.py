@@ -14,6 +14,7 @@ from server.storage.overview import AgentLine
 from server.web.pages import agent_replaced, agent_silence
 from server.web.pages.agent_drain import drain
 from server.web.pages.agent_groups import deployment
+from server.web.pages.agent_monitors import watching
 from server.web.pages.agent_reboot import reboot
 from server.web.pages.agent_requests import requests
 from server.web.pages.agent_spool import spool
@@ -32,7 +33,16 @@ class Part(Protocol):
 Reader = Callable[[sqlite3.Connection, AgentLine, int], Part | None]
 """Reads rows of one agent at `now_us` (microseconds UTC); None when there is nothing to say of it."""
 
-PARTS: tuple[Reader, ...] = (agent_silence.part, agent_replaced.part, requests, deployment, drain, spool, reboot)
+PARTS: tuple[Reader, ...] = (
+    agent_silence.part,
+    agent_replaced.part,
+    requests,
+    deployment,
+    drain,
+    spool,
+    reboot,
+    watching,
+)
 """In the order of the page: what needs a person first."""
 
 
