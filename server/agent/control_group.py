@@ -71,3 +71,5 @@ def sweep(data: Path) -> None:
         for entry in list(os.scandir(example.parent)) if example is not None else []:
             if entry.is_dir():
                 leave_behind(Path(entry.path))
+    if example is not None:
+        leave_behind(example.parent)
