@@ -139,11 +139,24 @@ def say_reasons(reasons: Mapping[str, str], now_us: int) -> Change[int]:
 
 
 def release(connection: sqlite3.Connection, run: Run, now_us: int, why: str = "") -> None:
-    """Nobody has the run: it waits in its group's pool, inside the caller's change. What was asked is answered."""
+    """Nobody has the run: it waits in its group's pool, inside the caller's change. What was asked is answered.
+
+    One that somebody wants cancelled is: nobody else gets it.
+    """
+    if run.cancel_requested_at_us is not None:
+        cancel(connection, run, now_us)
+        return
     event = RunEvent.NEVER_STARTED if allows(run.state, RunEvent.NEVER_STARTED) else RunEvent.GATED
     text = why or "chosen again"
     state = step(run.state, event)
     runs.set_state(connection, run.number, state, now_us, text, agent_id=run.group_id, dispatched_epoch=None)
+    groups.answer_recall(connection, run.number, "given back", now_us)
+
+
+def cancel(connection: sqlite3.Connection, run: Run, now_us: int) -> None:
+    """End a run that never began and that somebody wanted ended, inside the caller's change."""
+    state = step(run.state, RunEvent.CANCELLED)
+    runs.set_state(connection, run.number, state, now_us, f"cancelled by {run.cancel_requested_by}")
     groups.answer_recall(connection, run.number, "given back", now_us)
 
 
@@ -154,12 +167,6 @@ def give_back(connection: sqlite3.Connection, run: Run, number: int, now_us: int
     """
     asked = groups.pending_recall(connection, run.number)
     if asked is None or asked.id != number or run.started_at_us is not None:
-        return
-    if run.cancel_requested_at_us is not None:
-        state = step(run.state, RunEvent.CANCELLED)
-        by = f"cancelled by {run.cancel_requested_by}"
-        runs.set_state(connection, run.number, state, now_us, by)
-        groups.answer_recall(connection, run.number, "given back", now_us)
         return
     release(connection, run, now_us, f"given back by {_name(connection, run.agent_id)}")
 

@@ -32,6 +32,8 @@ from server.storage import (
 from server.storage import debts as debt_rows
 
 GIVEN_MAX = 500
+NOT_BEGUN = ("starting", "unknown", "waiting")
+"""Of a run that was sent, and of which no begin was reported."""
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -191,8 +193,8 @@ def _reconcile(
 def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us: int) -> None:
     """The agent does not know the run: it never began there, unless it came back from a snapshot.
 
-    It waits for its agent again; `actions.runs.agent_is_back`, once the agent has kept its ticket, lets it go. One of
-    a group may go to any member.
+    One that somebody wants cancelled ends so. Others wait for their agent again, or in the pool of their group;
+    `actions.runs.agent_is_back`, once the agent has kept its ticket, lets them go.
     """
     if restored:
         if run.state in ("starting", "running"):
@@ -201,9 +203,11 @@ def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us:
     elif run.state == "unknown" and run.started_at_us is None and runs.has_later_attempt(connection, run):
         why = "it never began, and another attempt was made"
         runs.set_state(connection, run.number, step(run.state, RunEvent.MISSED), now_us, why)
-    elif run.state in ("starting", "unknown", "waiting") and run.started_at_us is None and run.group_id:
+    elif run.state in NOT_BEGUN and run.started_at_us is None and run.cancel_requested_at_us is not None:
+        pools.cancel(connection, run, now_us)
+    elif run.state in NOT_BEGUN and run.started_at_us is None and run.group_id:
         pools.release(connection, run, now_us)
-    elif run.state in ("starting", "unknown", "waiting") and run.started_at_us is None:
+    elif run.state in NOT_BEGUN and run.started_at_us is None:
         event = RunEvent.GATED if run.state == "waiting" else RunEvent.NEVER_STARTED
         runs.set_state(connection, run.number, step(run.state, event), now_us, NO_AGENT, dispatched_epoch=None)
     elif run.state != "waiting":

@@ -21,7 +21,7 @@ from server.core.giving_up import GIVEN_UP
 from server.core.model import Job, Run, ServerHistoryEntry
 from server.core.monitors import Monitor
 from server.core.run_keys import RunKey, parse_key
-from server.core.run_states import ENDED, RunEvent, result_event, step
+from server.core.run_states import ENDED, RunEvent, allows, result_event, step
 from server.core.silence import DEAD
 from server.storage import (
     agents,
@@ -173,6 +173,9 @@ def _suppressed(connection: sqlite3.Connection, agent_id: str, body: wire.Suppre
 def _find(connection: sqlite3.Connection, agent_id: str, report: wire.Report, epoch: int) -> Run | None:
     """The report's run, made when its job is known here; else the report goes to Server History."""
     run = runs.by_key(connection, report.key)
+    if run is not None and run.agent_id == agent_id and run.dispatched_epoch is None:
+        is_begun = isinstance(report.body, wire.Begun)  # by a dispatch that was lost with the office that sent it
+        return pools.adopt(connection, run, agent_id, epoch) if is_begun else run
     if run is not None and run.agent_id == agent_id:
         return run
     if run is not None and pools.is_in_pool(run):
@@ -238,6 +241,11 @@ def _explain(connection: sqlite3.Connection, key: str, at_us: int) -> tuple[RunK
 
 
 def _hold(connection: sqlite3.Connection, run: Run, reason: str, epoch: int, now_us: int) -> None:
+    if agents.is_gone(connection, run.agent_id):
+        if allows(run.state, RunEvent.LOST):
+            why = f"held ({reason}) at a machine that was declared dead or replaced"
+            runs.set_state(connection, run.number, step(run.state, RunEvent.LOST), now_us, why, dispatched_epoch=epoch)
+        return
     events = {"starting": RunEvent.GATED, "waiting": RunEvent.GATED, "unknown": RunEvent.NEVER_STARTED}
     if run.state in events:
         state = step(run.state, events[run.state])

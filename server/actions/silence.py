@@ -22,7 +22,6 @@ from server.actions.orders import released
 from server.core.giving_up import SLACK_S, may_be_taken
 from server.core.model import Agent, Order, Principal, Run
 from server.core.run_keys import next_attempt_key, parse_key
-from server.core.run_states import RunEvent, step
 from server.core.silence import LEASE_SLACK_US, has_lapsed, why_not_occurrence
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import agents, debts, jobs, orders, runs, silence, system_messages
@@ -59,7 +58,6 @@ def declare_dead(name: str, by: Principal, now_us: int, reason: str = "") -> Cha
         freed = bury(connection, agent, now_us)
         debt_actions.settle(connection, agent.id, now_us)
         runs.lose_agent(connection, agent.id, "its machine was declared dead", now_us)
-        _lose_held(connection, agent.id, now_us)
         lines = silence.unknown(connection, now_us, agent.id)
         unknown_runs = silence.count_unknown_runs(connection, agent.id)
         told = Declared(name, freed, unknown_runs, sum(line.count for line in lines))
@@ -157,13 +155,6 @@ def _check_silent(agent: Agent) -> None:
             f"{agent.name} answers, or did a moment ago: it is not dead. To give its jobs to another agent type: "
             "understudy job update JOB --agent OTHER"
         )
-
-
-def _lose_held(connection: sqlite3.Connection, agent_id: str, now_us: int) -> None:
-    """What a gate or a full disk held there may have begun since."""
-    for run in runs.held_at(connection, agent_id):
-        state = step(run.state, RunEvent.LOST)
-        runs.set_state(connection, run.number, state, now_us, "it was held at a machine that was declared dead")
 
 
 def _unknown_occurrence(connection: sqlite3.Connection, key: str, now_us: int) -> tuple[Order, int]:

@@ -266,10 +266,14 @@ def open_at(connection: sqlite3.Connection, group_id: str, agent_id: str) -> lis
 
 
 def held_away(connection: sqlite3.Connection) -> list[Run]:
-    """Sent runs that an agent holds which is locked itself, or serves the group no more; not asked for yet."""
+    """Sent runs that an agent holds which is locked or being stopped itself, or serves the group no more.
+
+    Not asked for yet.
+    """
     tail = (
         f"FROM runs WHERE group_id != '' AND {_OPEN_SENT} AND state = 'waiting'"
         " AND (EXISTS (SELECT 1 FROM gates g WHERE g.agent_id = runs.agent_id)"
+        " OR EXISTS (SELECT 1 FROM drains d WHERE d.agent_id = runs.agent_id AND d.state IN ('asked', 'draining'))"
         " OR NOT EXISTS"
         " (SELECT 1 FROM group_members m WHERE m.group_id = runs.group_id AND m.agent_id = runs.agent_id))"
         " AND NOT EXISTS (SELECT 1 FROM recalls c WHERE c.run = runs.number AND c.answered_at_us IS NULL)"

@@ -136,12 +136,6 @@ def open_of_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0,
     return rows.every(connection, Run, tail, (agent_id, after, limit))
 
 
-def held_at(connection: sqlite3.Connection, agent_id: str) -> list[Run]:
-    """Runs that wait at an agent for what holds them there, by number."""
-    tail = "FROM runs WHERE agent_id = ? AND state = 'waiting' AND dispatched_epoch IS NOT NULL ORDER BY number"
-    return rows.every(connection, Run, tail, (agent_id,))
-
-
 def has_later_attempt(connection: sqlite3.Connection, run: Run) -> bool:
     """Whether another attempt of the same occurrence or request was made after this one."""
     stem = run.key.rpartition(".a")[0]
@@ -235,7 +229,10 @@ def set_state(
 
 
 def lose_agent(connection: sqlite3.Connection, agent_id: str, reason: str, now_us: int) -> int:
-    """Open runs of an agent that were given to it become `unknown`, those never sent wait; return how many."""
+    """Open runs of an agent that were given to it become `unknown`, those never sent wait; return how many.
+
+    Also what a gate or a full disk holds there: it may have begun since.
+    """
     unsent = (
         "UPDATE runs SET state = 'waiting', reason = ?, state_since_us = ?, sequence = ?"
         " WHERE agent_id = ? AND state = 'starting' AND dispatched_epoch IS NULL"
@@ -243,16 +240,17 @@ def lose_agent(connection: sqlite3.Connection, agent_id: str, reason: str, now_u
     connection.execute(unsent, (reason, now_us, position.sequence(connection), agent_id))
     query = (
         "UPDATE runs SET state = 'unknown', reason = ?, state_since_us = ?, sequence = ?"
-        f" WHERE agent_id = ? AND state IN ({_OPEN}) AND state NOT IN ('waiting', 'unknown')"
+        f" WHERE agent_id = ? AND state IN ({_OPEN}) AND state != 'unknown'"
+        " AND (state != 'waiting' OR dispatched_epoch IS NOT NULL)"
     )
     return connection.execute(query, (reason, now_us, position.sequence(connection), agent_id)).rowcount
 
 
 def move_waiting(connection: sqlite3.Connection, old_id: str, new_id: str, reason: str, now_us: int) -> int:
-    """Runs that wait here and were never sent go to another agent; return how many."""
+    """Runs that were never sent, waiting or let go already, go to another agent; return how many."""
     query = (
-        "UPDATE runs SET agent_id = ?, reason = ?, state_since_us = ?, sequence = ?"
-        " WHERE agent_id = ? AND state = 'waiting' AND dispatched_epoch IS NULL"
+        "UPDATE runs SET agent_id = ?, state = 'waiting', reason = ?, state_since_us = ?, sequence = ?"
+        " WHERE agent_id = ? AND state IN ('waiting', 'starting') AND dispatched_epoch IS NULL"
     )
     return connection.execute(query, (new_id, reason, now_us, position.sequence(connection), old_id)).rowcount
 

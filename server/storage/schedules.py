@@ -36,7 +36,7 @@ def set_members(connection: sqlite3.Connection, job_id: int, agent_ids: Sequence
     wanted -= {(s.member_id, s.cron, s.zone) for s in found}
     for agent_id, cron, zone in sorted(wanted):
         values = {"job_id": job_id, "cron": cron, "zone": zone, "created_at_us": now_us, "member_id": agent_id}
-        rows.insert(connection, "schedules", values)
+        rows.insert(connection, "schedules", {**debts.next_id(connection, "schedules"), **values})
     return bool(gone or wanted)
 
 

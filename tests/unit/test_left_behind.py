@@ -1,0 +1,126 @@
+"""Runs between two agents, two offices or two wishes: none is left behind, and what nobody wants does not begin."""
+
+from __future__ import annotations
+
+from server.actions import agents, gates, reconciliation, reports, runs, silence
+from server.core import agent_wire as wire
+from server.core.debts import ID_GAP
+from server.core.model import MINUTE_US, SYSTEM, JoinToken
+from server.storage import deliveries
+from server.storage import groups as group_rows
+from server.storage import schedules as schedule_rows
+from tests.unit.group_site import Site
+from tests.unit.ledger import START_US
+from tests.unit.test_debts import LOSS_US, Taken
+from tests.unit.test_silence import BOSS, FIRST_US, LEFT_US, NORTH, Master
+
+FRESH = "f" * 32
+LATER_US = LEFT_US + MINUTE_US
+
+
+def token() -> JoinToken:
+    return JoinToken(id="t", secret_hash="h", name="north", created_by="boss", created_at_us=1, expires_at_us=2**60)
+
+
+def come_back(master: Master, now_us: int = LATER_US, **shown: object) -> reconciliation.Admission:
+    admission = master.arrive(master.agent().ticket, now_us, **shown)
+    assert admission.admitted is not None
+    master.do(reports.record(NORTH, [wire.TicketKept(admission.admitted.ticket)], 1, now_us))
+    master.do(runs.agent_is_back(NORTH, now_us))
+    return admission
+
+
+def test_a_cancelled_run_that_never_arrived_does_not_begin_when_its_agent_is_back() -> None:
+    """It was sent and lost on the way, then somebody cancelled it: the agent's word that it never began ends it."""
+    master = Master()
+    run = master.do(runs.run_now("backup", "one", BOSS, START_US))
+    master.do(reconciliation.dispatch(NORTH, 1, START_US))
+    master.fall_silent()
+    master.do(runs.cancel(run.number, BOSS, LATER_US))
+    come_back(master)
+    assert (master.run(run.key).state, master.run(run.key).reason) == ("cancelled", "cancelled by boss")
+
+
+def test_a_cancelled_run_of_a_group_does_not_go_back_into_its_pool() -> None:
+    """Its member has come back without it: nobody else is given what somebody has cancelled."""
+    site = Site()
+    site.job()
+    (run,) = site.submit("one")
+    site.place()
+    site.send()
+    name, _ = site.at(run)
+    site.ledger.do(reconciliation.fall_silent(site.ids[name], START_US, START_US + 1))
+    site.ledger.do(runs.cancel(run.number, SYSTEM, START_US + 2))
+    hello = wire.Hello(site.ids[name], 2, "1.0", "boot", "instance", START_US)
+    shown = wire.Present(wire.Epoch(1, "n"), 0, wire.GateSet(), (), ())
+    site.ledger.do(reconciliation.present(site.ids[name], hello, shown, 1, START_US + 3))
+    assert site.run(run).state == "cancelled"
+
+
+def test_a_run_begun_by_a_dispatch_that_was_lost_is_at_its_agent() -> None:
+    """The office that sent it lost its last writes: the agent's word that it runs counts, so a kill goes there."""
+    master = Master()
+    master.do(gates.lock_all(BOSS, START_US))
+    run = master.do(runs.run_now("backup", "one", BOSS, START_US))
+    master.report(run.key, wire.Begun(master.order.specification, None, 1), START_US + 1)
+    master.do(runs.kill(run.number, BOSS, START_US + 2))
+    assert master.run(run.key).state == "running"
+    assert NORTH in deliveries.agents(master.connection), "the kill is to be brought"
+
+
+def held(master: Master) -> str:
+    """An occurrence that the agent holds behind a lock."""
+    at_us = FIRST_US + 3 * MINUTE_US
+    master.report(master.key(at_us), wire.Held(master.order.specification, at_us, 1, "queue locked"), at_us)
+    return master.key(at_us)
+
+
+def test_what_a_replaced_machine_held_is_unknown_and_may_run_again_once_it_is_dead() -> None:
+    """It would say `queue locked` for ever, at a machine that nobody asks any more."""
+    master = Master()
+    key = held(master)
+    master.fall_silent()
+    master.do(agents.replace("north", token(), BOSS, LATER_US, "", True))
+    assert master.run(key).state == "unknown"
+    master.do(agents.enrol("t", "h", FRESH, LATER_US))
+    again = master.do(silence.rerun(key, BOSS, LATER_US))
+    assert again.agent_id == FRESH
+
+
+def test_what_waited_for_a_replaced_machine_goes_to_the_new_one() -> None:
+    """Also what was looked at between the two: the lock of the old machine went with it, so it was let go already."""
+    master = Master()
+    master.do(gates.lock("north", BOSS, START_US))
+    run = master.do(runs.run_now("backup", "one", BOSS, START_US))
+    master.fall_silent()
+    master.do(agents.replace("north", token(), BOSS, LATER_US))
+    master.do(runs.submit_waiting(LATER_US))
+    master.do(agents.enrol("t", "h", FRESH, LATER_US))
+    assert master.run(run.key).agent_id == FRESH
+
+
+def test_a_member_that_is_being_stopped_is_asked_for_what_it_holds() -> None:
+    """It began to drain by itself just before the run arrived: another member is free meanwhile (SMA-7)."""
+    site = Site()
+    site.job()
+    (run,) = site.submit("one")
+    site.place()
+    site.send()
+    name, _ = site.at(run)
+    site.report(name, "", wire.DrainBegun(START_US, "stop", 600))
+    given = wire.Specification(job_id=1, job_name="serve", command="true")
+    site.report(name, run.key, wire.Held(given, None, 1, "agent draining"), 2)
+    site.place()
+    (asked,) = group_rows.pending_recalls(site.ledger.connection, site.ids[name])
+    site.end(name, run.key, asked.id)
+    site.place()
+    other, state = site.at(run)
+    assert (other != name, state) == (True, "starting")
+
+
+def test_schedules_of_members_get_ids_that_no_lost_row_can_have() -> None:
+    """The lost master may have deployed the group too: a run's key would name two members' occurrences."""
+    master = Taken()
+    master.do(lambda t: schedule_rows.set_members(t.connection, master.job.id, [NORTH], LOSS_US))
+    written, of_member = schedule_rows.with_members(master.connection, master.job.id)
+    assert of_member.id >= written.id + ID_GAP
