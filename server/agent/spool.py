@@ -7,13 +7,13 @@ import contextlib
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiosqlite
 import msgspec
 
 from server.core.agent_memory import (
@@ -87,16 +87,24 @@ class SpoolDamagedError(Exception):
     """The file is no spool any more, or not what was written into it. The text says what was found."""
 
 
+class Connection(aiosqlite.Connection):
+    """aiosqlite's connection and thread, given whole functions instead of single statements."""
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function in the connection's thread, in one go, also when the caller is cancelled meanwhile."""
+        queue: Callable[..., Awaitable[T]] = self._execute  # what its own methods call, without types
+        return await queue(function, self._conn)
+
+
 class Spool:
     """Open with `open`; `commit` returns once its saves survive a power loss.
 
-    All SQL of a call runs in one go, in one thread of its own: a call whose caller is cancelled is done all the same,
+    All SQL of a call runs in one go, in the connection's thread: a call whose caller is cancelled is done all the same,
     and the next one comes after it (docs/decisions/0088).
     """
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, path: Path) -> None:
+    def __init__(self, connection: Connection, path: Path) -> None:
         self._connection = connection
-        self._thread = thread
         self._path = path
         found = os.stat(path)
         self._place = f"{found.st_dev:x}:{found.st_ino:x}"
@@ -107,13 +115,19 @@ class Spool:
 
         Raises SpoolDamagedError and SpoolUnusableError.
         """
-        thread = ThreadPoolExecutor(1, "spool")
+        path = data / SPOOL_FILE
+        connection = Connection(lambda: _connection(path), iter_chunk_size=64)
         try:
-            connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, data / SPOOL_FILE)
+            await asyncio.to_thread(lambda: path.open("ab").close())
+            await connection
+        except (OSError, sqlite3.Error) as error:
+            raise SpoolUnusableError(str(error)) from error
+        try:
+            await connection.run(_prepare)
         except BaseException:
-            thread.shutdown()
+            await connection.close()
             raise
-        return cls(connection, thread, data / SPOOL_FILE)
+        return cls(connection, path)
 
     @property
     def place(self) -> str:
@@ -122,53 +136,54 @@ class Spool:
 
     async def load(self) -> Memory:
         """What the last committed batch left. Raises SpoolDamagedError."""
-        return await self._run(self._load)
+        return await self._connection.run(_load)
 
     async def commit(self, saves: Iterable[Save]) -> None:
         """Store a batch in one transaction. On an error nothing of it is stored and the exception is raised."""
         statements = _grouped(_coalesced(saves))
         if statements:
-            await self._run(lambda: self._commit(statements))
+            await self._connection.run(lambda connection: _commit(connection, statements))
 
     async def close(self) -> None:
         """Close the file; what was committed stays."""
-        await self._run(self._connection.close)
-        self._thread.shutdown()
-
-    async def _run(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    def _commit(self, statements: list[Statement]) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            for text, rows in statements:
-                self._connection.executemany(text, rows)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-        if any(text.startswith("DELETE") for text, _ in statements):
-            self._shrink()
-
-    def _shrink(self) -> None:
-        """Give pages back to the disk, a few at a time, above what is soon used again."""
-        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-        if free > FREE_PAGES_KEPT:
-            with contextlib.suppress(sqlite3.OperationalError):  # no room for the log of it now: at the next drop
-                self._connection.executescript(
-                    f"PRAGMA incremental_vacuum({SHRINK_PAGES})"
-                )  # `execute` ends at the first page
-
-    def _load(self) -> Memory:
-        try:
-            return _read(self._connection)
-        except (msgspec.DecodeError, msgspec.ValidationError, sqlite3.Error, ValueError) as error:
-            raise SpoolDamagedError(str(error)) from error
+        await self._connection.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+def _commit(connection: sqlite3.Connection, statements: list[Statement]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for text, rows in statements:
+            connection.executemany(text, rows)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    if any(text.startswith("DELETE") for text, _ in statements):
+        _shrink(connection)
+
+
+def _shrink(connection: sqlite3.Connection) -> None:
+    """Give pages back to the disk, a few at a time, above what is soon used again."""
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    if free > FREE_PAGES_KEPT:
+        with contextlib.suppress(sqlite3.OperationalError):  # no room for the log of it now: at the next drop
+            connection.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")  # `execute` ends at the first page
+
+
+def _load(connection: sqlite3.Connection) -> Memory:
+    try:
+        return _read(connection)
+    except (msgspec.DecodeError, msgspec.ValidationError, sqlite3.Error, ValueError) as error:
+        raise SpoolDamagedError(str(error)) from error
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Settings and tables; then SQLite looks whether the file is whole."""
     try:
         if not connection.execute("PRAGMA page_count").fetchone()[0]:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -179,13 +194,10 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.executescript(_SCHEMA)
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except (sqlite3.Error, ValueError) as error:
-        connection.close()
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         raise (SpoolUnusableError if code in UNUSABLE else SpoolDamagedError)(str(error)) from error
     if found != "ok":
-        connection.close()
         raise SpoolDamagedError(str(found))
-    return connection
 
 
 def _read(connection: sqlite3.Connection) -> Memory:

@@ -196,7 +196,7 @@ async def test_a_cloned_agent_is_quarantined_and_accept_restored_ends_it(tmp_pat
     async with pair(tmp_path) as (desk, agent):
         await desk.job("hello", "true", "alpha")
         clone_data = tmp_path / "clone"
-        shutil.copytree(agent.data, clone_data, ignore=shutil.ignore_patterns("keeper.*", "*.log"))
+        shutil.copytree(agent.data, clone_data, ignore=shutil.ignore_patterns("*.sock", "keeper.*", "*.log"))
         clone = AgentProcess(clone_data, {NODE: f"127.0.0.1:{desk.port}"})
         try:
             await clone.start()
@@ -278,6 +278,8 @@ async def test_a_gate_that_only_the_agent_has_is_adopted(tmp_path: Path) -> None
 
         def lose(transaction) -> None:
             transaction.connection.execute("DELETE FROM gates")
+            transaction.connection.execute("DELETE FROM gate_changes")
+            transaction.connection.execute("UPDATE agents SET gates_acknowledged = 0")
             settings.put(transaction.connection, settings.GATE_REVISION, "0")
 
         await desk.write(lose)
@@ -308,7 +310,7 @@ async def test_a_restored_snapshot_is_quarantined_and_does_not_catch_up(tmp_path
         await desk.job("hello", f"echo $UNDERSTUDY_RUN_ID >> {proof}", "alpha")
         await agent.end(signal.SIGTERM)
         snapshot = tmp_path / "snapshot"
-        shutil.copytree(agent.data, snapshot, ignore=shutil.ignore_patterns("keeper.*"))
+        shutil.copytree(agent.data, snapshot, ignore=shutil.ignore_patterns("*.sock", "keeper.*"))
         for turn in (2, 3):
             await agent.start()
             await desk.until(lambda c, n=turn: agent_rows.get(c, AGENT).ticket_confirmed == n)

@@ -81,7 +81,8 @@ async def test_a_batch_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> No
     """All or nothing: a report without the run that it belongs to would be a lie."""
     spool = await Spool.open(tmp_path)
     await spool.commit([memory.SaveRun(run("j1.rone.a1", "intent"))])
-    spool._connection.execute("CREATE TRIGGER full BEFORE INSERT ON reports BEGIN SELECT RAISE(FAIL, 'full'); END")
+    trigger = "CREATE TRIGGER full BEFORE INSERT ON reports BEGIN SELECT RAISE(FAIL, 'full'); END"
+    await spool._connection.execute(trigger)
     with pytest.raises(sqlite3.Error, match="full"):
         await spool.commit([memory.SaveRun(run("j1.rone.a1", "ended")), memory.SaveReport(report(1))])
     held = await spool.load()
@@ -92,8 +93,8 @@ async def test_a_batch_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> No
 async def test_the_spool_is_synced_at_every_commit(tmp_path: Path) -> None:
     """synchronous=FULL with a write-ahead log: the setting that makes a commit survive a power loss."""
     spool = await Spool.open(tmp_path)
-    assert spool._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert spool._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert list(await spool._connection.execute_fetchall("PRAGMA synchronous")) == [(2,)]
+    assert list(await spool._connection.execute_fetchall("PRAGMA journal_mode")) == [("wal",)]
     await spool.close()
     assert (tmp_path / SPOOL_FILE).exists()
 
