@@ -55,6 +55,15 @@ class AgentLine(Row, frozen=True, kw_only=True):
     autonomous_until_us: int | None
     draining: bool = False
     silent_since_us: int | None = None
+    dead_at_us: int | None = None
+    last_drain: str = ""
+    """Origin and state of its latest drain: `request drained`; empty when there was none."""
+    maintenance: str = ""
+    """The kind of gate, its own or of all, the harder one."""
+    owes: bool = False
+    """It may hold what a lost master gave it."""
+    awaits_former: bool = False
+    """The machine before it has not given its standing orders back."""
 
 
 class Upcoming(Row, frozen=True, kw_only=True):
@@ -104,7 +113,12 @@ SELECT a.id, a.name, a.enrolled_at_us, a.witness, a.former_witness, a.version, a
     a.gates_acknowledged, g.set_by, g.set_at_us, g.revision,
     (SELECT count(*) FROM runs WHERE agent_id = a.id AND state IN ({_OPEN})),
     (SELECT min(valid_until_us) FROM orders WHERE agent_id = a.id AND state = 'active' AND suppressed = ''),
-    EXISTS (SELECT 1 FROM gates WHERE kind = 'draining' AND agent_id = a.id), a.silent_since_us
+    EXISTS (SELECT 1 FROM gates WHERE kind = 'draining' AND agent_id = a.id), a.silent_since_us, a.dead_at_us,
+    COALESCE((SELECT origin || ' ' || state FROM drains WHERE agent_id = a.id ORDER BY asked_at_us DESC LIMIT 1), ''),
+    COALESCE((SELECT max(kind) FROM gates WHERE kind IN ('maintenance', 'maintenance_suspended')
+        AND agent_id IN ('', a.id)), ''),
+    EXISTS (SELECT 1 FROM debts WHERE agent_id = a.id),
+    a.replaces != '' AND EXISTS (SELECT 1 FROM orders WHERE agent_id = a.replaces AND state = 'releasing')
 FROM agents a LEFT JOIN gates g ON g.kind = 'queue_locked' AND g.agent_id = a.id
 WHERE a.removed_at_us IS NULL
 """

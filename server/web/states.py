@@ -34,11 +34,22 @@ RUNS = {
 }
 
 AGENTS = {
-    "active": Badge("Active", "circle-check", OK),
-    "silent": Badge("Unreachable", "wifi-off", BAD),
+    "dead": Badge("Declared dead", "skull", BAD),
     "quarantined": Badge("Quarantined", "shield-alert", BAD),
     "never": Badge("Never seen", "circle-dashed", IDLE),
+    "silent": Badge("Unreachable", "wifi-off", BAD),
+    "asked": Badge("To be drained", "hourglass", WARN),
+    "draining": Badge("Draining", "log-out", WARN),
+    "drained": Badge("Drained", "circle-stop", WARN),
+    "stopping": Badge("Being stopped", "log-out", WARN),
+    "suspended": Badge("Maintenance", "settings", WARN),
+    "maintenance": Badge("Maintenance", "settings", WARN),
+    "waiting": Badge("Starts nothing", "hourglass", BAD),
+    "former": Badge("Starts in part", "hourglass", WARN),
+    "undeployed": Badge("Not deployed", "circle-dashed", IDLE),
+    "active": Badge("Active", "circle-check", OK),
 }
+"""The most important first; `agent_states.agent_state` decides."""
 
 MONITORS = {
     "watching": Badge("Watching", "eye", OK),
@@ -55,6 +66,8 @@ QUEUES = {
     "locking": Badge("Lock not acknowledged", "hourglass", BAD),
     "unlocking": Badge("Unlock not acknowledged", "hourglass", WARN),
 }
+QUEUE_IDLE = Badge("Open", "lock-open", IDLE)
+"""An open queue of an agent that takes no runs all the same: green would promise too much."""
 
 WITNESSES = {
     "answers": Badge("Witness", "shield-check", OK),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from server.core.agent_reports import Parted
 from server.core.agent_requests import Request
 from server.core.model import Gate
@@ -17,6 +19,9 @@ from tests.storybook.work import HOST_LOCK, agent, agents_page
 ASKED_US = NOW_US - 4 * MINUTE_US
 GATE = Gate(
     kind="draining", agent_id="dock-1-id", set_by="operator", set_at_us=ASKED_US, reason="new memory", revision=40
+)
+MAINTENANCE = Gate(
+    kind="maintenance", agent_id="dock-1-id", set_by="operator", set_at_us=ASKED_US, reason="new kernel", revision=40
 )
 PARTED = (
     Parted("j3.s3.20260922T010000Z.a1", "nightly-archive", "cut"),
@@ -51,15 +56,17 @@ def drain(state: str, origin: str = "request", **more: object) -> DrainRow:
 
 
 def _away() -> AgentPage:
-    line = agent("dock-1", runs=1)
+    line = agent("dock-1", runs=1, draining=True, last_drain="request asked", silent_since_us=NOW_US - 2 * HOUR_US)
     seen = view(line, None, 42, None)
     parts = (AgentRequests(line, REQUESTS), AgentDrain(GATE, drain("asked"), None, 600, "auto"))
     return AgentPage(frame("Agent dock-1", "/agents"), seen, None, (), 7, 7, 6, parts, NOW_US - 2 * HOUR_US)
 
 
-def _page(part: AgentDrain, connected: bool = True, **more: object) -> AgentPage:
-    line = agent("dock-1", runs=2)
-    seen = view(line, None, 42, Contact(0.02) if connected else None)
+def _page(part: AgentDrain, **more: object) -> AgentPage:
+    last = f"{part.latest.origin} {part.latest.state}" if part.latest else ""
+    kind = part.maintenance.kind if part.maintenance else ""
+    line = agent("dock-1", runs=2, draining=part.gate is not None, last_drain=last, maintenance=kind)
+    seen = view(line, None, 42, Contact(0.02))
     return AgentPage(frame("Agent dock-1", "/agents", **more), seen, None, tuple(RUNNING[:1]), 7, 0, 6, (part,))
 
 
@@ -74,8 +81,21 @@ def stories() -> list[Story]:
         Story("agent-requests", _away()),
         Story("agent-drain-confirm", _page(AgentDrain(None, None, None, 600, "auto"), confirm="drain")),
         Story("agent-stop-confirm", _page(AgentDrain(None, None, None, 600, "auto"), confirm="on-stop")),
-        Story("agent-drain-asked", _page(AgentDrain(GATE, drain("asked"), None, 600, "auto"), connected=False)),
+        Story("agent-drain-asked", _page(AgentDrain(GATE, drain("asked"), None, 600, "auto"))),
         Story("agent-draining", _page(AgentDrain(GATE, drain("draining"), None, 600, "auto"))),
         Story("agent-drained", _page(AgentDrain(GATE, over, None, 600, "auto"))),
+        Story("agent-maintenance", _page(AgentDrain(None, None, MAINTENANCE, 600, "auto"))),
+        Story(
+            "agent-maintenance-suspended",
+            _page(
+                AgentDrain(
+                    None,
+                    None,
+                    msgspec.structs.replace(MAINTENANCE, kind="maintenance_suspended", agent_id=""),
+                    600,
+                    "auto",
+                )
+            ),
+        ),
         Story("agent-stopping", _page(AgentDrain(None, drain("draining", "stop"), None, 600, "drain"))),
     ]

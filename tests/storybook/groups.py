@@ -8,6 +8,8 @@ from server.core.groups import Recall
 from server.storage.groups import GroupLine, Waiting
 from server.web.api.groups import GroupView, MemberView
 from server.web.pages.agent_groups import Deployment
+from server.web.pages.agents import view
+from server.web.pages.contacts import Contact
 from server.web.pages.groups import EMPTY, GroupPage, GroupsPage, members_text
 from tests.storybook import work
 from tests.storybook.fixture import DAY_US, HOUR_US, MINUTE_US, NOW_US, Story, changed, frame, run
@@ -79,6 +81,7 @@ def stories() -> list[Story]:
     wrong = frame("Group web", "/groups", problem="There is no agent dock-9. See the list of agents.")
     agents = work.agent_stories()
     page = next(story.page for story in agents if story.name == "agent")
+    undeployed = view(work.agent("dock-1", autonomous_until_us=None), None, 42, Contact(0.02), False)
     listed = next(story.page for story in agents if story.name == "agents-open")
     return [
         Story("groups", GroupsPage(whole, lines, AGENTS)),
@@ -109,6 +112,9 @@ def stories() -> list[Story]:
             GroupPage(wrong, busy, (), "dock-1\ndock-9", {"agents": "There is no agent dock-9."}),
         ),
         Story("agent-deployed", changed(page, parts=(Deployment(("reports", "web"), True, True, 8),))),
-        Story("agent-undeployed", changed(page, parts=(Deployment((), True, False, 0),))),
+        Story(
+            "agent-undeployed",
+            changed(page, agent=undeployed, orders_active=0, parts=(Deployment((), True, False, 0),)),
+        ),
         Story("agents-undeployed", changed(listed, deployed=frozenset({"dock-1-id", "dock-2-id"}))),
     ]

@@ -12,7 +12,7 @@ from tests.storybook.work import agent
 
 
 def _page(former: Former, **more: object) -> AgentPage:
-    line = agent("dock-1", **more)
+    line = agent("dock-1", awaits_former=former.orders > 0, **more)
     shown = view(line, None, 42, Contact(0.02))
     return AgentPage(frame("Agent dock-1", "/agents"), shown, None, RUNNING[:1], 40, 3, 40, (ReplacedPart((former,)),))
 

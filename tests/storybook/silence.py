@@ -43,13 +43,14 @@ def lines(dead: bool = False) -> tuple[UnknownLine, ...]:
 
 
 def _page(part: Silence, **more: object) -> AgentPage:
-    row = agent("dock-2", runs=1)
+    row = agent("dock-2", runs=1, silent_since_us=SINCE_US, owes=part.owes)
     if part.agent.dead_at_us is not None:
         why = (
             "admin declared the machine dead. If it is on again and its work was not given away, type `understudy "
             "agent accept-restored dock-2`; for a new machine `understudy agent replace dock-2`"
         )
-        row = agent("dock-2", runs=1, quarantined_at_us=part.agent.dead_at_us, quarantine_reason=why)
+        dead_us = part.agent.dead_at_us
+        row = agent("dock-2", runs=1, quarantined_at_us=dead_us, quarantine_reason=why, dead_at_us=dead_us)
     seen = view(row, None, 42, None)
     return AgentPage(frame("Agent dock-2", "/agents", **more), seen, None, (), 2, 0, 2, (part,), SINCE_US)
 

@@ -8,9 +8,10 @@ from server.core.model import Gate, Job, Schedule
 from server.storage.jobs import JobLine
 from server.storage.missed import MissedLine
 from server.storage.overview import AgentLine, DueCount
+from server.web.pages.agent_drain import AgentDrain
+from server.web.pages.agent_groups import Deployment
 from server.web.pages.agent_monitors import Watching
 from server.web.pages.agent_reboot import Reboot
-from server.web.pages.agent_spool import AgentSpool
 from server.web.pages.agents import AgentPage, AgentsPage, AgentView, Queues, view
 from server.web.pages.contacts import Contact
 from server.web.pages.jobs import EMPTY, JobFormPage, JobPage, JobsPage, instants_of, values_of
@@ -32,6 +33,8 @@ from tests.storybook.home import FAILED, NEXT, RUNNING, WAITING
 from tests.storybook.monitors import LINES
 from tests.storybook.witnesses import witnesses
 
+CALM = AgentDrain(None, None, None, 600, "auto")
+"""The part of an agent that is not drained."""
 HOST_LOCK = Gate(
     kind="queue_locked", set_by="admin", set_at_us=NOW_US - 5 * MINUTE_US, reason="planned swap", revision=41
 )
@@ -91,7 +94,15 @@ def _agents() -> list[AgentLine]:
         agent("dock-1", witness=1, runs=2),
         agent("dock-2", runs=1, locked_by="operator", locked_at_us=NOW_US - HOUR_US, locked_revision=40),
         agent("dock-3", acknowledged=38),
-        agent("warehouse", autonomous_until_us=NOW_US + 9 * HOUR_US),
+        agent("dock-4", runs=1, draining=True, last_drain="request draining"),
+        agent("dock-5", maintenance="maintenance"),
+        agent("warehouse", autonomous_until_us=NOW_US + 9 * HOUR_US, silent_since_us=NOW_US - 2 * HOUR_US),
+        agent(
+            "cellar",
+            quarantined_at_us=NOW_US - HOUR_US,
+            quarantine_reason="admin declared the machine dead",
+            dead_at_us=NOW_US - HOUR_US,
+        ),
         agent("gatehouse", quarantined_at_us=NOW_US - HOUR_US, quarantine_reason="this identity runs twice"),
         agent("new-machine", ticket=0, version="", autonomous_until_us=None, acknowledged=0),
     ]
@@ -100,10 +111,12 @@ def _agents() -> list[AgentLine]:
 def agents_page(host: Gate | None, unacknowledged: int, **more: object) -> AgentsPage:
     """The list with every kind of agent."""
     lines = _agents()
-    queues = Queues(6, 6 if host else 1, unacknowledged, 3, ("dock-3", "new-machine")[:unacknowledged], host)
+    queues = Queues(9, 9 if host else 1, unacknowledged, 3, ("dock-3", "new-machine")[:unacknowledged], host)
     gates = (LOCKED,) if host else ()
     whole = frame("Agents", "/agents", gates=gates)
-    page = AgentsPage(whole, _views(lines, host, ("warehouse", "new-machine")), queues, "", "", witnesses("dock-1"))
+    page = AgentsPage(
+        whole, _views(lines, host, ("cellar", "warehouse", "new-machine")), queues, "", "", witnesses("dock-1")
+    )
     return changed(page, **more)
 
 
@@ -114,10 +127,15 @@ def _many() -> AgentsPage:
     )
 
 
+def _one(line: AgentLine, contact: Contact | None) -> AgentPage:
+    page = frame(f"Agent {line.name}", "/agents")
+    return AgentPage(page, view(line, None, 42, contact), None, (), 7, 0, 6, (CALM, Reboot(False)))
+
+
 def agent_stories() -> list[Story]:
     """Agents and one agent."""
     nobody = Queues(0, 0, 0, 0, (), None)
-    sick = _views([_agents()[4]], None)[0]
+    sick = _views([_agents()[7]], None)[0]
     return [
         Story("agents-open", agents_page(None, 2)),
         Story("agents-locking", agents_page(HOST_LOCK, 2)),
@@ -134,12 +152,39 @@ def agent_stories() -> list[Story]:
                 7,
                 1,
                 6,
-                (AgentSpool(), Reboot(True), Watching(LINES[1:6])),
+                (Watching(LINES[1:6]), Deployment(("reports", "web"), True, True, 8), CALM, Reboot(True)),
+            ),
+        ),
+        Story("agent-locked", _one(_agents()[1], Contact(0.02))),
+        Story(
+            "agent-lock-not-acknowledged",
+            _one(
+                agent("dock-2", 38, locked_by="operator", locked_at_us=NOW_US - HOUR_US, locked_revision=40),
+                Contact(0.02),
+            ),
+        ),
+        Story("agent-never-seen", _one(_agents()[8], None)),
+        Story(
+            "agent-starts-nothing",
+            _one(
+                _agents()[0],
+                Contact(
+                    0.02,
+                    9_210,
+                    "agent disk full",
+                    spool_bytes=900_000_000,
+                    output_bytes=3_300_000_000,
+                    spool_bytes_max=4 << 30,
+                ),
             ),
         ),
         Story(
+            "agent-scheduler-stopped",
+            changed(_one(_agents()[0], Contact(0.02)), frame=frame("Agent dock-1", "/agents", gates=(STOPPED,))),
+        ),
+        Story(
             "agent-quarantined",
-            AgentPage(frame("Agent gatehouse", "/agents"), sick, None, (), 0, 0, 2, (AgentSpool(), Reboot(False))),
+            AgentPage(frame("Agent gatehouse", "/agents"), sick, None, (), 0, 0, 2, (CALM, Reboot(False))),
         ),
     ]
 

@@ -30,11 +30,23 @@ class AgentDrain:
 
     template: ClassVar[str] = "partials/_agent_drain.html"
     buttons: ClassVar[str] = "partials/_agent_drain_buttons.html"
+    settings: ClassVar[str] = "partials/_agent_drain_settings.html"
     gate: Gate | None
     latest: DrainRow | None
     maintenance: Gate | None
     drain_s: int
     on_stop: str
+
+    @property
+    def is_stopping(self) -> bool:
+        """It drains because its program or machine is being stopped."""
+        last = self.latest
+        return last is not None and last.origin == drains.STOP and last.state in ("asked", "draining")
+
+    @property
+    def is_first(self) -> bool:
+        """It keeps the agent from taking runs now."""
+        return self.gate is not None or self.maintenance is not None or self.is_stopping
 
     @property
     def minutes(self) -> str:

@@ -19,8 +19,9 @@ from server.web.pages import serve
 class Deployment:
     """`exists`: there is any group at all. `told`: the agent has persisted what is said here."""
 
-    template: ClassVar[str] = "partials/_agent_groups.html"
+    template: ClassVar[str] = ""
     buttons: ClassVar[str] = ""
+    settings: ClassVar[str] = "partials/_agent_groups.html"
     groups: tuple[str, ...]
     exists: bool
     told: bool

@@ -19,6 +19,7 @@ class Watching:
 
     template: ClassVar[str] = "partials/_agent_monitors.html"
     buttons: ClassVar[str] = ""
+    settings: ClassVar[str] = ""
     monitors: tuple[MonitorLine, ...]
 
 

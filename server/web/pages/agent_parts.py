@@ -12,22 +12,25 @@ from typing import ClassVar, Protocol
 
 from server.storage.overview import AgentLine
 from server.web.pages import agent_replaced, agent_silence
-from server.web.pages.agent_drain import drain
-from server.web.pages.agent_groups import deployment
+from server.web.pages.agent_drain import AgentDrain, drain
+from server.web.pages.agent_groups import Deployment, deployment
 from server.web.pages.agent_monitors import watching
 from server.web.pages.agent_reboot import reboot
+from server.web.pages.agent_replaced import ReplacedPart
 from server.web.pages.agent_requests import requests
-from server.web.pages.agent_spool import spool
+from server.web.pages.agent_silence import Silence
 
 
 class Part(Protocol):
     """What one topic says of an agent.
 
-    `template` is its section; `buttons` a partial with buttons for the head of the page, "" for none.
+    `template` is its section, `buttons` a partial with buttons for the head of the page, `settings` one for the
+    section of settings at the end; "" for none.
     """
 
     template: ClassVar[str]
     buttons: ClassVar[str]
+    settings: ClassVar[str]
 
 
 Reader = Callable[[sqlite3.Connection, AgentLine, int], Part | None]
@@ -35,18 +38,27 @@ Reader = Callable[[sqlite3.Connection, AgentLine, int], Part | None]
 
 PARTS: tuple[Reader, ...] = (
     agent_silence.part,
-    agent_replaced.part,
     requests,
-    deployment,
     drain,
-    spool,
-    reboot,
     watching,
+    agent_replaced.part,
+    deployment,
+    reboot,
 )
 """In the order of the page: what needs a person first."""
+
+
+def is_first(part: Part) -> bool:
+    """Whether a part says what is wrong, and so comes before the runs and the facts."""
+    return isinstance(part, Silence) or (isinstance(part, AgentDrain | ReplacedPart) and part.is_first)
 
 
 def parts(connection: sqlite3.Connection, line: AgentLine, now_us: int) -> tuple[Part, ...]:
     """All parts that have something to say; a query of the page's one read."""
     found = (reader(connection, line, now_us) for reader in PARTS)
     return tuple(part for part in found if part is not None)
+
+
+def groups_of(found: tuple[Part, ...]) -> tuple[str, ...] | None:
+    """The groups that an agent serves, from its parts; None while there are no groups."""
+    return next((part.groups for part in found if isinstance(part, Deployment)), None)

@@ -18,8 +18,9 @@ from server.web.pages import serve
 class Reboot:
     """Whether standing orders begin after a reboot before a master has answered, as an administrator decided."""
 
-    template: ClassVar[str] = "partials/_agent_reboot.html"
+    template: ClassVar[str] = ""
     buttons: ClassVar[str] = ""
+    settings: ClassVar[str] = "partials/_agent_reboot.html"
     alone: bool
 
 

@@ -33,7 +33,13 @@ class ReplacedPart:
 
     template: ClassVar[str] = "partials/_agent_replaced.html"
     buttons: ClassVar[str] = ""
+    settings: ClassVar[str] = ""
     former: tuple[Former, ...]
+
+    @property
+    def is_first(self) -> bool:
+        """Something of a machine before is still out: that comes before the runs."""
+        return any(one.orders or one.unknown for one in self.former)
 
 
 def part(connection: sqlite3.Connection, line: AgentLine, now_us: int) -> ReplacedPart | None:

@@ -45,6 +45,7 @@ class AgentRequests:
 
     template: ClassVar[str] = "partials/_agent_requests.html"
     buttons: ClassVar[str] = ""
+    settings: ClassVar[str] = ""
     line: AgentLine
     requests: tuple[Request, ...]
     silent_since_us: int | None = None

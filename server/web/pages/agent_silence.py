@@ -21,7 +21,8 @@ class Silence:
     """What nobody knows of an agent. `may_declare`: it is silent and was not declared dead yet."""
 
     template: ClassVar[str] = "partials/_agent_silence.html"
-    buttons: ClassVar[str] = "partials/_agent_silence_buttons.html"
+    buttons: ClassVar[str] = ""
+    settings: ClassVar[str] = ""
     agent: Agent
     unknown: tuple[UnknownLine, ...]
     runs: int

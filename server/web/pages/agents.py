@@ -20,12 +20,14 @@ from server.storage import agents, debts, gates, groups, jobs, orders, overview,
 from server.storage.overview import AgentLine
 from server.storage.runs import RunLine
 from server.web import witnesses
+from server.web.agent_states import Advice, advice, agent_state, since_us
 from server.web.frame import Frame
 from server.web.pages import agent_requests, serve
-from server.web.pages.agent_parts import Part, parts
+from server.web.pages.agent_parts import Part, groups_of, is_first, parts
 from server.web.pages.agent_requests import PendingList, pending_list
+from server.web.pages.agent_silence import Silence
 from server.web.pages.contacts import Contact, contact
-from server.web.states import AGENTS, QUEUES, WITNESSES, Badge
+from server.web.states import AGENTS, OK, QUEUE_IDLE, QUEUES, WITNESSES, Badge
 from server.web.witnesses import Standing
 
 LIMIT = 100
@@ -33,13 +35,16 @@ LIMIT = 100
 
 @dataclass(frozen=True, slots=True)
 class AgentView:
-    """One agent as people see it."""
+    """One agent as people see it. `since_us`: since when it is in its state, where that is known; `advice` says what
+    the state means."""
 
     line: AgentLine
     state: Badge
     queue: Badge
     contact: Contact | None
     witness: Badge | None = None
+    since_us: int | None = None
+    advice: Advice = field(default_factory=lambda: Advice(""))
 
     @property
     def reachable(self) -> bool:
@@ -108,18 +113,54 @@ class AgentPage:
     parts: tuple[Part, ...] = ()
     silent_since_us: int | None = None
 
+    @property
+    def first(self) -> tuple[Part, ...]:
+        """What is wrong."""
+        return tuple(part for part in self.parts if part.template and is_first(part))
 
-def view(line: AgentLine, host: Gate | None, revision: int, found: Contact | None) -> AgentView:
-    """How one agent is, from its row, the host-wide lock, the gates' revision and whether it is connected."""
-    state = "active" if found else ("silent" if line.ticket else "never")
-    if line.quarantined_at_us is not None:
-        state = "quarantined"
+    @property
+    def later(self) -> tuple[Part, ...]:
+        """The other sections."""
+        return tuple(part for part in self.parts if part.template and not is_first(part))
+
+    @property
+    def groups(self) -> tuple[str, ...] | None:
+        """What it serves; None while there are no groups."""
+        return groups_of(self.parts)
+
+    @property
+    def silence(self) -> Silence | None:
+        """What nobody knows of it."""
+        return next((part for part in self.parts if isinstance(part, Silence)), None)
+
+
+def view(
+    line: AgentLine,
+    host: Gate | None,
+    revision: int,
+    found: Contact | None,
+    deployed: bool = True,
+    gated: bool = False,
+) -> AgentView:
+    """How one agent is: from its row, the host-wide lock, the gates' revision, its connection, whether it serves a
+    group (where there are groups), and whether something stops all agents."""
+    waiting = found.waiting if found else ""
+    state = agent_state(line, found is not None, waiting, deployed)
     wanted = max(host.revision if host else 0, line.locked_revision or 0)
     if host or line.locked_by is not None:
         queue = "locked" if line.gates_acknowledged >= wanted else "locking"
     else:
         queue = "open" if line.gates_acknowledged >= revision else "unlocking"
-    return AgentView(line, AGENTS[state], QUEUES[queue], found, _witness(line, found is not None))
+    shown = QUEUE_IDLE if queue == "open" and AGENTS[state].tone != OK else QUEUES[queue]
+    return AgentView(
+        line,
+        AGENTS[state],
+        shown,
+        found,
+        _witness(line, found is not None),
+        since_us(line, state),
+        advice(line, state, queue, waiting, gated),
+    )
 
 
 def _witness(line: AgentLine, is_connected: bool) -> Badge | None:
@@ -162,7 +203,11 @@ def list_page(
     pending: PendingList | None = None,
 ) -> AgentsPage:
     """The page of what was read, with what is known of each connection now."""
-    views = tuple(view(line, found.queues.all_locked, found.revision, contact_of(line.id)) for line in found.lines)
+    serving = found.deployed
+    views = tuple(
+        view(line, found.queues.all_locked, found.revision, contact_of(line.id), serving is None or line.id in serving)
+        for line in found.lines
+    )
     more = found.lines[-1].name if len(found.lines) == LIMIT else ""
     return AgentsPage(
         frame,
@@ -217,7 +262,8 @@ async def show_one(request: web.Request) -> web.Response:
     held = [order for order in standing if order.state == "active"]
     behind = sum(1 for order in standing if order.acknowledged_version < order.version)
     site = serve.site(request)
-    agent = view(line, host, revision, contact(site, line.id))
+    deployed = groups_of(told) != ()
+    agent = view(line, host, revision, contact(site, line.id), deployed, bool(frame.gates))
     silent = None if agent.contact is not None else site.agent_silent_since_us(line.id)
     return serve.html(AgentPage(frame, agent, host, tuple(newest), len(held), behind, jobs_count, told, silent))
 
