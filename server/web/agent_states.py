@@ -109,7 +109,10 @@ def advice(line: AgentLine, state: str, queue: str, waiting: str = "", gated: bo
     if state == "silent":
         return _silent(line)
     if state == "waiting":
-        return Advice(f"It answers and starts nothing: {waiting.rstrip('.')}.")
+        return Advice(
+            f"It answers and starts nothing: {waiting.rstrip('.')}.",
+            "When that is over it starts by itself. What waits for it starts in order.",
+        )
     if state == "dead":
         return Advice(*_PLAIN[state], f"understudy agent replace {line.name}")
     if state in _PLAIN:

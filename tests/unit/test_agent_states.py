@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
+
 import pytest
 
+from server.storage import migrate, overview
 from server.storage.overview import AgentLine
 from server.web.agent_states import advice, agent_state
 from server.web.pages.agents import view
@@ -95,3 +99,40 @@ def test_an_owing_agent_says_what_it_may_hold() -> None:
     """After a loss, silence means more than silence."""
     assert "nobody here knows of" in view(agent("dock", owes=True), None, 42, None).advice.means
     assert "no standing orders" in view(agent("dock", autonomous_until_us=None), None, 42, None).advice.means
+
+
+def test_the_rows_behind_a_state_are_read_with_the_agent(tmp_path: Path) -> None:
+    """The one read of the list finds drain, maintenance, debt, death and the machine before."""
+    connection = sqlite3.connect(tmp_path / "states.db", isolation_level=None)
+    migrate.migrate(connection)
+    for name in ("dock", "yard"):
+        connection.execute("INSERT INTO agents (id, name, enrolled_at_us) VALUES (?, ?, 0)", (name, name))
+    yard = overview.agent_line(connection, "yard")
+    for gate, owner in (("draining", "dock"), ("maintenance", ""), ("maintenance_suspended", "dock")):
+        connection.execute("INSERT INTO gates (kind, agent_id, set_by, set_at_us) VALUES (?, ?, 'o', 1)", (gate, owner))
+    for at_us, state in ((1, "withdrawn"), (2, "draining")):
+        columns = "(agent_id, asked_at_us, origin, asked_by, limit_s, state)"
+        connection.execute(f"INSERT INTO drains {columns} VALUES ('dock', ?, 'request', '', 1, ?)", (at_us, state))
+    connection.execute("INSERT INTO debts VALUES ('dock', 1, 2)")
+    connection.execute("UPDATE agents SET dead_at_us = 5 WHERE id = 'dock'")
+    connection.execute("UPDATE agents SET replaces = 'dock' WHERE id = 'yard'")
+    connection.execute(
+        "INSERT INTO jobs (id, name, command, agent_id, created_at_us, updated_at_us)"
+        " VALUES (1, 'j', 'true', 'yard', 0, 0)"
+    )
+    connection.execute(
+        "INSERT INTO schedules (id, job_id, cron, zone, created_at_us) VALUES (1, 1, '* * * * *', 'UTC', 0)"
+    )
+    columns = "schedule_id, job_id, agent_id, version, state, valid_from_us, valid_until_us, instants, specification,"
+    columns += " accounted_until_us, renew_at_us, next_instant_us"
+    connection.execute(
+        f"INSERT INTO orders ({columns}) VALUES (1, 1, 'dock', 1, 'releasing', 0, 9, '[]', '{{}}', 0, 9, 9)"
+    )
+    line, other = overview.agent_lines(connection)
+    connection.close()
+    assert yard is not None
+    assert (yard.last_drain, yard.maintenance, yard.owes, yard.awaits_former, yard.dead_at_us) == ("", "", 0, 0, None)
+    assert (line.last_drain, line.maintenance, line.owes) == ("request draining", "maintenance_suspended", 1)
+    assert (line.draining, line.dead_at_us) == (1, 5)
+    assert (other.draining, other.maintenance, other.owes) == (0, "maintenance", 0)
+    assert (line.awaits_former, other.awaits_former) == (0, 1)
