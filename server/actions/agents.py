@@ -178,7 +178,8 @@ def replace(
     def change(transaction: Transaction) -> JoinToken:
         connection = transaction.connection
         agent = find(connection, name)
-        is_gone = machine_is_dead or agent.dead_at_us is not None or agent.ticket == 0
+        was_here = agent.ticket > 0 or agent.version != ""  # a ticket is forgotten when its agent is accepted
+        is_gone = machine_is_dead or agent.dead_at_us is not None or not was_here
         told = f"{by.name} gave the name {name} to a new machine; this one starts nothing any more"
         values: dict[str, object] = {"quarantined_at_us": now_us, "quarantine_reason": told}
         values |= {"dead_at_us": agent.dead_at_us or now_us} if is_gone else {}

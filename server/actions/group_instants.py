@@ -79,7 +79,7 @@ def _make(connection: sqlite3.Connection, order: Order, stops: Sequence[Span], n
     found, done_us, next_us = planning.unaccounted(order, schedule, 0, now_us + 1, INSTANTS)
     moved = [row for row in special.values() if row.moved_to_us is not None and not row.skipped]
     due = [(at_us, at_us) for at_us in found if special.get(at_us) not in moved]
-    due += [(row.start_us, row.instant_us) for row in moved if row.start_us <= now_us]
+    due += [(row.start_us, row.instant_us) for row in moved if order.valid_from_us < row.start_us <= now_us]
     for start_us, at_us in sorted(due):
         row = special.get(at_us)
         why = cause(start_us, stops, now_us) or (HELD if job.held else "")

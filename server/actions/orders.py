@@ -192,9 +192,10 @@ def released(
     job = jobs.get(connection, order.job_id)
     written = 0
     moved = {one.instant_us for one in order.exceptions if one.start_us > now_us}
-    for at_us in expand(order.instants):
+    early = {one.instant_us for one in order.exceptions if one.start_us <= until_us < one.instant_us}
+    for at_us in sorted({*expand(order.instants), *early}):
         is_past = max(order.accounted_until_us, past_us) < at_us <= until_us and at_us not in moved
-        if is_past and at_us not in begun and job is not None and job.deleted_at_us is None:
+        if (is_past or at_us in early) and at_us not in begun and job is not None and job.deleted_at_us is None:
             written += record_missed(connection, order, at_us, cause, now_us)
     schedule = schedules.get(connection, order.schedule_id)
     if schedule is not None and schedule.member_id and schedule.deleted_at_us is not None:
@@ -219,7 +220,8 @@ def _put_step(connection: sqlite3.Connection, step: planning.Step, job: Job, now
     elif isinstance(step, planning.Release):
         _release(connection, step.order, now_us)
     else:
-        told = _told(connection, step.schedule.id, step.suppressed, now_us)
+        open_ones = _told(connection, step.schedule.id, step.suppressed, now_us)
+        told = [one for one in open_ones if one.start_us > now_us]  # others were the order's before: it may have begun
         by_master = groups.is_group(connection, planning.holder(job, step.schedule))
         order_id = orders.insert(connection, _new_order(step, job, by_master, told, now_us))
         orders.note_held(connection, order_id, step.content.valid_until_us)
@@ -242,6 +244,7 @@ def _release(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
 def _new_order(
     step: planning.Give, job: Job, by_master: bool, exceptions: list[OccurrenceException], now_us: int
 ) -> Order:
+    moved_us = [one.start_us for one in exceptions if by_master and one.moved_to_us is not None]
     return Order(
         id=0,
         schedule_id=step.schedule.id,
@@ -256,7 +259,7 @@ def _new_order(
         acknowledged_version=int(by_master),
         accounted_until_us=now_us,
         renew_at_us=step.content.renew_at_us,
-        next_instant_us=step.content.next_instant_us,
+        next_instant_us=min([step.content.next_instant_us, *moved_us]),
         suppressed=step.suppressed,
         exceptions=exceptions,
         by_master=by_master,

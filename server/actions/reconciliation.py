@@ -282,6 +282,9 @@ def dispatch(agent_id: str, epoch: int, now_us: int) -> Change[list[Given]]:
         given = []
         for run in runs.to_dispatch(connection, agent_id, GIVEN_MAX):
             job = jobs.get(connection, run.job_id)
+            if job is not None and job.deleted_at_us is not None:
+                runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, "job deleted")
+                continue
             why = reason(in_force, agent_id, job is not None and job.held)
             if why is None and debts.must_wait(connection, owed, run):
                 why = OWED

@@ -148,7 +148,7 @@ def dismiss(job: str, by: Principal, now_us: int, reason: str = "") -> Change[in
 def _check_silent(agent: Agent) -> None:
     if agent.dead_at_us is not None:
         raise Conflict(f"{agent.name} was declared dead already. Nothing is left to do.")
-    if agent.ticket == 0:
+    if agent.ticket == 0 and not agent.version:
         raise Conflict(f"{agent.name} has never been connected: it holds nothing. To take it away: remove it.")
     if agent.silent_since_us is None:
         raise Conflict(

@@ -31,7 +31,7 @@ def incur(connection: sqlite3.Connection, now_us: int) -> int:
     """Every agent that was ever admitted, and was not declared dead, owes an answer; returns how many."""
     query = (
         "INSERT INTO debts (agent_id, since_us, held_until_us)"
-        " SELECT id, ?, ? FROM agents WHERE ticket > 0 AND dead_at_us IS NULL"
+        " SELECT id, ?, ? FROM agents WHERE (ticket > 0 OR version != '') AND dead_at_us IS NULL"
         " AND (removed_at_us IS NULL OR replaced_at_us IS NOT NULL)"
         " ON CONFLICT (agent_id) DO UPDATE SET since_us = excluded.since_us, held_until_us = excluded.held_until_us"
     )

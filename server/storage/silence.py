@@ -60,7 +60,7 @@ def expected(connection: sqlite3.Connection) -> list[str]:
     machines that have not given everything back.
     """
     query = (
-        "SELECT id FROM agents WHERE ticket > 0 AND removed_at_us IS NULL"
+        "SELECT id FROM agents WHERE (ticket > 0 OR version != '') AND removed_at_us IS NULL"
         " UNION SELECT id FROM agents WHERE replaced_at_us IS NOT NULL"
         " AND EXISTS (SELECT 1 FROM orders o WHERE o.agent_id = agents.id AND o.state = 'releasing')"
     )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from server.actions import agents, gates, reconciliation, reports, runs, silence
+from server.actions import agents, debts, exceptions, gates, jobs, reconciliation, reports, runs, silence
 from server.core import agent_wire as wire
 from server.core.debts import ID_GAP
 from server.core.model import MINUTE_US, SYSTEM, JoinToken
+from server.storage import debts as debt_rows
 from server.storage import deliveries
 from server.storage import groups as group_rows
+from server.storage import missed as missed_rows
+from server.storage import orders as order_rows
 from server.storage import schedules as schedule_rows
+from server.storage import silence as silence_rows
 from tests.unit.group_site import Site
 from tests.unit.ledger import START_US
-from tests.unit.test_debts import LOSS_US, Taken
+from tests.unit.test_debts import LOSS_US, SOUTH, Taken
 from tests.unit.test_silence import BOSS, FIRST_US, LEFT_US, NORTH, Master
 
 FRESH = "f" * 32
@@ -124,3 +128,83 @@ def test_schedules_of_members_get_ids_that_no_lost_row_can_have() -> None:
     master.do(lambda t: schedule_rows.set_members(t.connection, master.job.id, [NORTH], LOSS_US))
     written, of_member = schedule_rows.with_members(master.connection, master.job.id)
     assert of_member.id >= written.id + ID_GAP
+
+
+def test_a_run_of_a_deleted_job_does_not_begin_when_its_agent_is_back() -> None:
+    """It waited for the agent, not for a gate; the job was deleted meanwhile."""
+    master = Master()
+    run = master.do(runs.run_now("backup", "one", BOSS, START_US))
+    master.fall_silent()
+    master.do(jobs.delete("backup", BOSS, LATER_US))
+    come_back(master)
+    assert master.do(reconciliation.dispatch(NORTH, 1, LATER_US)) == []
+    assert (master.run(run.key).state, master.run(run.key).reason) == ("cancelled", "job deleted")
+
+
+MOVED_US = FIRST_US + 3 * MINUTE_US
+TO_US = MOVED_US + 30_000_000
+
+
+def moved() -> Master:
+    """An occurrence is moved by half a minute, and the agent knows it."""
+    master = Master()
+    spec = exceptions.ExceptionSpec(instant_us=MOVED_US, move_to_us=TO_US)
+    master.do(exceptions.put("backup", spec, BOSS, LEFT_US))
+    master.plan(LEFT_US)
+    (order,) = order_rows.of_agent(master.connection, NORTH)
+    order_rows.acknowledge(master.connection, order.id, order.version)
+    return master
+
+
+def test_a_moved_occurrence_that_a_dead_machine_may_have_begun_is_not_given_to_another() -> None:
+    """It was due before the word: it stays unknown, and only what is to come is free."""
+    master = moved()
+    master.fall_silent()
+    now_us = TO_US + 2 * MINUTE_US
+    master.do(silence.declare_dead("north", BOSS, now_us))
+    master.rebind(now_us)
+    (order,) = order_rows.of_job(master.connection, master.job.id)
+    assert order.agent_id != NORTH
+    assert order.exceptions == []
+    assert MOVED_US in master.unknown(now_us)
+
+
+def test_a_moved_occurrence_that_began_is_not_given_to_another_before_its_report_has_come() -> None:
+    """The order is given back ahead of hundreds of reports: what it names as begun belongs to that agent."""
+    master = moved()
+    now_us = TO_US + MINUTE_US
+    master.rebind(now_us)
+    (order,) = order_rows.of_agent(master.connection, NORTH)
+    answer = wire.Released(order.id, order.version, (MOVED_US,))
+    master.do(reports.record(NORTH, [answer], 1, now_us))
+    master.plan(now_us)
+    (fresh,) = order_rows.of_job(master.connection, master.job.id)
+    assert (fresh.agent_id != NORTH, fresh.exceptions) == (True, [])
+
+
+def test_a_moved_occurrence_that_did_not_begin_is_in_the_ledger_once_its_order_is_back() -> None:
+    """Also one that was moved to an earlier time: its own instant is still to come."""
+    master = Master()
+    later_us = FIRST_US + 30 * MINUTE_US
+    spec = exceptions.ExceptionSpec(instant_us=later_us, move_to_us=TO_US)
+    master.do(exceptions.put("backup", spec, BOSS, LEFT_US))
+    master.plan(LEFT_US)
+    now_us = TO_US + MINUTE_US
+    master.rebind(now_us)
+    (order,) = order_rows.of_agent(master.connection, NORTH)
+    master.do(reports.record(NORTH, [wire.Released(order.id, order.version, ())], 1, now_us))
+    row = missed_rows.of_occurrence(master.connection, order.schedule_id, later_us)
+    assert row is not None
+    assert row.cause == "moved to another agent"
+
+
+def test_an_agent_that_was_accepted_and_has_not_come_back_owes_an_answer_too() -> None:
+    """Its ticket was forgotten, not what a lost master gave it afterwards."""
+    master = Taken()
+    master.confirm(NORTH)
+    master.confirm(SOUTH)
+    master.do(reconciliation.quarantine_double(SOUTH, LOSS_US))
+    master.do(agents.accept_restored("south", BOSS, LOSS_US))
+    master.do(lambda t: debts.incur(t.connection, LOSS_US + 1))
+    assert {debt.agent_id for debt in debt_rows.every(master.connection)} == {NORTH, SOUTH}
+    assert SOUTH in silence_rows.expected(master.connection)
