@@ -17,7 +17,7 @@ from server.core.debts import OWED
 from server.core.gates import DRAINING, REASONS, reason, takes_runs
 from server.core.groups import NOT_CONNECTED, Choice, Handover, Pool, is_overdue, on_removal, place
 from server.core.model import SYSTEM, Agent, Run
-from server.core.run_states import RunEvent, RunState, allows, step
+from server.core.run_states import ENDED, RunEvent, RunState, allows, step
 from server.storage import agents, drains, gates, groups, runs, system_messages
 from server.storage import debts as debt_rows
 
@@ -167,6 +167,9 @@ def give_back(connection: sqlite3.Connection, run: Run, number: int, now_us: int
     """
     asked = groups.pending_recall(connection, run.number)
     if asked is None or asked.id != number or run.started_at_us is not None:
+        return
+    if run.state in ENDED:
+        groups.answer_recall(connection, run.number, "ended", now_us)
         return
     release(connection, run, now_us, f"given back by {_name(connection, run.agent_id)}")
 

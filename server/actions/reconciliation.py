@@ -203,6 +203,7 @@ def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us:
     elif run.state == "unknown" and run.started_at_us is None and runs.has_later_attempt(connection, run):
         why = "it never began, and another attempt was made"
         runs.set_state(connection, run.number, step(run.state, RunEvent.MISSED), now_us, why)
+        groups.answer_recall(connection, run.number, "ended", now_us)
     elif run.state in NOT_BEGUN and run.started_at_us is None and run.cancel_requested_at_us is not None:
         pools.cancel(connection, run, now_us)
     elif run.state in NOT_BEGUN and run.started_at_us is None and run.group_id:
@@ -213,6 +214,7 @@ def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us:
     elif run.state != "waiting":
         why = "its agent does not know it any more"
         runs.set_state(connection, run.number, step(run.state, RunEvent.INTERRUPTED), now_us, why)
+        groups.answer_recall(connection, run.number, "ended", now_us)
 
 
 def _hand_on(connection: sqlite3.Connection, agent: Agent, now_us: int) -> None:

@@ -11,9 +11,10 @@ from server.storage import deliveries
 from server.storage import groups as group_rows
 from server.storage import missed as missed_rows
 from server.storage import orders as order_rows
+from server.storage import runs as run_rows
 from server.storage import schedules as schedule_rows
 from server.storage import silence as silence_rows
-from tests.unit.group_site import Site
+from tests.unit.group_site import NAMES, Site
 from tests.unit.ledger import START_US
 from tests.unit.test_debts import LOSS_US, SOUTH, Taken
 from tests.unit.test_silence import BOSS, FIRST_US, LEFT_US, NORTH, Master
@@ -208,3 +209,44 @@ def test_an_agent_that_was_accepted_and_has_not_come_back_owes_an_answer_too() -
     master.do(lambda t: debts.incur(t.connection, LOSS_US + 1))
     assert {debt.agent_id for debt in debt_rows.every(master.connection)} == {NORTH, SOUTH}
     assert SOUTH in silence_rows.expected(master.connection)
+
+
+def test_a_recalled_run_whose_next_attempt_was_made_is_answered_once_and_for_all() -> None:
+    """Given up, taken out of the group, run again elsewhere: the first agent's answer is no step of an ended run.
+
+    A report that is refused would come for ever, with everything behind it.
+    """
+    site = Site()
+    site.job(may_run_twice=True, give_up_after_s=60)
+    (run,) = site.submit("one")
+    site.place()
+    site.send()
+    name, _ = site.at(run)
+    site.ledger.do(reconciliation.fall_silent(site.ids[name], START_US, START_US + 1))
+    site.deploy(*(other for other in NAMES if other != name))
+    (asked,) = group_rows.pending_recalls(site.ledger.connection, site.ids[name])
+    assert site.ledger.do(silence.give_up(site.ids[name], 1000, START_US + 2)) == 1
+    site.ledger.do(runs.rerun(run.number, SYSTEM, START_US + 3))
+    hello = wire.Hello(site.ids[name], 2, "1.0", "boot", "instance", START_US)
+    shown = wire.Present(wire.Epoch(1, "n"), 0, wire.GateSet(), (), ())
+    site.ledger.do(reconciliation.present(site.ids[name], hello, shown, 1, START_US + 4))
+    assert site.run(run).state == "missed"
+    assert group_rows.pending_recalls(site.ledger.connection, site.ids[name]) == []
+    site.end(name, run.key, asked.id)
+    assert site.run(run).state == "missed"
+
+
+def test_the_answer_to_a_recall_of_an_ended_run_changes_nothing() -> None:
+    """An earlier build left such a request open."""
+    site = Site()
+    site.job()
+    (run,) = site.submit("one")
+    site.place()
+    site.send()
+    name, _ = site.at(run)
+    site.deploy(*(other for other in NAMES if other != name))
+    (asked,) = group_rows.pending_recalls(site.ledger.connection, site.ids[name])
+    site.ledger.do(lambda t: run_rows.set_state(t.connection, run.number, "missed", START_US))
+    site.end(name, run.key, asked.id)
+    assert site.run(run).state == "missed"
+    assert group_rows.pending_recalls(site.ledger.connection, site.ids[name]) == []
