@@ -160,7 +160,7 @@ async def test_a_destructive_button_asks_and_takes_a_reason(browser: Browser, st
     await page.get_by_role("button", name="Lock all Agent Job Queues", exact=True).focus()
     await page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
-    await expect(dialog).to_contain_text("6 agents")
+    await expect(dialog).to_contain_text("9 agents")
     await page.keyboard.press("Escape")
     await expect(dialog).to_be_hidden()
     await page.keyboard.press("Enter")
@@ -184,7 +184,7 @@ async def test_every_action_works_without_scripts(browser: Browser, stage: On) -
     found.page = STORIES["agents-confirm"]
     await page.reload()
     await page.get_by_role("textbox", name="Reason").fill("drill")
-    await page.locator("dialog[open] button.bad").click()
+    await page.locator("dialog[open] footer button:not(.secondary)").click()
     await expect(page.get_by_role("heading", name="Agents", exact=True)).to_be_visible()
     assert found.posted == [{"reason": "drill"}]
 
