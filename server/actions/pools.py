@@ -168,8 +168,8 @@ def give_back(connection: sqlite3.Connection, run: Run, number: int, now_us: int
     asked = groups.pending_recall(connection, run.number)
     if asked is None or asked.id != number or run.started_at_us is not None:
         return
-    if run.state in ENDED:
-        groups.answer_recall(connection, run.number, "ended", now_us)
+    if run.state not in ("waiting", "starting", "unknown"):
+        groups.answer_recall(connection, run.number, "ended" if run.state in ENDED else "began", now_us)
         return
     release(connection, run, now_us, f"given back by {_name(connection, run.agent_id)}")
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from server.actions import agents, debts, exceptions, gates, jobs, reconciliation, reports, runs, silence
 from server.core import agent_wire as wire
 from server.core.debts import ID_GAP
 from server.core.model import MINUTE_US, SYSTEM, JoinToken
+from server.core.run_states import RunState
+from server.storage import agents as agent_rows
 from server.storage import debts as debt_rows
 from server.storage import deliveries
 from server.storage import groups as group_rows
@@ -250,3 +254,39 @@ def test_the_answer_to_a_recall_of_an_ended_run_changes_nothing() -> None:
     site.end(name, run.key, asked.id)
     assert site.run(run).state == "missed"
     assert group_rows.pending_recalls(site.ledger.connection, site.ids[name]) == []
+
+
+GIVEN = wire.Specification(job_id=1, job_name="serve", command="true")
+BODIES = (
+    wire.Held(GIVEN, None, 1, "queue locked"),
+    wire.Begun(GIVEN, None, 1),
+    *(wire.Ended(None, None, None, 2, 0, False, cause) for cause in ("never started", "cancelled", "given up")),
+    *(wire.Ended(None, 9, 1, 2, 0, False, cause) for cause in ("", "killed", "timeout", "drained", "handed over")),
+    *(wire.Ended(None, None, None, 2, 0, False, "recalled", "serve", recall) for recall in (1, 7)),
+    wire.Fired(1, "gone", 1, "manual", 5, {}, (1, 99), ((1, "queue locked"), (98, "queue locked"))),
+    wire.MonitorProblem(9, "no such directory"),
+    wire.Suppressed(1, 999, START_US, "still running", True),
+    wire.Drained(77, "request", ()),
+)
+KEYS = ("", "no key", "j77.rx.a1", "j1.rother.a1", "j1.e9-1.a1", "j1.s44.20260101T000000Z.a1")
+
+
+@pytest.mark.parametrize("state", [state for state in RunState if state is not RunState.SUSPENDED])
+@pytest.mark.parametrize("sent", [None, 1])
+def test_no_report_is_refused_whatever_the_rows_say(state: RunState, sent: int | None) -> None:
+    """What is refused comes for ever and keeps all reports behind it: at any state, of jobs and monitors unknown here,
+    of a machine that was declared dead. (Nothing suspends runs yet.)
+    """
+    site = Site()
+    site.job()
+    (run,) = site.submit("one")
+    alpha, connection = site.ids["alpha"], site.ledger.connection
+    run_rows.update(connection, run.number, agent_id=alpha, dispatched_epoch=sent, state=state)
+    group_rows.recall(connection, site.run(run), "boss", "another deployment", START_US)
+    for dead_at_us in (None, START_US):
+        agent_rows.update(connection, alpha, dead_at_us=dead_at_us)
+        for body in BODIES:
+            for key in (run.key, *KEYS):
+                connection.execute("SAVEPOINT one_report")
+                site.report("alpha", key, body)
+                connection.execute("ROLLBACK TO one_report")
