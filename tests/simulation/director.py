@@ -243,14 +243,24 @@ class Director:
         if life is None or life.node is None or self._master() is None:
             return
         self.world.flip_page(life)
+        while life is not None and not await self._prove(life):  # it was killed meanwhile: an operator asks again
+            await self._calm()
+            life = self._standby()
+        await asyncio.sleep(1.0)
+        await self._calm()
+
+    async def _prove(self, life: Life) -> bool:
+        """Have a node read all its files; False when it ended before it was done."""
+        assert life.node is not None
         proof = self.world.loop.run_for(life.process, life.node.prover.prove())
         await asyncio.wait([proof], timeout=60.0)
         if proof.done() and not proof.cancelled() and proof.exception() is None:
             self.world.note(f"operator: verify at {life.process.name}: {proof.result().text}")
         elif life.process.alive:
             self.world.wrong.append(f"the files of {life.process.name} could not be proven")
-        await asyncio.sleep(1.0)
-        await self._calm()
+        else:
+            return False
+        return True
 
     async def _flip_journal(self) -> None:
         """A standby whose journal is damaged keeps it and copies again."""
