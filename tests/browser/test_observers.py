@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.walk import SLOW_MS, confirm, open_tab, shoot, sign_in, web
+from tests.browser.walk import SLOW_MS, confirm, go, open_tab, shoot, sign_in, web
 from tests.process.cluster import Node, Pair, running_pair
 
 
@@ -62,6 +62,6 @@ async def test_an_observer_takes_the_seat_and_then_office(browser: Browser, thre
     west = three.nodes["west"]
     await asyncio.to_thread(three.wait, "west in office", west.is_master)
     assert [found["name"] for found in west.api.get("/api/v1/jobs")] == ["kept"]
-    await tab.goto(web(west))
+    await go(tab, web(west))
     await shoot(tab, "observer-in-office", whole=True)
     assert said == []
