@@ -18,6 +18,7 @@ import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
 from server.actions import group_instants, stops
+from server.actions import happenings as happening_actions
 from server.actions import orders as order_actions
 from server.actions import outcomes as outcome_actions
 from server.actions import runs as run_actions
@@ -26,7 +27,7 @@ from server.actions.change import Change
 from server.clock import Clock
 from server.core.gates import SCHEDULER_STOPPED
 from server.core.model import DAY_US, HOUR_US, SECOND_US, SYSTEM
-from server.storage import gates, jobs, missed, orders, outcomes, runs, sessions, settings
+from server.storage import gates, happenings, jobs, missed, orders, outcomes, runs, sessions, settings
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ class Look:
 
     revision: int
     may_resolve: bool
+    has_happenings: bool
     has_changed_jobs: bool
     has_renewals: bool
     has_stops: bool
@@ -80,6 +82,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
     return Look(
         revision=settings.gate_revision(connection),
         may_resolve=order_actions.may_resolve(connection),
+        has_happenings=bool(happenings.page(connection, 1)),
         has_changed_jobs=bool(jobs.to_plan(connection, 1)),
         has_renewals=renewal is not None and renewal <= now_us,
         has_stops=stops.has_stops(connection, now_us),
@@ -147,6 +150,9 @@ class Scheduler:
 
     async def _work(self, seen: Look, now_us: int) -> bool:
         """Do the first kind of work that there is; False when there is none."""
+        if seen.has_happenings:
+            await self._store.write(happening_actions.follow(now_us))
+            return True
         if seen.has_group_due:
             await self._store.write(group_instants.make_due(now_us))
             return True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from server.core.model import Row, Run
 from server.core.run_states import ENDED, OPEN
-from server.storage import missed, position, rows
+from server.storage import happenings, missed, position, rows
 
 _OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN))
 
@@ -208,7 +208,9 @@ def insert(
     if isinstance(schedule_id, int) and isinstance(at_us, int):
         by = str(more.get("requested_by") or "agent")
         missed.resolve_by_run(connection, schedule_id, at_us, by, now_us)
-    return rows.insert(connection, "runs", values)
+    number = rows.insert(connection, "runs", values)
+    happenings.run_changed(connection, number, now_us)
+    return number
 
 
 def update(connection: sqlite3.Connection, number: int, **values: object) -> None:
@@ -226,6 +228,7 @@ def set_state(
     if state in ENDED and "ended_at_us" not in values:
         values["ended_at_us"] = now_us
     rows.update(connection, "runs", values, {"number": number})
+    happenings.run_changed(connection, number, now_us)
 
 
 def lose_agent(connection: sqlite3.Connection, agent_id: str, reason: str, now_us: int) -> int:
@@ -241,9 +244,12 @@ def lose_agent(connection: sqlite3.Connection, agent_id: str, reason: str, now_u
     query = (
         "UPDATE runs SET state = 'unknown', reason = ?, state_since_us = ?, sequence = ?"
         f" WHERE agent_id = ? AND state IN ({_OPEN}) AND state != 'unknown'"
-        " AND (state != 'waiting' OR dispatched_epoch IS NOT NULL)"
+        " AND (state != 'waiting' OR dispatched_epoch IS NOT NULL) RETURNING number"
     )
-    return connection.execute(query, (reason, now_us, position.sequence(connection), agent_id)).rowcount
+    lost = connection.execute(query, (reason, now_us, position.sequence(connection), agent_id)).fetchall()
+    for (number,) in lost:
+        happenings.run_changed(connection, number, now_us)
+    return len(lost)
 
 
 def move_waiting(connection: sqlite3.Connection, old_id: str, new_id: str, reason: str, now_us: int) -> int:
