@@ -10,7 +10,7 @@ from server.core.retry import RetryRule
 
 
 class Outcome(StrEnum):
-    """How a step must have ended for an edge to be taken. A step is ended once no further attempt of it will be made."""
+    """How a step must have ended for an edge to be taken: ended once no further attempt of it will be made."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
