@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,8 +97,19 @@ def strike(place: Place, nth: int) -> tuple[bool, list[str]]:
             pair.close()
 
 
-def strikes(places: list[Place], count: int, seed: int) -> Iterator[tuple[Place, int]]:
-    """Each distinct point `count` times, in courses and at times drawn by lot."""
+def strike_home(turns: Sequence[tuple[Place, int]]) -> tuple[Place, int, bool, list[str]]:
+    """Strike until a process died at the point or something was wrong: how often a point is passed is not always the
+    same.
+    """
+    for place, nth in turns:
+        died, wrong = strike(place, nth)
+        if died or wrong:
+            break
+    return place, nth, died, wrong
+
+
+def strikes(places: list[Place], count: int, seed: int) -> Iterator[list[tuple[Place, int]]]:
+    """Each distinct point `count` times, in courses and at times drawn by lot; then the first time in each course."""
     rng = random.Random(seed)
     by_point: dict[tuple[str, str], list[Place]] = {}
     for place in places:
@@ -106,7 +117,8 @@ def strikes(places: list[Place], count: int, seed: int) -> Iterator[tuple[Place,
     for _, candidates in sorted(by_point.items()):
         for _ in range(count):
             place = rng.choice(candidates)
-            yield place, rng.randint(1, min(place.count, 6))
+            again = [(place, 1), *((other, 1) for other in candidates if other != place)]
+            yield [(place, rng.randint(1, min(place.count, 6))), *again]
 
 
 def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
@@ -117,9 +129,7 @@ def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
     faults: list[str] = []
     planned = list(strikes(places, count, 1))
     with ThreadPoolExecutor(LANES) as pool:
-        for done, ((place, nth), (died, wrong)) in enumerate(
-            zip(planned, pool.map(lambda one: strike(*one), planned), strict=True), 1
-        ):
+        for done, (place, nth, died, wrong) in enumerate(pool.map(strike_home, planned), 1):
             hits[place.node, place.point] += died
             command = f"python -m tests.failpoints.runs {place.course} {place.node} '{place.point}' {nth}"
             faults += [f"{sentence}; again: {command}" for sentence in wrong]
