@@ -128,7 +128,8 @@ def make_directory(data: Path) -> None:
 def directory_lock(data: Path, program: str) -> Iterator[None]:
     """Hold the data directory for this process; raises `ConfigError` (exit 78) when another process has it.
 
-    The lock is the kernel's (`flock`), so a killed process leaves none. The file's text is only for people.
+    The lock is the kernel's (`flock`), so a killed process leaves none. The file's text is only for people, and
+    missing where the disk is full.
     """
     make_directory(data)
     descriptor = os.open(data / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
@@ -137,11 +138,19 @@ def directory_lock(data: Path, program: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(_held_by(data)) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "program": program}).encode(), 0)
+        _note_holder(descriptor, program)
         yield
     finally:
         os.close(descriptor)
+
+
+def _note_holder(descriptor: int, program: str) -> None:
+    """Over what is there, since its block is: a full disk has no other. Nothing is left of the one before."""
+    size = 0
+    with contextlib.suppress(OSError):
+        size = os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "program": program}).encode(), 0)
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, size)
 
 
 def _held_by(data: Path) -> str:

@@ -40,10 +40,10 @@ def agent(
     """Run the agent of this machine (--data, and --join once), or say what is to be done about agents."""
     if context.invoked_subcommand is not None:
         return 0
-    from scripts.commands.node import configure_log
     from server.config import ConfigError
     from server.enrolment import EnrolmentError, enrol_agent
     from server.errors import Invalid
+    from server.log_lines import configure_log
 
     configure_log(log_level)
     directory = _agent_directory(data)

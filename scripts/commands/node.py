@@ -37,6 +37,7 @@ def init(data: str | None, name: str, password_file: str | None, **flags: Any) -
     from server import app
     from server.config import ConfigError, load_config
     from server.founding import ADMINISTRATOR, check_empty, new_password
+    from server.log_lines import configure_log
     from server.passwords import PASSWORD_LENGTH_MIN
     from server.roles import default_name
     from server.tls import fingerprint
@@ -76,6 +77,7 @@ def serve(data: str | None, **flags: Any) -> int:
     """Run this node until it is stopped. On an empty directory it waits to become a standby."""
     from server import app
     from server.config import ConfigError, load_config
+    from server.log_lines import configure_log
 
     directory = data_directory(data)
     try:
@@ -84,26 +86,6 @@ def serve(data: str | None, **flags: Any) -> int:
         return app.serve(config)
     except ConfigError as error:
         raise CommandError(CONFIGURATION, str(error)) from error
-
-
-def configure_log(level: str) -> None:
-    """Lines for people on a terminal, JSON elsewhere."""
-    import logging
-
-    import structlog
-
-    terminal = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.format_exc_info]),
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

@@ -38,6 +38,7 @@ class Child:
     give_up_after_us: int = 0
     answered_us: int = 0
     written: Future[None] | None = None
+    write_again_at: float = 0.0
 
 
 def spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:

@@ -45,6 +45,7 @@ IDLE_S = 10.0
 DRAIN_S = 2.0
 TREE_LOOK_S = 0.2
 """How often the processes of a stopped run are looked for, until its grace is over."""
+WRITE_AGAIN_S = 0.25
 READ_BYTES = 256 * 1024
 READS_AT_END = 64
 WRITERS = 8
@@ -257,12 +258,12 @@ class Keeper:
         if child.written is None and (self._has_tree(child) or self._drains(child)):
             return
         self._close_pipe(child)
-        if child.written is None:
+        if child.written is None and time.monotonic() >= child.write_again_at:
             child.written = self._writers.submit(write_status, child)
             child.written.add_done_callback(lambda _: os.write(self._wake, b"."))
-        elif child.written.done():
-            if child.written.exception() is not None:
-                child.written = None  # a full disk: tried again at the next turn
+        elif child.written is not None and child.written.done():
+            if child.written.exception() is not None:  # a full disk
+                child.written, child.write_again_at = None, time.monotonic() + WRITE_AGAIN_S
                 return
             del self._children[child.key], self._ending[child.key]
             child.tree.close()

@@ -20,6 +20,7 @@ PARTS = {
     "server.errors": "common",
     "server.allocator": "common",
     "server.clock": "common",
+    "server.log_lines": "common",
     "server.dialling": "common",
     "server.config": "common",
     "server.fence": "common",

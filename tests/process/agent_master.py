@@ -143,6 +143,7 @@ class AgentProcess:
     async def start(self, **environment: str) -> None:
         code = (
             "import sys; from pathlib import Path; from server.agent.program import run; "
+            "from server.log_lines import configure_log; configure_log('info'); "
             "sys.exit(run(Path(sys.argv[1]), lambda: None))"
         )
         log = (self.data / "agent.log").open("ab")
