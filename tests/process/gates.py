@@ -17,6 +17,7 @@ from typing import Any
 from tests.process.checker import Verdict
 from tests.process.cluster import Node, Pair, running_pair
 from tests.process.namespaces import is_possible, namespaces
+from tests.process.programs import until_there
 
 AWAY = "beta"
 MACHINES = ("north", "south", AWAY, "agents")
@@ -32,7 +33,7 @@ class Absence:
         self.proof = pair.directory / "ran"
         self.go = pair.directory / "go"
         api = pair.node("master").api
-        wait = f"echo $UNDERSTUDY_RUN_ID >> {self.proof}; while [ ! -e {self.go} ]; do sleep 0.05; done; exit 7"
+        wait = f"echo $UNDERSTUDY_RUN_ID >> {self.proof}; {until_there(self.go, 900)}; exit 7"
         for name, command in (("long", wait), ("new", f"echo $UNDERSTUDY_RUN_ID >> {self.proof}")):
             api.post("/api/v1/jobs", {"name": name, "command": command, "agent": AWAY}, key=f"make-{name}")
 

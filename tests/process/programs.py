@@ -145,6 +145,11 @@ def _cut(line: str) -> str:
     return line if len(line) < 300 else f"{line[:100]} ... {line[-200:]}"
 
 
+def until_there(file: Path, within_s: int = 120) -> str:
+    """Shell: wait until a file is there, but not for ever: the test that would have made it may have been killed."""
+    return f"n=0; while [ ! -e {file} ] && [ $n -lt {within_s * 20} ]; do sleep 0.05; n=$((n + 1)); done"
+
+
 def end_everything_in(directory: Path) -> None:
     """End, by pid, every process whose command line names this directory: keepers outlive their agents."""
     spared = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}

@@ -12,6 +12,7 @@ from replication.core.types import Epoch
 from server.agent.platform import is_same_process
 from server.core import agent_wire as wire
 from tests.process.agent_master import NODE, AgentMaster, AgentProcess, master_and_agent, now_us, spec
+from tests.process.programs import until_there
 
 
 def key(name: str) -> str:
@@ -89,7 +90,7 @@ async def test_sigterm_leaves_running_jobs_and_the_next_start_adopts_them(tmp_pa
     """SMA-4: a clean stop is exit 0 and ends no job; its end is reported by the next agent."""
     gate = tmp_path / "gate"
     async with master_and_agent(tmp_path) as (master, agent):
-        await master.say(wire.Dispatch(key("s"), spec(f"while [ ! -e {gate} ]; do sleep 0.05; done; exit 9")))
+        await master.say(wire.Dispatch(key("s"), spec(f"{until_there(gate)}; exit 9")))
         await master.until(lambda: master.bodies(wire.Begun, key("s")))
         while not (agent.data / "runs" / key("s") / "pid").exists():
             await asyncio.sleep(0.01)

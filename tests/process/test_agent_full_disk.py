@@ -13,7 +13,7 @@ import pytest
 from server.agent.reserve import RESERVE_FILE
 from server.core import agent_wire as wire
 from tests.process.agent_master import NODE, AgentMaster, AgentProcess, spec
-from tests.process.programs import end_everything_in
+from tests.process.programs import end_everything_in, until_there
 from tests.process.troubles import small_disk
 
 MIB = 1 << 20
@@ -54,13 +54,12 @@ async def test_at_the_reserve_nothing_begins_and_with_no_byte_left_every_run_sti
 
 async def _ends_on_a_full_disk(master: AgentMaster, agent: AgentProcess, tmp_path: Path) -> None:
     gate, disk = tmp_path / "gate", tmp_path / "disk"
-    wait = f"while [ ! -e {gate} ]; do sleep 0.05; done"
     async with asyncio.timeout(20):
         while not (agent.data / RESERVE_FILE).exists():
             await asyncio.sleep(0.05)
     names = [f"long{number}" for number in range(12)]
     for number, name in enumerate(names):
-        await master.say(wire.Dispatch(key(name), spec(f"{wait}; echo end of {name}; exit {number + 1}")))
+        await master.say(wire.Dispatch(key(name), spec(f"{until_there(gate)}; echo end of {name}; exit {number + 1}")))
     await master.until(lambda: all(master.bodies(wire.Begun, key(name)) for name in names))
     flood = f"head -c {100 * MIB} /dev/zero; echo END; exit 77"
     await master.say(wire.Dispatch(key("flood"), spec(flood, output_bytes_max=200 * MIB)))
@@ -81,6 +80,8 @@ async def _ends_on_a_full_disk(master: AgentMaster, agent: AgentProcess, tmp_pat
     fill(disk / "ballast")
     await agent.end()
     gate.touch()
+    fill(disk / "ballast")  # what the agent gave back meanwhile: it starts, and the ends come, with no byte left
+    assert shutil.disk_usage(disk).free == 0
     await agent.start()
     await master.until(lambda: all(master.end(key(name)) for name in names), 60)
     codes = {name: end.exit_code for name in names if (end := master.end(key(name))) is not None}

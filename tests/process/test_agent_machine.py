@@ -10,6 +10,7 @@ from server.storage import runs as run_rows
 from server.storage import system_messages
 from tests.process.agent_master import AGENT
 from tests.process.fleet_office import BOSS, now_us
+from tests.process.programs import until_there
 from tests.process.test_fleet import ended, pair
 
 SINCE_2020_S = 6 * 365 * 86_400
@@ -19,7 +20,7 @@ async def test_a_clock_in_2020_stops_standing_orders_and_nothing_else(tmp_path: 
     """A run from before is adopted, not taken for another's process; a new one runs; the clock is named, then heals."""
     async with pair(tmp_path) as (desk, agent):
         gate = tmp_path / "gate"
-        await desk.job("before", f"touch {gate}.runs; while [ ! -e {gate} ]; do sleep 0.05; done; exit 3", "alpha")
+        await desk.job("before", f"touch {gate}.runs; {until_there(gate)}; exit 3", "alpha")
         await desk.job("hello", "exit 2", "alpha")
         before = await desk.write(runs.run_now("before", "one", BOSS, now_us()))
         await desk.until(lambda _: Path(f"{gate}.runs").exists())

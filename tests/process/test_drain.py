@@ -23,6 +23,7 @@ from server.storage import runs as run_rows
 from server.storage.drains import DrainRow
 from tests.process.agent_master import AGENT, AgentProcess
 from tests.process.fleet_office import BOSS, NODE, OfficeUnderTest, now_us, office
+from tests.process.programs import until_there
 
 
 @contextlib.asynccontextmanager
@@ -60,7 +61,7 @@ def outcomes(row: DrainRow) -> dict[str, str]:
 
 def waits_for(path: Path, code: int = 0) -> str:
     """A command that runs until a file is there."""
-    return f"while [ ! -e {path} ]; do sleep 0.02; done; exit {code}"
+    return f"{until_there(path)}; exit {code}"
 
 
 async def test_a_short_run_finishes_a_long_one_is_cut_and_a_new_one_waits(tmp_path: Path) -> None:

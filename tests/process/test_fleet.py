@@ -26,6 +26,7 @@ from server.storage import runs as run_rows
 from server.storage import server_history, settings, system_messages
 from tests.process.agent_master import AGENT, AgentProcess
 from tests.process.fleet_office import BOSS, NODE, OfficeUnderTest, now_us, office
+from tests.process.programs import until_there
 
 QUARANTINED = lambda c: agent_rows.get(c, AGENT).quarantined_at_us  # noqa: E731 - a query in one line
 
@@ -350,7 +351,7 @@ async def test_a_silent_agents_run_is_unknown_until_it_speaks(tmp_path: Path, mo
     monkeypatch.setattr(fleet, "SILENT_S", 0.2)
     async with pair(tmp_path) as (desk, agent):
         gate = tmp_path / "gate"
-        await desk.job("long", f"while [ ! -e {gate} ]; do sleep 0.05; done; exit 8", "alpha")
+        await desk.job("long", f"{until_there(gate)}; exit 8", "alpha")
         run = await desk.write(runs.run_now("long", "one", BOSS, now_us()))
         await desk.until(lambda c: run_rows.by_key(c, run.key).state == "running")
         await agent.end()

@@ -23,6 +23,7 @@ from server.agent.runner import Runner, job_environment, start_keeper
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
 from server.core.model import Specification
+from tests.process.programs import until_there
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -221,7 +222,7 @@ async def test_when_the_keeper_dies_the_exit_status_is_not_guessed(tmp_path: Pat
     """kill -9 of the keeper: the run stays running while its process lives, then it is interrupted."""
     gate, ready = tmp_path / "gate", tmp_path / "ready"
     async with watched(tmp_path / "a") as agent:
-        run = record("orphan", f"touch {ready}; while [ ! -e {gate} ]; do sleep 0.05; done; exit 0")
+        run = record("orphan", f"touch {ready}; {until_there(gate)}; exit 0")
         agent.runner.start(run)
         await wait_for(ready)
         keeper = agent.keeper()

@@ -18,6 +18,7 @@ from server.storage import runs as run_rows
 from server.storage import silence as rows
 from tests.process.agent_master import AGENT
 from tests.process.fleet_office import BOSS, now_us
+from tests.process.programs import until_there
 from tests.process.test_fleet import ended, lines, pair
 
 EVERY_SECOND = [When("* * * * * *")]
@@ -37,7 +38,7 @@ async def test_a_dead_machine_that_is_on_again_starts_nothing_and_says_what_it_r
     proof, gate = tmp_path / "ran", tmp_path / "gate"
     async with pair(tmp_path) as (desk, agent):
         await desk.job("often", f"echo $UNDERSTUDY_RUN_ID >> {proof}", "alpha", schedules=EVERY_SECOND)
-        await desk.job("long", f"while [ ! -e {gate} ]; do sleep 0.05; done; exit 7", "alpha")
+        await desk.job("long", f"{until_there(gate)}; exit 7", "alpha")
         run = await desk.write(runs.run_now("long", "one", BOSS, now_us()))
         await desk.until(lambda c: run_rows.by_key(c, run.key).state == "running" and len(lines(proof)) > 1)
         await agent.end()
