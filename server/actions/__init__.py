@@ -4,6 +4,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 `server.errors.*`. People's actions and the permission that each needs (`core.access` has the roles):
 
     jobs        create update delete hold release import_crontab                jobs.change
+    workflows   create update roll_back delete hold release                     jobs.change
     monitors    create update delete enable disable                             jobs.change
                 fire                                                            runs.start
     exceptions  put remove                                                      jobs.change

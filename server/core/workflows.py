@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 
+from server.core.model import Row
 from server.core.retry import RetryRule
 
 
@@ -72,3 +74,51 @@ class WorkflowSpec(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     variables: dict[str, str] = {}
     timeout_s: int = 0
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """A workflow with its text as somebody wrote it; format: yaml | json."""
+
+    spec: WorkflowSpec
+    text: str
+    format: str
+
+
+class Workflow(Row, frozen=True, kw_only=True):
+    """A row of `workflows`. `version` is the current one; a held workflow begins no runs."""
+
+    id: int
+    name: str
+    version: int
+    held: bool
+    created_at_us: int
+    updated_at_us: int
+    deleted_at_us: int | None = None
+
+
+class WorkflowVersion(Row, frozen=True, kw_only=True):
+    """One version of a workflow: written once, never edited. Versions count from 1."""
+
+    JSON: ClassVar[frozenset[str]] = frozenset({"spec"})
+
+    workflow_id: int
+    version: int
+    text: str
+    format: str
+    spec: WorkflowSpec
+    made_by: str
+    made_at_us: int
+    reason: str
+
+
+def uses(spec: WorkflowSpec) -> set[tuple[str, str]]:
+    """What it names: (kind, name), kind being agent | group | job | workflow."""
+    found = {("agent", spec.agent), ("group", spec.group)}
+    for step in spec.steps:
+        found |= {(kind, getattr(step, kind)) for kind in ("agent", "group", "job", "workflow")}
+    return {(kind, name) for kind, name in found if name}
+
+
+def as_json(spec: WorkflowSpec) -> Written:
+    """The workflow as JSON text, everything said."""
+    return Written(spec=spec, text=msgspec.json.format(msgspec.json.encode(spec)).decode() + "\n", format="json")

@@ -36,7 +36,9 @@ def incur(connection: sqlite3.Connection, now_us: int) -> int:
         " ON CONFLICT (agent_id) DO UPDATE SET since_us = excluded.since_us, held_until_us = excluded.held_until_us"
     )
     count = connection.execute(query, (now_us, now_us + HELD_US)).rowcount
-    highest = max(rows.number(connection, f"SELECT max(id) FROM {t}") for t in ("jobs", "schedules", "orders"))
+    highest = max(
+        rows.number(connection, f"SELECT max(id) FROM {t}") for t in ("jobs", "schedules", "orders", "workflows")
+    )
     settings.put(connection, FIRST_ID, str(highest + ID_GAP))
     return count
 
