@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -11,9 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from server.agent.control_group import enter
 from server.agent.output_file import OutputFile
 from server.agent.platform import sync_file
 from server.agent.process_tree import Tree
+
+GATE = 'read -r _ <&2 || exit 125; exec 2>&1; exec "$@"'
+"""A shell that becomes the job once the keeper lets it: standard error is the gate until then, the job's afterwards.
+
+What a process forks before it is in its control group is not in there, and a stop would not find it. A keeper that dies
+in between closes the gate: the job never begins.
+"""
 
 
 @dataclass(slots=True)
@@ -41,16 +50,36 @@ class Child:
     write_again_at: float = 0.0
 
 
-def spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:
-    """Start the first process of a run, in a session of its own. Raises what `subprocess.Popen` does."""
+def spawn(request: dict[str, Any], directory: Path, writing: int, group: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start the first process of a run, in a session of its own and in the control group of the run, if it has one.
+
+    Raises what `subprocess.Popen` does.
+    """
+    if group is None:
+        return _popen(request, request["argv"], directory, writing, writing)
+    gate, release = os.pipe()
+    try:
+        process = _popen(request, ["/bin/sh", "-c", GATE, "sh", *request["argv"]], directory, writing, gate)
+        enter(group, process.pid)
+        with contextlib.suppress(OSError):  # killed meanwhile
+            os.write(release, b"\n")
+    finally:
+        os.close(gate)
+        os.close(release)
+    return process
+
+
+def _popen(
+    request: dict[str, Any], argv: list[str], directory: Path, writing: int, errors: int
+) -> subprocess.Popen[bytes]:
     identity, environment = _identity(request["user"], request["environment"])
     given = directory / "input"
     with open(given if given.exists() else os.devnull, "rb") as reading:
         return subprocess.Popen(
-            request["argv"],
+            argv,
             stdin=reading,
             stdout=writing,
-            stderr=writing,
+            stderr=errors,
             cwd=request["directory"] or None,
             env=environment,
             start_new_session=True,

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from server.agent.child import Child, spawn, write_status
-from server.agent.control_group import enter, group_of, sweep
+from server.agent.control_group import group_of, sweep
 from server.agent.output_file import OutputFile
 from server.agent.platform import boot_clock_us, created_at, disk_is_full, ended_pid, socket_address
 from server.agent.process_tree import Tree
@@ -166,15 +166,13 @@ class Keeper:
             return
         self._children[key] = child
         try:
-            child.process = spawn(request, directory, writing)
+            group = group_of(self._data, key)
+            child.process = spawn(request, directory, writing, group)
         except (OSError, subprocess.SubprocessError, LookupError, ValueError) as error:
             child.output.write(f"It could not be started: {error}\n".encode())
             child.cause, child.ended = "not startable", (127, None)
             self._ending[key] = child
         else:
-            group = group_of(self._data, key)
-            if group is not None:
-                enter(group, child.process.pid)
             child.tree = Tree(key, child.process.pid, group)
             self._by_pid[child.process.pid] = child
         finally:
