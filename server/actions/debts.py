@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime
 
+from server.actions import gates
 from server.actions.lost_orders import let_go
 from server.core.debts import HELD_US, Debt, owes
 from server.core.model import Order, Run
@@ -16,7 +17,11 @@ from server.storage import debts, orders, runs, system_messages
 
 
 def incur(connection: sqlite3.Connection, now_us: int) -> int:
-    """A master's last writes may be lost: every agent owes an answer from now on. Returns how many agents."""
+    """A master's last writes may be lost: every agent owes an answer from now on, and is told the gates in force again.
+
+    Returns how many agents.
+    """
+    gates.say_again(connection, now_us)
     return debts.incur(connection, now_us)
 
 

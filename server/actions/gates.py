@@ -135,6 +135,22 @@ def lift(connection: sqlite3.Connection, gate: Gate, by: str, now_us: int, reaso
         gates.add_stop(connection, gate, now_us)
 
 
+def say_again(connection: sqlite3.Connection, now_us: int) -> None:
+    """After a loss: every gate in force gets a new revision, which no agent has acknowledged.
+
+    The lost master may have lifted a gate, and have had that acknowledged: until an agent has connected and persisted
+    what this office says, nothing that it acknowledged before is counted on. Who set it and when stays.
+    """
+    standing = gates.every(connection)
+    if not standing:
+        return
+    revision = settings.raise_gate_revision(connection)
+    for gate in standing:
+        gates.remove(connection, gate.kind, gate.agent_id)
+        gates.put(connection, msgspec.structs.replace(gate, revision=revision))
+        _note(connection, gate, revision, True, gate.set_by, now_us, gate.reason)
+
+
 def _note(
     connection: sqlite3.Connection, gate: Gate, revision: int, in_force: bool, by: str, now_us: int, reason: str
 ) -> None:

@@ -10,6 +10,7 @@ from server.actions import debts, pools, reports, witnesses
 from server.actions import events as event_actions
 from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
+from server.actions.lost_orders import let_go
 from server.core import agent_wire as wire
 from server.core.agent_trust import ticket_fits
 from server.core.debts import OWED
@@ -158,7 +159,7 @@ def _admit(
     adopt_gates(connection, agent, shown.gates, hello.protocol, now_us)
     notes = {note.key: note.state for note in shown.runs}
     _reconcile(connection, agent.id, notes, restored, epoch, now_us)
-    strays = _compare_orders(connection, agent, dict(shown.orders), restored)
+    strays = _compare_orders(connection, agent, dict(shown.orders), restored, now_us)
     if agent.replaced_at_us is not None:
         _hand_on(connection, agent, now_us)
     outputs = {key: _held_output(connection, key) for key in notes}
@@ -225,15 +226,16 @@ def _hand_on(connection: sqlite3.Connection, agent: Agent, now_us: int) -> None:
 
 
 def _compare_orders(
-    connection: sqlite3.Connection, agent: Agent, held: dict[int, int], restored: bool
+    connection: sqlite3.Connection, agent: Agent, held: dict[int, int], restored: bool, now_us: int
 ) -> tuple[tuple[int, int], ...]:
     """Orders that the agent lacks are given again; returns those that it has and should not.
 
     What it says it began of them counts when they are in the row's version: never that of a restored memory. After a
-    loss (`core.debts`) its orders may be another master's of the same number: all are given again. A replaced machine
-    is asked for all that are not given back yet, also for those that it never had.
+    loss (`core.debts`) its orders may be another master's of the same number: all are given again; one that it lacks
+    may have moved in the lost part, and another agent have begun what is past: it is made anew from now on. A replaced
+    machine is asked for all that are not given back yet, also for those that it never had.
     """
-    owing = debt_rows.of_agent(connection, agent.id) is not None
+    debt = debt_rows.of_agent(connection, agent.id)
     after, live, wanted = 0, set(), list[tuple[int, int]]()
     while page := orders.of_agent(connection, agent.id, after):
         after = page[-1].id
@@ -242,10 +244,14 @@ def _compare_orders(
             if agent.replaced_at_us is not None:
                 wanted.append((order.id, 0 if restored else order.version))
                 continue
-            if owing and held.get(order.id, 0):
+            if debt is not None and held.get(order.id, 0):
                 orders.update(connection, order.id, version=max(order.version, held[order.id]) + 1)
-            if held.get(order.id, 0) == 0 and order.state == "active" and debts.withhold(connection, agent.id, order):
-                continue
+            if held.get(order.id, 0) == 0 and order.state == "active":
+                if debts.withhold(connection, agent.id, order):
+                    continue
+                if debt is not None and order.valid_from_us <= debt.since_us:
+                    let_go(connection, order, now_us)
+                    continue
             if order.state == "active" and order.acknowledged_version > held.get(order.id, 0):
                 orders.update(connection, order.id, acknowledged_version=held.get(order.id, 0))
     strays = [(order_id, version) for order_id, version in held.items() if order_id not in live]

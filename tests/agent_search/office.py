@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from replication.core.types import Epoch
-from server.actions import agents, gates, jobs, reconciliation, reports
+from server.actions import agents, debts, gates, jobs, reconciliation, reports
 from server.actions import drains as drain_actions
 from server.actions import orders as order_actions
 from server.actions import runs as run_actions
@@ -170,6 +170,15 @@ class Offices(Ledger):
             self.do(order_actions.resolve_missed(now_us, 0))
 
     # Actions by people and by office.
+
+    def take_over(self, rows: int, epoch: int, time: int) -> int:
+        """A new office begins on rows that may lack the last writes of the one before."""
+
+        def change(now: int) -> None:
+            debts.incur(self.connection, now)
+            self.do(reconciliation.open_epoch(epoch, now))
+
+        return self.act(rows, ("take over", epoch), time, change).rows
 
     def open_epoch(self, rows: int, epoch: int, time: int) -> int:
         """A new office begins on these rows."""

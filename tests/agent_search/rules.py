@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from server.actions import reconciliation
+from server.actions import debts, reconciliation
+from server.actions import gates as gate_actions
 from server.core import agent_session, agent_wire
 from server.core.agent_ledger import Ledger
 from server.core.agent_memory import Durable
@@ -257,6 +258,21 @@ def orders_not_compared(patch: Patch) -> None:
     patch.setattr(reconciliation, "_compare_orders", lambda *rest: ())
 
 
+def owes_nothing(patch: Patch) -> None:
+    """After a loss nothing is withheld while an agent is silent."""
+    patch.setattr(debts, "incur", lambda *rest: 0)
+
+
+def gives_a_lost_order_again(patch: Patch) -> None:
+    """After a loss an agent is given again the order that it lacks, past instants too."""
+    patch.setattr(reconciliation, "let_go", lambda *rest: None)
+
+
+def gates_stay_acknowledged(patch: Patch) -> None:
+    """After a loss a gate counts as acknowledged by whom the lost master heard it of."""
+    patch.setattr(gate_actions, "say_again", lambda *rest: None)
+
+
 def gives_before_admission(patch: Patch) -> None:
     """Orders and runs go out before the inventory is reconciled, and the agent takes them."""
     bring = Offices._bring
@@ -303,4 +319,11 @@ RULES: tuple[Rule, ...] = (
          keeps_reports_of_unbegun),
     Rule("runs are compared with the inventory", bounds(cuts=1, ready=False), no_inventory),
     Rule("orders are compared with the inventory", bounds(copies=1), orders_not_compared),
+    Rule("after a loss nothing older is given out while an agent is silent", bounds("move", 2, words=1, lags=1),
+         owes_nothing),
+    Rule("an order that its agent lacks after a loss is made anew",
+         bounds("move", 2, words=1, lags=1, states_max=4_000),
+         gives_a_lost_order_again),
+    Rule("a gate of before a loss is acknowledged by nobody", bounds("lock", words=2, lags=1, states_max=7_000),
+         gates_stay_acknowledged),
 )  # fmt: skip

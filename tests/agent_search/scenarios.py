@@ -23,6 +23,7 @@ SCENARIOS: tuple[Bounds, ...] = (
     Bounds("locks", {"words": 2, "pauses": 1, "crashes": 1}, LOCK, 1, False, states_max=2_000),
     Bounds("locks and a lossy failover", {"words": 1, "lags": 1}, LOCK, 1, False, states_max=2_000),
     Bounds("a job that moves", {"words": 2, "cuts": 1, "crashes": 1}, MOVE, 2, states_max=2_000),
+    Bounds("a move and a lossy failover", {"words": 1, "lags": 1}, MOVE, 2, states_max=3_000),
     Bounds("a dead machine", {"words": 2, "boots": 1, "cuts": 1}, DEAD, 2, states_max=2_000),
     Bounds("wrong clocks", {"jumps": 1, "cuts": 1, "boots": 1}, NOTHING, 1, states_max=2_000),
     Bounds("a full disk", {"disks": 1, "cuts": 1, "crashes": 1}, NOTHING, 1, False, states_max=2_000),

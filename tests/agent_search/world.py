@@ -320,7 +320,7 @@ class World:
         if s.offices[OLD] is not None:
             s = self.drop_old(s)
         office = s.offices[NOW]
-        rows = self.offices.open_epoch(office.lag, office.epoch + 1, s.time)
+        rows = self.offices.take_over(office.lag, office.epoch + 1, s.time)
         links = tuple((None, pair[NOW]) for pair in s.links)
         return s._replace(offices=(Office(office.epoch + 1, rows), office), links=links)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from server.actions import debts, orders, reconciliation, reports, runs, silence
+from server.actions import debts, drains, gates, orders, reconciliation, reports, runs, silence
 from server.actions.jobs import When
 from server.core import agent_wire as wire
 from server.core.debts import HELD_US, ID_GAP, OWED
 from server.core.model import DAY_US, MINUTE_US, Run
 from server.core.silence import LEASE_SLACK_US
 from server.errors import Conflict
+from server.storage import agents as agent_rows
 from server.storage import debts as rows
+from server.storage import gates as gate_rows
 from server.storage import orders as order_rows
 from server.storage import runs as run_rows
 from server.storage import silence as silence_rows
@@ -149,6 +151,35 @@ def test_orders_are_given_again_whatever_their_number_says() -> None:
     master.arrive(NORTH, LOSS_US, ((master.order.id, 4),))
     (order,) = order_rows.unacknowledged(master.connection, NORTH)
     assert (order.id, order.version) == (master.order.id, 5)
+
+
+def test_a_gate_of_before_the_loss_is_acknowledged_by_nobody_until_the_agent_connects() -> None:
+    """The lost master may have lifted a lock at the agent: it counts as locked once it has kept what it is told.
+
+    An agent that holds a higher revision than this office knows is told one above that.
+    """
+    ledger = Ledger()
+    for name in ("north", "south"):
+        ledger.add_agent(name)
+    revision = ledger.do(gates.lock_all(BOSS, START_US, "night")).revision
+    for name in ("north", "south"):
+        ledger.acknowledge_gates(name, revision)
+    assert ledger.do(gates.lock_all(BOSS, START_US)).unacknowledged == 0
+    agent_rows.update(ledger.connection, NORTH, version="1.0")
+    ledger.do(lambda transaction: debts.incur(transaction.connection, LOSS_US))
+    again = ledger.do(gates.lock_all(BOSS, LOSS_US))
+    assert (again.changed, again.unacknowledged) == (False, 2)
+    gate = gate_rows.host_wide(ledger.connection)[0]
+    assert (gate.set_at_us, gate.reason, gate.revision) == (START_US, "night", again.revision)
+    hello = wire.Hello(NORTH, 2, "1.0", "boot", "instance", LOSS_US)
+    lifted = wire.GateSet(revision + 1, ())
+    shown = wire.Present(EPOCH, 0, lifted, (), ())
+    ledger.do(reconciliation.present(NORTH, hello, shown, 3, LOSS_US))
+    told = drains.gate_set(ledger.connection, NORTH, wire.PROTOCOL)
+    assert told.revision > lifted.revision
+    assert told.kinds == ("queue_locked",)
+    ledger.do(reports.record(NORTH, [wire.GatesKept(told.revision)], 3, LOSS_US))
+    assert ledger.do(gates.lock_all(BOSS, LOSS_US)).unacknowledged == 1
 
 
 def test_new_rows_get_ids_that_no_lost_row_can_have() -> None:
