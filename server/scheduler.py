@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
-from server.actions import group_instants, stops
+from server.actions import group_instants, retries, stops
 from server.actions import happenings as happening_actions
 from server.actions import orders as order_actions
 from server.actions import outcomes as outcome_actions
@@ -65,6 +65,7 @@ class Look:
     has_stops: bool
     has_suppressed: bool
     has_group_due: bool
+    has_retries_due: bool
     has_waiting: bool
     has_old: bool
     newest_missed: int
@@ -78,7 +79,8 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
     waiting = runs.waiting(connection, 0, 1)
     week_ago_us = now_us - 7 * DAY_US
     of_groups = orders.next_by_master_us(connection)
-    deadlines = [renewal, suppressed, of_groups, _stop_deadline_us(connection)]
+    retry = runs.next_begin_us(connection)
+    deadlines = [renewal, suppressed, of_groups, retry, _stop_deadline_us(connection)]
     return Look(
         revision=settings.gate_revision(connection),
         may_resolve=order_actions.may_resolve(connection),
@@ -88,6 +90,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
         has_stops=stops.has_stops(connection, now_us),
         has_suppressed=suppressed is not None and suppressed <= now_us,
         has_group_due=of_groups is not None and of_groups <= now_us,
+        has_retries_due=retry is not None and retry <= now_us,
         has_waiting=bool(waiting),
         has_old=outcomes.oldest_us(connection) < week_ago_us or sessions.oldest_expiry_us(connection) < week_ago_us,
         newest_missed=missed.newest_id(connection),
@@ -155,6 +158,9 @@ class Scheduler:
             return True
         if seen.has_group_due:
             await self._store.write(group_instants.make_due(now_us))
+            return True
+        if seen.has_retries_due:
+            await self._store.write(retries.begin_due(now_us))
             return True
         if seen.has_changed_jobs:
             await self._plan(now_us)

@@ -4,6 +4,8 @@ A follower is a function of a connection that writes rows and nothing else: retr
 monitors. All of them see every happening in the order of commits, and the row of the outbox goes in the same change:
 each consequence is there once, whatever crashes or fails over in between. A follower may meet a happening that it does
 not watch, and a subject that has changed again since, or is gone: it looks at the rows.
+
+Retries come first: for those behind them a run's end is final when no later attempt is there (`retries.is_final`).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
+from server.actions import retries
 from server.actions.change import Change, Transaction
 from server.core.happenings import Happening
 from server.storage import happenings
@@ -18,7 +21,7 @@ from server.storage import happenings
 PAGE = 200
 Follower = Callable[[sqlite3.Connection, Happening, int], None]
 """(connection, what happened, now in microseconds UTC)."""
-FOLLOWERS: tuple[Follower, ...] = ()
+FOLLOWERS: tuple[Follower, ...] = (retries.follow_failure,)
 
 
 def follow(now_us: int, followers: tuple[Follower, ...] | None = None) -> Change[int]:

@@ -18,12 +18,15 @@ from server.actions import agents
 from server.actions import groups as group_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core import crontab
+from server.core.exit_rules import ExitRules, wrong_exit_rules
 from server.core.giving_up import wrong_give_up
 from server.core.groups import Policy
+from server.core.happenings import Kind
 from server.core.model import Job, Principal
+from server.core.retry import WATCHER, RetryRule, wrong_retry
 from server.core.schedule import BadSchedule, check
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import groups, jobs, missed, schedules
+from server.storage import groups, happenings, jobs, missed, schedules
 
 SCHEDULES_MAX = 50
 POLICIES = ("skip", "once", "all", "ask")
@@ -57,6 +60,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     standard_input: str = ""
     give_up_after_s: int = 0
+    retry: RetryRule = RetryRule()
+    exit_rules: ExitRules = ExitRules()
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -102,6 +107,7 @@ def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | 
         jobs.update(connection, job.id, **values, version=job.version + 1, updated_at_us=now_us)
         _set_schedules(connection, job.id, spec.schedules, now_us)
         _set_members(connection, job.id, now_us)
+        _set_watches(connection, job.id, spec)
         record(connection, by, now_us, "jobs.update", name, job, spec)
         return find(connection, spec.name)
 
@@ -188,6 +194,7 @@ def validate(spec: JobSpec) -> None:
         if not 0 <= getattr(spec, field) < 2**53:
             wrong[field] = "must not be negative"
     wrong |= wrong_give_up(spec.give_up_after_s, spec.may_run_twice)
+    wrong |= wrong_retry(spec.retry) | wrong_exit_rules(spec.exit_rules)
     if any("=" in key or not key or "\0" in key + value for key, value in spec.environment.items()):
         wrong["environment"] = "names must not be empty or hold =, values must not hold NUL"
     if len(spec.schedules) > SCHEDULES_MAX:
@@ -210,6 +217,7 @@ def _create(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us
     job_id = jobs.insert(connection, **values, created_at_us=now_us, updated_at_us=now_us)
     _set_schedules(connection, job_id, spec.schedules, now_us)
     _set_members(connection, job_id, now_us)
+    _set_watches(connection, job_id, spec)
     record(connection, by, now_us, "jobs.create", spec.name, "", spec)
     return find(connection, spec.name)
 
@@ -231,6 +239,12 @@ def _set_members(connection: sqlite3.Connection, job_id: int, now_us: int) -> No
     group = groups.get(connection, job.agent_id) if job is not None and job.deleted_at_us is None else None
     members = groups.members(connection, group.id) if group is not None and group.policy == Policy.ALL else []
     schedules.set_members(connection, job_id, [member.agent_id for member in members], now_us)
+
+
+def _set_watches(connection: sqlite3.Connection, job_id: int, spec: JobSpec) -> None:
+    """What the outbox shall tell of the job's runs: only what one of its rules needs."""
+    change = happenings.watch if spec.retry.attempts_max > 1 else happenings.unwatch
+    change(connection, Kind.RUN, job_id, WATCHER)
 
 
 def _set_schedules(connection: sqlite3.Connection, job_id: int, wanted: Sequence[When], now_us: int) -> None:

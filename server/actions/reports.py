@@ -294,6 +294,8 @@ def _judge(stopped_by: str, body: wire.Ended) -> tuple[RunEvent, str]:
         return RunEvent.KILLED, "its machine had no answer from a master for as long as the job allows"
     if body.cause in drains.CAUSES:
         return RunEvent.INTERRUPTED, drains.CAUSES[body.cause]
+    if body.verdict and not body.cause:
+        return (RunEvent.SUCCEEDED if body.verdict == "succeeded" else RunEvent.FAILED), body.why
     event = result_event(body.exit_code, body.signal, killed=False)
     return event, _CAUSES.get(body.cause, body.cause)
 

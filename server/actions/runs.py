@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Sequence
 
 import msgspec
 
@@ -18,7 +19,7 @@ from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
 from server.core.gates import NO_AGENT, reason
 from server.core.groups import CHOOSING, Policy
-from server.core.model import Job, Principal, Run
+from server.core.model import Gate, Job, Principal, Run
 from server.core.run_keys import next_attempt_key, occurrence_key, parse_key, request_key
 from server.core.run_states import ENDED, RunEvent, step
 from server.core.silence import why_not_again
@@ -154,19 +155,23 @@ def submit_waiting(now_us: int, after: int = 0, limit: int = 200) -> Change[tupl
                 continue
             if run.job_id not in known:
                 known[run.job_id] = jobs.get(connection, run.job_id)
-            job = known[run.job_id]
-            why = reason(in_force, run.agent_id, job is not None and job.held)
-            if job is None or job.deleted_at_us is not None:
-                runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, "job deleted")
-            elif why is None:
-                state = step(run.state, RunEvent.SUBMITTED)
-                runs.set_state(connection, run.number, state, now_us)
-                started += 1
-            elif why != run.reason:
-                runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why)
+            started += let_go(connection, run, known[run.job_id], in_force, now_us)
         return started, page[-1].number if len(page) == limit else None
 
     return change
+
+
+def let_go(connection: sqlite3.Connection, run: Run, job: Job | None, in_force: Sequence[Gate], now_us: int) -> bool:
+    """Look at one waiting run of a single agent inside the caller's change; True when it is `starting` now."""
+    why = reason(in_force, run.agent_id, job is not None and job.held)
+    if job is None or job.deleted_at_us is not None:
+        runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, "job deleted")
+    elif why is None:
+        runs.set_state(connection, run.number, step(run.state, RunEvent.SUBMITTED), now_us)
+        return True
+    elif why != run.reason:
+        runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why)
+    return False
 
 
 def agent_is_back(agent_id: str, now_us: int) -> Change[int]:
@@ -223,7 +228,7 @@ def rerun(number: int, by: Principal, now_us: int, reason: str = "") -> Change[R
             next_attempt_key(newest.key),
             by.name,
             now_us,
-            _member(connection, run),
+            member_of(connection, run),
             attempt=newest.attempt + 1,
             schedule_id=run.schedule_id,
             scheduled_for_us=run.scheduled_for_us,
@@ -235,7 +240,7 @@ def rerun(number: int, by: Principal, now_us: int, reason: str = "") -> Change[R
     return change
 
 
-def _member(connection: sqlite3.Connection, run: Run) -> str:
+def member_of(connection: sqlite3.Connection, run: Run) -> str:
     """The member that the run was for, by its key or its schedule; "" for any."""
     named = parse_key(run.key)
     schedule = schedules.get(connection, named.schedule_id) if named.schedule_id is not None else None

@@ -8,7 +8,7 @@ import os
 import pwd
 import subprocess
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,10 @@ from server.agent.control_group import enter
 from server.agent.output_file import OutputFile
 from server.agent.platform import sync_file
 from server.agent.process_tree import Tree
+from server.core.line_patterns import BadPattern, LinePattern
+
+JUDGED_BYTES = 1 << 19
+"""Patterns are looked for in so much of the beginning of the kept output, and in so much of its end."""
 
 GATE = 'read -r _ <&2 || exit 125; exec 2>&1; exec "$@"'
 """A shell that becomes the job once the keeper lets it: standard error is the gate until then, the job's afterwards.
@@ -46,6 +50,7 @@ class Child:
     stopped: bool = False
     give_up_after_us: int = 0
     answered_us: int = 0
+    patterns: dict[str, str] = field(default_factory=dict)
     written: Future[None] | None = None
     write_again_at: float = 0.0
 
@@ -118,6 +123,7 @@ def write_status(child: Child) -> None:
         "output_bytes": size,
         "output_cut": cut,
         "cause": child.cause,
+        "found": _found(child.patterns, child.output.read_ends(JUDGED_BYTES)) if child.patterns else [],
     }
     beside = child.directory / "status.new"
     with open(beside, "wb") as file:
@@ -125,3 +131,16 @@ def write_status(child: Child) -> None:
         file.flush()
         sync_file(file.fileno())
     os.replace(beside, child.directory / "status")
+
+
+def _found(patterns: dict[str, str], parts: list[bytes]) -> list[str]:
+    """Names of the patterns that the output holds."""
+    found = []
+    for name, text in patterns.items():
+        try:
+            pattern = LinePattern(text)
+        except BadPattern:  # of a master of a later release
+            continue
+        if any(pattern.seen_in(part) for part in parts):
+            found.append(name)
+    return found

@@ -4,15 +4,15 @@ It owns the pipes and exit codes of all runs. Facts are files in `runs/<key>/`, 
 
     pid      JSON {pid, created, at_us}; created exclusively *before* the process, so a key starts at most once
     output   what the job printed; at the end head, mark of the cut, and tail
-    status   JSON {exit_code, signal, started_at_us, ended_at_us, output_bytes, output_cut, cause}; the last file,
-             renamed into place after it and the output are fsynced
+    status   JSON {exit_code, signal, started_at_us, ended_at_us, output_bytes, output_cut, cause, found}; the last
+             file, renamed into place after it and the output are fsynced
 
 Requests, one JSON object a line: {"op": "start", "key", "argv", "environment", "directory", "user", "timeout_s",
-"output_bytes_max", "give_up_after_s", "answered_us"}, {"op": "stop", "key", "kill", "grace_s"} and {"op": "answered",
-"at_us"}: a master able to commit answered what the agent said at this time of the boot clock. A run that is to be given
-up is killed when that is too long ago, whether the agent lives or not. Events: {"event": "runs", "keys"} at connect,
-then {"event": "began" | "ended" | "exists" | "failed", "key", "why"}; what *failed* may be asked for again.
-It ends when it has no run and no agent for `IDLE_S`.
+"output_bytes_max", "give_up_after_s", "answered_us", "patterns"}, {"op": "stop", "key", "kill", "grace_s"} and
+{"op": "answered", "at_us"}: a master able to commit answered what the agent said at this time of the boot clock. A run
+that is to be given up is killed when that is too long ago, whether the agent lives or not. Events: {"event": "runs",
+"keys"} at connect, then {"event": "began" | "ended" | "exists" | "failed", "key", "why"}; what *failed* may be asked
+for again. It ends when it has no run and no agent for `IDLE_S`.
 """
 
 from __future__ import annotations
@@ -182,6 +182,7 @@ class Keeper:
             child.deadline = time.monotonic() + request["timeout_s"]
         child.give_up_after_us = request.get("give_up_after_s", 0) * 1_000_000
         child.answered_us = request.get("answered_us", 0)
+        child.patterns = request.get("patterns", {})
         self._tell("began", key)
 
     def _new_child(self, key: str, directory: Path, output_bytes_max: int) -> tuple[Child, int]:

@@ -88,6 +88,16 @@ class OutputFile:
             self._drop_tail()
         return self._final
 
+    def read_ends(self, size: int) -> list[bytes]:
+        """After `finish`: the first and the last `size` bytes, or all at once when that is less."""
+        whole = self._final[0] if self._final is not None else 0
+        with open(self._head_path, "rb") as file:
+            if whole <= 2 * size:
+                return [file.read(whole)]
+            first = file.read(size)
+            file.seek(whole - size)
+            return [first, file.read(size)]
+
     def _join(self) -> tuple[int, int]:
         """Write mark and tail behind the head; (bytes in all, bytes that were dropped)."""
         kept = min(sum(self._tail_sizes), self._tail_max)

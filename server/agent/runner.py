@@ -25,6 +25,7 @@ from server.agent.platform import boot_clock_us, is_same_process, socket_address
 from server.agent.process_tree import RUN_VARIABLE, Tree, processes_of
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
+from server.core.exit_rules import ExitRules, judge
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,8 @@ class Runner:
         self._open: set[str] = set()
         self._given_up_after_s: dict[str, int] = {}
         """Open runs whose job says so, with what it says."""
+        self._rules: dict[str, ExitRules] = {}
+        """What counts as success, of runs that have not ended."""
         self._answered_us: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -73,7 +76,7 @@ class Runner:
         self._runs.mkdir(mode=0o700, exist_ok=True)
         self._opened_us = boot_clock_us()
         for run in intents:
-            self._note_give_up(run)
+            self._note(run)
             if self._pid(run.key) is not None and run.boot_id == boot_id:
                 self._open.add(run.key)
                 self._on_began(run.key)
@@ -120,8 +123,9 @@ class Runner:
             "output_bytes_max": specification.output_bytes_max,
             "give_up_after_s": specification.give_up_after_s,
             "answered_us": self._answered_us or 0,
+            "patterns": specification.exit_rules.patterns,
         }
-        self._note_give_up(run)
+        self._note(run)
         line = json.dumps(request).encode() + b"\n"
         self._requested[run.key] = line
         self._ask(line)
@@ -132,7 +136,8 @@ class Runner:
         if answered_us is not None and self._given_up_after_s:
             self._ask(json.dumps({"op": "answered", "at_us": answered_us}).encode() + b"\n")
 
-    def _note_give_up(self, run: RunRecord) -> None:
+    def _note(self, run: RunRecord) -> None:
+        self._rules[run.key] = run.specification.exit_rules
         if run.specification.give_up_after_s:
             self._given_up_after_s[run.key] = run.specification.give_up_after_s
 
@@ -190,6 +195,7 @@ class Runner:
     def forget(self, key: str) -> None:
         """Remove the files of a run whose result and output are replicated."""
         self._open.discard(key)
+        self._rules.pop(key, None)
         shutil.rmtree(self._runs / key, ignore_errors=True)
 
     def clear(self, is_forgotten: Callable[[str], bool]) -> None:
@@ -285,6 +291,7 @@ class Runner:
     def _close(self, key: str) -> None:
         self._open.discard(key)
         self._given_up_after_s.pop(key, None)
+        self._rules.pop(key, None)
         self._requested.pop(key, None)
         self._stopping.pop(key, None)
 
@@ -326,6 +333,9 @@ class Runner:
             status = json.loads((self._runs / key / "status").read_bytes())
         except (OSError, ValueError):
             return None
+        rules = self._rules.get(key, ExitRules())
+        found = status.get("found", [])
+        verdict, why = ("", "") if status["cause"] else judge(rules, status["exit_code"], status["signal"], found)
         return Ended(
             exit_code=status["exit_code"],
             signal=status["signal"],
@@ -334,6 +344,8 @@ class Runner:
             output_bytes=status["output_bytes"],
             output_cut=status["output_cut"],
             cause=status["cause"],
+            verdict=verdict,
+            why=why,
         )
 
     def _gone(self, key: str, cause: str) -> Ended:

@@ -36,7 +36,8 @@ class Ended(_Body, frozen=True, tag="ended"):
     not startable | drained | handed over | recalled.
 
     `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
-    `recall`: the number of the request by which the run, not begun, was given back.
+    `recall`: the number of the request by which the run, not begun, was given back. `verdict`: succeeded | failed, by
+    the exit rules that the run began with, and `why` where the exit code does not say it; "" from protocol 1.
     """
 
     exit_code: int | None
@@ -48,6 +49,8 @@ class Ended(_Body, frozen=True, tag="ended"):
     cause: str = ""
     job_name: str = ""
     recall: int = 0
+    verdict: str = ""
+    why: str = ""
 
 
 class Suppressed(_Body, frozen=True, tag="suppressed"):

@@ -9,7 +9,9 @@ from typing import ClassVar
 
 import msgspec
 
+from server.core.exit_rules import ExitRules
 from server.core.occurrence_exceptions import OccurrenceException
+from server.core.retry import RetryRule
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -136,7 +138,7 @@ class Gate(Row, frozen=True, kw_only=True):
 
 
 class Job(Row, frozen=True, kw_only=True):
-    JSON: ClassVar[frozenset[str]] = frozenset({"environment"})
+    JSON: ClassVar[frozenset[str]] = frozenset({"environment", "retry", "exit_rules"})
 
     id: int
     name: str
@@ -160,6 +162,8 @@ class Job(Row, frozen=True, kw_only=True):
     updated_at_us: int
     deleted_at_us: int | None = None
     give_up_after_s: int = 0
+    retry: RetryRule = RetryRule()
+    exit_rules: ExitRules = ExitRules()
 
 
 class Schedule(Row, frozen=True, kw_only=True):
@@ -191,6 +195,7 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True):
     misfire_policy: str = "once"
     misfire_grace_s: int = 3600
     give_up_after_s: int = 0
+    exit_rules: ExitRules = ExitRules()
 
 
 class Order(Row, frozen=True, kw_only=True):
@@ -248,6 +253,8 @@ class Run(Row, frozen=True, kw_only=True):
     give_up_after_s: int = 0
     given_up_at_us: int | None = None
     group_id: str = ""
+    begin_after_us: int | None = None
+    """Of a waiting run: not before; the next attempt after a failure."""
 
 
 class Missed(Row, frozen=True, kw_only=True):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import msgspec
+
+WATCHER = "retries"
+"""Its name among those who watch a job's runs."""
 
 
 class RetryRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,3 +40,50 @@ def wrong_retry(rule: RetryRule) -> dict[str, str]:
 def delay_s(rule: RetryRule, attempt: int) -> float:
     """Seconds to wait after the end of attempt number `attempt` (from 1)."""
     return min(rule.delay_s * rule.factor ** (min(attempt, 100) - 1), float(rule.delay_s_max))
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The next attempt: its number, and how long after the end of this one it may begin."""
+
+    attempt: int
+    delay_us: int
+
+
+class EndedRun(Protocol):
+    """What of a run the decision looks at; `core.model.Run` has it."""
+
+    @property
+    def state(self) -> str:
+        """Of `core.run_states.RunState`."""
+
+    @property
+    def attempt(self) -> int:
+        """From 1."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None when it ended by a signal."""
+
+    @property
+    def cancel_requested_at_us(self) -> int | None:
+        """When somebody asked for its end."""
+
+    @property
+    def given_up_at_us(self) -> int | None:
+        """When it was given to others, because its machine was silent."""
+
+
+def decide(run: EndedRun, rule: RetryRule) -> Retry | None:
+    """Whether an ended run is tried again by its job's rule; None when this end is final.
+
+    A failure is, and what was killed at its timeout; not what somebody wanted ended, whatever became of it. Unknown and
+    interrupted runs are not: they may have done their work, or do it still.
+    """
+    if run.state not in ("failed", "killed") or run.attempt >= rule.attempts_max:
+        return None
+    if run.cancel_requested_at_us is not None or run.given_up_at_us is not None:
+        return None
+    if rule.exit_codes and run.exit_code not in rule.exit_codes:
+        return None
+    return Retry(run.attempt + 1, int(delay_s(rule, run.attempt) * 1_000_000))

@@ -19,6 +19,8 @@ ALWAYS = 2**62
 _LOAD = "('starting', 'running', 'suspending', 'resuming')"
 _OPEN_SENT = "ended_at_us IS NULL AND dispatched_epoch IS NOT NULL"
 _POOL = "group_id != '' AND dispatched_epoch IS NULL AND ended_at_us IS NULL"
+_READY = "begin_after_us IS NULL"
+"""Not a retry that waits for its time."""
 
 
 class MemberLine(Row, frozen=True, kw_only=True):
@@ -199,7 +201,7 @@ def keep_deployment(connection: sqlite3.Connection, agent_id: str, number: int) 
 def in_pool(connection: sqlite3.Connection, group_id: str, limit: int) -> list[Run]:
     """Runs of a group that nobody was sent and no hold stops, in order of submission."""
     tail = (
-        f"FROM runs WHERE group_id = ? AND {_POOL} AND state IN ('waiting', 'starting')"
+        f"FROM runs WHERE group_id = ? AND {_POOL} AND state IN ('waiting', 'starting') AND {_READY}"
         " AND EXISTS (SELECT 1 FROM jobs j WHERE j.id = job_id AND j.held = 0 AND j.deleted_at_us IS NULL)"
         " ORDER BY number LIMIT ?"
     )
@@ -215,7 +217,7 @@ def orphaned(connection: sqlite3.Connection, limit: int = 500) -> list[Run]:
 
 def pools(connection: sqlite3.Connection) -> list[str]:
     """Ids of the groups with anything in their pool."""
-    query = f"SELECT id FROM groups g WHERE EXISTS (SELECT 1 FROM runs WHERE group_id = g.id AND {_POOL})"
+    query = f"SELECT id FROM groups g WHERE EXISTS (SELECT 1 FROM runs WHERE group_id = g.id AND {_POOL} AND {_READY})"
     return [row[0] for row in connection.execute(query)]
 
 
@@ -236,7 +238,7 @@ def oldest_since_us(connection: sqlite3.Connection, group_id: str) -> int | None
 
 
 _OTHERWISE = (
-    f"{_POOL.replace('group_id', 'r.group_id')} AND r.group_id = :group AND r.state = 'waiting'"
+    f"{_POOL.replace('group_id', 'r.group_id')} AND r.group_id = :group AND r.state = 'waiting' AND {_READY}"
     " AND r.reason != CASE WHEN j.held THEN :held ELSE :reason END"
 )
 

@@ -126,4 +126,5 @@ def specification(job: Job) -> Specification:
         misfire_policy=job.misfire_policy,
         misfire_grace_s=job.misfire_grace_s,
         give_up_after_s=job.give_up_after_s,
+        exit_rules=job.exit_rules,
     )

@@ -36,14 +36,15 @@ class RunLine(Row, frozen=True, kw_only=True):
     output_cut: bool
     cancel_requested_by: str
     group: str = ""
+    begin_after_us: int | None = None
 
 
 _LINES = (
     "SELECT r.number, r.key, r.job_id, j.name, r.agent_id, coalesce(a.name, substr(r.agent_id, 1, 8)), r.attempt,"
     " r.state, r.reason, r.state_since_us, r.scheduled_for_us, r.requested_by, r.submitted_at_us, r.started_at_us,"
     " r.ended_at_us, r.exit_code, r.signal, r.output_bytes, r.output_cut, r.cancel_requested_by,"
-    " coalesce(g.name, '') FROM runs r JOIN jobs j ON j.id = r.job_id LEFT JOIN agents a ON a.id = r.agent_id"
-    " LEFT JOIN groups g ON g.id = r.group_id"
+    " coalesce(g.name, ''), r.begin_after_us FROM runs r JOIN jobs j ON j.id = r.job_id"
+    " LEFT JOIN agents a ON a.id = r.agent_id LEFT JOIN groups g ON g.id = r.group_id"
 )
 
 
@@ -95,8 +96,8 @@ def waiting(connection: sqlite3.Connection, after: int = 0, limit: int = 200) ->
     A waiting run with `dispatched_epoch` is held at its agent, which begins it when the gate is lifted.
     """
     tail = (
-        "FROM runs WHERE state = 'waiting' AND dispatched_epoch IS NULL AND group_id = '' AND number > ?"
-        " ORDER BY number LIMIT ?"
+        "FROM runs WHERE state = 'waiting' AND dispatched_epoch IS NULL AND group_id = '' AND begin_after_us IS NULL"
+        " AND number > ? ORDER BY number LIMIT ?"
     )
     return rows.every(connection, Run, tail, (after, limit))
 
@@ -116,9 +117,25 @@ def waiting_for_agent(connection: sqlite3.Connection, agent_id: str, reason: str
     """Unsent runs of one agent that wait for `reason`, in order of submission."""
     tail = (
         "FROM runs WHERE agent_id = ? AND state = 'waiting' AND reason = ? AND dispatched_epoch IS NULL"
-        " ORDER BY number LIMIT ?"
+        " AND begin_after_us IS NULL ORDER BY number LIMIT ?"
     )
     return rows.every(connection, Run, tail, (agent_id, reason, limit))
+
+
+def next_begin_us(connection: sqlite3.Connection) -> int | None:
+    """The earliest time before which a waiting run shall not begin."""
+    tail = "FROM runs WHERE begin_after_us IS NOT NULL AND state = 'waiting' ORDER BY begin_after_us LIMIT 1"
+    row = connection.execute(f"SELECT begin_after_us {tail}").fetchone()
+    return None if row is None else int(row[0])
+
+
+def to_begin(connection: sqlite3.Connection, now_us: int, limit: int = 200) -> list[Run]:
+    """Waiting runs whose time has come, the earliest first."""
+    tail = (
+        "FROM runs WHERE begin_after_us IS NOT NULL AND state = 'waiting' AND begin_after_us <= ?"
+        " ORDER BY begin_after_us, number LIMIT ?"
+    )
+    return rows.every(connection, Run, tail, (now_us, limit))
 
 
 def to_dispatch(connection: sqlite3.Connection, agent_id: str, limit: int = 100) -> list[Run]:
@@ -157,10 +174,10 @@ def of_event(connection: sqlite3.Connection, event_id: int, limit: int = 100) ->
     return rows.every(connection, Run, "FROM runs WHERE event_id = ? ORDER BY number LIMIT ?", (event_id, limit))
 
 
-def is_job_open(connection: sqlite3.Connection, job_id: int) -> bool:
-    """True when a run of the job waits or runs: for skip-if-running."""
-    query = f"SELECT 1 FROM runs WHERE job_id = ? AND state IN ({_OPEN}) LIMIT 1"
-    return connection.execute(query, (job_id,)).fetchone() is not None
+def is_job_open(connection: sqlite3.Connection, job_id: int, beside: int = 0) -> bool:
+    """True when a run of the job, other than number `beside`, waits or runs: for skip-if-running."""
+    query = f"SELECT 1 FROM runs WHERE job_id = ? AND state IN ({_OPEN}) AND number != ? LIMIT 1"
+    return connection.execute(query, (job_id, beside)).fetchone() is not None
 
 
 def newest_of_occurrence(connection: sqlite3.Connection, schedule_id: int, at_us: int) -> int | None:
@@ -255,10 +272,11 @@ def lose_agent(connection: sqlite3.Connection, agent_id: str, reason: str, now_u
 def move_waiting(connection: sqlite3.Connection, old_id: str, new_id: str, reason: str, now_us: int) -> int:
     """Runs that were never sent, waiting or let go already, go to another agent; return how many."""
     query = (
-        "UPDATE runs SET agent_id = ?, state = 'waiting', reason = ?, state_since_us = ?, sequence = ?"
+        "UPDATE runs SET agent_id = ?, state = 'waiting', state_since_us = ?, sequence = ?,"
+        " reason = CASE WHEN begin_after_us IS NULL THEN ? ELSE reason END"
         " WHERE agent_id = ? AND state IN ('waiting', 'starting') AND dispatched_epoch IS NULL"
     )
-    return connection.execute(query, (new_id, reason, now_us, position.sequence(connection), old_id)).rowcount
+    return connection.execute(query, (new_id, now_us, position.sequence(connection), reason, old_id)).rowcount
 
 
 def _lines(connection: sqlite3.Connection, query: str, values: Sequence[object]) -> list[RunLine]:

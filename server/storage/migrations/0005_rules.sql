@@ -36,3 +36,10 @@ CREATE TABLE workflow_uses (
     PRIMARY KEY (workflow_id, kind, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX workflow_uses_of ON workflow_uses (kind, name);
+
+-- Retries and exit rules of jobs: JSON of core.retry.RetryRule and core.exit_rules.ExitRules, {} for the defaults.
+ALTER TABLE jobs ADD COLUMN retry TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE jobs ADD COLUMN exit_rules TEXT NOT NULL DEFAULT '{}';
+-- A waiting run that shall not begin before: no gate and no placer lets it go until the scheduler has cleared this.
+ALTER TABLE runs ADD COLUMN begin_after_us INTEGER;
+CREATE INDEX runs_to_begin ON runs (begin_after_us) WHERE begin_after_us IS NOT NULL AND state = 'waiting';

@@ -126,6 +126,8 @@ def _view(connection: sqlite3.Connection, job: Job) -> JobView:
         description=job.description,
         standard_input=job.standard_input,
         give_up_after_s=job.give_up_after_s,
+        retry=job.retry,
+        exit_rules=job.exit_rules,
     )
     return JobView(job.id, spec, job.held, job.version, job.created_at_us, job.updated_at_us)
 

@@ -23,7 +23,7 @@ from server.storage.monitors import MonitorLine
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
-from server.web.pages import exceptions, serve
+from server.web.pages import exceptions, job_retry, serve
 from server.web.pages.exceptions import JobOrders
 from server.web.pages.groups import group_of
 
@@ -95,7 +95,7 @@ EMPTY = {
     "name": "", "command": "", "agent": "", "cron": "", "zone": "UTC", "description": "", "working_directory": "",
     "run_as": "", "timeout_s": "0", "environment": "", "misfire_policy": "once", "misfire_grace_s": "3600",
     "may_run_twice": "", "skip_if_running": "", "standard_input": "", "output_bytes_max": "10485760", "version": "",
-    "give_up_after_s": "0",
+    "give_up_after_s": "0", **job_retry.EMPTY,
 }  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def values_of(job: Job, agent: str, found: list[Schedule]) -> dict[str, str]:
         "skip_if_running": "1" if job.skip_if_running else "", "standard_input": job.standard_input,
         "environment": "\n".join(f"{name}={value}" for name, value in job.environment.items()),
         "output_bytes_max": str(job.output_bytes_max), "version": str(job.version),
-        "give_up_after_s": str(job.give_up_after_s),
+        "give_up_after_s": str(job.give_up_after_s), **job_retry.values_of(job.retry, job.exit_rules),
     }  # fmt: skip
 
 
@@ -122,6 +122,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
     names = ("timeout_s", "misfire_grace_s", "output_bytes_max", "give_up_after_s")
     numbers = {name: _number(name, values, wrong) for name in names}
     environment = _environment(values["environment"], wrong)
+    retry, exit_rules = job_retry.retry_from(values, wrong), job_retry.rules_from(values, wrong)
     if wrong:
         raise Invalid("Some fields are not right.", fields=wrong)
     return JobSpec(
@@ -142,6 +143,8 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
         description=values["description"],
         standard_input=values["standard_input"],
         give_up_after_s=numbers["give_up_after_s"],
+        retry=retry,
+        exit_rules=exit_rules,
     )
 
 
@@ -294,7 +297,7 @@ def _field(name: str) -> str:
     """The form's field for a field of the specification: `schedules[0].cron` is shown beside `cron`."""
     if name.startswith("schedules"):
         return "zone" if name.endswith("zone") else "cron"
-    return name.split(".")[0]
+    return job_retry.FIELDS.get(name, name.split(".")[0])
 
 
 async def _named(request: web.Request) -> str:

@@ -1,0 +1,56 @@
+"""Flags of `understudy job create` and `update` for retries and exit rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from scripts.client import USAGE, CommandError
+
+_RETRY = {
+    "attempts": "attempts_max",
+    "retry_delay": "delay_s",
+    "retry_factor": "factor",
+    "retry_delay_max": "delay_s_max",
+}
+_PATTERNS = ("success_pattern", "failure_pattern")
+
+
+def rule_options(function: Any) -> Any:
+    """Add them; one that is not given changes nothing."""
+    for option in (
+        click.option("--attempts", type=int, help="How often a failing run is tried in all; 1: never again."),
+        click.option("--retry-delay", type=int, metavar="S", help="Seconds before the second attempt."),
+        click.option("--retry-factor", type=float, help="By how much each further wait is longer."),
+        click.option("--retry-delay-max", type=int, metavar="S", help="The longest wait, in seconds."),
+        click.option("--retry-codes", metavar="CODES", help="Repeat only these exit codes: 1,75; empty: any failure."),
+        click.option("--success-codes", metavar="CODES", help="Exit codes that are success: 0,3."),
+        click.option("--success-pattern", metavar="REGEX", help="Success needs a line of output that holds it."),
+        click.option("--failure-pattern", metavar="REGEX", help="A line of output that holds it is a failure."),
+    ):
+        function = option(function)
+    return function
+
+
+def take_rules(properties: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """Take those flags out of `properties`: the fields `retry` and `exit_rules`, over those that are `known`."""
+    retry = {field: properties.pop(flag) for flag, field in _RETRY.items()}
+    rules = {field: properties.pop(field) for field in _PATTERNS}
+    retry["exit_codes"] = _codes("--retry-codes", properties.pop("retry_codes"))
+    rules["success_codes"] = _codes("--success-codes", properties.pop("success_codes"))
+    found = {}
+    for field, given in (("retry", retry), ("exit_rules", rules)):
+        values = {name: value for name, value in given.items() if value is not None}
+        if values:
+            found[field] = known.get(field, {}) | values
+    return found
+
+
+def _codes(flag: str, text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    parts = text.replace(",", " ").split()
+    if not all(part.isdigit() for part in parts):
+        raise CommandError(USAGE, f"{flag} {text}: write exit codes like 0,3")
+    return [int(part) for part in parts]
