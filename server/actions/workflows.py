@@ -6,30 +6,61 @@ A change of a workflow is a new version; a run goes on with the version that it 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from server.actions.change import Change, Transaction, record, require
+from server.core import workflow_text
+from server.core.marked_text import Mistake
 from server.core.model import Principal
 from server.core.workflow_check import Wrong, check, cycle, meant
-from server.core.workflows import Workflow, WorkflowSpec, WorkflowVersion, Written, uses
+from server.core.workflow_text import FORMATS, ordered, placed
+from server.core.workflows import Path, Workflow, WorkflowSpec, WorkflowVersion, Written, uses
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import agents, groups, jobs, workflows
 
 DEPTH_MAX = 10
 """How many workflows may be inside each other."""
+SAID_MAX = 20
+"""How many mistakes an error says in its sentence; all of them are in `mistakes`."""
 NAMES_MAX = 1000
 """How many names are looked at for what was meant."""
+
+
+class Mistaken(Invalid):
+    """A workflow is not right; every mistake has its line, 0 when there is no text."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = ordered(mistakes)
+        fields: dict[str, str] = {}
+        for one in self.mistakes:
+            where = f"line {one.line}" if one.line else "workflow"
+            fields[where] = f"{fields[where]}; {one.text}" if where in fields else one.text
+        said = "; ".join(map(str, self.mistakes[:SAID_MAX]))
+        more = len(self.mistakes) - SAID_MAX
+        rest = f"; and {more} more" if more > 0 else ""
+        super().__init__(f"The workflow is not right: {said}{rest}.", fields=fields)
+
+
+def read(text: str, format: str = "") -> Written:
+    """The workflow that a text says; raises Mistaken. May take a tenth of a second for the longest text."""
+    if format not in ("", *FORMATS):
+        raise Invalid(f"The format is {' or '.join(FORMATS)}, not {format!r}.", field="format")
+    reading = workflow_text.read(text, format)
+    if reading.written is None:
+        raise Mistaken(reading.mistakes)
+    return reading.written
 
 
 def create(written: Written, by: Principal, now_us: int, reason: str = "") -> Change[Workflow]:
     """Add a workflow as its version 1. Raises Invalid for what is wrong in it, Conflict for the name."""
     require(by, "jobs.change")
-    refuse(check(written.spec))
+    refuse(check(written.spec), written)
 
     def change(transaction: Transaction) -> Workflow:
         connection = transaction.connection
         name = written.spec.name
         _free(connection, name)
-        refuse(unknown(connection, written.spec))
+        refuse(unknown(connection, written.spec), written)
         workflow_id = workflows.insert(connection, name, now_us)
         _keep(connection, workflow_id, 1, written, by, now_us, reason)
         record(connection, by, now_us, "workflows.create", name, "", written.spec, reason)
@@ -46,7 +77,7 @@ def update(
     Conflict when `version` is given and is not the current one any more.
     """
     require(by, "jobs.change")
-    refuse(check(written.spec))
+    refuse(check(written.spec), written)
 
     def change(transaction: Transaction) -> Workflow:
         connection = transaction.connection
@@ -62,7 +93,7 @@ def update(
         if written.spec.name != name:
             _free(connection, written.spec.name)
             _unused(connection, name, "renamed")
-        refuse(unknown(connection, written.spec, name))
+        refuse(unknown(connection, written.spec, name), written)
         _keep(connection, found.id, found.version + 1, written, by, now_us, reason)
         before = now.spec if now is not None else ""
         record(connection, by, now_us, "workflows.update", name, before, written.spec, reason)
@@ -143,12 +174,10 @@ def unknown(connection: sqlite3.Connection, spec: WorkflowSpec, name: str = "") 
     return found + _inside(connection, spec, name)
 
 
-def refuse(found: list[Wrong]) -> None:
-    """Raise Invalid with everything that is wrong, by place in the specification."""
+def refuse(found: list[Wrong], written: Written) -> None:
+    """Raise Mistaken with everything that is wrong."""
     if found:
-        fields = {".".join(map(str, wrong.path)): wrong.text for wrong in reversed(found)}
-        said = "; ".join(wrong.text for wrong in found[:20])
-        raise Invalid(f"The workflow is not right: {said}.", fields=fields)
+        raise Mistaken(placed(found, written.places))
 
 
 def _is_there(connection: sqlite3.Connection, kind: str, name: str) -> bool:
@@ -190,7 +219,7 @@ def _inside(connection: sqlite3.Connection, spec: WorkflowSpec, name: str) -> li
     return []
 
 
-def _first_with(spec: WorkflowSpec, name: str) -> tuple[str | int, ...]:
+def _first_with(spec: WorkflowSpec, name: str) -> Path:
     """The place of the first step that is a workflow, one that names itself before others."""
     own = [index for index, step in enumerate(spec.steps) if step.workflow]
     direct = [index for index in own if spec.steps[index].workflow in (spec.name, name)]

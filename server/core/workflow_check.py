@@ -9,10 +9,7 @@ from difflib import get_close_matches
 import msgspec
 
 from server.core.retry import wrong_retry
-from server.core.workflows import Edge, Join, Outcome, WorkflowSpec, WorkflowStep
-
-Path = tuple[str | int, ...]
-"""A place in a specification: `("steps", 2, "after", 0, "step")`."""
+from server.core.workflows import Edge, Join, Outcome, Path, WorkflowSpec, WorkflowStep
 
 STEPS_MAX = 200
 ITEMS_MAX = 1000

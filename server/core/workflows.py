@@ -10,6 +10,9 @@ import msgspec
 from server.core.model import Row
 from server.core.retry import RetryRule
 
+Path = tuple[str | int, ...]
+"""A place in a specification: `("steps", 2, "after", 0, "step")`."""
+
 
 class Outcome(StrEnum):
     """How a step must have ended for an edge to be taken: ended once no further attempt of it will be made."""
@@ -77,11 +80,12 @@ class WorkflowSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """A workflow with its text as somebody wrote it; format: yaml | json."""
+    """A workflow with its text as somebody wrote it; format: yaml | json. `places`: line and column by path in it."""
 
     spec: WorkflowSpec
     text: str
     format: str
+    places: dict[Path, tuple[int, int]] = {}
 
 
 class Workflow(Row, frozen=True, kw_only=True):

@@ -94,7 +94,7 @@ SHOWN = {
         *("replication.errors", "replication.process"),
     },
 }
-PURE_LIBRARIES = {"msgspec", "cronsim", "zoneinfo", "holidays"}
+PURE_LIBRARIES = {"msgspec", "cronsim", "zoneinfo", "holidays", "yaml"}
 # fmt: off
 NOT_PURE = {
     "asyncio", "concurrent", "ctypes", "fcntl", "fileinput", "ftplib", "getpass", "glob", "http", "io",

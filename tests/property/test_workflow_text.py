@@ -1,0 +1,118 @@
+"""Whatever is typed as a workflow is read, or refused with a line that is there; what is written is read again."""
+
+from __future__ import annotations
+
+import random
+import string
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.core.marked_text import DEPTH_MAX
+from server.core.workflow_text import read
+from tests.unit.test_workflow_text import EXPECTED, NIGHTLY
+
+PIECES = (
+    *(
+        "name",
+        "steps",
+        "after",
+        "command",
+        "retry",
+        "dump",
+        "on",
+        "step",
+        "succeeded",
+        "null",
+        "~",
+        "true",
+        "1e9",
+        "-1",
+    ),
+    *(":", ": ", "- ", "[", "]", "{", "}", ",", '"', "'", "|", ">", "&a ", "*a", "<<: ", "!!str ", "#", "%", "@", "`"),
+    *(
+        "\n",
+        "\r",
+        "\t",
+        "  ",
+        "---\n",
+        "...\n",
+        "\\",
+        "\\ud800",
+        "\\x",
+        "\x00",
+        "\ud800",
+        "\ufeff",
+        "\u2028",
+        "é",
+        "🙂",
+    ),
+)
+TEXTS = (NIGHTLY, msgspec.json.format(msgspec.json.encode(EXPECTED)).decode())
+
+
+def mutated(text: str, seed: int, times: int) -> str:
+    """The text with pieces put in, cut out, doubled and swapped."""
+    chance = random.Random(seed)
+    for _ in range(times):
+        start = chance.randrange(len(text) + 1)
+        end = min(len(text), start + chance.choice((0, 1, 2, 5, 20, 200)))
+        kind = chance.randrange(4)
+        if kind == 0:
+            text = text[:start] + chance.choice(PIECES) + text[start:]
+        elif kind == 1:
+            text = text[:start] + text[end:]
+        elif kind == 2:
+            text = text[:start] + text[start:end] * 2 + text[end:]
+        else:
+            text = text[:start] + chance.choice(PIECES) + text[end:]
+    return text
+
+
+def check_reading(text: str, format: str = "") -> None:
+    """It is a workflow that can be kept, or there are mistakes, each with a line and a column of the text."""
+    reading = read(text, format)
+    assert (reading.written is None) == bool(reading.mistakes)
+    for mistake in reading.mistakes:
+        assert 1 <= mistake.line <= len(text.splitlines()) + 1
+        assert 1 <= mistake.column <= len(text) + 1
+        assert mistake.text.strip()
+    if reading.written is not None:
+        again = read(msgspec.json.encode(reading.written.spec).decode(), "json")
+        assert again.written is not None
+        assert again.written.spec == reading.written.spec
+
+
+@settings(max_examples=400)
+@given(st.sampled_from(TEXTS), st.integers(0, 2**32), st.integers(1, 8))
+def test_a_mutated_text_is_read_or_refused_with_its_line(text: str, seed: int, times: int) -> None:
+    """Never an exception; what is accepted can be stored and means the same again."""
+    check_reading(mutated(text, seed, times))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(PIECES), max_size=40), st.sampled_from(["", "yaml", "json"]))
+def test_pieces_of_both_languages_are_read_or_refused(pieces: list[str], format: str) -> None:
+    """Words and signs in any order."""
+    check_reading("".join(pieces), format)
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=200), st.sampled_from(["", "yaml", "json"]))
+def test_any_text_is_read_or_refused(text: str, format: str) -> None:
+    """Every character there is, half ones included."""
+    check_reading(text, format)
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 3 * DEPTH_MAX),
+    st.sampled_from(["[", "{a: ", '{"a":', "- ", "? "]),
+    st.sampled_from(string.ascii_letters),
+)
+def test_any_depth_is_read_or_refused(depth: int, opening: str, inside: str) -> None:
+    """Nested more than Python could follow, closed or not."""
+    closing = {"[": "]", "{": "}"}.get(opening[0], "")
+    for text in (opening * depth * 50, opening * depth + inside + closing * depth):
+        check_reading(text, "json" if '"' in opening else "yaml")
