@@ -63,6 +63,8 @@ class Frame:
     """One per request. `role` is master, standby or none; `user` is empty before sign-in.
 
     `confirm` names the dialog that is to be open without JavaScript; `notice` and `problem` are one sentence each.
+    `exports` is the address of this page's list as a file, without `.csv` or `.json` and `filters`; else empty.
+    `exports_word` says what is in it.
     `master_address` is the address of the master when that is another node, else empty.
     """
 
@@ -81,6 +83,9 @@ class Frame:
     problem: str = ""
     confirm: str = ""
     master_address: str = ""
+    exports: str = ""
+    exports_word: str = ""
+    filters: str = ""
 
     @property
     def signed_in(self) -> bool:

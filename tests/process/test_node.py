@@ -252,3 +252,14 @@ def test_private_files_and_no_secret_in_the_log(north: Node, pair: Pair) -> None
     log = Path(north.program.log).read_text()
     assert pair.password not in log
     assert north.token not in log
+
+
+def test_lists_come_as_files(north: Node) -> None:
+    """CSV and JSON with the page's filter; the audit only for whom it is for; nothing without sign-in."""
+    lines = ask(north, "GET", "/audit.csv?match=node").value.splitlines()
+    assert lines[0].startswith("id,at,who,address,action,object")
+    assert all("node" in line for line in lines[1:]), lines
+    found = ask(north, "GET", "/audit.json").value
+    assert {"id", "at", "who", "action"} <= set(found[0])
+    assert ask(north, "GET", "/runs.json").value == []
+    assert ask(north, "GET", "/audit.csv", token="").status == 303

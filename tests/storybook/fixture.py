@@ -25,6 +25,7 @@ from replication.core.types import (
 from server.storage.runs import RunLine
 from server.web.forks import ForkLine
 from server.web.frame import Frame, GateLine
+from server.web.listings import LISTINGS
 from server.web.pages.chart import Sample
 from server.web.pages.pair import Flow
 from server.web.render import Page
@@ -66,6 +67,8 @@ class Story:
 def frame(title: str, path: str, **more: object) -> Frame:
     """The frame of an administrator on the master."""
     base = Frame(title, path, NOW_US, CLUSTER, "north", "master", "admin", "administrator")
+    if path in LISTINGS:
+        base = changed(base, exports=path, exports_word=LISTINGS[path].word, filters="match=north")
     return changed(base, **more)
 
 

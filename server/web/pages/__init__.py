@@ -13,6 +13,7 @@ from server.web.pages import (
     agent_silence,
     agents,
     exceptions,
+    exports,
     forks,
     groups,
     history,
@@ -51,6 +52,7 @@ PAGES = (
     people,
     ledgers,
     history,
+    exports,
 )
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
@@ -16,12 +16,16 @@ from server.core.model import Gate, Principal
 from server.site import SEQUENCE, Site, site_of
 from server.storage import gates
 from server.web.frame import Frame, GateLine
+from server.web.listings import LISTINGS
 from server.web.render import Page, render
 from server.web.session import principal
 
 T = TypeVar("T")
 P = TypeVar("P", bound=Page)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+NO_FILTERS = frozenset({"after", "done", "confirm"})
+"""Words of an address that do not say which rows are meant."""
 
 GATES = {
     SCHEDULER_STOPPED: ("Scheduler stopped", "/scheduler", "circle-stop"),
@@ -125,7 +129,7 @@ def gate_lines(found: list[Gate]) -> tuple[GateLine, ...]:
 def frame_of(request: web.Request, title: str, found: list[Gate] | None = None, confirmed: bool = True) -> Frame:
     """The frame of this request."""
     site, by = site_of(request), principal(request)
-    status = site.status()
+    status, listing = site.status(), LISTINGS.get(request.path)
     return Frame(
         title=title,
         path=_section(request.path),
@@ -141,6 +145,9 @@ def frame_of(request: web.Request, title: str, found: list[Gate] | None = None, 
         notice=NOTICES.get(request.query.get("done", ""), ""),
         confirm=request.query.get("confirm", ""),
         master_address="" if site.in_office else site.master_url(),
+        exports=request.path if listing is not None else "",
+        exports_word=listing.word if listing is not None else "",
+        filters=urlencode([(name, value) for name, value in request.query.items() if name not in NO_FILTERS and value]),
     )
 
 
