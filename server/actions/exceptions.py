@@ -14,7 +14,8 @@ from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
 from server.core.groups import Policy
 from server.core.model import DAY_US, SECOND_US, Job, Principal, Schedule
-from server.core.schedule import BadSchedule, instants, next_instant
+from server.core.schedule import BadSchedule
+from server.core.timing import instants, next_instant
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import exceptions, groups, jobs, missed, runs, schedules
 from server.storage.exceptions import ExceptionRow
@@ -139,14 +140,14 @@ def _schedule(connection: sqlite3.Connection, job: Job, spec: ExceptionSpec, now
 def is_due(schedule: Schedule, instant_us: int) -> bool:
     """Whether the schedule makes that instant."""
     try:
-        return next(iter(instants(schedule.cron, schedule.zone, instant_us - 1, instant_us, 1)), None) == instant_us
+        return next(iter(instants(schedule.timing, instant_us - 1, instant_us, 1)), None) == instant_us
     except BadSchedule:
         return False
 
 
 def _next(schedule: Schedule, now_us: int) -> int | None:
     try:
-        return next_instant(schedule.cron, schedule.zone, now_us)
+        return next_instant(schedule.timing, now_us)
     except BadSchedule:
         return None
 

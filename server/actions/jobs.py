@@ -2,15 +2,15 @@
 
 The scheduler plans standing orders from the rows written here.
 
-Every change raises the job's version, which marks it as not planned. A schedule is never edited: another cron
-or zone is another schedule, because a run's key names the schedule that made it.
+Every change raises the job's version, which marks it as not planned. A schedule is never edited: one that says
+anything else is another schedule, because a run's key names the schedule that made it.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -22,22 +22,16 @@ from server.core.exit_rules import ExitRules, wrong_exit_rules
 from server.core.giving_up import wrong_give_up
 from server.core.groups import Policy
 from server.core.happenings import Kind
-from server.core.model import Job, Principal
+from server.core.model import Job, Principal, ScheduleRow
 from server.core.retry import WATCHER, RetryRule, wrong_retry
-from server.core.schedule import BadSchedule, check
+from server.core.when import When as When
+from server.core.when import of_rules
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import groups, happenings, jobs, missed, schedules
+from server.storage import calendars, groups, happenings, jobs, missed, schedules
 
 SCHEDULES_MAX = 50
 POLICIES = ("skip", "once", "all", "ask")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
-
-
-class When(msgspec.Struct, frozen=True):
-    """A schedule to be: 5 or 6 cron fields or a nickname, in a named zone."""
-
-    cron: str
-    zone: str = "UTC"
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +173,17 @@ def find(connection: sqlite3.Connection, name: str) -> Job:
     return job
 
 
+def schedules_of(connection: sqlite3.Connection, job_id: int) -> list[When]:
+    """A query: the schedules of a job as people say them."""
+    names = calendars.names(connection)
+    return [of_row(row, names) for row in schedules.of_job(connection, job_id)]
+
+
+def of_row(row: ScheduleRow, calendar_names: Mapping[int, str]) -> When:
+    """A schedule as people say it; `calendar_names` by id."""
+    return of_rules(row.cron, row.zone, calendar_names.get(row.calendar_id or 0, ""), row.rules)
+
+
 def validate(spec: JobSpec) -> None:
     """Raise Invalid naming every field that is wrong."""
     wrong: dict[str, str] = {}
@@ -199,11 +204,8 @@ def validate(spec: JobSpec) -> None:
         wrong["environment"] = "names must not be empty or hold =, values must not hold NUL"
     if len(spec.schedules) > SCHEDULES_MAX:
         wrong["schedules"] = f"at most {SCHEDULES_MAX}"
-    for when in spec.schedules:
-        try:
-            check(when.cron, when.zone)
-        except BadSchedule as error:
-            wrong["schedules"] = str(error)
+    for number, when in enumerate(spec.schedules):
+        wrong |= {f"schedules[{number}].{field}": text for field, text in when.wrong().items()}
     if wrong:
         said = "; ".join(f"{name} {text}" for name, text in wrong.items())
         raise Invalid(f"The job is not right: {said}. Correct it and try again.", fields=wrong)
@@ -248,15 +250,23 @@ def _set_watches(connection: sqlite3.Connection, job_id: int, spec: JobSpec) -> 
 
 
 def _set_schedules(connection: sqlite3.Connection, job_id: int, wanted: Sequence[When], now_us: int) -> None:
-    missing = [(when.cron.strip(), when.zone) for when in wanted]
+    missing = [_meaning(connection, when) for when in wanted]
     for schedule in schedules.of_job(connection, job_id):
-        pair = (schedule.cron, schedule.zone)
-        if pair in missing:
-            missing.remove(pair)
+        said = schedules.meaning(schedule)
+        if said in missing:
+            missing.remove(said)
         else:
             schedules.delete(connection, schedule.id, now_us)
-    for cron, zone in dict.fromkeys(missing):
-        schedules.insert(connection, job_id, cron, zone, now_us)
+    for when in dict.fromkeys(missing):
+        schedules.insert(connection, job_id, when, now_us)
+
+
+def _meaning(connection: sqlite3.Connection, when: When) -> schedules.Meaning:
+    """What a schedule to be says, with the id of its calendar; raises NotFound for that."""
+    calendar = calendars.by_name(connection, when.calendar) if when.calendar else None
+    if when.calendar and calendar is None:
+        raise NotFound(f"There is no calendar {when.calendar}. `understudy calendar list` shows those there are.")
+    return " ".join(when.cron.split()), when.zone, calendar.id if calendar else None, when.rules
 
 
 def _hold(name: str, held: bool, by: Principal, now_us: int, reason: str) -> Change[bool]:

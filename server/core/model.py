@@ -9,9 +9,11 @@ from typing import ClassVar
 
 import msgspec
 
+from server.core.calendar_days import Days
 from server.core.exit_rules import ExitRules
 from server.core.occurrence_exceptions import OccurrenceException
 from server.core.retry import RetryRule
+from server.core.timing import Timing, TimingRules
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -166,7 +168,11 @@ class Job(Row, frozen=True, kw_only=True):
     exit_rules: ExitRules = ExitRules()
 
 
-class Schedule(Row, frozen=True, kw_only=True):
+class ScheduleRow(Row, frozen=True, kw_only=True):
+    """`cron` is an expression of any form (core.expressions)."""
+
+    JSON: ClassVar[frozenset[str]] = frozenset({"rules"})
+
     id: int
     job_id: int
     cron: str
@@ -174,6 +180,20 @@ class Schedule(Row, frozen=True, kw_only=True):
     created_at_us: int
     deleted_at_us: int | None = None
     member_id: str = ""
+    calendar_id: int | None = None
+    rules: TimingRules = TimingRules()
+    blackout_next_us: int | None = None
+
+
+class Schedule(ScheduleRow, frozen=True, kw_only=True):
+    """A schedule with the days of its calendar: all that its instants depend on."""
+
+    days: Days | None = None
+
+    @property
+    def timing(self) -> Timing:
+        """What it is due by. Schedules without jitter that say the same have equal ones."""
+        return Timing(self.cron, self.zone, self.rules, self.days, self.id if self.rules.jitter_s else 0)
 
 
 class Specification(msgspec.Struct, frozen=True, kw_only=True):

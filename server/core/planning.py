@@ -15,7 +15,8 @@ from functools import lru_cache
 
 from server.core.gates import HELD
 from server.core.model import DAY_US, Job, Order, Schedule, Span
-from server.core.schedule import BadSchedule, compress, expand, instants, next_instant
+from server.core.schedule import BadSchedule, compress, expand
+from server.core.timing import Timing, instants, next_instant
 
 AHEAD_MAX = 11_000
 """Instants that an order holds ahead at most (a week of minutes): for denser schedules it is shorter."""
@@ -116,9 +117,9 @@ def unaccounted(
     """
     after_us = max(order.accounted_until_us, order.valid_from_us, from_us - 1)
     try:
-        found = list(instants(schedule.cron, schedule.zone, after_us, until_us - 1, limit))
+        found = list(instants(schedule.timing, after_us, until_us - 1, limit))
         done_us = found[-1] if len(found) == limit else max(until_us - 1, order.accounted_until_us)
-        following = next_instant(schedule.cron, schedule.zone, done_us)
+        following = next_instant(schedule.timing, done_us)
     except BadSchedule:
         return [], until_us, until_us + PAST_US
     return found, done_us, following if following is not None else done_us + PAST_US
@@ -128,8 +129,8 @@ def _content(schedule: Schedule, past: Sequence[int], now_us: int, validity_us: 
     """Past instants and those ahead until now + validity; nothing while suppressed, and of a bad schedule."""
     until_us = now_us + validity_us
     try:
-        ahead = _ahead(schedule.cron, schedule.zone, now_us, until_us)
-        next_us = ahead[0] if ahead else next_instant(schedule.cron, schedule.zone, now_us) or until_us
+        ahead = _ahead(schedule.timing, now_us, until_us)
+        next_us = ahead[0] if ahead else next_instant(schedule.timing, now_us) or until_us
     except BadSchedule:
         return Content([], until_us, until_us, until_us)
     if len(ahead) == AHEAD_MAX:
@@ -139,6 +140,6 @@ def _content(schedule: Schedule, past: Sequence[int], now_us: int, validity_us: 
 
 
 @lru_cache(maxsize=256)
-def _ahead(cron: str, zone: str, now_us: int, until_us: int) -> tuple[int, ...]:
+def _ahead(timing: Timing, now_us: int, until_us: int) -> tuple[int, ...]:
     """Many jobs share a schedule, and a batch shares its `now_us`."""
-    return tuple(instants(cron, zone, now_us, until_us, AHEAD_MAX))
+    return tuple(instants(timing, now_us, until_us, AHEAD_MAX))

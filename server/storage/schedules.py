@@ -5,13 +5,25 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from server.core.model import Schedule
-from server.storage import debts, rows
+import msgspec
+
+from server.core.model import Schedule, ScheduleRow
+from server.core.timing import TimingRules
+from server.storage import calendars, debts, rows
+
+Meaning = tuple[str, str, int | None, TimingRules]
+"""What makes two schedules of one job the same: expression, zone, calendar and rules."""
+
+
+def meaning(row: ScheduleRow) -> Meaning:
+    """What a schedule says."""
+    return row.cron, row.zone, row.calendar_id, row.rules
 
 
 def get(connection: sqlite3.Connection, schedule_id: int) -> Schedule | None:
     """The schedule, deleted ones included."""
-    return rows.first(connection, Schedule, "FROM schedules WHERE id = ?", (schedule_id,))
+    found = rows.first(connection, ScheduleRow, "FROM schedules WHERE id = ?", (schedule_id,))
+    return None if found is None else _with_days(connection, found)
 
 
 def of_job(connection: sqlite3.Connection, job_id: int) -> list[Schedule]:
@@ -22,36 +34,51 @@ def of_job(connection: sqlite3.Connection, job_id: int) -> list[Schedule]:
 def with_members(connection: sqlite3.Connection, job_id: int) -> list[Schedule]:
     """The same with those of single members, which a group with the policy `all` has beside them."""
     tail = "FROM schedules WHERE job_id = ? AND deleted_at_us IS NULL ORDER BY id"
-    return rows.every(connection, Schedule, tail, (job_id,))
+    return [_with_days(connection, row) for row in rows.every(connection, ScheduleRow, tail, (job_id,))]
 
 
 def set_members(connection: sqlite3.Connection, job_id: int, agent_ids: Sequence[str], now_us: int) -> bool:
     """Let each of the agents, and nobody else, have every schedule that people wrote for the job; True for a change."""
     found = with_members(connection, job_id)
-    written = {(s.cron, s.zone) for s in found if not s.member_id}
-    wanted = {(agent_id, *when) for agent_id in agent_ids for when in written}
-    gone = [s for s in found if s.member_id and (s.member_id, s.cron, s.zone) not in wanted]
+    written = list(dict.fromkeys(meaning(s) for s in found if not s.member_id))
+    wanted = dict.fromkeys((agent_id, when) for agent_id in sorted(agent_ids) for when in written)
+    gone = [s for s in found if s.member_id and (s.member_id, meaning(s)) not in wanted]
     for schedule in gone:
         delete(connection, schedule.id, now_us)
-    wanted -= {(s.member_id, s.cron, s.zone) for s in found}
-    for agent_id, cron, zone in sorted(wanted):
-        values = {"job_id": job_id, "cron": cron, "zone": zone, "created_at_us": now_us, "member_id": agent_id}
-        rows.insert(connection, "schedules", {**debts.next_id(connection, "schedules"), **values})
-    return bool(gone or wanted)
+    there = {(s.member_id, meaning(s)) for s in found}
+    missing = [one for one in wanted if one not in there]
+    for agent_id, when in missing:
+        insert(connection, job_id, when, now_us, agent_id)
+    return bool(gone or missing)
 
 
-def page(connection: sqlite3.Connection, after: int = 0, limit: int = 100) -> list[Schedule]:
+def page(connection: sqlite3.Connection, after: int = 0, limit: int = 100) -> list[ScheduleRow]:
     """All schedules that people wrote and did not delete, by id."""
     tail = "FROM schedules WHERE deleted_at_us IS NULL AND member_id = '' AND id > ? ORDER BY id LIMIT ?"
-    return rows.every(connection, Schedule, tail, (after, limit))
+    return rows.every(connection, ScheduleRow, tail, (after, limit))
 
 
-def insert(connection: sqlite3.Connection, job_id: int, cron: str, zone: str, now_us: int) -> int:
+def insert(connection: sqlite3.Connection, job_id: int, when: Meaning, now_us: int, member_id: str = "") -> int:
     """Add a schedule and return its id."""
-    values = {"job_id": job_id, "cron": cron, "zone": zone, "created_at_us": now_us}
+    cron, zone, calendar_id, rules = when
+    is_looked_at = rules.blackouts and rules.in_blackout == "skip"
+    values = {
+        "job_id": job_id,
+        "cron": cron,
+        "zone": zone,
+        "created_at_us": now_us,
+        "member_id": member_id,
+        "calendar_id": calendar_id,
+        "rules": rules,
+        "blackout_next_us": now_us + 1 if is_looked_at else None,
+    }
     return rows.insert(connection, "schedules", {**debts.next_id(connection, "schedules"), **values})
 
 
 def delete(connection: sqlite3.Connection, schedule_id: int, now_us: int) -> None:
     """Mark a schedule deleted."""
-    rows.update(connection, "schedules", {"deleted_at_us": now_us}, {"id": schedule_id})
+    rows.update(connection, "schedules", {"deleted_at_us": now_us, "blackout_next_us": None}, {"id": schedule_id})
+
+
+def _with_days(connection: sqlite3.Connection, row: ScheduleRow) -> Schedule:
+    return Schedule(**msgspec.structs.asdict(row), days=calendars.days(connection, row.calendar_id))

@@ -12,7 +12,7 @@ from server.actions.stops import GRACE_US
 from server.core.gates import REASONS, SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.model import MINUTE_US, SECOND_US, SYSTEM
 from server.core.run_keys import occurrence_key
-from server.core.schedule import instants
+from server.core.timing import Timing, instants
 from server.scheduler import Scheduler
 from server.storage import gates as gate_rows
 from server.storage import missed as missed_rows
@@ -49,7 +49,7 @@ class World:
         """Time passes; the agent starts or suppresses what is due, by the gates that it knows."""
         before_us = self.clock.now_us
         self.clock.now_us += seconds * SECOND_US
-        for at_us in instants("* * * * *", "UTC", before_us, self.clock.now_us):
+        for at_us in instants(Timing("* * * * *"), before_us, self.clock.now_us):
             self.untold.append((at_us, on_occurrence(self.heard)[0] is Verdict.START))
 
     def hear(self) -> None:
@@ -104,7 +104,7 @@ def test_every_instant_is_a_run_or_a_row_and_never_both(steps: list[tuple[str, i
     world.clock.now_us += 2 * GRACE_US
     world.turn()
     end_us = world.clock.now_us - 2 * GRACE_US
-    due = set(instants("* * * * *", "UTC", START_US, end_us))
+    due = set(instants(Timing("* * * * *"), START_US, end_us))
     started, missed = world.started(), world.open_rows()
     assert {at for at in started | missed if at <= end_us} == due
     assert not started & missed

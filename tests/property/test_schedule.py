@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core.model import DAY_US, SECOND_US
-from server.core.schedule import compress, expand, instants
+from server.core.schedule import compress, expand
+from server.core.timing import Timing, instants
 from tests.property.cron_oracle import oracle
 
 # Days on which the clocks move: zone, a UTC day before the change.
@@ -42,7 +43,7 @@ def test_instants_are_those_of_the_oracle(cron: str, change: tuple[str, datetime
     """Around every kind of change of the clocks, instants are those that stepping through minutes finds."""
     zone, start = change
     after_us = int(start.replace(tzinfo=UTC).timestamp()) * SECOND_US
-    found = list(instants(cron, zone, after_us, after_us + 3 * DAY_US))
+    found = list(instants(Timing(cron, zone), after_us, after_us + 3 * DAY_US))
     expected = [int(t.replace(tzinfo=UTC).timestamp()) * SECOND_US for t in oracle(cron, zone, start, 3)]
     assert found == expected
 
@@ -54,10 +55,10 @@ def test_asking_later_gives_the_rest(cron: str, change: tuple[str, datetime], la
     zone, start = change
     after_us = int(start.replace(tzinfo=UTC).timestamp()) * SECOND_US
     until_us = after_us + 3 * DAY_US
-    found = list(instants(cron, zone, after_us, until_us))
+    found = list(instants(Timing(cron, zone), after_us, until_us))
     assert all(a < b for a, b in pairwise(found))
     cut_us = after_us + later_s * SECOND_US
-    assert list(instants(cron, zone, cut_us, until_us)) == [t for t in found if t > cut_us]
+    assert list(instants(Timing(cron, zone), cut_us, until_us)) == [t for t in found if t > cut_us]
 
 
 @given(increasing)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from server.storage.exceptions import ExceptionLine
 from server.storage.orders import OrderLine
 from server.web.pages.exceptions import EMPTY, ExceptionFormPage, JobOrders, OrderView
-from server.web.pages.jobs import JobPage, instants_of
+from server.web.pages.job_schedules import instants_of, lines_of
+from server.web.pages.jobs import JobPage
 from tests.storybook.fixture import DAY_US, HOUR_US, MINUTE_US, NOW_US, Story, frame
 from tests.storybook.home import FAILED
 from tests.storybook.work import WHEN, job
@@ -53,7 +54,7 @@ EXCEPTIONS = (
 def _page(told: JobOrders) -> JobPage:
     at = frame("nightly-archive", "/jobs")
     instants = instants_of(WHEN, NOW_US, 5, told.exceptions)
-    return JobPage(at, job(), "dock-1", tuple(WHEN), instants, FAILED[:1], "0011223344556677", told=told)
+    return JobPage(at, job(), "dock-1", lines_of(WHEN, {}), instants, FAILED[:1], "0011223344556677", told=told)
 
 
 def stories() -> list[Story]:

@@ -6,7 +6,8 @@ from server.core.model import Agent
 from server.storage.silence import UnknownLine
 from server.web.pages.agent_silence import Silence
 from server.web.pages.agents import AgentPage, view
-from server.web.pages.jobs import JobPage, instants_of
+from server.web.pages.job_schedules import instants_of, lines_of
+from server.web.pages.jobs import JobPage
 from server.web.pages.runs import RunPage, RunsPage, moments, sentence
 from tests.storybook.fixture import HOUR_US, MINUTE_US, NOW_US, Story, changed, frame, run
 from tests.storybook.work import WHEN, agent, agents_page, job
@@ -80,7 +81,14 @@ def stories() -> list[Story]:
         Story(
             "job-unknown",
             JobPage(
-                whole, job(), "dock-2", tuple(WHEN), instants_of(WHEN, NOW_US, 3), (lost,), "00", unknown=lines()[:1]
+                whole,
+                job(),
+                "dock-2",
+                lines_of(WHEN, {}),
+                instants_of(WHEN, NOW_US, 3),
+                (lost,),
+                "00",
+                unknown=lines()[:1],
             ),
         ),
     ]

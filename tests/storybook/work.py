@@ -14,7 +14,8 @@ from server.web.pages.agent_monitors import Watching
 from server.web.pages.agent_reboot import Reboot
 from server.web.pages.agents import AgentPage, AgentsPage, AgentView, Queues, view
 from server.web.pages.contacts import Contact
-from server.web.pages.jobs import EMPTY, JobFormPage, JobPage, JobsPage, instants_of, values_of
+from server.web.pages.job_schedules import instants_of, lines_of
+from server.web.pages.jobs import EMPTY, JobFormPage, JobPage, JobsPage, values_of
 from server.web.pages.runs import RunPage, RunsPage, moments, sentence
 from server.web.pages.scheduler import SchedulerPage
 from tests.storybook.fixture import (
@@ -272,7 +273,7 @@ def job_stories() -> list[Story]:
         _job_line(3, "nightly-archive", "30 1 * * * Europe/Berlin; 0 12 * * 6 UTC", "running"),
         _job_line(12, "year-end", "", None),
     )
-    values = {**values_of(job(), "dock-1", WHEN), "cron": "30 25 * * *", "timeout_s": "soon"}
+    values = {**values_of(job(), "dock-1", WHEN, {}), "cron": "30 25 * * *", "timeout_s": "soon"}
     errors = {"cron": "the field hour is wrong: '25'", "timeout_s": "soon is not a whole number."}
     names = ("dock-1", "dock-2")
     wrong = frame("Change a job", "/jobs", problem="Some fields are not right.")
@@ -286,7 +287,7 @@ def job_stories() -> list[Story]:
                 frame("nightly-archive", "/jobs"),
                 job(),
                 "dock-1",
-                tuple(WHEN),
+                lines_of(WHEN, {}),
                 instants_of(WHEN, NOW_US, 5),
                 (*RUNNING[:1], *FAILED),
                 once,
@@ -294,7 +295,8 @@ def job_stories() -> list[Story]:
             ),
         ),
         Story(
-            "job-held", JobPage(frame("nightly-archive", "/jobs"), job(held=True), "dock-1", tuple(WHEN), (), (), once)
+            "job-held",
+            JobPage(frame("nightly-archive", "/jobs"), job(held=True), "dock-1", lines_of(WHEN, {}), (), (), once),
         ),
         Story("job-new", JobFormPage(frame("New job", "/jobs"), 0, "", names, {**EMPTY, "agent": "dock-1"})),
         Story("job-wrong", JobFormPage(wrong, 3, "nightly-archive", names, values, errors)),

@@ -153,8 +153,8 @@ def test_a_job_names_what_is_wrong(ledger: Ledger) -> None:
     spec = jobs.JobSpec(name="a b", command=" ", agent="north", schedules=[jobs.When("0 25 * * *")], timeout_s=-1)
     with pytest.raises(Invalid) as caught:
         jobs.create(spec, BOB, START_US)
-    assert set(caught.value.fields) == {"name", "command", "schedules", "timeout_s"}
-    assert "hour" in caught.value.fields["schedules"]
+    assert set(caught.value.fields) == {"name", "command", "schedules[0].cron", "timeout_s"}
+    assert "hour" in caught.value.fields["schedules[0].cron"]
 
 
 def test_a_job_needs_an_agent_that_is_there(ledger: Ledger) -> None:

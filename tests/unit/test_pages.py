@@ -13,7 +13,8 @@ from server.web.pages.agents import view
 from server.web.pages.chart import SPAN_US, Sample, chart
 from server.web.pages.contacts import Contact
 from server.web.pages.flow import Sampler, mark
-from server.web.pages.jobs import EMPTY, instants_of, spec_from, values_of
+from server.web.pages.job_schedules import instants_of
+from server.web.pages.jobs import EMPTY, spec_from, values_of
 from server.web.pages.nodes import replication_from
 from server.web.pages.pair import Flow, agrees, page_pair, verdict
 from server.web.pages.people import local_path
@@ -156,7 +157,7 @@ def test_the_job_form_gives_back_the_job_it_was_filled_from() -> None:
         Schedule(id=2, job_id=3, cron="0 12 * * 6", zone="UTC", created_at_us=0),
         Schedule(id=3, job_id=3, cron="*/5 * * * *", zone="Europe/Berlin", created_at_us=0),
     ]
-    spec = spec_from(values_of(job(), "dock-1", when))
+    spec = spec_from(values_of(job(), "dock-1", when, {}))
     assert [(one.cron, one.zone) for one in spec.schedules] == [(one.cron, one.zone) for one in when]
     assert (spec.name, spec.command, spec.environment) == (job().name, job().command, job().environment)
     assert (spec.timeout_s, spec.skip_if_running, spec.may_run_twice) == (3600, True, False)

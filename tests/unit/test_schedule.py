@@ -1,4 +1,4 @@
-"""core.schedule: instants of cron in a zone, and spans."""
+"""core.timing: instants of cron in a zone; core.schedule: spans."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from server.core.forecast import first
 from server.core.model import DAY_US, SECOND_US
-from server.core.schedule import NICKNAMES, BadSchedule, check, compress, expand, forecast, instants, next_instant
+from server.core.schedule import NICKNAMES, BadSchedule, check, compress, expand
+from server.core.timing import Timing, instants, next_instant
 
 
 def at(text: str) -> int:
@@ -15,7 +17,7 @@ def at(text: str) -> int:
 
 
 def times(cron: str, zone: str, after: str, until: str, limit: int | None = None) -> list[str]:
-    found = instants(cron, zone, at(after), at(until), limit)
+    found = instants(Timing(cron, zone), at(after), at(until), limit)
     return [datetime.fromtimestamp(t // SECOND_US, UTC).strftime("%m-%dT%H:%M:%S") for t in found]
 
 
@@ -67,7 +69,7 @@ def test_half_hour_zone() -> None:
 def test_nickname_is_its_expression(name: str) -> None:
     """@daily and the like mean what crontab(5) says."""
     span = (at("2026-01-01T00:00") - 1, at("2027-02-01T00:00"))
-    assert list(instants(name, "UTC", *span, 50)) == list(instants(NICKNAMES[name], "UTC", *span, 50))
+    assert list(instants(Timing(name), *span, 50)) == list(instants(Timing(NICKNAMES[name]), *span, 50))
 
 
 @pytest.mark.parametrize(
@@ -94,20 +96,20 @@ def test_errors_name_the_field(cron: str, zone: str, said: str) -> None:
 
 def test_next_instant_finds_a_leap_day() -> None:
     """29 February is found from the day after the last one."""
-    found = next_instant("0 0 29 2 *", "UTC", at("2024-02-29T00:00"))
+    found = next_instant(Timing("0 0 29 2 *"), at("2024-02-29T00:00"))
     assert found == at("2028-02-29T00:00")
 
 
 def test_a_week_of_minutes_is_one_span() -> None:
     """A standing order of every minute for a week is a single (first, step, count)."""
     start = at("2026-01-01T00:00")
-    found = list(instants("* * * * *", "UTC", start, start + 7 * DAY_US))
+    found = list(instants(Timing("* * * * *"), start, start + 7 * DAY_US))
     assert compress(found) == [(start + 60 * SECOND_US, 60 * SECOND_US, 7 * 24 * 60)]
 
 
 def test_working_days_are_few_spans() -> None:
     """Nine o'clock on weekdays for four weeks: spans of five days, and they expand to the same."""
-    found = list(instants("0 9 * * 1-5", "UTC", at("2026-01-04T00:00"), at("2026-02-01T00:00")))
+    found = list(instants(Timing("0 9 * * 1-5"), at("2026-01-04T00:00"), at("2026-02-01T00:00")))
     spans = compress(found)
     assert [count for _, _, count in spans] == [5, 5, 5, 5]
     assert list(expand(spans)) == found
@@ -115,7 +117,7 @@ def test_working_days_are_few_spans() -> None:
 
 def test_forecast_is_in_order_and_bounded() -> None:
     """Several schedules are merged by time; one that cannot be read is left out."""
-    schedules = [(1, "0 * * * *", "UTC"), (2, "30 * * * *", "UTC"), (3, "bad", "UTC")]
-    found = forecast(schedules, at("2026-01-01T00:00"), at("2026-01-02T00:00"), 3)
+    schedules = [(1, Timing("0 * * * *")), (2, Timing("30 * * * *")), (3, Timing("bad"))]
+    found = first(schedules, at("2026-01-01T00:00"), at("2026-01-02T00:00"), 3)
     expected = [(at("2026-01-01T00:30"), 2), (at("2026-01-01T01:00"), 1), (at("2026-01-01T01:30"), 2)]
     assert found == expected

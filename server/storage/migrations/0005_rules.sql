@@ -43,3 +43,22 @@ ALTER TABLE jobs ADD COLUMN exit_rules TEXT NOT NULL DEFAULT '{}';
 -- A waiting run that shall not begin before: no gate and no placer lets it go until the scheduler has cleared this.
 ALTER TABLE runs ADD COLUMN begin_after_us INTEGER;
 CREATE INDEX runs_to_begin ON runs (begin_after_us) WHERE begin_after_us IS NOT NULL AND state = 'waiting';
+
+-- Calendars: which days they mark, by rules. kind: free (free days; the others are working days) | list. days, without: JSON
+-- lists of lines (core.calendar_days), holidays: the resolved days of the country as such lines, until the end of
+-- holidays_until (a year). digest stands for all three: what was read for one is kept in memory by it.
+CREATE TABLE calendars (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, description TEXT NOT NULL DEFAULT '',
+    country TEXT NOT NULL DEFAULT '', subdivision TEXT NOT NULL DEFAULT '',
+    days TEXT NOT NULL DEFAULT '[]', without TEXT NOT NULL DEFAULT '[]', holidays TEXT NOT NULL DEFAULT '[]',
+    holidays_until INTEGER NOT NULL DEFAULT 0, digest TEXT NOT NULL, version INTEGER NOT NULL DEFAULT 1,
+    created_at_us INTEGER NOT NULL, updated_at_us INTEGER NOT NULL
+) STRICT;
+
+-- What a schedule says beside its expression (the column cron: of any form) and zone: JSON of core.timing.TimingRules.
+-- blackout_next_us: when to look next for what its blackout windows leave out, which the ledger has; NULL: nothing.
+ALTER TABLE schedules ADD COLUMN calendar_id INTEGER REFERENCES calendars(id);
+ALTER TABLE schedules ADD COLUMN rules TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE schedules ADD COLUMN blackout_next_us INTEGER;
+CREATE INDEX schedules_by_calendar ON schedules (calendar_id) WHERE calendar_id IS NOT NULL AND deleted_at_us IS NULL;
+CREATE INDEX schedules_blacked_out ON schedules (blackout_next_us) WHERE blackout_next_us IS NOT NULL;

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from server.actions import jobs
-from server.actions.jobs import Imported, JobSpec, When
+from server.actions.jobs import Imported, JobSpec
 from server.core.model import Job
 from server.storage import agents, groups, schedules
 from server.storage import jobs as rows
@@ -113,7 +113,7 @@ def _view(connection: sqlite3.Connection, job: Job) -> JobView:
         command=job.command,
         agent="" if group is not None else agent.name if agent is not None else job.agent_id,
         group=group.name if group is not None else "",
-        schedules=[When(schedule.cron, schedule.zone) for schedule in schedules.of_job(connection, job.id)],
+        schedules=jobs.schedules_of(connection, job.id),
         environment=job.environment,
         working_directory=job.working_directory,
         run_as=job.run_as,

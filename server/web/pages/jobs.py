@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from aiohttp import web
 
 from server.actions import jobs as actions
-from server.actions.jobs import JobSpec, When
-from server.core.model import DAY_US, Job, Schedule
-from server.core.schedule import BadSchedule, forecast
+from server.actions.jobs import JobSpec
+from server.core.model import Job, Schedule
 from server.errors import Invalid, NotFound, UnderstudyError
-from server.storage import agents, groups, jobs, monitors, runs, schedules, silence
-from server.storage.exceptions import ExceptionLine
+from server.storage import agents, calendars, groups, jobs, monitors, runs, schedules, silence
 from server.storage.groups import GROUP_NAME
 from server.storage.jobs import JobLine
 from server.storage.monitors import MonitorLine
@@ -26,6 +24,7 @@ from server.web.frame import Frame
 from server.web.pages import exceptions, job_retry, serve
 from server.web.pages.exceptions import JobOrders
 from server.web.pages.groups import group_of
+from server.web.pages.job_schedules import Instant, ScheduleLine, instants_of, lines_of, read_text, text_of
 
 LIMIT = 200
 POLICIES = (
@@ -48,17 +47,6 @@ class JobsPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Instant:
-    """An instant to come and the schedule that makes it; `instant_us` is its own time when it is moved, else 0."""
-
-    due_us: int
-    cron: str
-    zone: str
-    schedule_id: int = 0
-    instant_us: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class JobPage:
     """One job."""
 
@@ -66,7 +54,7 @@ class JobPage:
     frame: Frame
     job: Job
     agent: str
-    schedules: tuple[Schedule, ...]
+    schedules: tuple[ScheduleLine, ...]
     instants: tuple[Instant, ...]
     runs: tuple[RunLine, ...]
     once: str
@@ -99,13 +87,12 @@ EMPTY = {
 }  # fmt: skip
 
 
-def values_of(job: Job, agent: str, found: list[Schedule]) -> dict[str, str]:
-    """The form's values for a job that exists. Schedules in one zone are one per line; others name their zone."""
-    zone = found[0].zone if found else "UTC"
-    lines = [when.cron if when.zone == zone else f"{when.cron} {when.zone}" for when in found]
+def values_of(job: Job, agent: str, found: list[Schedule], calendars: Mapping[int, str]) -> dict[str, str]:
+    """The form's values for a job that exists."""
+    lines, zone = text_of(found, calendars)
     return {
         **EMPTY,
-        "name": job.name, "command": job.command, "agent": agent, "cron": "\n".join(lines), "zone": zone,
+        "name": job.name, "command": job.command, "agent": agent, "cron": lines, "zone": zone,
         "description": job.description, "working_directory": job.working_directory, "run_as": job.run_as,
         "timeout_s": str(job.timeout_s), "misfire_policy": job.misfire_policy,
         "misfire_grace_s": str(job.misfire_grace_s), "may_run_twice": "1" if job.may_run_twice else "",
@@ -130,7 +117,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
         command=values["command"],
         agent="" if group_of(values["agent"]) else values["agent"],
         group=group_of(values["agent"]),
-        schedules=_schedules(values["cron"], values["zone"]),
+        schedules=read_text(values["cron"], values["zone"]),
         environment=environment,
         working_directory=values["working_directory"],
         run_as=values["run_as"],
@@ -167,37 +154,6 @@ def _environment(text: str, wrong: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def _schedules(text: str, zone: str) -> list[When]:
-    """One schedule per line; a line that ends in a zone's name (it has a `/`, or is UTC) has that zone."""
-    found = []
-    for line in filter(None, (line.strip() for line in text.splitlines())):
-        first, _, last = line.rpartition(" ")
-        own = first and (("/" in last and last[0].isalpha()) or last == "UTC")
-        found.append(When(first.strip(), last) if own else When(line, zone or "UTC"))
-    return found
-
-
-def instants_of(
-    found: list[Schedule], now_us: int, limit: int = 10, special: Sequence[ExceptionLine] = ()
-) -> tuple[Instant, ...]:
-    """The next instants of a job's schedules, at most `limit` within a year, moved ones where they begin."""
-    by_id = {when.id: when for when in found}
-    away = {(one.schedule_id, one.instant_us) for one in special if one.skipped or one.moved_to_us is not None}
-    moved = [one for one in special if one.is_open and one.moved_to_us is not None and one.moved_to_us > now_us]
-    wanted = [(when.id, when.cron, when.zone) for when in found]
-    try:
-        due = forecast(wanted, now_us, now_us + 366 * DAY_US, limit + len(away))
-    except BadSchedule:
-        return ()
-    lines = [
-        Instant(at_us, by_id[number].cron, by_id[number].zone, number)
-        for at_us, number in due
-        if (number, at_us) not in away
-    ]
-    lines += [Instant(m.moved_to_us or 0, m.cron, m.zone, m.schedule_id, m.instant_us) for m in moved]
-    return tuple(sorted(lines, key=lambda line: line.due_us)[:limit])
-
-
 async def show_all(request: web.Request) -> web.Response:
     """`GET /jobs`."""
     match, after = request.query.get("match", ""), request.query.get("after", "")
@@ -207,14 +163,14 @@ async def show_all(request: web.Request) -> web.Response:
 
 def _one(
     connection: sqlite3.Connection, job_id: int
-) -> tuple[Job, str, list[Schedule], list[RunLine], tuple[str, ...]]:
+) -> tuple[Job, str, list[Schedule], list[RunLine], tuple[str, ...], dict[int, str]]:
     job = jobs.get(connection, job_id)
     if job is None:
         raise NotFound("There is no such job. See the list of jobs.")
     agent = agents.get(connection, job.agent_id)
     name = agent.name if agent else job.agent_id[:8]
     newest = runs.page(connection, job_id=job_id, limit=20)
-    return job, name, schedules.of_job(connection, job_id), newest, _places(connection)
+    return job, name, schedules.of_job(connection, job_id), newest, _places(connection), calendars.names(connection)
 
 
 def _places(connection: sqlite3.Connection) -> tuple[str, ...]:
@@ -226,7 +182,7 @@ def _places(connection: sqlite3.Connection) -> tuple[str, ...]:
 async def show(request: web.Request) -> web.Response:
     """`GET /jobs/{id}`."""
     job_id, now_us = int(request.match_info["id"]), serve.site(request).clock.utc_us()
-    frame, ((job, agent, found, newest, _), unknown, held, starting) = await serve.load(
+    frame, ((job, agent, found, newest, _, named), unknown, held, starting) = await serve.load(
         request,
         "Job",
         lambda c: (
@@ -239,7 +195,7 @@ async def show(request: web.Request) -> web.Response:
     told = exceptions.job_orders(request, held)
     instants = () if job.held or job.deleted_at_us else instants_of(found, frame.now_us, special=told.exceptions)
     once, title = secrets.token_hex(8), frame.with_title(job.name)
-    orders = tuple(found), instants, tuple(newest)
+    orders = lines_of(found, named), instants, tuple(newest)
     return serve.html(JobPage(title, job, agent, *orders, once, tuple(unknown), told, tuple(starting)))
 
 
@@ -253,8 +209,8 @@ async def new(request: web.Request) -> web.Response:
 async def edit(request: web.Request) -> web.Response:
     """`GET /jobs/{id}/edit`."""
     job_id = int(request.match_info["id"])
-    frame, (job, agent, found, _, names) = await serve.load(request, "Change a job", lambda c: _one(c, job_id))
-    return serve.html(JobFormPage(frame, job_id, job.name, names, values_of(job, agent, found)))
+    frame, (job, agent, found, _, names, named) = await serve.load(request, "Change a job", lambda c: _one(c, job_id))
+    return serve.html(JobFormPage(frame, job_id, job.name, names, values_of(job, agent, found, named)))
 
 
 async def create(request: web.Request) -> web.Response:
