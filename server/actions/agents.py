@@ -212,6 +212,7 @@ def _take_back(connection: sqlite3.Connection, agent: Agent) -> None:
         for order in page:
             if order.state == "active":
                 orders.begin_release(connection, order)
+    jobs.mark_agent_unplanned(connection, agent.id)
 
 
 def find(connection: sqlite3.Connection, name: str) -> Agent:

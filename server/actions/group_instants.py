@@ -1,4 +1,4 @@
-"""The due instants of groups' orders: the master itself is their agent. By the program itself: for the scheduler.
+"""The due instants of orders that the master itself acts on. By the program itself: for the scheduler.
 
 A run, or a row of the ledger, and the order's cursor are written in one change, and the run's key names the instant: so
 each instant has exactly one of them, whatever crashes or fails over in between.
@@ -26,7 +26,7 @@ Span = tuple[int, int, str]
 
 
 def make_due(now_us: int) -> Change[int]:
-    """Make what is due of groups' orders, the earliest first; returns how many orders were looked at, 0 at the end.
+    """Make what is due of its own orders, the earliest first; returns how many orders were looked at, 0 at the end.
 
     While the scheduler is stopped, or was, the instant is missed with that cause; one met later than an agent would
     is missed too, and the misfire policy decides.
@@ -70,11 +70,22 @@ def cause(at_us: int, stops: Sequence[Span], now_us: int) -> str:
     return NO_MASTER if at_us < now_us - LATE_US else ""
 
 
+def _own_spans(connection: sqlite3.Connection, agent_id: str) -> list[Span]:
+    """What lets the instants of one agent be missed: its machine is gone, or a gate of its own says so."""
+    gone = order_actions.gone(connection, agent_id)
+    if gone:
+        return [(0, 2**62, gone)]
+    own = gates.own_of(connection, [agent_id]).get(agent_id, [])
+    verdicts = [(gate.set_at_us, on_occurrence([gate.kind])) for gate in own]
+    return [(set_at_us, 2**62, why) for set_at_us, (verdict, why) in verdicts if verdict is Verdict.MISS]
+
+
 def _make(connection: sqlite3.Connection, order: Order, stops: Sequence[Span], now_us: int) -> None:
     schedule, job = schedules.get(connection, order.schedule_id), jobs.get(connection, order.job_id)
     if schedule is None or job is None or job.deleted_at_us is not None:
-        orders.finish_release(connection, order)
+        orders.finish_release(connection, order, now_us)
         return
+    stops = [*stops, *_own_spans(connection, order.agent_id)]
     special = {row.instant_us: row for row in exceptions.open_of_schedule(connection, schedule.id, now_us - PAST_US)}
     found, done_us, next_us = planning.unaccounted(order, schedule, 0, now_us + 1, INSTANTS)
     moved = [row for row in special.values() if row.moved_to_us is not None and not row.skipped]

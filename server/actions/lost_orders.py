@@ -36,7 +36,7 @@ def let_go(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
     within = window(order, True, newest_us, now_us + LATE_US)
     if order.suppressed or within.until_us <= within.after_us:
         orders.update(connection, order.id, withheld=0)
-        orders.finish_release(connection, order)
+        orders.finish_release(connection, order, now_us)
         return
     is_told = order.acknowledged_version >= order.version - (order.state == "releasing")
     orders.update(

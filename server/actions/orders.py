@@ -38,6 +38,7 @@ class Subject(msgspec.Struct, frozen=True):
     validity_us: int
     suppressed: str = ""
     """Why the master itself suppresses all of it, beside the job's own hold."""
+    is_group: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -61,7 +62,8 @@ def read_changed(connection: sqlite3.Connection, limit: int = 50) -> list[Subjec
             _planned(connection, job),
             orders.of_job(connection, job.id),
             validity,
-            _gone(connection, job.agent_id),
+            gone(connection, job.agent_id),
+            groups.is_group(connection, job.agent_id),
         )
         for job in jobs.to_plan(connection, limit)
     ]
@@ -74,7 +76,7 @@ def _planned(connection: sqlite3.Connection, job: Job) -> list[Schedule]:
     return [s for s in schedules.with_members(connection, job.id) if bool(s.member_id) == of_members]
 
 
-def _gone(connection: sqlite3.Connection, agent_id: str) -> str:
+def gone(connection: sqlite3.Connection, agent_id: str) -> str:
     """Why nothing is given to the job's agent, "" when it is there."""
     if agents.is_dead(connection, agent_id):
         return DEAD
@@ -84,7 +86,8 @@ def _gone(connection: sqlite3.Connection, agent_id: str) -> str:
 def plan_all(subjects: Sequence[Subject], now_us: int) -> list[Plan]:
     """Plan changed jobs: pure, but takes about 60 ms for a new schedule of every minute. Run it in a thread."""
     return [
-        Plan(s.job, planning.plan(s.job, s.schedules, s.orders, now_us, s.validity_us, s.suppressed)) for s in subjects
+        Plan(s.job, planning.plan(s.job, s.schedules, s.orders, now_us, s.validity_us, s.suppressed, s.is_group))
+        for s in subjects
     ]
 
 
@@ -200,7 +203,7 @@ def released(
     schedule = schedules.get(connection, order.schedule_id)
     if schedule is not None and schedule.member_id and schedule.deleted_at_us is not None:
         missed.dismiss_of_schedule(connection, schedule.id, "deployment", now_us)
-    orders.finish_release(connection, order)
+    orders.finish_release(connection, order, now_us)
     return written
 
 
@@ -220,13 +223,29 @@ def _put_step(connection: sqlite3.Connection, step: planning.Step, job: Job, now
     elif isinstance(step, planning.Release):
         _release(connection, step.order, now_us)
     else:
-        open_ones = _told(connection, step.schedule.id, step.suppressed, now_us)
-        told = [one for one in open_ones if one.start_us > now_us]  # others were the order's before: it may have begun
-        by_master = groups.is_group(connection, planning.holder(job, step.schedule))
-        order_id = orders.insert(connection, _new_order(step, job, by_master, told, now_us))
-        orders.note_held(connection, order_id, step.content.valid_until_us)
-        if debts.may_be_elsewhere(connection, step.schedule, job.agent_id):
-            orders.update(connection, order_id, withheld=1)
+        _give(connection, step, job, now_us)
+
+
+def _give(connection: sqlite3.Connection, step: planning.Give, job: Job, now_us: int) -> None:
+    """Make an order, from where the schedule's last one ended: what was due since then is missed, or the master's."""
+    open_ones = _told(connection, step.schedule.id, step.suppressed, now_us)
+    told = [one for one in open_ones if one.start_us > now_us]  # others were the order's before: it may have begun
+    by_master = planning.is_by_master(job, groups.is_group(connection, planning.holder(job, step.schedule)))
+    since_us = orders.released_at_us(connection, step.schedule.id)
+    order = _new_order(step, job, by_master, told, now_us)
+    order = msgspec.structs.replace(order, id=orders.insert(connection, order))
+    orders.note_held(connection, order.id, step.content.valid_until_us)
+    if debts.may_be_elsewhere(connection, step.schedule, job.agent_id):
+        orders.update(connection, order.id, withheld=1)
+    elif now_us - planning.PAST_US < since_us < now_us:
+        before = msgspec.structs.replace(order, valid_from_us=since_us, accounted_until_us=since_us)
+        if by_master and not step.suppressed:
+            next_us = planning.unaccounted(before, step.schedule, 0, since_us + 1, 1)[2]
+            values = {"next_instant_us": min(order.next_instant_us, next_us)}
+            orders.update(connection, order.id, valid_from_us=since_us, accounted_until_us=since_us, **values)
+        else:
+            span = (since_us + 1, now_us + 1, now_us, planning.AHEAD_MAX)
+            account_span(connection, before, step.suppressed or RELEASED, *span)
 
 
 def _release(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
@@ -236,7 +255,7 @@ def _release(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
     elif agents.is_gone(connection, order.agent_id):
         span = (order.accounted_until_us + 1, now_us + 1, now_us)
         account_span(connection, order, order.suppressed or RELEASED, *span, planning.AHEAD_MAX)
-        orders.finish_release(connection, order)
+        orders.finish_release(connection, order, now_us)
     else:
         orders.begin_release(connection, order)
 

@@ -87,7 +87,7 @@ def submit(
     """
     agent_id = member or job.agent_id
     refuse_dead(connection, job, agent_id)
-    why = reason(gates.for_agent(connection, agent_id), agent_id, job.held)
+    why = _why_waits(connection, gates.for_agent(connection, agent_id), agent_id, job)
     if groups.is_group(connection, agent_id):
         why = why or CHOOSING
         more = {**more, "group_id": agent_id}
@@ -108,6 +108,14 @@ def submit(
         **more,
     )
     return find(connection, number)
+
+
+def _why_waits(connection: sqlite3.Connection, in_force: Sequence[Gate], agent_id: str, job: Job | None) -> str | None:
+    """Why a submission waits, or None. A silent agent is asked once it is back: `agent_is_back`."""
+    why = reason(in_force, agent_id, job is not None and job.held)
+    if why is None and (agent := agents.get(connection, agent_id)) is not None and agent.silent_since_us is not None:
+        return NO_AGENT
+    return why
 
 
 def refuse_dead(connection: sqlite3.Connection, job: Job, agent_id: str) -> None:
@@ -163,7 +171,7 @@ def submit_waiting(now_us: int, after: int = 0, limit: int = 200) -> Change[tupl
 
 def let_go(connection: sqlite3.Connection, run: Run, job: Job | None, in_force: Sequence[Gate], now_us: int) -> bool:
     """Look at one waiting run of a single agent inside the caller's change; True when it is `starting` now."""
-    why = reason(in_force, run.agent_id, job is not None and job.held)
+    why = _why_waits(connection, in_force, run.agent_id, job)
     if job is None or job.deleted_at_us is not None:
         runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, "job deleted")
     elif why is None:

@@ -12,6 +12,7 @@ import msgspec
 from server.core.calendar_days import Days
 from server.core.exit_rules import ExitRules
 from server.core.occurrence_exceptions import OccurrenceException
+from server.core.prerequisites import Prerequisites
 from server.core.retry import RetryRule
 from server.core.timing import Timing, TimingRules
 
@@ -140,7 +141,7 @@ class Gate(Row, frozen=True, kw_only=True):
 
 
 class Job(Row, frozen=True, kw_only=True):
-    JSON: ClassVar[frozenset[str]] = frozenset({"environment", "retry", "exit_rules"})
+    JSON: ClassVar[frozenset[str]] = frozenset({"environment", "prerequisites", "retry", "exit_rules"})
 
     id: int
     name: str
@@ -166,6 +167,7 @@ class Job(Row, frozen=True, kw_only=True):
     give_up_after_s: int = 0
     retry: RetryRule = RetryRule()
     exit_rules: ExitRules = ExitRules()
+    prerequisites: Prerequisites = Prerequisites()
 
 
 class ScheduleRow(Row, frozen=True, kw_only=True):
@@ -242,6 +244,9 @@ class Order(Row, frozen=True, kw_only=True):
     held_until_us: int = 0
     withheld: int = 0
     by_master: bool = False
+    """The master itself submits its instants: `core.planning.is_by_master`."""
+    released_at_us: int = 0
+    """Up to when its holder has said what became of its instants, once it is released; 0 when nobody said."""
 
 
 class Run(Row, frozen=True, kw_only=True):

@@ -70,12 +70,14 @@ def plan(
     now_us: int,
     validity_us: int,
     suppressed: str = "",
+    is_group: bool = False,
 ) -> list[Step]:
     """What to do with the live orders of a job. `schedules` are its live ones; a deleted job has none.
 
     A schedule whose order is still being released gets its new one when that has ended (the job is planned
-    again). An order of a group is the master's own and is released at once. `suppressed`: why the master itself lets
-    nothing of it start, beside the job's hold.
+    again); one that is the master's to act on and should be the agent's, or the other way round, is taken back like
+    one that moves. The master's own are released at once. `suppressed`: why the master itself lets nothing of it start,
+    beside the job's hold. `is_group`: the job's holder is a group.
     """
     live = {} if job.deleted_at_us is not None else {schedule.id: schedule for schedule in schedules}
     suppressed = HELD if job.held else suppressed
@@ -84,7 +86,11 @@ def plan(
         wanted = live.pop(order.schedule_id, None)
         if order.state == "releasing":
             continue
-        if wanted is None or order.agent_id != holder(job, wanted):
+        is_moved = wanted is not None and (order.agent_id, order.by_master) != (
+            holder(job, wanted),
+            is_by_master(job, is_group and not wanted.member_id),
+        )
+        if wanted is None or is_moved:
             steps.append(Release(order))
         else:
             steps.append(revise(order, wanted, suppressed, now_us, validity_us))
@@ -97,6 +103,14 @@ def plan(
 def holder(job: Job, schedule: Schedule) -> str:
     """Whose order a schedule makes: the member's that it names, else the job's agent or group."""
     return schedule.member_id or job.agent_id
+
+
+def is_by_master(job: Job, is_group: bool) -> bool:
+    """Whether the master itself submits what is due: a group's run, or a job whose runs need the whole picture.
+
+    `is_group`: whoever would hold the order is a group. Every other order its agent acts on, connected or not.
+    """
+    return is_group or job.prerequisites.is_set
 
 
 def revise(order: Order, schedule: Schedule, suppressed: str, now_us: int, validity_us: int) -> Revise:

@@ -10,7 +10,9 @@ import sqlite3
 from server.core.model import Order, Row
 from server.storage import debts, jobs, rows
 
-_BY_MASTER = "orders INDEXED BY orders_by_master WHERE by_master = 1 AND state = 'active' AND suppressed = ''"
+_BY_MASTER = (
+    "orders INDEXED BY orders_by_master WHERE by_master = 1 AND state = 'active' AND suppressed = '' AND withheld = 0"
+)
 """By its own index: the planner would take the one that holds the orders of all agents."""
 
 
@@ -20,8 +22,11 @@ def get(connection: sqlite3.Connection, order_id: int) -> Order | None:
 
 
 def of_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0, limit: int = 500) -> list[Order]:
-    """Orders that an agent must know of: active and releasing ones, by id."""
-    tail = "FROM orders WHERE agent_id = ? AND state IN ('active', 'releasing') AND id > ? ORDER BY id LIMIT ?"
+    """Orders that an agent must know of: active and releasing ones that are not the master's own, by id."""
+    tail = (
+        "FROM orders WHERE agent_id = ? AND by_master = 0 AND state IN ('active', 'releasing') AND id > ?"
+        " ORDER BY id LIMIT ?"
+    )
     return rows.every(connection, Order, tail, (agent_id, after, limit))
 
 
@@ -71,7 +76,7 @@ def due_before(connection: sqlite3.Connection, before_us: int, limit: int = 200)
 
 
 _DUE = (
-    " WHERE o.state = 'active' AND o.suppressed = '' AND o.next_instant_us < ? AND EXISTS"
+    " WHERE o.state = 'active' AND o.suppressed = '' AND o.by_master = 0 AND o.next_instant_us < ? AND EXISTS"
     " (SELECT 1 FROM agents a WHERE a.id = o.agent_id AND a.gates_acknowledged >= ?)"
     " ORDER BY o.next_instant_us LIMIT ?"
 )
@@ -108,13 +113,13 @@ def next_suppressed_us(connection: sqlite3.Connection) -> int | None:
 
 
 def due_by_master(connection: sqlite3.Connection, now_us: int, limit: int = 100) -> list[Order]:
-    """Orders of groups with an instant up to now of which nothing was made yet, the earliest first."""
+    """Orders of the master's own with an instant up to now of which nothing was made yet, the earliest first."""
     tail = f"FROM {_BY_MASTER} AND next_instant_us <= ? ORDER BY next_instant_us LIMIT ?"
     return rows.every(connection, Order, tail, (now_us, limit))
 
 
 def next_by_master_us(connection: sqlite3.Connection) -> int | None:
-    """When the next run of a group is due."""
+    """When the master itself has something to submit next."""
     row = connection.execute(f"SELECT min(next_instant_us) FROM {_BY_MASTER}").fetchone()
     return None if row[0] is None else int(row[0])
 
@@ -201,19 +206,26 @@ def begin_release(connection: sqlite3.Connection, order: Order) -> None:
     update(connection, order.id, state="releasing", version=order.version + 1)
 
 
-def finish_release(connection: sqlite3.Connection, order: Order) -> None:
-    """The agent has answered (or is dead): the schedule may be given to another agent.
+def finish_release(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
+    """The agent has answered up to now (or is dead): the schedule may be given to another agent.
 
-    The job is planned again.
+    The job is planned again; its next order begins where this one ended.
     """
-    update(connection, order.id, state="released", acknowledged_version=order.version)
+    update(connection, order.id, state="released", acknowledged_version=order.version, released_at_us=now_us)
     jobs.mark_unplanned(connection, order.job_id)
+
+
+def released_at_us(connection: sqlite3.Connection, schedule_id: int) -> int:
+    """Up to when it is known what became of the instants of a schedule that has no live order; 0 when it is not."""
+    query = "SELECT released_at_us FROM orders WHERE schedule_id = ? ORDER BY id DESC LIMIT 1"
+    return rows.number(connection, query, (schedule_id,))
 
 
 def autonomous_until_us(connection: sqlite3.Connection, agent_id: str) -> int | None:
     """Until when an agent goes on without a master: the end of the shortest order that it has acknowledged."""
     query = (
         "SELECT min(valid_until_us) FROM orders WHERE agent_id = ? AND state = 'active' AND acknowledged_version > 0"
+        " AND by_master = 0"
     )
     row = connection.execute(query, (agent_id,)).fetchone()
     return None if row[0] is None else int(row[0])

@@ -112,7 +112,8 @@ SELECT a.id, a.name, a.enrolled_at_us, a.witness, a.former_witness, a.version, a
     a.quarantine_reason,
     a.gates_acknowledged, g.set_by, g.set_at_us, g.revision,
     (SELECT count(*) FROM runs WHERE agent_id = a.id AND state IN ({_OPEN})),
-    (SELECT min(valid_until_us) FROM orders WHERE agent_id = a.id AND state = 'active' AND suppressed = ''),
+    (SELECT min(valid_until_us) FROM orders
+        WHERE agent_id = a.id AND state = 'active' AND suppressed = '' AND by_master = 0),
     EXISTS (SELECT 1 FROM gates WHERE kind = 'draining' AND agent_id = a.id), a.silent_since_us, a.dead_at_us,
     COALESCE((SELECT origin || ' ' || state FROM drains WHERE agent_id = a.id ORDER BY asked_at_us DESC LIMIT 1), ''),
     COALESCE((SELECT max(kind) FROM gates WHERE kind IN ('maintenance', 'maintenance_suspended')

@@ -44,7 +44,8 @@ class UnknownLine(Row, frozen=True, kw_only=True):
 
 _SILENT = (
     " FROM orders o JOIN agents a ON a.id = o.agent_id JOIN jobs j ON j.id = o.job_id"
-    " WHERE ((o.state IN ('active', 'releasing') AND a.silent_since_us IS NOT NULL AND a.dead_at_us IS NULL)"
+    " WHERE ((o.state IN ('active', 'releasing') AND o.by_master = 0 AND a.silent_since_us IS NOT NULL"
+    " AND a.dead_at_us IS NULL)"
     " OR o.state = 'dead' OR (o.withheld = 1 AND o.state IN ('active', 'releasing')))"
 )
 

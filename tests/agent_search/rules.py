@@ -243,7 +243,7 @@ def moves_without_release(patch: Patch) -> None:
     """An order is given to another agent before the first one answered."""
 
     def freed(connection: Any, order: Any) -> None:
-        orders.finish_release(connection, order)
+        orders.finish_release(connection, order, 0)
 
     patch.setattr(orders, "begin_release", freed)
 

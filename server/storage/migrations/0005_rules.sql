@@ -13,6 +13,12 @@ CREATE TABLE watches (
     kind TEXT NOT NULL, source_id INTEGER NOT NULL, watcher TEXT NOT NULL, PRIMARY KEY (kind, source_id, watcher)
 ) STRICT, WITHOUT ROWID;
 
+-- Orders that the master acts on itself. prerequisites: what must have happened before the job begins
+-- (core.prerequisites), resolved to ids. released_at_us: up to when it is known what became of an order's instants, so
+-- that the next order of its schedule begins there and no instant falls between the two; 0 when nobody said.
+ALTER TABLE jobs ADD COLUMN prerequisites TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE orders ADD COLUMN released_at_us INTEGER NOT NULL DEFAULT 0;
+
 -- Workflows. name: free again once deleted_at_us is set. version: the current one of workflow_versions.
 CREATE TABLE workflows (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, held INTEGER NOT NULL DEFAULT 0,
