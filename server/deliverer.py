@@ -110,8 +110,7 @@ class Deliverer:
         for agent_id, member in list(self._members.items()):
             if agent_id in aside:
                 if member.admitted:
-                    member.refuse(aside[agent_id])
-                    await self._take_back(agent_id, member)
+                    await self._take_back(agent_id, member, aside[agent_id])
             elif member.refused:
                 await member.link.close()
             elif member.admitted:
@@ -123,9 +122,13 @@ class Deliverer:
                 if agent_id in waiting:
                     await self._give(agent_id, member)
 
-    async def _take_back(self, agent_id: str, member: Member) -> None:
-        """Ask a machine that was replaced for its orders, behind the word that it starts nothing any more."""
+    async def _take_back(self, agent_id: str, member: Member, why: str) -> None:
+        """Ask a machine that was replaced for its orders, behind the word that it starts nothing any more.
+
+        Once on a connection: rows that cannot be read now leave it admitted, and it is looked at again.
+        """
         releasing, _ = await self._store.read(partial(silence.releasing, agent_id=agent_id))
+        member.refuse(why)
         for order in releasing:
             member.link.send(wire.ReleaseOrder(order.id, order.version))
 

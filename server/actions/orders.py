@@ -113,7 +113,7 @@ def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
         written = 0
         for made in plans:
             job = jobs.get(connection, made.job.id)
-            if job is None or job.version != made.job.version or not _is_current(connection, made.steps):
+            if job is None or not _is_same(job, made.job) or not _is_current(connection, made.steps):
                 continue
             jobs.mark_planned(connection, job.id, job.version)
             for step in made.steps:
@@ -205,6 +205,11 @@ def released(
         missed.dismiss_of_schedule(connection, schedule.id, "deployment", now_us)
     orders.finish_release(connection, order, now_us)
     return written
+
+
+def _is_same(job: Job, planned: Job) -> bool:
+    """The job was neither changed nor marked to be planned again since it was read."""
+    return (job.version, job.planned_version) == (planned.version, planned.planned_version)
 
 
 def _is_current(connection: sqlite3.Connection, steps: Sequence[planning.Step]) -> bool:

@@ -94,14 +94,18 @@ def mark_planned(connection: sqlite3.Connection, job_id: int, version: int) -> N
     rows.update(connection, "jobs", {"planned_version": version}, {"id": job_id})
 
 
+UNPLANNED = "UPDATE jobs SET planned_version = min(planned_version, 0) - 1"
+"""Each mark is another number: a plan made from what was read before it is not current (`actions.orders.put_plans`)."""
+
+
 def mark_unplanned(connection: sqlite3.Connection, job_id: int) -> None:
     """Plan the job again: an order of it was released, or its agent changed."""
-    rows.update(connection, "jobs", {"planned_version": 0}, {"id": job_id})
+    connection.execute(f"{UNPLANNED} WHERE id = ?", (job_id,))
 
 
 def mark_agent_unplanned(connection: sqlite3.Connection, agent_id: str) -> None:
     """Plan all jobs of an agent again: it was declared dead, or taken back."""
-    connection.execute("UPDATE jobs SET planned_version = 0 WHERE agent_id = ? AND deleted_at_us IS NULL", (agent_id,))
+    connection.execute(f"{UNPLANNED} WHERE agent_id = ? AND deleted_at_us IS NULL", (agent_id,))
 
 
 def move_agent(connection: sqlite3.Connection, old_id: str, new_id: str, now_us: int) -> int:

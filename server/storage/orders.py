@@ -136,7 +136,7 @@ def adopt_by_master(connection: sqlite3.Connection) -> int:
     )
     found = connection.execute(query).rowcount
     if found:
-        connection.execute("UPDATE jobs SET planned_version = 0 WHERE agent_id IN (SELECT id FROM groups)")
+        connection.execute(f"{jobs.UNPLANNED} WHERE agent_id IN (SELECT id FROM groups)")
     return found
 
 
