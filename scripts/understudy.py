@@ -29,6 +29,7 @@ COMMANDS = {
     "scheduler": ("scripts.commands.gates", "scheduler"),
     "queue": ("scripts.commands.gates", "queue"),
     "job": ("scripts.commands.jobs", "job"),
+    "variable": ("scripts.commands.variables", "variable"),
     "monitor": ("scripts.commands.monitors", "monitor"),
     "events": ("scripts.commands.monitors", "events"),
     "fire-event": ("scripts.commands.monitors", "fire_event"),

@@ -26,6 +26,7 @@ from replication.ports import Connection
 from server import __version__
 from server import identity as files
 from server.acceptor import Acceptor, allow_descriptors
+from server.actions.change import Change
 from server.admission import place
 from server.agent_links import Links
 from server.allocator import bound_memory
@@ -117,7 +118,7 @@ class Server:
         assert self._certificates.client is not None
         links, asked = agent_links(site)
         site.witnesses = asked
-        site.office = office = Office(site.clock, lambda: own_row(site), links, asked, lambda: known_node(site))
+        site.office = office = _office(site, links, asked)
         runner = await self._runner(make_cluster_app(site, links.serve))
         site.node = await self._open_node(office, asked)
         self._stack.push_async_callback(site.node.close)
@@ -346,12 +347,16 @@ def initialise(config: Config, name: str, password: str) -> None:
         asyncio.run(_found(config, name, hash_password(password)))
 
 
+def _office(site: Site, links: Links, asked: WitnessLinks, founding: Change[None] | None = None) -> Office:
+    return Office(site.clock, lambda: own_row(site), links, asked, lambda: known_node(site), site.seal.told, founding)
+
+
 async def _found(config: Config, name: str, password_phc: str) -> None:
     identity, first_rows = found_cluster(config.data, name, password_phc)
     address = config.address or own_address(config.host)
     site = Site(replace(config, address=address), SystemClock(), Passwords(), identity)
     links, asked = agent_links(site)
-    office = Office(site.clock, lambda: own_row(site), links, asked, lambda: known_node(site), first_rows)
+    office = _office(site, links, asked, first_rows)
     site.node = node = await Node.open(config.data, node_settings(site), office, asked, dial_nobody, log_node)
     try:
         async with asyncio.timeout(FOUNDING_S):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
 import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
@@ -20,7 +21,9 @@ from server.actions import requests as request_actions
 from server.agent_links import AgentLink
 from server.core import agent_wire as wire
 from server.core.model import Order, Run
+from server.core.monitors import Reaction
 from server.core.schedule import compress, expand
+from server.errors import Invalid
 from server.storage import deliveries, groups, monitors, orders, runs, settings, silence
 
 log = structlog.get_logger(__name__)
@@ -62,11 +65,20 @@ class Member:
 
 
 class Deliverer:
-    """Of one office; `members` are the fleet's, by agent id. `utc_us`: the node's clock."""
+    """Of one office; `members` are the fleet's, by agent id. `utc_us`: the node's clock.
+
+    `told` opens what is sealed, just before it is sent.
+    """
 
     def __init__(
-        self, store: Store, members: Mapping[str, Member], epoch_number: int, utc_us: Callable[[], int]
+        self,
+        store: Store,
+        members: Mapping[str, Member],
+        epoch_number: int,
+        utc_us: Callable[[], int],
+        told: reconciliation.Told = reconciliation.refuse_secrets,
     ) -> None:
+        self._told = told
         self._store = store
         self._members = members
         self._epoch_number = epoch_number
@@ -167,7 +179,7 @@ class Deliverer:
         for order in given:
             if member.given.get(order.id) != order.version:
                 member.given[order.id] = order.version
-                member.link.send(order_message(order, member.link.hello.protocol))
+                self._give_order(member, order)
         if member.link.hello.protocol >= 2:
             await self._give_monitors(agent_id, member)
         if fresh:
@@ -180,6 +192,30 @@ class Deliverer:
         if any((run.number, run.cancel_kill) not in member.stopped for run in unwanted):
             await self._stop(member, [run.number for run in unwanted])
 
+    def _give_order(self, member: Member, order: Order) -> None:
+        """With its secrets. What this node cannot open it does not give: the order stays as the agent has it."""
+        try:
+            told = self._told(order.specification)
+        except Invalid as error:
+            log.error("an order is not given", order=order.id, job=order.specification.job_name, why=str(error))
+            return
+        member.link.send(order_message(msgspec.structs.replace(order, specification=told), member.link.hello.protocol))
+
+    def _monitor(self, message: wire.FromNode) -> wire.FromNode:
+        """With the secrets of the jobs that react; one that cannot be opened is held at the agent."""
+        if not isinstance(message, wire.GiveMonitor):
+            return message
+        reactions = []
+        for reaction in message.monitor.reactions:
+            try:
+                reactions.append(Reaction(self._told(reaction.specification), reaction.held))
+            except Invalid as error:
+                log.error("a job does not react", job=reaction.specification.job_name, why=str(error))
+                bare = msgspec.structs.replace(reaction.specification, confidential=None)
+                reactions.append(Reaction(bare, True))
+        given = msgspec.structs.replace(message.monitor, reactions=tuple(reactions))
+        return wire.GiveMonitor(given, message.next_number)
+
     async def _give_monitors(self, agent_id: str, member: Member) -> None:
         """Monitors in their present version, once on each connection. Protocol 1 knows none: its page says so."""
         given, _ = await self._store.read(
@@ -191,7 +227,7 @@ class Deliverer:
         )
         for monitor_id, version, message in given:
             member.monitors[monitor_id] = version
-            member.link.send(message)
+            member.link.send(self._monitor(message))
 
     async def _stop(self, member: Member, numbers: list[int]) -> None:
         """Mark as sent, so that it is not withdrawn any more; commit, send, once on each connection."""
@@ -208,8 +244,10 @@ class Deliverer:
 
     async def _dispatch(self, agent_id: str, member: Member) -> None:
         """Mark as sent, commit, send. What was marked and not sent is reconciled at the next connection."""
+        told = self._told if member.link.hello.protocol >= 2 else reconciliation.refuse_secrets
+        dispatch = reconciliation.dispatch(agent_id, self._epoch_number, self._utc_us(), told)
         try:
-            given, _ = await self._store.write(reconciliation.dispatch(agent_id, self._epoch_number, self._utc_us()))
+            given, _ = await self._store.write(dispatch)
         except (Unavailable, DiskFull):
             asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
         except OutcomeUnknown:
@@ -223,6 +261,7 @@ def order_message(order: Order, protocol: int = wire.PROTOCOL) -> wire.FromNode:
     """The order's present version as an agent is told it.
 
     One of protocol 1 knows no exceptions: it gets none of those occurrences, so none begins that was skipped or moved.
+    Nor does it know secrets: of a job that needs them it gets nothing to begin.
     """
     if order.state == "releasing":
         return wire.ReleaseOrder(order.id, order.version)
@@ -230,6 +269,9 @@ def order_message(order: Order, protocol: int = wire.PROTOCOL) -> wire.FromNode:
     if protocol == 1 and exceptions:
         named = {one.instant_us for one in exceptions}
         instants, exceptions = compress([at_us for at_us in expand(instants) if at_us not in named]), ()
+    specification = order.specification
+    if protocol == 1 and specification.sealed:
+        instants, specification = [], msgspec.structs.replace(specification, sealed="")
     return wire.GiveOrder(
         wire.StandingOrder(
             order.id,
@@ -238,7 +280,7 @@ def order_message(order: Order, protocol: int = wire.PROTOCOL) -> wire.FromNode:
             order.valid_from_us,
             order.valid_until_us,
             tuple(instants),
-            order.specification,
+            specification,
             exceptions,
         )
     )

@@ -43,7 +43,7 @@ TICKET_S = 60.0
 class Fleet:
     """Open once the epoch is committed; `close` before the store closes. A desk of `agent_links`.
 
-    `epoch_heard` is given the epoch that an agent obeys instead of this one.
+    `epoch_heard` is given the epoch that an agent obeys instead of this one. `told`: see `actions.reconciliation.Told`.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Fleet:
         status: Callable[[], Status],
         utc_us: Callable[[], int],
         epoch_heard: Callable[[Epoch], None] = lambda epoch: None,
+        told: reconciliation.Told = reconciliation.refuse_secrets,
     ) -> None:
         self._store = store
         self._epoch_heard = epoch_heard
@@ -67,7 +68,7 @@ class Fleet:
         self._absent: dict[str, tuple[float, int]] = {}
         """Since when no answer was given to an agent: by the loop's clock, and microseconds UTC for people."""
         self._admissions = asyncio.Semaphore(ADMISSIONS_MAX)
-        self._deliverer = Deliverer(store, self._members, epoch.number, utc_us)
+        self._deliverer = Deliverer(store, self._members, epoch.number, utc_us, told)
         self._placer = Placer(store, self._members, utc_us)
 
     async def open(self) -> None:

@@ -14,6 +14,7 @@ from replication.ports import Opening
 from replication.process import end_process
 from server.actions import audit, debts, gates, nodes, swap
 from server.actions.change import Change, Transaction
+from server.actions.reconciliation import Told
 from server.agent_links import Links
 from server.clock import Clock
 from server.core.model import SYSTEM, NodeRow, Principal
@@ -48,6 +49,7 @@ class Office:
         links: Links,
         asked: WitnessLinks,
         node: Callable[[], Node],
+        told: Told,
         founding: Change[None] | None = None,
     ) -> None:
         self._clock = clock
@@ -55,6 +57,7 @@ class Office:
         self._links = links
         self._asked = asked
         self._node = node
+        self._told = told
         self._founding = founding
         self._loops: list[asyncio.Task[None]] = []
         self.store: Store | None = None
@@ -68,7 +71,8 @@ class Office:
         log.info("office opened", epoch=str(opening.epoch), how=opening.kind, schema_before=before, schema=after)
         node = self._node()
         node.releases.opened(after)
-        self.fleet = Fleet(store, self._links, opening.epoch, node.status, self._clock.utc_us, node.epoch_heard)
+        clock, heard = self._clock.utc_us, node.epoch_heard
+        self.fleet = Fleet(store, self._links, opening.epoch, node.status, clock, heard, self._told)
         await self.fleet.open()
         self.guide = Guide(store, node, self.fleet, self._clock)
         changeover = Changeover(store, self._asked, node.status, self._clock.utc_us)

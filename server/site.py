@@ -24,6 +24,7 @@ from server.core.role_requests import BecomeMaster, BecomeStandby
 from server.errors import NotMaster, Unavailable, UnderstudyError
 from server.identity import Identity
 from server.passwords import Passwords
+from server.sealing import Seal
 from server.storage import nodes
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ class Site:
     become_standby: Callable[[BecomeStandby], Awaitable[dict[str, Any]]] | None = None
     become_master: Callable[[BecomeMaster], Awaitable[dict[str, Any]]] | None = None
     roster: dict[str, NodeRow] = field(default_factory=dict)
+
+    @property
+    def seal(self) -> Seal:
+        """Seals and opens secrets with the cluster's key."""
+        return Seal(lambda: self.seal_key)
 
     def status(self) -> Status | None:
         """A consistent look at the node, or None while it waits for a role."""

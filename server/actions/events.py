@@ -14,7 +14,7 @@ from server.actions import reactions
 from server.core import agent_wire as wire
 from server.core.model import Run, Specification
 from server.core.monitors import Event, Monitor, Reaction, StandingMonitor, with_event
-from server.storage import agents, events, jobs, monitors, system_messages
+from server.storage import agents, events, jobs, monitors, specifications, system_messages
 
 
 def fired(connection: sqlite3.Connection, agent_id: str, body: wire.Fired, now_us: int) -> None:
@@ -69,7 +69,11 @@ def standing(connection: sqlite3.Connection, monitor: Monitor) -> wire.FromNode:
         monitor.name,
         monitor.kind,
         monitor.settings,
-        tuple(Reaction(jobs.specification(job), job.held) for job in reacting if job.agent_id == monitor.agent_id),
+        tuple(
+            Reaction(specifications.of_job(connection, job, job.agent_id), job.held)
+            for job in reacting
+            if job.agent_id == monitor.agent_id
+        ),
         tuple((job.id, job.name) for job in reacting if job.agent_id != monitor.agent_id),
     )
     return wire.GiveMonitor(given, events.next_number(connection, monitor.id))

@@ -10,6 +10,7 @@ import sqlite3
 
 import msgspec
 
+from server.actions import variables
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
 from server.core.groups import Policy
@@ -52,6 +53,8 @@ def put(job: str, spec: ExceptionSpec, by: Principal, now_us: int, reason: str =
         if group is not None and group.policy == Policy.ALL:
             raise Conflict(f"{job} runs on every member of the group {group.name}: hold the job instead.")
         schedule = _schedule(connection, found, spec, now_us)
+        texts = {"command": spec.command or "", "environment": "\n".join((spec.environment or {}).values())}
+        variables.check_texts(connection, found.id, texts, ())
         before = exceptions.of_occurrence(connection, schedule.id, spec.instant_us)
         _check_open(connection, schedule.id, spec.instant_us, before, now_us)
         if before is None and len(exceptions.open_of_schedule(connection, schedule.id, now_us)) >= exceptions.OPEN_MAX:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from server.actions import agents
+from server.actions import agents, variables
 from server.actions import groups as group_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core import crontab
@@ -28,6 +28,7 @@ from server.core.when import When as When
 from server.core.when import of_rules
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import calendars, groups, happenings, jobs, missed, schedules
+from server.storage import variables as variable_rows
 
 SCHEDULES_MAX = 50
 POLICIES = ("skip", "once", "all", "ask")
@@ -98,6 +99,8 @@ def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | 
         if spec.name != name and jobs.by_name(connection, spec.name) is not None:
             raise Conflict(f"There is a job {spec.name} already. Choose another name.")
         values = _columns(spec, _place(connection, spec))
+        _check_texts(connection, job.id, spec)
+        _note_uses(connection, job.id, spec)
         jobs.update(connection, job.id, **values, version=job.version + 1, updated_at_us=now_us)
         _set_schedules(connection, job.id, spec.schedules, now_us)
         _set_members(connection, job.id, now_us)
@@ -121,6 +124,7 @@ def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         _set_schedules(connection, job.id, (), now_us)
         schedules.set_members(connection, job.id, (), now_us)
         missed.dismiss_of_job(connection, job.id, by.name, now_us)
+        variable_rows.delete_of_job(connection, job.id)
         jobs.update(
             connection,
             job.id,
@@ -216,12 +220,28 @@ def _create(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us
     if jobs.by_name(connection, spec.name) is not None:
         raise Conflict(f"There is a job {spec.name} already. Choose another name.")
     values = _columns(spec, agent_id)
+    _check_texts(connection, None, spec)
     job_id = jobs.insert(connection, **values, created_at_us=now_us, updated_at_us=now_us)
+    _note_uses(connection, job_id, spec)
     _set_schedules(connection, job_id, spec.schedules, now_us)
     _set_members(connection, job_id, now_us)
     _set_watches(connection, job_id, spec)
     record(connection, by, now_us, "jobs.create", spec.name, "", spec)
     return find(connection, spec.name)
+
+
+def _check_texts(connection: sqlite3.Connection, job_id: int | None, spec: JobSpec) -> None:
+    variables.check_texts(connection, job_id, _clear(spec), spec.environment.values())
+
+
+def _note_uses(connection: sqlite3.Connection, job_id: int, spec: JobSpec) -> None:
+    variables.note_uses(connection, "job", job_id, _clear(spec).values(), spec.environment.values())
+
+
+def _clear(spec: JobSpec) -> dict[str, str]:
+    """The texts of a job that people see, and where a variable may be named."""
+    fields = ("command", "working_directory", "run_as", "standard_input")
+    return {field: getattr(spec, field) for field in fields}
 
 
 def _columns(spec: JobSpec, agent_id: str) -> dict[str, object]:

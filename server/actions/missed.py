@@ -96,7 +96,7 @@ def apply_policy(connection: sqlite3.Connection, job: Job, schedule_id: int, now
     rows = {row.scheduled_for_us: row for row in found if row.cause != MAY_HAVE_RUN}
     newest_us = runs.newest_instant_us(connection, schedule_id)
     started = 0
-    for verdict in judge_past(rows, jobs.specification(job), now_us):
+    for verdict in judge_past(rows, job, now_us):
         row = rows[verdict.instant_us]
         is_late = job.misfire_policy == "once" and newest_us is not None and newest_us > verdict.instant_us
         if verdict.runs and not is_late:

@@ -12,16 +12,29 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from server.actions import order_content
 from server.actions.change import Change, Transaction
 from server.actions.missed import apply_policy
 from server.core import planning
 from server.core.gates import SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.groups import Policy
 from server.core.model import DAY_US, Gate, Job, Order, Schedule
-from server.core.occurrence_exceptions import OccurrenceException
 from server.core.schedule import expand
 from server.core.silence import DEAD
-from server.storage import agents, debts, exceptions, gates, groups, jobs, missed, monitors, orders, schedules, settings
+from server.storage import (
+    agents,
+    debts,
+    exceptions,
+    gates,
+    groups,
+    jobs,
+    missed,
+    monitors,
+    orders,
+    schedules,
+    settings,
+    specifications,
+)
 
 BATCH = 500
 PAGE = 200
@@ -233,11 +246,12 @@ def _put_step(connection: sqlite3.Connection, step: planning.Step, job: Job, now
 
 def _give(connection: sqlite3.Connection, step: planning.Give, job: Job, now_us: int) -> None:
     """Make an order, from where the schedule's last one ended: what was due since then is missed, or the master's."""
-    open_ones = _told(connection, step.schedule.id, step.suppressed, now_us)
+    open_ones = order_content.told(connection, job, step.schedule.id, step.suppressed, now_us)
     told = [one for one in open_ones if one.start_us > now_us]  # others were the order's before: it may have begun
     by_master = planning.is_by_master(job, groups.is_group(connection, planning.holder(job, step.schedule)))
     since_us = orders.released_at_us(connection, step.schedule.id)
-    order = _new_order(step, job, by_master, told, now_us)
+    specification = specifications.of_job(connection, job, planning.holder(job, step.schedule))
+    order = order_content.first(step, job, specification, by_master, told, now_us)
     order = msgspec.structs.replace(order, id=orders.insert(connection, order))
     orders.note_held(connection, order.id, step.content.valid_until_us)
     if debts.may_be_elsewhere(connection, step.schedule, job.agent_id):
@@ -265,38 +279,6 @@ def _release(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
         orders.begin_release(connection, order)
 
 
-def _new_order(
-    step: planning.Give, job: Job, by_master: bool, exceptions: list[OccurrenceException], now_us: int
-) -> Order:
-    moved_us = [one.start_us for one in exceptions if by_master and one.moved_to_us is not None]
-    return Order(
-        id=0,
-        schedule_id=step.schedule.id,
-        job_id=job.id,
-        agent_id=planning.holder(job, step.schedule),
-        version=1,
-        state="active",
-        valid_from_us=now_us,
-        valid_until_us=step.content.valid_until_us,
-        instants=step.content.spans,
-        specification=jobs.specification(job),
-        acknowledged_version=int(by_master),
-        accounted_until_us=now_us,
-        renew_at_us=step.content.renew_at_us,
-        next_instant_us=min([step.content.next_instant_us, *moved_us]),
-        suppressed=step.suppressed,
-        exceptions=exceptions,
-        by_master=by_master,
-    )
-
-
-def _told(connection: sqlite3.Connection, schedule_id: int, suppressed: str, now_us: int) -> list[OccurrenceException]:
-    """The exceptions that a version names: none while the master itself lets nothing of it start."""
-    if suppressed:
-        return []
-    return [one.as_told() for one in exceptions.open_of_schedule(connection, schedule_id, now_us - planning.PAST_US)]
-
-
 def record_missed(connection: sqlite3.Connection, order: Order, at_us: int, cause: str, now_us: int) -> bool:
     """Write an occurrence into the ledger; one that somebody skipped with that cause, and closed."""
     row = exceptions.of_occurrence(connection, order.schedule_id, at_us)
@@ -311,7 +293,7 @@ def record_missed(connection: sqlite3.Connection, order: Order, at_us: int, caus
 
 def _revise(connection: sqlite3.Connection, step: planning.Revise, job: Job, now_us: int) -> None:
     order, fresh = step.order, step.content
-    told = _told(connection, order.schedule_id, step.suppressed, now_us)
+    told = order_content.told(connection, job, order.schedule_id, step.suppressed, now_us)
     values: dict[str, object] = {}
     if order.by_master:
         next_us = min([order.next_instant_us, *(one.start_us for one in told if one.moved_to_us is not None)])
@@ -326,7 +308,7 @@ def _revise(connection: sqlite3.Connection, step: planning.Revise, job: Job, now
         order.id,
         version=order.version + 1,
         instants=fresh.spans,
-        specification=jobs.specification(job),
+        specification=specifications.of_job(connection, job, order.agent_id),
         valid_until_us=fresh.valid_until_us,
         renew_at_us=fresh.renew_at_us,
         suppressed=step.suppressed,

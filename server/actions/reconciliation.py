@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,10 +14,12 @@ from server.actions.change import Change, Transaction, record
 from server.actions.lost_orders import let_go
 from server.core import agent_wire as wire
 from server.core.agent_trust import ticket_fits
+from server.core.confidential import NO_SECRETS
 from server.core.debts import OWED
 from server.core.gates import NO_AGENT, reason
 from server.core.model import SYSTEM, Agent, Job, Run, Specification
 from server.core.run_states import RunEvent, step
+from server.errors import Invalid
 from server.storage import (
     agents,
     deliveries,
@@ -28,6 +31,7 @@ from server.storage import (
     runs,
     server_history,
     silence,
+    specifications,
     system_messages,
 )
 from server.storage import debts as debt_rows
@@ -273,6 +277,17 @@ def _held_output(connection: sqlite3.Connection, key: str) -> int:
     return len(entry.output) if entry is not None else 0
 
 
+Told = Callable[[Specification], Specification]
+"""Puts the values of secrets in, for one agent; raises `Invalid` saying why that cannot be."""
+
+
+def refuse_secrets(specification: Specification) -> Specification:
+    """For agents that cannot be told secrets: what names none passes."""
+    if specification.confidential is not None:
+        raise Invalid(NO_SECRETS)
+    return specification
+
+
 class Given(msgspec.Struct, frozen=True):
     """A run that is marked as sent: send it once this is committed."""
 
@@ -280,8 +295,11 @@ class Given(msgspec.Struct, frozen=True):
     dispatch: wire.Dispatch
 
 
-def dispatch(agent_id: str, epoch: int, now_us: int) -> Change[list[Given]]:
-    """Mark the agent's starting runs as sent in this epoch, in order; those that a gate stops wait again."""
+def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets) -> Change[list[Given]]:
+    """Mark the agent's starting runs as sent in this epoch, in order; those that a gate stops wait again.
+
+    `told` makes of a specification what this agent is told; a run of which it raises `Invalid` waits, saying why.
+    """
 
     def change(transaction: Transaction) -> list[Given]:
         connection = transaction.connection
@@ -296,15 +314,17 @@ def dispatch(agent_id: str, epoch: int, now_us: int) -> Change[list[Given]]:
             why = reason(in_force, agent_id, job is not None and job.held)
             if why is None and debts.must_wait(connection, owed, run):
                 why = OWED
-            if run.group_id and (job is None or why is not None):
-                pools.release(connection, run, now_us, why or NO_AGENT)
-                continue
             if job is None or why is not None:
-                runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why or NO_AGENT)
+                _wait(connection, run, why or NO_AGENT, now_us)
                 continue
-            told = {"dispatched_epoch": epoch, "give_up_after_s": job.give_up_after_s}
-            runs.update(connection, run.number, **told)
             specification = event_actions.of_run(connection, run, _specification(connection, job, run))
+            try:
+                specification = told(specification)
+            except Invalid as error:
+                _refuse(connection, run, str(error), now_us)
+                continue
+            sent = {"dispatched_epoch": epoch, "give_up_after_s": job.give_up_after_s}
+            runs.update(connection, run.number, **sent)
             group = groups.get(connection, run.group_id) if run.group_id else None
             name = group.name if group is not None else ""
             message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt, name)
@@ -314,13 +334,29 @@ def dispatch(agent_id: str, epoch: int, now_us: int) -> Change[list[Given]]:
     return change
 
 
+def _wait(connection: sqlite3.Connection, run: Run, why: str, now_us: int) -> None:
+    """It is not sent now: it waits again, in its pool if it is a group's."""
+    if run.group_id:
+        pools.release(connection, run, now_us, why)
+    else:
+        runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why)
+
+
+def _refuse(connection: sqlite3.Connection, run: Run, why: str, now_us: int) -> None:
+    """Its secrets cannot be told. One of a group ends: it would be given to the same member again and again."""
+    if run.group_id:
+        runs.set_state(connection, run.number, step(run.state, RunEvent.FAILED), now_us, why)
+    else:
+        _wait(connection, run, why, now_us)
+
+
 def _specification(connection: sqlite3.Connection, job: Job, run: Run) -> Specification:
     """What the agent is told of a run: the command that the run was made with, and what an exception adds to it."""
-    specification = msgspec.structs.replace(jobs.specification(job), command=run.command)
+    specification = msgspec.structs.replace(specifications.of_job(connection, job, run.agent_id), command=run.command)
     if run.schedule_id is None or run.scheduled_for_us is None:
         return specification
     special = exceptions.of_occurrence(connection, run.schedule_id, run.scheduled_for_us)
-    environment = (special.environment if special is not None else None) or {}
+    environment = specifications.environment(connection, job, (special.environment if special else None) or {})
     return msgspec.structs.replace(specification, environment={**specification.environment, **environment})
 
 

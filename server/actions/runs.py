@@ -17,6 +17,7 @@ import msgspec
 
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
+from server.core.confidential import NO_SECRETS
 from server.core.gates import NO_AGENT, reason
 from server.core.groups import CHOOSING, Policy
 from server.core.model import Gate, Job, Principal, Run
@@ -24,7 +25,7 @@ from server.core.run_keys import next_attempt_key, occurrence_key, parse_key, re
 from server.core.run_states import ENDED, RunEvent, step
 from server.core.silence import why_not_again
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import agents, exceptions, gates, groups, jobs, runs, schedules
+from server.storage import agents, exceptions, gates, groups, jobs, runs, schedules, specifications
 
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
@@ -100,7 +101,7 @@ def submit(
         key,
         job.id,
         agent_id,
-        job.command,
+        specifications.command(connection, job),
         state,
         now_us,
         reason=why or "",
@@ -188,7 +189,7 @@ def agent_is_back(agent_id: str, now_us: int) -> Change[int]:
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
         in_force = gates.for_agent(connection, agent_id)
-        page = runs.waiting_for_agent(connection, agent_id, NO_AGENT)
+        page = [r for why in (NO_AGENT, NO_SECRETS) for r in runs.waiting_for_agent(connection, agent_id, why)]
         for run in page:
             job = jobs.get(connection, run.job_id)
             why = reason(in_force, agent_id, job is not None and job.held)

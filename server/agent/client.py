@@ -20,6 +20,7 @@ from server.agent.outputs import Outputs
 from server.agent.platform import boot_clock_us, boot_id
 from server.agent.reserve import SPOOL_BYTES_MAX, Reserve, held_bytes
 from server.agent.runner import Runner
+from server.agent.safe import Safe
 from server.agent.spool import Spool, SpoolUnusableError
 from server.agent.watcher import Watcher
 from server.agent.witness import Witness
@@ -123,7 +124,8 @@ class Client:
         self._memory = memory
         self._session = Session(memory, self._boot_id, self._now(), self._spool.place)
         self._outputs = Outputs(self._data, self._session.takes_output, self._send_output, self._output_done)
-        self._runner = Runner(self._data, self._began, self._ended, self._fail)
+        self._safe = Safe.open(self._data)
+        self._runner = Runner(self._data, self._began, self._ended, self._fail, self._safe.secrets)
         for run in list(memory.runs.values()):
             if run.state == "ended":
                 self._outputs.follow(run.key)
@@ -333,6 +335,7 @@ class Client:
                     self._outputs.replicated(message.replicated)
                 epoch = self._offices.get(link.node, NO_EPOCH)
                 self._witness.note_master(epoch, message.committed, boot_clock_us() / 1e6)
+        message = self._safe.closed(message)
         before = self._memory.durable.groups, self._memory.durable.deployment
         self._handle(self._session.received(link.node, message, self._now()))
         if isinstance(message, wire.NodeHeartbeat | wire.Admitted):

@@ -8,11 +8,11 @@ It owns the pipes and exit codes of all runs. Facts are files in `runs/<key>/`, 
              file, renamed into place after it and the output are fsynced
 
 Requests, one JSON object a line: {"op": "start", "key", "argv", "environment", "directory", "user", "timeout_s",
-"output_bytes_max", "give_up_after_s", "answered_us", "patterns"}, {"op": "stop", "key", "kill", "grace_s"} and
-{"op": "answered", "at_us"}: a master able to commit answered what the agent said at this time of the boot clock. A run
-that is to be given up is killed when that is too long ago, whether the agent lives or not. Events: {"event": "runs",
-"keys"} at connect, then {"event": "began" | "ended" | "exists" | "failed", "key", "why"}; what *failed* may be asked
-for again. It ends when it has no run and no agent for `IDLE_S`.
+"output_bytes_max", "give_up_after_s", "answered_us", "patterns", "hidden"}, {"op": "stop", "key", "kill", "grace_s"}
+and {"op": "answered", "at_us"}: a master able to commit answered what the agent said at this time of the boot clock. A
+run that is to be given up is killed when that is too long ago, whether the agent lives or not. `hidden` is taken out of
+the output. Events: {"event": "runs", "keys"} at connect, then {"event": "began" | "ended" | "exists" | "failed", "key",
+"why"}; what *failed* may be asked for again. It ends when it has no run and no agent for `IDLE_S`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from typing import Any
 
 from server.agent.child import Child, spawn, write_status
 from server.agent.control_group import group_of, sweep
-from server.agent.output_file import OutputFile
 from server.agent.platform import boot_clock_us, created_at, disk_is_full, ended_pid, socket_address
 from server.agent.process_tree import Tree
+from server.agent.redaction import RedactedFile
 
 SOCKET_FILE = "keeper.sock"
 LOCK_FILE = "keeper.lock"
@@ -158,7 +158,7 @@ class Keeper:
             self._tell("failed", key, str(error))
             return
         try:
-            child, writing = self._new_child(key, directory, request["output_bytes_max"])
+            child, writing = self._new_child(key, directory, request)
         except OSError as error:  # no process was made: the key may be asked for again
             os.close(pid_file)
             (directory / "pid").unlink()
@@ -185,9 +185,9 @@ class Keeper:
         child.patterns = request.get("patterns", {})
         self._tell("began", key)
 
-    def _new_child(self, key: str, directory: Path, output_bytes_max: int) -> tuple[Child, int]:
+    def _new_child(self, key: str, directory: Path, request: dict[str, Any]) -> tuple[Child, int]:
         """The run's record and the writing end of its pipe. Raises OSError: no room, no descriptors."""
-        output = OutputFile(directory, output_bytes_max, self._has_room)
+        output = RedactedFile(directory, request["output_bytes_max"], self._has_room, request.get("hidden", []))
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         child = Child(key, None, reading, output, time.time_ns() // 1000, directory, Tree(key))

@@ -12,20 +12,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from server.agent.control_group import group_of
+from server.agent.job_environment import job_environment, no_secrets
 from server.agent.job_socket import AGENT_SOCKET
 from server.agent.keeper import RUNS, SOCKET_FILE
 from server.agent.platform import boot_clock_us, is_same_process, socket_address
-from server.agent.process_tree import RUN_VARIABLE, Tree, processes_of
+from server.agent.process_tree import Tree, processes_of
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
+from server.core.confidential import Opened
 from server.core.exit_rules import ExitRules, judge
+from server.core.model import Specification
+from server.errors import Invalid
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +42,7 @@ START_AGAIN_S = 1.0
 class Runner:
     """`on_began(key)` and `on_ended(key, end)` are called in the event loop; both may be called more than once.
 
-    `on_failed(error)` is told of a defect that ends the watching.
+    `on_failed(error)` is told of a defect that ends the watching. `secrets` opens what of a specification is sealed.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Runner:
         on_began: Callable[[str], None],
         on_ended: Callable[[str, Ended], None],
         on_failed: Callable[[BaseException], None] = lambda error: None,
+        secrets: Callable[[Specification], Opened] = no_secrets,
     ) -> None:
         self._data = data
         self._runs = data / RUNS
@@ -55,6 +59,7 @@ class Runner:
         self._on_began = on_began
         self._on_ended = on_ended
         self._on_failed = on_failed
+        self._secrets = secrets
         self._writer: asyncio.StreamWriter | None = None
         self._requested: dict[str, bytes] = {}
         self._stopping: dict[str, StopRun] = {}
@@ -103,6 +108,12 @@ class Runner:
         directory = self._runs / run.key
         specification = run.specification
         try:
+            opened = self._secrets(specification)
+        except Invalid as error:
+            log.error("a run cannot begin", key=run.key, why=str(error))
+            self._refuse(run.key, "not startable")
+            return
+        try:
             directory.mkdir(mode=0o700, exist_ok=True)
             if specification.standard_input:
                 (directory / "input").write_text(specification.standard_input, encoding="utf-8")
@@ -114,10 +125,11 @@ class Runner:
             "key": run.key,
             "argv": ["/bin/sh", "-c", specification.command],
             "environment": {
-                **job_environment(run, self._environment),
+                **job_environment(run, self._environment, opened.environment),
                 "UNDERSTUDY_AGENT_SOCKET": str(self._data / AGENT_SOCKET),
             },
             "directory": specification.working_directory or str(Path.home()),
+            "hidden": opened.hidden,
             "user": specification.run_as,
             "timeout_s": specification.timeout_s,
             "output_bytes_max": specification.output_bytes_max,
@@ -177,6 +189,9 @@ class Runner:
 
     def abandon(self, key: str) -> None:
         """Make sure that an intent never begins: create its pid file here. If there is one, it has begun."""
+        self._refuse(key, "never started")
+
+    def _refuse(self, key: str, cause: str) -> None:
         directory = self._runs / key
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -187,10 +202,10 @@ class Runner:
             self._look(key)
         except OSError as error:
             self._open.add(key)
-            self._again(key, error, lambda: self.abandon(key))
+            self._again(key, error, lambda: self._refuse(key, cause))
         else:
             self._open.discard(key)
-            self._on_ended(key, self._gone(key, "never started"))
+            self._on_ended(key, self._gone(key, cause))
 
     def forget(self, key: str) -> None:
         """Remove the files of a run whose result and output are replicated."""
@@ -378,17 +393,3 @@ def start_keeper(data: Path) -> subprocess.Popen[bytes]:
         )
     log.info("keeper started", pid=process.pid, socket=str(data / SOCKET_FILE))
     return process
-
-
-def job_environment(run: RunRecord, base: dict[str, str]) -> dict[str, str]:
-    """The agent's environment without its own settings, then the job's, then the names of the run."""
-    environment = {name: value for name, value in base.items() if not name.startswith("UNDERSTUDY_")}
-    environment.update(run.specification.environment)
-    environment[RUN_VARIABLE] = run.key
-    environment["UNDERSTUDY_JOB"] = run.specification.job_name
-    environment["UNDERSTUDY_ATTEMPT"] = str(run.attempt)
-    environment["UNDERSTUDY_EPOCH"] = str(run.epoch_number)
-    if run.scheduled_for_us is not None:
-        moment = datetime.fromtimestamp(run.scheduled_for_us / 1e6, UTC)
-        environment["UNDERSTUDY_SCHEDULED_FOR"] = moment.isoformat().replace("+00:00", "Z")
-    return environment

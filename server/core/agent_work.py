@@ -323,14 +323,14 @@ class Work:
             return
         self._held.add(run.key)
         self._ledger.save(SaveRun(run))
-        held = wire.Held(run.specification, run.scheduled_for_us, run.attempt, reason)
+        held = wire.Held(_said(run), run.scheduled_for_us, run.attempt, reason)
         self._ledger.report(run.key, held, now)
 
     def _begin(self, run: RunRecord, now: Moment) -> None:
         intent = msgspec.structs.replace(run, state="intent", at_us=now.wall_us, boot_id=self._boot_id)
         self.awaiting.add(run.key)
         self._ledger.save(SaveRun(intent))
-        self._ledger.report(run.key, wire.Begun(run.specification, run.scheduled_for_us, run.attempt), now)
+        self._ledger.report(run.key, wire.Begun(_said(run), run.scheduled_for_us, run.attempt), now)
         self._ledger.out.starts.append(intent)
 
     def _end(self, run: RunRecord, end: wire.Ended, now: Moment) -> None:
@@ -341,6 +341,11 @@ class Work:
         self._ledger.report(run.key, named, now)
         if end.output_bytes == 0:
             self._ledger.output_done(run.key)
+
+
+def _said(run: RunRecord) -> Specification:
+    """What a report says of the specification: nothing of its secrets."""
+    return msgspec.structs.replace(run.specification, sealed="")
 
 
 def never(now: Moment, cause: str) -> wire.Ended:

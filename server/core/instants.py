@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from server.core.model import Span, Specification
+from server.core.model import Job, Span, Specification
 
 MAY_HAVE_RUN = "agent was quarantined"
 """Why an instant is missed that the lost part of a restored memory may have begun: only a person runs it again."""
@@ -73,7 +73,7 @@ class Verdict:
     settled: bool = False
 
 
-def judge_past(past: Iterable[int], specification: Specification, now_us: int) -> list[Verdict]:
+def judge_past(past: Iterable[int], specification: Specification | Job, now_us: int) -> list[Verdict]:
     """Apply the misfire policy: `skip` none, `once` the newest within the grace time, `all` those within it.
 
     `ask`, and whatever is older than the grace time, stays open for a person.

@@ -10,6 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from server.core.calendar_days import Days
+from server.core.confidential import Confidential
 from server.core.exit_rules import ExitRules
 from server.core.occurrence_exceptions import OccurrenceException
 from server.core.prerequisites import Prerequisites
@@ -168,6 +169,8 @@ class Job(Row, frozen=True, kw_only=True):
     retry: RetryRule = RetryRule()
     exit_rules: ExitRules = ExitRules()
     prerequisites: Prerequisites = Prerequisites()
+    environment_id: int | None = None
+    command_set_id: int | None = None
 
 
 class ScheduleRow(Row, frozen=True, kw_only=True):
@@ -218,6 +221,10 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True):
     misfire_grace_s: int = 3600
     give_up_after_s: int = 0
     exit_rules: ExitRules = ExitRules()
+    confidential: Confidential | None = None
+    """Of rows only: what of it needs secrets, which are sealed."""
+    sealed: str = ""
+    """Of agents only: the same with the values. On the link JSON of `core.confidential.Opened`, in the spool sealed."""
 
 
 class Order(Row, frozen=True, kw_only=True):

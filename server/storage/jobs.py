@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
-from server.core.model import Job, Row, Specification
+from server.core.model import Job, Row
 from server.storage import debts, rows
 
 
@@ -114,21 +115,7 @@ def move_agent(connection: sqlite3.Connection, old_id: str, new_id: str, now_us:
     return connection.execute(query, (new_id, now_us, old_id)).rowcount
 
 
-def specification(job: Job) -> Specification:
-    """What an agent must know to start a run of the job."""
-    return Specification(
-        job_id=job.id,
-        job_name=job.name,
-        command=job.command,
-        environment=job.environment,
-        working_directory=job.working_directory,
-        run_as=job.run_as,
-        timeout_s=job.timeout_s,
-        output_bytes_max=job.output_bytes_max,
-        skip_if_running=job.skip_if_running,
-        standard_input=job.standard_input,
-        misfire_policy=job.misfire_policy,
-        misfire_grace_s=job.misfire_grace_s,
-        give_up_after_s=job.give_up_after_s,
-        exit_rules=job.exit_rules,
-    )
+def touch(connection: sqlite3.Connection, job_ids: Iterable[int], now_us: int) -> None:
+    """Something that these jobs share has changed: they are planned again."""
+    query = "UPDATE jobs SET version = version + 1, updated_at_us = ? WHERE id = ?"
+    connection.executemany(query, [(now_us, job_id) for job_id in job_ids])

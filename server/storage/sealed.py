@@ -18,3 +18,8 @@ def put(connection: sqlite3.Connection, name: str, nonce: bytes, ciphertext: byt
         " ON CONFLICT (name) DO UPDATE SET nonce = excluded.nonce, ciphertext = excluded.ciphertext",
         (name, nonce, ciphertext),
     )
+
+
+def remove(connection: sqlite3.Connection, name: str) -> None:
+    """Keep a secret no more."""
+    connection.execute("DELETE FROM sealed WHERE name = ?", (name,))

@@ -28,6 +28,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/monitors", "Event Monitors", "eye"),
             Link("/agents", "Agents", "cpu"),
             Link("/groups", "Groups", "users"),
+            Link("/shared", "Shared Settings", "settings"),
         ),
     ),
     (

@@ -28,6 +28,7 @@ from server.web.api import (
     silence,
     status,
     swap,
+    variables,
     verify,
     witnesses,
 )
@@ -52,6 +53,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *witnesses.ENDPOINTS,
     *jobs.ENDPOINTS,
     *exceptions.ENDPOINTS,
+    *variables.ENDPOINTS,
     *runs.ENDPOINTS,
     *monitors.ENDPOINTS,
     *silence.ENDPOINTS,

@@ -26,6 +26,7 @@ PARTS = {
     "server.fence": "common",
     "server.passwords": "trust",
     "server.tls": "trust",
+    "server.sealing": "trust",
     "server.enrolment": "trust",
     "server.identity": "trust",
     "server.site": "edges",

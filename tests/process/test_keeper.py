@@ -16,10 +16,11 @@ import psutil
 import pytest
 
 from server.agent import runner as runner_module
+from server.agent.job_environment import job_environment
 from server.agent.keeper import RUNS, SOCKET_FILE
 from server.agent.platform import boot_clock_us, boot_id, created_at, is_same_process
 from server.agent.process_tree import processes_of
-from server.agent.runner import Runner, job_environment, start_keeper
+from server.agent.runner import Runner, start_keeper
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
 from server.core.model import Specification
@@ -312,7 +313,7 @@ def test_the_agents_own_settings_do_not_reach_its_jobs() -> None:
     """UNDERSTUDY_* of the agent is removed; the job's own environment and the run's names are there."""
     run = record("env", "true", environment={"A": "1"})
     base = {"PATH": "/bin", "UNDERSTUDY_DATA": "/secret", "UNDERSTUDY_PASSWORD_FILE": "x"}
-    environment = job_environment(run, base)
+    environment = job_environment(run, base, {})
     assert environment["A"] == "1"
     assert environment["UNDERSTUDY_RUN_ID"] == "j1.renv.a1"
     assert not {"UNDERSTUDY_DATA", "UNDERSTUDY_PASSWORD_FILE"} & set(environment)

@@ -10,7 +10,7 @@ from server.errors import Conflict, Forbidden, Invalid, NotFound
 from server.storage import jobs as job_rows
 from server.storage import missed as missed_rows
 from server.storage import runs as run_rows
-from server.storage import schedules
+from server.storage import schedules, specifications
 from tests.unit.ledger import START_US, Ledger
 
 BOB = Principal("bob", "operator", "192.0.2.1")
@@ -320,4 +320,4 @@ def test_giving_up_needs_a_job_that_may_run_twice(ledger: Ledger) -> None:
     with pytest.raises(Invalid, match="needs may_run_twice: a run may have done its work"):
         ledger.add_job(give_up_after_s=60)
     job = ledger.add_job(give_up_after_s=60, may_run_twice=True)
-    assert job_rows.specification(job).give_up_after_s == 60
+    assert specifications.of_job(ledger.connection, job, job.agent_id).give_up_after_s == 60

@@ -15,10 +15,9 @@ from server.core.run_keys import event_key, parse_key
 from server.errors import Conflict, Forbidden, Invalid, NotFound
 from server.storage import agents as agent_rows
 from server.storage import events as event_rows
-from server.storage import jobs as job_rows
 from server.storage import monitors as monitor_rows
 from server.storage import runs as run_rows
-from server.storage import system_messages
+from server.storage import specifications, system_messages
 from tests.unit.ledger import START_US, Ledger
 
 BOB = Principal("bob", "operator")
@@ -158,7 +157,7 @@ def test_an_event_for_a_dead_machine_is_recorded_as_missed_and_the_reports_go_on
 def test_a_run_that_was_heard_of_before_its_event_is_the_events_run() -> None:
     """After a lossy promotion the agent that ran it may report first: no second run, and no refused report."""
     master = Master()
-    begun = wire.Begun(job_rows.specification(master.there), None, 1)
+    begun = wire.Begun(specifications.of_job(master.connection, master.there, master.there.agent_id), None, 1)
     master.report(begun, "j2.e1-1.a1", agent=SOUTH)
     master.report(master.fired())
     assert [(run.key, run.state) for run in master.runs()] == [("j2.e1-1.a1", "running")]
@@ -168,7 +167,7 @@ def test_the_run_of_the_watching_agent_belongs_to_its_event() -> None:
     """Its key finds the event, the run says by which monitor, and a repetition gets the same variables."""
     master = Master()
     master.report(master.fired(elsewhere=()))
-    begun = wire.Begun(job_rows.specification(master.here), None, 1)
+    begun = wire.Begun(specifications.of_job(master.connection, master.here, master.here.agent_id), None, 1)
     master.report(begun, "j1.e1-1.a1")
     master.report(wire.Ended(1, None, START_US, START_US, 0, False), "j1.e1-1.a1")
     run = master.runs()[0]

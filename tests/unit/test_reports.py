@@ -10,11 +10,10 @@ from server.core import agent_wire as wire
 from server.core.model import SYSTEM, Job, Order, Run
 from server.core.run_keys import occurrence_key
 from server.storage import agents as agent_rows
-from server.storage import jobs as job_rows
 from server.storage import missed as missed_rows
 from server.storage import orders as order_rows
 from server.storage import runs as run_rows
-from server.storage import schedules, server_history, system_messages
+from server.storage import schedules, server_history, specifications, system_messages
 from tests.unit.ledger import START_US, Ledger
 
 NORTH = ("north" * 32)[:32]
@@ -58,7 +57,7 @@ class Master(Ledger):
             valid_from_us=START_US,
             valid_until_us=DUE_US,
             instants=[(DUE_US, 0, 1)],
-            specification=job_rows.specification(self.job),
+            specification=specifications.of_job(self.connection, self.job, self.job.agent_id),
             acknowledged_version=0,
             accounted_until_us=START_US,
             renew_at_us=DUE_US,
@@ -67,7 +66,7 @@ class Master(Ledger):
         return order_rows.insert(self.connection, order)
 
     def begun(self) -> wire.Begun:
-        return wire.Begun(job_rows.specification(self.job), DUE_US, 1)
+        return wire.Begun(specifications.of_job(self.connection, self.job, self.job.agent_id), DUE_US, 1)
 
     def run(self, key: str = "") -> Run:
         found = run_rows.by_key(self.connection, key or self.key)
@@ -185,7 +184,9 @@ def test_a_refused_epoch_is_an_alarm() -> None:
 def test_a_held_run_waits_at_its_agent() -> None:
     """SKY-2: waiting with the agent's reason; the master does not submit it a second time."""
     master = Master()
-    held = wire.Held(job_rows.specification(master.job), DUE_US, 1, "queue locked")
+    held = wire.Held(
+        specifications.of_job(master.connection, master.job, master.job.agent_id), DUE_US, 1, "queue locked"
+    )
     master.report(held)
     assert (master.run().state, master.run().reason, master.run().dispatched_epoch) == ("waiting", "queue locked", 3)
     assert run_rows.waiting(master.connection) == []

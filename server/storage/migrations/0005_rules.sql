@@ -68,3 +68,29 @@ ALTER TABLE schedules ADD COLUMN rules TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE schedules ADD COLUMN blackout_next_us INTEGER;
 CREATE INDEX schedules_by_calendar ON schedules (calendar_id) WHERE calendar_id IS NOT NULL AND deleted_at_us IS NULL;
 CREATE INDEX schedules_blacked_out ON schedules (blackout_next_us) WHERE blackout_next_us IS NOT NULL;
+-- SKY-17: variables. scope: '' for all jobs, 'job ID' for one. The value of a secret is in the table sealed.
+CREATE TABLE variables (
+    id INTEGER PRIMARY KEY, scope TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+    secret INTEGER NOT NULL DEFAULT 0, description TEXT NOT NULL DEFAULT '', created_at_us INTEGER NOT NULL,
+    updated_at_us INTEGER NOT NULL, updated_by TEXT NOT NULL, UNIQUE (scope, name)
+) STRICT;
+-- Who names a variable. kind: job | environment | command_set. clear: in a text that people see, where no secret may be.
+CREATE TABLE variable_uses (
+    kind TEXT NOT NULL, owner_id INTEGER NOT NULL, name TEXT NOT NULL, clear INTEGER NOT NULL,
+    PRIMARY KEY (kind, owner_id, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX variable_uses_by_name ON variable_uses (name);
+
+-- SKY-17: agent environments (base: JSON of core.environments.Place; agents: the same by agent id) and command sets.
+CREATE TABLE environments (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, description TEXT NOT NULL DEFAULT '', base TEXT NOT NULL,
+    agents TEXT NOT NULL, created_at_us INTEGER NOT NULL, updated_at_us INTEGER NOT NULL, updated_by TEXT NOT NULL
+) STRICT;
+CREATE TABLE command_sets (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, description TEXT NOT NULL DEFAULT '', before TEXT NOT NULL,
+    after TEXT NOT NULL, created_at_us INTEGER NOT NULL, updated_at_us INTEGER NOT NULL, updated_by TEXT NOT NULL
+) STRICT;
+ALTER TABLE jobs ADD COLUMN environment_id INTEGER;
+ALTER TABLE jobs ADD COLUMN command_set_id INTEGER;
+CREATE INDEX jobs_by_environment ON jobs (environment_id) WHERE environment_id IS NOT NULL;
+CREATE INDEX jobs_by_command_set ON jobs (command_set_id) WHERE command_set_id IS NOT NULL;

@@ -94,14 +94,19 @@ class Call:
         render: Callable[[T], Any] = lambda value: value,
         status: int = 200,
         secret: Callable[[Any], Mapping[str, Any]] | None = None,
+        is_secret: bool = False,
     ) -> Answer:
         """Do a change once and answer when it is durable. `render` makes the JSON answer that is kept with
         the key.
 
         `secret` makes of the kept answer what is added to the one sent and never stored; with `Site.derive_secret` a
-        repetition gets the same.
+        repetition gets the same. `is_secret`: the body holds one, so the hash that is kept of it needs the cluster's
+        key: nobody finds a short secret by trying.
         """
-        once = outcomes.once(self.key, self.by, self.request_hash(), status, change, render, self.now_us)
+        request_hash = self.request_hash()
+        if is_secret:
+            request_hash = self.site.derive_secret("request", self.by.name, request_hash)
+        once = outcomes.once(self.key, self.by, request_hash, status, change, render, self.now_us)
         (kept_status, kept), sequence = await self.site.store().write(once, self.key)
         self.request[SEQUENCE] = sequence
         value = msgspec.json.decode(kept)

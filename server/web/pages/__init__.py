@@ -28,6 +28,7 @@ from server.web.pages import (
     scheduler,
     serve,
     swap,
+    variables,
 )
 from server.web.pages.flow import FLOW, Sampler, sampling
 from server.web.render import STATIC
@@ -43,6 +44,7 @@ PAGES = (
     groups,
     jobs,
     exceptions,
+    variables,
     monitors,
     runs,
     scheduler,
