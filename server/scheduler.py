@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
-from server.actions import group_instants, retries, stops
+from server.actions import group_instants, job_monitors, retries, stops
 from server.actions import happenings as happening_actions
 from server.actions import orders as order_actions
 from server.actions import outcomes as outcome_actions
@@ -28,6 +28,7 @@ from server.clock import Clock
 from server.core.gates import SCHEDULER_STOPPED
 from server.core.model import DAY_US, HOUR_US, SECOND_US, SYSTEM
 from server.storage import gates, happenings, jobs, missed, orders, outcomes, runs, sessions, settings
+from server.storage import job_monitors as monitor_rows
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -66,6 +67,7 @@ class Look:
     has_suppressed: bool
     has_group_due: bool
     has_retries_due: bool
+    has_monitors_due: bool
     has_waiting: bool
     has_old: bool
     newest_missed: int
@@ -80,7 +82,8 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
     week_ago_us = now_us - 7 * DAY_US
     of_groups = orders.next_by_master_us(connection)
     retry = runs.next_begin_us(connection)
-    deadlines = [renewal, suppressed, of_groups, retry, _stop_deadline_us(connection)]
+    monitor = monitor_rows.next_due_us(connection)
+    deadlines = [renewal, suppressed, of_groups, retry, monitor, _stop_deadline_us(connection)]
     return Look(
         revision=settings.gate_revision(connection),
         may_resolve=order_actions.may_resolve(connection),
@@ -91,6 +94,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
         has_suppressed=suppressed is not None and suppressed <= now_us,
         has_group_due=of_groups is not None and of_groups <= now_us,
         has_retries_due=retry is not None and retry <= now_us,
+        has_monitors_due=monitor is not None and monitor <= now_us,
         has_waiting=bool(waiting),
         has_old=outcomes.oldest_us(connection) < week_ago_us or sessions.oldest_expiry_us(connection) < week_ago_us,
         newest_missed=missed.newest_id(connection),
@@ -114,6 +118,7 @@ class Scheduler:
     def __init__(self, store: Rows, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._since_us = clock.utc_us()
         self._submitted_for = -1
         self._resolved_for = -1
         self._resolved_above = 0
@@ -173,6 +178,9 @@ class Scheduler:
             return True
         if seen.has_stops:
             await self._store.write(stops.account_stops(now_us))
+            return True
+        if seen.has_monitors_due:
+            await self._store.write(job_monitors.look_due(now_us, self._since_us))
             return True
         if seen.has_waiting and self._submitted_for != seen.revision:
             await self._submit(now_us)

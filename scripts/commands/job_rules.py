@@ -1,4 +1,4 @@
-"""Flags of `understudy job create` and `update` for retries and exit rules."""
+"""Flags of `understudy job create` and `update` for retries, exit rules and job monitors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ _RETRY = {
     "retry_factor": "factor",
     "retry_delay_max": "delay_s_max",
 }
+_MONITORS = {
+    "late_start": "late_start_s",
+    "overrun": "overrun_s",
+    "underrun": "underrun_s",
+    "complete_by": "complete_by",
+    "complete_by_zone": "zone",
+}
 _PATTERNS = ("success_pattern", "failure_pattern")
 
 
@@ -28,19 +35,32 @@ def rule_options(function: Any) -> Any:
         click.option("--success-codes", metavar="CODES", help="Exit codes that are success: 0,3."),
         click.option("--success-pattern", metavar="REGEX", help="Success needs a line of output that holds it."),
         click.option("--failure-pattern", metavar="REGEX", help="A line of output that holds it is a failure."),
+        click.option(
+            "--late-start", type=int, metavar="S", help="Late when not begun so long after its due time; 0: off."
+        ),
+        click.option("--overrun", type=int, metavar="S", help="Too long when it takes more; 0: off."),
+        click.option("--underrun", type=int, metavar="S", help="Too short when it ends sooner; 0: off."),
+        click.option("--complete-by", metavar="HH:MM", help='Of scheduled runs: complete by then; "" switches it off.'),
+        click.option("--complete-by-zone", metavar="ZONE", help="The zone of --complete-by."),
+        click.option("--notify", multiple=True, metavar="LIST", help='Lists told of all that; "" for none.'),
+        click.option("--notify-failed", multiple=True, metavar="LIST", help='Lists told of failed runs; "" for none.'),
     ):
         function = option(function)
     return function
 
 
 def take_rules(properties: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """Take those flags out of `properties`: the fields `retry` and `exit_rules`, over those that are `known`."""
+    """Take those flags out of `properties`: the fields that they set, over those that are `known`."""
     retry = {field: properties.pop(flag) for flag, field in _RETRY.items()}
     rules = {field: properties.pop(field) for field in _PATTERNS}
     retry["exit_codes"] = _codes("--retry-codes", properties.pop("retry_codes"))
     rules["success_codes"] = _codes("--success-codes", properties.pop("success_codes"))
+    monitors = {field: properties.pop(flag) for flag, field in _MONITORS.items()}
+    for flag in ("notify", "notify_failed"):
+        names = properties.pop(flag)
+        monitors[flag] = [name for name in names if name] if names else None
     found = {}
-    for field, given in (("retry", retry), ("exit_rules", rules)):
+    for field, given in (("retry", retry), ("exit_rules", rules), ("job_monitors", monitors)):
         values = {name: value for name, value in given.items() if value is not None}
         if values:
             found[field] = known.get(field, {}) | values

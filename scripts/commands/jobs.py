@@ -13,7 +13,7 @@ from scripts.client import CONFIGURATION, FAILED, OK, USAGE, CommandError
 from scripts.commands.exceptions import except_, list_exceptions
 from scripts.commands.gates import reason_option
 from scripts.commands.job_rules import rule_options, take_rules
-from scripts.commands.options import Asker, asks_node, confirm, table
+from scripts.commands.options import Asker, asks_node, confirm, instant, table
 
 
 def _properties(function: Any) -> Any:
@@ -153,6 +153,16 @@ def release(asker: Asker, name: str, reason: str) -> None:
     """Release a held job."""
     done = asker.client.ask("PUT", f"/api/v1/jobs/{quote(name)}/hold", {"held": False, "reason": reason}).value
     asker.show(done, f"The job {name} is released.")
+
+
+@job.command()
+@click.argument("name", default="")
+@asks_node
+def trips(asker: Asker, name: str) -> None:
+    """What job monitors found, of one job or of all, the newest first."""
+    found = asker.client.get(f"/api/v1/job-monitors/trips?job={quote(name)}")
+    lines = [(instant(t["at_us"]), t["kind"], t["run"] or "-", t["text"]) for t in found]
+    asker.show(found, table(lines, ("AT", "MONITOR", "RUN", "WHAT")))
 
 
 job.add_command(except_)

@@ -38,7 +38,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
 `messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
-`retries.begin_due`, `silence.give_up`, `sessions.prune`, `witnesses.lose`, `witnesses.drop_former`,
-`swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`, `forks.add`, `forks.add_output`, `forks.complete`,
-`forks.deleted` and `requests.mark_stops_sent`.
+`retries.begin_due`, `job_monitors.look_due`, `silence.give_up`, `sessions.prune`, `witnesses.lose`,
+`witnesses.drop_former`, `swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`, `forks.add`,
+`forks.add_output`, `forks.complete`, `forks.deleted` and `requests.mark_stops_sent`.
 """

@@ -22,12 +22,15 @@ from server.core.exit_rules import ExitRules, wrong_exit_rules
 from server.core.giving_up import wrong_give_up
 from server.core.groups import Policy
 from server.core.happenings import Kind
+from server.core.job_monitors import WATCHER as MONITORS
+from server.core.job_monitors import JobMonitors, wrong_job_monitors
 from server.core.model import Job, Principal, ScheduleRow
-from server.core.retry import WATCHER, RetryRule, wrong_retry
+from server.core.retry import WATCHER as RETRIES
+from server.core.retry import RetryRule, wrong_retry
 from server.core.when import When as When
 from server.core.when import of_rules
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import calendars, groups, happenings, jobs, missed, schedules
+from server.storage import calendars, groups, happenings, job_monitors, jobs, missed, schedules
 from server.storage import variables as variable_rows
 
 SCHEDULES_MAX = 50
@@ -57,6 +60,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     give_up_after_s: int = 0
     retry: RetryRule = RetryRule()
     exit_rules: ExitRules = ExitRules()
+    job_monitors: JobMonitors = JobMonitors()
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -104,7 +108,7 @@ def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | 
         jobs.update(connection, job.id, **values, version=job.version + 1, updated_at_us=now_us)
         _set_schedules(connection, job.id, spec.schedules, now_us)
         _set_members(connection, job.id, now_us)
-        _set_watches(connection, job.id, spec)
+        _set_watches(connection, job.id, spec, now_us)
         record(connection, by, now_us, "jobs.update", name, job, spec)
         return find(connection, spec.name)
 
@@ -203,7 +207,7 @@ def validate(spec: JobSpec) -> None:
         if not 0 <= getattr(spec, field) < 2**53:
             wrong[field] = "must not be negative"
     wrong |= wrong_give_up(spec.give_up_after_s, spec.may_run_twice)
-    wrong |= wrong_retry(spec.retry) | wrong_exit_rules(spec.exit_rules)
+    wrong |= wrong_retry(spec.retry) | wrong_exit_rules(spec.exit_rules) | wrong_job_monitors(spec.job_monitors)
     if any("=" in key or not key or "\0" in key + value for key, value in spec.environment.items()):
         wrong["environment"] = "names must not be empty or hold =, values must not hold NUL"
     if len(spec.schedules) > SCHEDULES_MAX:
@@ -225,7 +229,7 @@ def _create(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us
     _note_uses(connection, job_id, spec)
     _set_schedules(connection, job_id, spec.schedules, now_us)
     _set_members(connection, job_id, now_us)
-    _set_watches(connection, job_id, spec)
+    _set_watches(connection, job_id, spec, now_us)
     record(connection, by, now_us, "jobs.create", spec.name, "", spec)
     return find(connection, spec.name)
 
@@ -263,10 +267,13 @@ def _set_members(connection: sqlite3.Connection, job_id: int, now_us: int) -> No
     schedules.set_members(connection, job_id, [member.agent_id for member in members], now_us)
 
 
-def _set_watches(connection: sqlite3.Connection, job_id: int, spec: JobSpec) -> None:
+def _set_watches(connection: sqlite3.Connection, job_id: int, spec: JobSpec, now_us: int) -> None:
     """What the outbox shall tell of the job's runs: only what one of its rules needs."""
-    change = happenings.watch if spec.retry.attempts_max > 1 else happenings.unwatch
-    change(connection, Kind.RUN, job_id, WATCHER)
+    job_monitors.set_kinds(connection, job_id, spec.job_monitors.kinds, now_us)
+    is_monitored = bool(spec.job_monitors.kinds or spec.job_monitors.notify_failed)
+    for watcher, is_on in ((RETRIES, spec.retry.attempts_max > 1), (MONITORS, is_monitored)):
+        change = happenings.watch if is_on else happenings.unwatch
+        change(connection, Kind.RUN, job_id, watcher)
 
 
 def _set_schedules(connection: sqlite3.Connection, job_id: int, wanted: Sequence[When], now_us: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from server.actions import order_content
+from server.actions import job_monitors, order_content
 from server.actions.change import Change, Transaction
 from server.actions.missed import apply_policy
 from server.core import planning
@@ -132,6 +132,7 @@ def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
             for step in made.steps:
                 _put_step(connection, step, job, now_us)
             monitors.touch_of_job(connection, job.id)
+            job_monitors.expect(connection, job, now_us)
             written += 1
             if job.deleted_at_us is None and _may_decide(connection, job):
                 for schedule in schedules.with_members(connection, job.id):
@@ -151,6 +152,7 @@ def put_renewals(renewals: Sequence[planning.Revise], now_us: int) -> Change[int
             job = jobs.get(connection, step.order.job_id)
             if job is not None:
                 _revise(connection, step, job, now_us)
+                job_monitors.expect(connection, job, now_us)
         return len(current)
 
     return change

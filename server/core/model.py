@@ -12,6 +12,7 @@ import msgspec
 from server.core.calendar_days import Days
 from server.core.confidential import Confidential
 from server.core.exit_rules import ExitRules
+from server.core.job_monitors import JobMonitors
 from server.core.occurrence_exceptions import OccurrenceException
 from server.core.prerequisites import Prerequisites
 from server.core.retry import RetryRule
@@ -142,7 +143,7 @@ class Gate(Row, frozen=True, kw_only=True):
 
 
 class Job(Row, frozen=True, kw_only=True):
-    JSON: ClassVar[frozenset[str]] = frozenset({"environment", "prerequisites", "retry", "exit_rules"})
+    JSON: ClassVar[frozenset[str]] = frozenset({"environment", "prerequisites", "retry", "exit_rules", "job_monitors"})
 
     id: int
     name: str
@@ -171,6 +172,8 @@ class Job(Row, frozen=True, kw_only=True):
     prerequisites: Prerequisites = Prerequisites()
     environment_id: int | None = None
     command_set_id: int | None = None
+
+    job_monitors: JobMonitors = JobMonitors()
 
 
 class ScheduleRow(Row, frozen=True, kw_only=True):

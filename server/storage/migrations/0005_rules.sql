@@ -94,3 +94,24 @@ ALTER TABLE jobs ADD COLUMN environment_id INTEGER;
 ALTER TABLE jobs ADD COLUMN command_set_id INTEGER;
 CREATE INDEX jobs_by_environment ON jobs (environment_id) WHERE environment_id IS NOT NULL;
 CREATE INDEX jobs_by_command_set ON jobs (command_set_id) WHERE command_set_id IS NOT NULL;
+
+
+-- Job monitors: late start, overrun, must complete by, underrun. jobs.job_monitors: JSON of core.job_monitors.JobMonitors.
+-- A row of job_monitors is what a prerequisite names; it stays when the monitor is switched off.
+ALTER TABLE jobs ADD COLUMN job_monitors TEXT NOT NULL DEFAULT '{}';
+CREATE TABLE job_monitors (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, job_id INTEGER NOT NULL, kind TEXT NOT NULL, deleted_at_us INTEGER,
+    UNIQUE (job_id, kind)
+) STRICT;
+-- When a monitor is to look. run_key: of the run, or of the first attempt of the occurrence that is expected.
+CREATE TABLE job_monitor_watches (
+    monitor_id INTEGER NOT NULL, run_key TEXT NOT NULL, schedule_id INTEGER, instant_us INTEGER, due_us INTEGER NOT NULL,
+    is_ahead INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (monitor_id, run_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_monitor_watches_by_due ON job_monitor_watches (due_us);
+CREATE TABLE job_monitor_trips (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, monitor_id INTEGER NOT NULL, run_key TEXT NOT NULL, job_id INTEGER NOT NULL,
+    kind TEXT NOT NULL, run INTEGER, at_us INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (monitor_id, run_key)
+) STRICT;
+CREATE INDEX job_monitor_trips_by_job ON job_monitor_trips (job_id, id);
+CREATE INDEX job_monitor_trips_by_run ON job_monitor_trips (run_key);

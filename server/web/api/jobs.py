@@ -128,6 +128,7 @@ def _view(connection: sqlite3.Connection, job: Job) -> JobView:
         give_up_after_s=job.give_up_after_s,
         retry=job.retry,
         exit_rules=job.exit_rules,
+        job_monitors=job.job_monitors,
     )
     return JobView(job.id, spec, job.held, job.version, job.created_at_us, job.updated_at_us)
 

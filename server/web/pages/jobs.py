@@ -13,20 +13,23 @@ from aiohttp import web
 from server.actions import jobs as actions
 from server.actions.jobs import JobSpec
 from server.core.model import Job, Schedule
+from server.core.monitor_watches import Trip
 from server.errors import Invalid, NotFound, UnderstudyError
 from server.storage import agents, calendars, groups, jobs, monitors, runs, schedules, silence
+from server.storage import job_monitors as trips
 from server.storage.groups import GROUP_NAME
 from server.storage.jobs import JobLine
 from server.storage.monitors import MonitorLine
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
-from server.web.pages import exceptions, job_retry, serve
+from server.web.pages import exceptions, job_retry, job_watch, serve
 from server.web.pages.exceptions import JobOrders
 from server.web.pages.groups import group_of
 from server.web.pages.job_schedules import Instant, ScheduleLine, instants_of, lines_of, read_text, text_of
 
 LIMIT = 200
+TRIPS = 5
 POLICIES = (
     ("once", "Run once, however many were missed"),
     ("all", "Run every one that was missed"),
@@ -63,6 +66,7 @@ class JobPage:
     """What of it silent agents may have started."""
     told: JobOrders = field(default_factory=JobOrders)
     monitors: tuple[MonitorLine, ...] = ()
+    trips: tuple[Trip, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ EMPTY = {
     "name": "", "command": "", "agent": "", "cron": "", "zone": "UTC", "description": "", "working_directory": "",
     "run_as": "", "timeout_s": "0", "environment": "", "misfire_policy": "once", "misfire_grace_s": "3600",
     "may_run_twice": "", "skip_if_running": "", "standard_input": "", "output_bytes_max": "10485760", "version": "",
-    "give_up_after_s": "0", **job_retry.EMPTY,
+    "give_up_after_s": "0", **job_retry.EMPTY, **job_watch.EMPTY,
 }  # fmt: skip
 
 
@@ -100,6 +104,7 @@ def values_of(job: Job, agent: str, found: list[Schedule], calendars: Mapping[in
         "environment": "\n".join(f"{name}={value}" for name, value in job.environment.items()),
         "output_bytes_max": str(job.output_bytes_max), "version": str(job.version),
         "give_up_after_s": str(job.give_up_after_s), **job_retry.values_of(job.retry, job.exit_rules),
+        **job_watch.values_of(job.job_monitors),
     }  # fmt: skip
 
 
@@ -110,6 +115,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
     numbers = {name: _number(name, values, wrong) for name in names}
     environment = _environment(values["environment"], wrong)
     retry, exit_rules = job_retry.retry_from(values, wrong), job_retry.rules_from(values, wrong)
+    job_monitors = job_watch.monitors_from(values, wrong)
     if wrong:
         raise Invalid("Some fields are not right.", fields=wrong)
     return JobSpec(
@@ -132,6 +138,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
         give_up_after_s=numbers["give_up_after_s"],
         retry=retry,
         exit_rules=exit_rules,
+        job_monitors=job_monitors,
     )
 
 
@@ -182,7 +189,7 @@ def _places(connection: sqlite3.Connection) -> tuple[str, ...]:
 async def show(request: web.Request) -> web.Response:
     """`GET /jobs/{id}`."""
     job_id, now_us = int(request.match_info["id"]), serve.site(request).clock.utc_us()
-    frame, ((job, agent, found, newest, _, named), unknown, held, starting) = await serve.load(
+    frame, ((job, agent, found, newest, _, named), unknown, held, starting, tripped) = await serve.load(
         request,
         "Job",
         lambda c: (
@@ -190,13 +197,14 @@ async def show(request: web.Request) -> web.Response:
             tuple(silence.unknown(c, now_us, job_id=job_id)),
             exceptions.read(c, job_id, now_us),
             tuple(monitors.lines_of_job(c, job_id)),
+            tuple(trips.trips(c, job_id, limit=TRIPS)),
         ),
     )
     told = exceptions.job_orders(request, held)
     instants = () if job.held or job.deleted_at_us else instants_of(found, frame.now_us, special=told.exceptions)
     once, title = secrets.token_hex(8), frame.with_title(job.name)
     orders = lines_of(found, named), instants, tuple(newest)
-    return serve.html(JobPage(title, job, agent, *orders, once, tuple(unknown), told, tuple(starting)))
+    return serve.html(JobPage(title, job, agent, *orders, once, tuple(unknown), told, starting, tripped))
 
 
 async def new(request: web.Request) -> web.Response:
@@ -253,7 +261,7 @@ def _field(name: str) -> str:
     """The form's field for a field of the specification: `schedules[0].cron` is shown beside `cron`."""
     if name.startswith("schedules"):
         return "zone" if name.endswith("zone") else "cron"
-    return job_retry.FIELDS.get(name, name.split(".")[0])
+    return (job_retry.FIELDS | job_watch.FIELDS).get(name, name.split(".")[0])
 
 
 async def _named(request: web.Request) -> str:

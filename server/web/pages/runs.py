@@ -15,10 +15,11 @@ from aiohttp import web
 from server.actions import pools
 from server.actions import runs as actions
 from server.core.model import Run
+from server.core.monitor_watches import Trip
 from server.core.run_states import ENDED, TABLE, RunState
 from server.core.silence import why_not_again
 from server.errors import NotFound
-from server.storage import agents, jobs, runs, silence
+from server.storage import agents, job_monitors, jobs, runs, silence
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
@@ -72,6 +73,8 @@ class RunPage:
     """Why an unknown run may not be run again."""
     members: str = ""
     """What the members of its group do, while none of them was chosen."""
+    trips: tuple[Trip, ...] = ()
+    """What job monitors found of its attempts."""
 
     @property
     def ended(self) -> bool:
@@ -158,24 +161,25 @@ def _list(connection: sqlite3.Connection, state: str, job: str, after: int | Non
     return runs.page(connection, known.id if known else None, state if state in STATES else "", after, LIMIT, agent_id)
 
 
-def _one(connection: sqlite3.Connection, number: int) -> tuple[RunLine, Run, list[RunLine], str]:
+def _one(connection: sqlite3.Connection, number: int) -> tuple[RunLine, Run, list[RunLine], str, tuple[Trip, ...]]:
     line, run = runs.line(connection, number), runs.get(connection, number)
     if line is None or run is None:
         raise NotFound(f"There is no run {number}. See the list of runs.")
     why_not = why_not_again(run, agents.get(connection, run.agent_id), line.job) if run.state == "unknown" else ""
-    return line, run, runs.attempts(connection, run.key), why_not
+    trips = tuple(job_monitors.trips(connection, run_key=run.key, limit=10))
+    return line, run, runs.attempts(connection, run.key), why_not, trips
 
 
 async def show(request: web.Request) -> web.Response:
     """`GET /runs/{number}`."""
     number = int(request.match_info["number"])
     connected = serve.site(request).agent_connected
-    frame, ((line, run, attempts, why_not), members) = await serve.load(
+    frame, ((line, run, attempts, why_not, trips), members) = await serve.load(
         request, f"Run {number}", lambda c: (found := _one(c, number), _members(c, found[1], connected))
     )
     output, hidden = await asyncio.to_thread(tail, serve.site(request).output_path(number))
     said, times = sentence(line), moments(line)
-    page = RunPage(frame, line, run.command, said, times, tuple(attempts), output, hidden, why_not, members)
+    page = RunPage(frame, line, run.command, said, times, tuple(attempts), output, hidden, why_not, members, trips)
     return serve.html(page)
 
 

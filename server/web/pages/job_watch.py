@@ -1,0 +1,45 @@
+"""Job monitors on a job's form: between what is typed and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from server.core.job_monitors import JobMonitors
+
+_NUMBERS = ("late_start_s", "overrun_s", "underrun_s")
+EMPTY = {
+    **dict.fromkeys(_NUMBERS, "0"), "complete_by": "", "complete_by_zone": "UTC", "notify": "", "notify_failed": "",
+}  # fmt: skip
+FIELDS = {
+    **{f"job_monitors.{field}": field for field in (*_NUMBERS, "complete_by", "notify", "notify_failed")},
+    "job_monitors.zone": "complete_by_zone",
+}
+"""The form's field for a field of the settings."""
+
+
+def values_of(monitors: JobMonitors) -> dict[str, str]:
+    """The form's values for settings that exist."""
+    return {
+        **{field: str(getattr(monitors, field)) for field in _NUMBERS},
+        "complete_by": monitors.complete_by,
+        "complete_by_zone": monitors.zone,
+        "notify": " ".join(monitors.notify),
+        "notify_failed": " ".join(monitors.notify_failed),
+    }
+
+
+def monitors_from(values: Mapping[str, str], wrong: dict[str, str]) -> JobMonitors:
+    """What the form says; what is no number is named in `wrong`."""
+    numbers = {}
+    for field in _NUMBERS:
+        text = values[field].strip()
+        numbers[field] = int(text) if text.isdigit() else 0
+        if not text.isdigit():
+            wrong[field] = f"{text or 'Nothing'} is not a whole number."
+    return JobMonitors(
+        **numbers,
+        complete_by=values["complete_by"].strip(),
+        zone=values["complete_by_zone"].strip() or "UTC",
+        notify=values["notify"].replace(",", " ").split(),
+        notify_failed=values["notify_failed"].replace(",", " ").split(),
+    )
