@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 SECOND_US = 1_000_000
 _STEP = timedelta(hours=6)
+_STRETCH_MAX = timedelta(days=4)
+"""So that who wants the next instant only does not wait for the next change of the clocks to be found."""
 _SECOND = timedelta(seconds=1)
 
 
@@ -52,7 +54,7 @@ def last_valid(local: datetime, zone: tzinfo) -> datetime:
 
 
 def stretches(zone: tzinfo, after: datetime, until: datetime) -> Iterator[tuple[datetime, datetime, timedelta]]:
-    """(after, until] in UTC cut where the offset changes: each (begin, end, offset) holds begin < t <= end."""
+    """(after, until] in UTC cut at least where the offset changes: each (begin, end, offset) holds begin < t <= end."""
     begin, here = after, after
     offset = to_local(after + _SECOND, zone) - (after + _SECOND)
     while here < until:
@@ -64,6 +66,9 @@ def stretches(zone: tzinfo, after: datetime, until: datetime) -> Iterator[tuple[
                 yield begin, last, offset
                 begin = last
             offset = to_local(there, zone) - there
+        elif there - begin >= _STRETCH_MAX:
+            yield begin, there, offset
+            begin = there
         here = there
     if until > begin:
         yield begin, until, offset

@@ -36,7 +36,7 @@ from tests.process.standbys import standbys
 from tests.process.troubles import troubles
 from tests.process.wire import rejoin_cost
 from tests.process.workload import Workload
-from tests.property import capture_soak
+from tests.property import capture_soak, schedule_forms
 from tests.search import soak as search_soak
 from tests.simulation import pair_simulation, power_loss
 
@@ -277,6 +277,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "agent-search": (agent_search_soak.soak, 25),
     "simulation": (pair_simulation.soak, 2000),
     "capture": (capture_soak.soak, 2000),
+    "schedules": (schedule_forms.soak, 12),
     "failpoints": (failpoint_runs.soak, 5),
     "agent-kills": (agent_kills, 10),
     "output-cuts": (output_cuts, 3),

@@ -13,7 +13,7 @@ from server.core.model import DAY_US, MINUTE_US, SECOND_US, Job, Order, Schedule
 from server.core.planning import Give, plan
 from server.core.run_keys import parse_key
 from server.deliverer import order_message
-from tests.property import cron_oracle
+from tests.oracles import cron_oracle
 from tests.unit.agent_world import A, World, specification
 
 CHANGES = [
@@ -123,4 +123,4 @@ def test_the_oracle_is_independent() -> None:
     tree = ast.parse(Path(cron_oracle.__file__).read_text())
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert names == {"__future__", "datetime", "zoneinfo"}
+    assert names == {"__future__", "calendar", "collections.abc", "dataclasses", "datetime", "zoneinfo"}

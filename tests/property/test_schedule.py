@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from server.core.model import DAY_US, SECOND_US
 from server.core.schedule import compress, expand
 from server.core.timing import Timing, instants
-from tests.property.cron_oracle import oracle
+from tests.oracles.cron_oracle import oracle
 
 # Days on which the clocks move: zone, a UTC day before the change.
 CHANGES = [

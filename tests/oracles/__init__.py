@@ -1,0 +1,1 @@
+"""What the product should do, worked out in another way: these import nothing of it."""
