@@ -201,7 +201,7 @@ def test_what_a_window_leaves_out_is_known() -> None:
 
 
 def test_jitter_is_the_same_for_everybody_and_keeps_the_order() -> None:
-    """Each instant is up to the jitter later, before the next one, the same each time; another schedule draws others."""
+    """Each instant is up to the jitter later, before the next, always the same; another schedule draws others."""
     start, end = at("2026-12-01T00:00") - 1, at("2026-12-03T00:00")
     plain = list(instants(of_line("*/5 * * * *"), start, end))
     mine, others = (list(instants(of_line("*/5 * * * *; jitter 10m", seed), start, end)) for seed in (7, 8))
