@@ -174,6 +174,12 @@ def unknown(connection: sqlite3.Connection, spec: WorkflowSpec, name: str = "") 
     return found + _inside(connection, spec, name)
 
 
+def examine(connection: sqlite3.Connection, written: Written) -> list[Mistake]:
+    """What would refuse a text as a new workflow, or as the next version of the one with its name."""
+    name = written.spec.name if workflows.by_name(connection, written.spec.name) is not None else ""
+    return ordered(placed([*check(written.spec), *unknown(connection, written.spec, name)], written.places))
+
+
 def refuse(found: list[Wrong], written: Written) -> None:
     """Raise Mistaken with everything that is wrong."""
     if found:

@@ -16,9 +16,9 @@ ITEMS_MAX = 1000
 TEXT_MAX = 64 * 1024
 TIMEOUT_S_MAX = 366 * 86400
 RESERVED = ("step", "on")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
-_STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _ELSEWHERE = ("agent", "group", "working_directory", "run_as")
 
 
@@ -73,9 +73,11 @@ def cycle(after: dict[str, list[str]]) -> list[str]:
 
 def _head(spec: WorkflowSpec) -> list[Wrong]:
     found = []
-    if not _NAME.match(spec.name):
+    if not NAME.match(spec.name):
         text = "the name must begin with a letter or digit and have up to 100 letters, digits, . _ -"
         found.append(Wrong(("name",), text))
+    elif spec.name == "schema":
+        found.append(Wrong(("name",), "no workflow may be called 'schema': that is the address of its schema"))
     if spec.agent and spec.group:
         found.append(Wrong(("group",), "give an agent or a group, not both"))
     if not spec.steps:
@@ -90,7 +92,7 @@ def _names(spec: WorkflowSpec) -> list[Wrong]:
     seen: set[str] = set()
     for index, step in enumerate(spec.steps):
         place = ("steps", index, "name")
-        if not _STEP.match(step.name):
+        if not STEP.match(step.name):
             text = "a step's name must begin with a letter or digit and have up to 63 letters, digits, _ -"
             found.append(Wrong(place, text))
         elif step.name in RESERVED:
@@ -102,7 +104,7 @@ def _names(spec: WorkflowSpec) -> list[Wrong]:
 
 
 def _step(spec: WorkflowSpec, step: WorkflowStep, at: Path) -> list[Wrong]:
-    kinds = [kind for kind in ("command", "job", "workflow") if getattr(step, kind)]
+    kinds = [kind for kind in ("command", "job", "workflow") if getattr(step, kind).strip()]
     found: list[Wrong] = []
     if len(kinds) != 1:
         said = f"it has {' and '.join(kinds)}" if kinds else "it has none of them"
@@ -152,7 +154,7 @@ def _timeout(timeout_s: int, at: Path) -> list[Wrong]:
 def _variables(values: dict[str, str], at: Path) -> list[Wrong]:
     found = []
     for name, value in values.items():
-        if not _VARIABLE.match(name):
+        if not VARIABLE.match(name):
             text = f"{name!r} is no name of a variable: it has letters, digits and _, and begins with no digit"
             found.append(Wrong((*at, name), text))
         elif name.startswith("UNDERSTUDY_"):

@@ -32,6 +32,7 @@ from server.web.api import (
     variables,
     verify,
     witnesses,
+    workflows,
 )
 from server.web.api.endpoint import Endpoint
 from server.web.csrf import SAFE_METHODS, check_origin
@@ -56,6 +57,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *job_monitors.ENDPOINTS,
     *exceptions.ENDPOINTS,
     *variables.ENDPOINTS,
+    *workflows.ENDPOINTS,
     *runs.ENDPOINTS,
     *monitors.ENDPOINTS,
     *silence.ENDPOINTS,

@@ -10,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core.marked_text import DEPTH_MAX
+from server.core.retry import RetryRule
+from server.core.workflow_check import RESERVED
 from server.core.workflow_text import read
+from server.core.workflow_writing import write
+from server.core.workflows import Edge, Join, Outcome, WorkflowSpec, WorkflowStep
 from tests.unit.test_workflow_text import EXPECTED, NIGHTLY
 
 PIECES = (
@@ -116,3 +120,48 @@ def test_any_depth_is_read_or_refused(depth: int, opening: str, inside: str) -> 
     closing = {"[": "]", "{": "}"}.get(opening[0], "")
     for text in (opening * depth * 50, opening * depth + inside + closing * depth):
         check_reading(text, "json" if '"' in opening else "yaml")
+
+
+WORDS = st.text(max_size=20).filter(lambda text: "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text))
+NAMES = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=8).filter(
+    lambda name: name[0].isalnum() and name not in RESERVED
+)
+VARIABLES = st.dictionaries(st.text(string.ascii_uppercase, min_size=1, max_size=4), WORDS, max_size=3)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> WorkflowSpec:
+    """A workflow with any text in it, whose steps come after earlier ones."""
+    names = draw(st.lists(NAMES, min_size=1, max_size=5, unique=True))
+    steps = []
+    for index, name in enumerate(names):
+        before = draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else []
+        after = [Edge(step=one, on=draw(st.sampled_from(list(Outcome)))) for one in before]
+        item = st.text(string.printable, min_size=1, max_size=6)
+        step = WorkflowStep(
+            name=name,
+            command=draw(WORDS.filter(str.strip)),
+            after=after,
+            join=Join.ANY,
+            for_each=draw(st.lists(item, max_size=3, unique=True)),
+            environment=draw(VARIABLES),
+            working_directory=draw(WORDS),
+            timeout_s=draw(st.integers(0, 1000)),
+            retry=RetryRule(attempts_max=draw(st.integers(1, 9)), factor=draw(st.sampled_from([1.0, 1.5, 2.0]))),
+            checkpoint=draw(st.booleans()),
+        )
+        steps.append(step)
+    head = draw(WORDS)
+    return WorkflowSpec(name=draw(NAMES), agent="north", steps=steps, description=head, variables=draw(VARIABLES))
+
+
+@settings(max_examples=200)
+@given(specs())
+def test_what_is_written_reads_again_to_the_same(spec: WorkflowSpec) -> None:
+    """Whatever characters its texts have; writing what was read writes the same text."""
+    written = write(spec)
+    reading = read(written.text, "yaml")
+    assert reading.mistakes == []
+    assert reading.written is not None
+    assert reading.written.spec == spec
+    assert write(reading.written.spec).text == written.text

@@ -246,6 +246,7 @@ def test_what_one_way_can_reach_is_kept() -> None:
         (flow(step("step")), "no step may be called 'step'"),
         (flow(step("dump"), step("dump")), "two steps 'dump'"),
         (flow(step("dump", command="")), "it has none of them"),
+        (flow(step("dump", command=" \n")), "it has none of them"),
         (flow(step("dump", command="true", job="backup")), "it has command and job"),
         (flow(step("dump"), agent=""), "nothing says where 'dump' runs"),
         (flow(step("dump", agent="north", group="all")), "not both"),

@@ -1,0 +1,106 @@
+"""The web port's application over a ledger, on a unix socket in a directory: API, pages and commands in one process.
+
+Nobody replicates; everybody who asks is the local administrator. For tests of what handlers and commands do with rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aiohttp import web
+from click.testing import CliRunner, Result
+
+from replication.core.types import Status
+from scripts.client import Client, CommandError
+from scripts.understudy import understudy
+from server.actions.change import Change
+from server.config import Config
+from server.passwords import Passwords
+from server.site import Site
+from server.web.routes import make_app
+from tests.storybook.fixture import status
+from tests.unit.ledger import HandClock, Ledger, LocalStore
+
+T = TypeVar("T")
+
+
+class _Store(LocalStore):
+    async def write(self, change: Change[T], key: str = "") -> tuple[T, int]:
+        """As the store takes it, with the key of an outcome."""
+        return await super().write(change)
+
+    async def read_unconfirmed(
+        self, query: Callable[[sqlite3.Connection], T], wait_s: float = 1.0
+    ) -> tuple[T, int, bool]:
+        """Everything is confirmed."""
+        return query(self.ledger.connection), self.sequence, True
+
+
+class _Site(Site):
+    """A node in office without a pair."""
+
+    rows: _Store
+
+    def status(self) -> Status:
+        """The one of the storybook."""
+        return status()
+
+    @property
+    def in_office(self) -> bool:
+        """Always."""
+        return True
+
+    def store(self) -> Any:
+        """The ledger's."""
+        return self.rows
+
+    def _store(self) -> Any:
+        return self.rows
+
+
+class Desk:
+    """Asks the application: `client` as programs do, `run` as people type."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.client = Client([f"unix:{directory / 'understudy.sock'}"])
+
+    def run(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
+        """Exit code and all that a command printed."""
+        result: Result = CliRunner().invoke(understudy, [*arguments, "--data", str(self.directory)], input=stdin)
+        if isinstance(result.exception, CommandError):
+            return result.exception.exit_code, f"{result.output}{result.exception}"
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.output
+
+
+@contextmanager
+def open_desk(ledger: Ledger, directory: Path) -> Iterator[Desk]:
+    """The application, until the block ends. Meanwhile the ledger belongs to its thread."""
+    site = _Site(Config(data=directory), HandClock(), Passwords())
+    site.rows = _Store(ledger)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> web.AppRunner:
+        runner = web.AppRunner(make_app(site))
+        await runner.setup()
+        await web.UnixSite(runner, str(directory / "understudy.sock")).start()
+        return runner
+
+    runner = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+    try:
+        yield Desk(directory)
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+        loop.close()
