@@ -30,7 +30,7 @@ COMMANDS = {
     "queue": ("scripts.commands.gates", "queue"),
     "job": ("scripts.commands.jobs", "job"),
     "variable": ("scripts.commands.variables", "variable"),
-    "workflow": ("scripts.commands.workflows", "workflow"),
+    "workflow": ("scripts.commands.workflow_group", "workflow"),
     "monitor": ("scripts.commands.monitors", "monitor"),
     "events": ("scripts.commands.monitors", "events"),
     "fire-event": ("scripts.commands.monitors", "fire_event"),

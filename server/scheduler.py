@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
-from server.actions import group_instants, job_monitors, retries, stops
+from server.actions import group_instants, job_monitors, retries, stops, workflow_engine
 from server.actions import happenings as happening_actions
 from server.actions import orders as order_actions
 from server.actions import outcomes as outcome_actions
@@ -27,7 +27,7 @@ from server.actions.change import Change
 from server.clock import Clock
 from server.core.gates import SCHEDULER_STOPPED
 from server.core.model import DAY_US, HOUR_US, SECOND_US, SYSTEM
-from server.storage import gates, happenings, jobs, missed, orders, outcomes, runs, sessions, settings
+from server.storage import gates, happenings, jobs, missed, orders, outcomes, runs, sessions, settings, workflow_runs
 from server.storage import job_monitors as monitor_rows
 
 T = TypeVar("T")
@@ -68,6 +68,7 @@ class Look:
     has_group_due: bool
     has_retries_due: bool
     has_monitors_due: bool
+    has_workflow_late: bool
     has_waiting: bool
     has_old: bool
     newest_missed: int
@@ -83,7 +84,8 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
     of_groups = orders.next_by_master_us(connection)
     retry = runs.next_begin_us(connection)
     monitor = monitor_rows.next_due_us(connection)
-    deadlines = [renewal, suppressed, of_groups, retry, monitor, _stop_deadline_us(connection)]
+    late = workflow_runs.next_deadline_us(connection)
+    deadlines = [renewal, suppressed, of_groups, retry, monitor, late, _stop_deadline_us(connection)]
     return Look(
         revision=settings.gate_revision(connection),
         may_resolve=order_actions.may_resolve(connection),
@@ -95,6 +97,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
         has_group_due=of_groups is not None and of_groups <= now_us,
         has_retries_due=retry is not None and retry <= now_us,
         has_monitors_due=monitor is not None and monitor <= now_us,
+        has_workflow_late=late is not None and late <= now_us,
         has_waiting=bool(waiting),
         has_old=outcomes.oldest_us(connection) < week_ago_us or sessions.oldest_expiry_us(connection) < week_ago_us,
         newest_missed=missed.newest_id(connection),
@@ -160,6 +163,9 @@ class Scheduler:
         """Do the first kind of work that there is; False when there is none."""
         if seen.has_happenings:
             await self._store.write(happening_actions.follow(now_us))
+            return True
+        if seen.has_workflow_late:
+            await self._store.write(workflow_engine.time_out(now_us))
             return True
         if seen.has_group_due:
             await self._store.write(group_instants.make_due(now_us))

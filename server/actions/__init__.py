@@ -10,6 +10,8 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     exceptions  put remove                                                      jobs.change
     runs        run_now rerun                                                   runs.start
                 cancel kill                                                     runs.stop
+    workflow_runs  run resume restart                                           runs.start
+                cancel kill suspend give_up                                     runs.stop
     silence     declare_dead                                                    agents.manage
                 rerun                                                           runs.start
                 dismiss                                                         missed.resolve

@@ -13,7 +13,7 @@ from server.actions.change import Change, Transaction, record, require
 from server.actions.lost_orders import bury
 from server.core.model import Agent, JoinToken, Principal
 from server.errors import Conflict, Forbidden, Invalid, NotFound
-from server.storage import agents, gates, jobs, join_tokens, monitors, orders, runs
+from server.storage import agents, gates, happenings, jobs, join_tokens, monitors, orders, runs
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
@@ -101,6 +101,7 @@ def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         gates.remove_of_agent(connection, agent.id)
         bury(connection, agent, now_us)
         debts.settle(connection, agent.id, now_us)
+        happenings.unknown_changed(connection, agent.id, now_us)
         deployments.withdraw_agent(connection, agent.id, by.name, now_us)
         record(connection, by, now_us, "agents.remove", name, agent, "", reason)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from server.actions import debts, pools, reports, witnesses
+from server.actions import debts, pools, reports, witnesses, workflow_engine
 from server.actions import events as event_actions
 from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
@@ -318,6 +318,7 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
                 _wait(connection, run, why or NO_AGENT, now_us)
                 continue
             specification = event_actions.of_run(connection, run, _specification(connection, job, run))
+            specification = workflow_engine.of_run(connection, run, specification)
             try:
                 specification = told(specification)
             except Invalid as error:

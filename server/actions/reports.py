@@ -36,6 +36,7 @@ from server.storage import (
     schedules,
     server_history,
     system_messages,
+    workflow_runs,
 )
 
 OUTPUT_BYTES_MAX = 1 << 30
@@ -280,6 +281,8 @@ def _end(connection: sqlite3.Connection, run: Run, body: wire.Ended) -> None:
         ended_at_us=body.ended_at_us,
         output_cut=int(body.output_cut),
     )
+    if body.outputs:
+        workflow_runs.keep_outputs(connection, run.number, body.outputs)
 
 
 def _judge(stopped_by: str, body: wire.Ended) -> tuple[RunEvent, str]:

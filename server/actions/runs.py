@@ -220,6 +220,10 @@ def rerun(number: int, by: Principal, now_us: int, reason: str = "") -> Change[R
     def change(transaction: Transaction) -> Run:
         connection = transaction.connection
         run = find(connection, number)
+        if run.workflow_run is not None:
+            raise Conflict(
+                f"Run {number} is a step of a workflow. Let that go on: understudy workflow resume {run.workflow_run}"
+            )
         job = jobs.get(connection, run.job_id)
         if job is None or job.deleted_at_us is not None:
             raise Conflict(f"The job of run {number} was deleted. Create it again first.")
@@ -273,17 +277,18 @@ def _stop(number: int, kill: bool, by: Principal, now_us: int, why: str) -> Chan
         asked = run.cancel_requested_at_us is not None and (run.cancel_kill or not kill)
         if run.state in ENDED or asked:
             return run
-        _request_stop(connection, run, kill, by, now_us)
+        request_stop(connection, run, kill, by.name, now_us)
         record(connection, by, now_us, "runs.kill" if kill else "runs.cancel", run.key, run.state, "", why)
         return find(connection, number)
 
     return change
 
 
-def _request_stop(connection: sqlite3.Connection, run: Run, kill: bool, by: Principal, now_us: int) -> None:
-    asked = {"cancel_requested_by": by.name, "cancel_requested_at_us": now_us, "cancel_kill": int(kill)}
+def request_stop(connection: sqlite3.Connection, run: Run, kill: bool, by: str, now_us: int) -> None:
+    """End an open run inside the caller's change: at once while it waits here, else its agent is told."""
+    asked = {"cancel_requested_by": by, "cancel_requested_at_us": now_us, "cancel_kill": int(kill)}
     if run.dispatched_epoch is None and run.state in ("waiting", "starting"):
         state = step(run.state, RunEvent.CANCELLED)
-        runs.set_state(connection, run.number, state, now_us, f"cancelled by {by.name}", **asked)
+        runs.set_state(connection, run.number, state, now_us, f"cancelled by {by}", **asked)
     else:
         runs.update(connection, run.number, **asked)

@@ -24,7 +24,7 @@ from server.core.model import Agent, Order, Principal, Run
 from server.core.run_keys import next_attempt_key, parse_key
 from server.core.silence import LEASE_SLACK_US, has_lapsed, why_not_occurrence
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import agents, debts, jobs, orders, runs, silence, system_messages
+from server.storage import agents, debts, happenings, jobs, orders, runs, silence, system_messages
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -58,6 +58,7 @@ def declare_dead(name: str, by: Principal, now_us: int, reason: str = "") -> Cha
         freed = bury(connection, agent, now_us)
         debt_actions.settle(connection, agent.id, now_us)
         runs.lose_agent(connection, agent.id, "its machine was declared dead", now_us)
+        happenings.unknown_changed(connection, agent.id, now_us)
         lines = silence.unknown(connection, now_us, agent.id)
         unknown_runs = silence.count_unknown_runs(connection, agent.id)
         told = Declared(name, freed, unknown_runs, sum(line.count for line in lines))
@@ -83,6 +84,7 @@ def give_up(agent_id: str, silent_s: float, now_us: int) -> Change[int]:
         owed = debt is not None and now_us <= debt.held_until_us + LEASE_SLACK_US
         for number in silence.runs_to_give_up(connection, agent_id, int(silent_s - SLACK_S)):
             runs.update(connection, number, given_up_at_us=now_us)
+            happenings.run_changed(connection, number, now_us)
             done += 1
         for order in silence.releasing(connection, agent_id):
             told = order.acknowledged_version >= order.version - 1

@@ -17,6 +17,7 @@ from server.agent.output_file import OutputFile
 from server.agent.platform import sync_file
 from server.agent.process_tree import Tree
 from server.core.line_patterns import BadPattern, LinePattern
+from server.core.step_outputs import OUTPUTS_BYTES_MAX, OUTPUTS_FILE, parse
 
 JUDGED_BYTES = 1 << 19
 """Patterns are looked for in so much of the beginning of the kept output, and in so much of its end."""
@@ -111,6 +112,15 @@ def _identity(user: str, environment: dict[str, str]) -> tuple[dict[str, Any], d
     return identity, environment | changed
 
 
+def _outputs(directory: Path) -> dict[str, str]:
+    """What the run told those after it: durable with its exit status."""
+    try:
+        with open(directory / OUTPUTS_FILE, "rb") as file:
+            return parse(file.read(OUTPUTS_BYTES_MAX + 1))
+    except OSError:
+        return {}
+
+
 def write_status(child: Child) -> None:
     """Make output and exit status durable. Raises OSError; nothing is there then, and it may be called again."""
     size, cut = child.output.finish()
@@ -124,6 +134,7 @@ def write_status(child: Child) -> None:
         "output_cut": cut,
         "cause": child.cause,
         "found": _found(child.patterns, child.output.read_ends(JUDGED_BYTES)) if child.patterns else [],
+        "outputs": _outputs(child.directory),
     }
     beside = child.directory / "status.new"
     with open(beside, "wb") as file:

@@ -28,6 +28,7 @@ from server.core.agent_wire import Ended, StopRun
 from server.core.confidential import Opened
 from server.core.exit_rules import ExitRules, judge
 from server.core.model import Specification
+from server.core.step_outputs import OUTPUTS_FILE, OUTPUTS_VARIABLE
 from server.errors import Invalid
 
 log = structlog.get_logger(__name__)
@@ -127,6 +128,7 @@ class Runner:
             "environment": {
                 **job_environment(run, self._environment, opened.environment),
                 "UNDERSTUDY_AGENT_SOCKET": str(self._data / AGENT_SOCKET),
+                OUTPUTS_VARIABLE: str(directory / OUTPUTS_FILE),
             },
             "directory": specification.working_directory or str(Path.home()),
             "hidden": opened.hidden,
@@ -361,6 +363,7 @@ class Runner:
             cause=status["cause"],
             verdict=verdict,
             why=why,
+            outputs=status.get("outputs", {}),
         )
 
     def _gone(self, key: str, cause: str) -> Ended:

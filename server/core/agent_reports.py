@@ -38,6 +38,7 @@ class Ended(_Body, frozen=True, tag="ended"):
     `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
     `recall`: the number of the request by which the run, not begun, was given back. `verdict`: succeeded | failed, by
     the exit rules that the run began with, and `why` where the exit code does not say it; "" from protocol 1.
+    `outputs`: what the run told those after it (`core.step_outputs`).
     """
 
     exit_code: int | None
@@ -51,6 +52,7 @@ class Ended(_Body, frozen=True, tag="ended"):
     recall: int = 0
     verdict: str = ""
     why: str = ""
+    outputs: dict[str, str] = {}
 
 
 class Suppressed(_Body, frozen=True, tag="suppressed"):

@@ -172,6 +172,7 @@ class Job(Row, frozen=True, kw_only=True):
     prerequisites: Prerequisites = Prerequisites()
     environment_id: int | None = None
     command_set_id: int | None = None
+    workflow_id: int | None = None
 
     job_monitors: JobMonitors = JobMonitors()
 
@@ -290,6 +291,7 @@ class Run(Row, frozen=True, kw_only=True):
     group_id: str = ""
     begin_after_us: int | None = None
     """Of a waiting run: not before; the next attempt after a failure."""
+    workflow_run: int | None = None
 
 
 class Missed(Row, frozen=True, kw_only=True):

@@ -37,7 +37,8 @@ def incur(connection: sqlite3.Connection, now_us: int) -> int:
     )
     count = connection.execute(query, (now_us, now_us + HELD_US)).rowcount
     highest = max(
-        rows.number(connection, f"SELECT max(id) FROM {t}") for t in ("jobs", "schedules", "orders", "workflows")
+        rows.number(connection, f"SELECT max(id) FROM {t}")
+        for t in ("jobs", "schedules", "orders", "workflows", "workflow_runs")
     )
     settings.put(connection, FIRST_ID, str(highest + ID_GAP))
     return count

@@ -38,6 +38,13 @@ def run_changed(connection: sqlite3.Connection, number: int, at_us: int) -> None
     connection.execute(_RUN, (at_us, number))
 
 
+def unknown_changed(connection: sqlite3.Connection, agent_id: str, at_us: int) -> None:
+    """What is unknown of an agent may be taken now: the machine is dead, or it has given up what it ran."""
+    query = "SELECT number FROM runs WHERE agent_id = ? AND state = 'unknown' ORDER BY number"
+    for (number,) in connection.execute(query, (agent_id,)).fetchall():
+        run_changed(connection, number, at_us)
+
+
 def happened(connection: sqlite3.Connection, kind: str, source_id: int, subject: int, status: str, at_us: int) -> None:
     """Something other than a run: see `core.happenings.Kind`."""
     connection.execute(_ANY, (kind, source_id, subject, status, at_us, kind, source_id))

@@ -31,7 +31,7 @@ SELECT j.id, j.name, a.name, j.command, j.held, j.description,
     r.number, r.state, r.ended_at_us
 FROM jobs j JOIN agents a ON a.id = j.agent_id
 LEFT JOIN runs r ON r.number = (SELECT max(number) FROM runs WHERE job_id = j.id)
-WHERE j.deleted_at_us IS NULL AND j.name > ? AND instr(j.name, ?) ORDER BY j.name LIMIT ?
+WHERE j.deleted_at_us IS NULL AND j.workflow_id IS NULL AND j.name > ? AND instr(j.name, ?) ORDER BY j.name LIMIT ?
 """
 
 
@@ -41,13 +41,22 @@ def get(connection: sqlite3.Connection, job_id: int) -> Job | None:
 
 
 def by_name(connection: sqlite3.Connection, name: str) -> Job | None:
-    """The job of that name that is not deleted."""
-    return rows.first(connection, Job, "FROM jobs WHERE name = ? AND deleted_at_us IS NULL", (name,))
+    """The job of that name that is not deleted, and that people made."""
+    tail = "FROM jobs WHERE name = ? AND deleted_at_us IS NULL AND workflow_id IS NULL"
+    return rows.first(connection, Job, tail, (name,))
+
+
+def has_name(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether any job has that name, deleted ones and those of workflows included."""
+    return connection.execute("SELECT 1 FROM jobs WHERE name = ?", (name,)).fetchone() is not None
 
 
 def page(connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "") -> list[Job]:
     """Jobs that are not deleted, by name; `match` is a part of the name."""
-    tail = "FROM jobs WHERE deleted_at_us IS NULL AND name > ? AND instr(name, ?) ORDER BY name LIMIT ?"
+    tail = (
+        "FROM jobs WHERE deleted_at_us IS NULL AND workflow_id IS NULL AND name > ? AND instr(name, ?)"
+        " ORDER BY name LIMIT ?"
+    )
     return rows.every(connection, Job, tail, (after, match, limit))
 
 
@@ -64,19 +73,18 @@ def to_plan(connection: sqlite3.Connection, limit: int = 200) -> list[Job]:
 
 def count(connection: sqlite3.Connection) -> int:
     """Jobs that are not deleted."""
-    return rows.number(connection, "SELECT count(*) FROM jobs WHERE deleted_at_us IS NULL")
+    return rows.number(connection, "SELECT count(*) FROM jobs WHERE deleted_at_us IS NULL AND workflow_id IS NULL")
 
 
 def of_agent(connection: sqlite3.Connection, agent_id: str) -> list[Job]:
     """Jobs bound to an agent, or to a group, that are not deleted."""
-    return rows.every(
-        connection, Job, "FROM jobs WHERE agent_id = ? AND deleted_at_us IS NULL ORDER BY id", (agent_id,)
-    )
+    tail = "FROM jobs WHERE agent_id = ? AND deleted_at_us IS NULL AND workflow_id IS NULL ORDER BY id"
+    return rows.every(connection, Job, tail, (agent_id,))
 
 
 def count_of_agent(connection: sqlite3.Connection, agent_id: str) -> int:
     """How many jobs are bound to an agent, or to a group."""
-    query = "SELECT count(*) FROM jobs WHERE agent_id = ? AND deleted_at_us IS NULL"
+    query = "SELECT count(*) FROM jobs WHERE agent_id = ? AND deleted_at_us IS NULL AND workflow_id IS NULL"
     return rows.number(connection, query, (agent_id,))
 
 

@@ -32,6 +32,7 @@ from server.web.api import (
     variables,
     verify,
     witnesses,
+    workflow_runs,
     workflows,
 )
 from server.web.api.endpoint import Endpoint
@@ -60,6 +61,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *workflows.ENDPOINTS,
     *runs.ENDPOINTS,
     *monitors.ENDPOINTS,
+    *workflow_runs.ENDPOINTS,
     *silence.ENDPOINTS,
     *history.ENDPOINTS,
     *people.ENDPOINTS,

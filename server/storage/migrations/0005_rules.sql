@@ -115,3 +115,34 @@ CREATE TABLE job_monitor_trips (
 ) STRICT;
 CREATE INDEX job_monitor_trips_by_job ON job_monitor_trips (job_id, id);
 CREATE INDEX job_monitor_trips_by_run ON job_monitor_trips (run_key);
+-- A run of a version of a workflow. key: r<request id>, or w<run>-<step>-<item>.a<attempt> of the workflow it is a step of.
+-- state: running | deciding | suspending | suspended | cancelling | succeeded | failed | cancelled. wish: '' | suspend |
+-- cancel. variables, places: JSON {name: text}.
+CREATE TABLE workflow_runs (
+    id INTEGER PRIMARY KEY, workflow_id INTEGER NOT NULL REFERENCES workflows (id), version INTEGER NOT NULL,
+    key TEXT NOT NULL UNIQUE, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', state_since_us INTEGER NOT NULL,
+    requested_by TEXT NOT NULL, requested_at_us INTEGER NOT NULL, ended_at_us INTEGER,
+    variables TEXT NOT NULL DEFAULT '{}', wish TEXT NOT NULL DEFAULT '', wish_by TEXT NOT NULL DEFAULT '',
+    deadline_us INTEGER, parent_run INTEGER, parent_step INTEGER, parent_item INTEGER, places TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+CREATE INDEX workflow_runs_by_workflow ON workflow_runs (workflow_id, id);
+CREATE INDEX workflow_runs_by_state ON workflow_runs (state, id);
+CREATE INDEX workflow_runs_by_deadline ON workflow_runs (deadline_us) WHERE deadline_us IS NOT NULL;
+
+-- One item of a step of a workflow's run; a step without for_each has item 0. step: its place in the version, from 0.
+-- state: open | succeeded | failed | skipped | lost | again. run, sub_run: its latest attempt.
+CREATE TABLE workflow_steps (
+    workflow_run INTEGER NOT NULL REFERENCES workflow_runs (id), step INTEGER NOT NULL, item INTEGER NOT NULL,
+    state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', run INTEGER, sub_run INTEGER,
+    attempt INTEGER NOT NULL DEFAULT 0, outputs TEXT NOT NULL DEFAULT '{}', begun_at_us INTEGER, ended_at_us INTEGER,
+    PRIMARY KEY (workflow_run, step, item)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX workflow_steps_by_run ON workflow_steps (run) WHERE run IS NOT NULL;
+
+-- The job that stands for a step with a command. In no list of jobs; its name cannot be written by people.
+ALTER TABLE jobs ADD COLUMN workflow_id INTEGER;
+ALTER TABLE jobs ADD COLUMN workflow_version INTEGER;
+ALTER TABLE jobs ADD COLUMN workflow_step TEXT;
+CREATE UNIQUE INDEX jobs_of_steps ON jobs (workflow_id, workflow_version, workflow_step) WHERE workflow_id IS NOT NULL;
+ALTER TABLE runs ADD COLUMN workflow_run INTEGER;
+CREATE INDEX runs_by_workflow ON runs (workflow_run) WHERE workflow_run IS NOT NULL;
