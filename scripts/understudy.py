@@ -31,6 +31,8 @@ COMMANDS = {
     "job": ("scripts.commands.jobs", "job"),
     "variable": ("scripts.commands.variables", "variable"),
     "workflow": ("scripts.commands.workflow_group", "workflow"),
+    "environment": ("scripts.commands.environments", "environment"),
+    "command-set": ("scripts.commands.environments", "command_set"),
     "monitor": ("scripts.commands.monitors", "monitor"),
     "events": ("scripts.commands.monitors", "events"),
     "fire-event": ("scripts.commands.monitors", "fire_event"),

@@ -39,6 +39,11 @@ def _properties(function: Any) -> Any:
         ),
         click.option("--skip-if-running/--queue-if-running", default=None),
         click.option("--description"),
+        click.option(
+            "--tag", "tags", multiple=True, help="A word to filter by. Several are possible; they replace all."
+        ),
+        click.option("--agent-environment", help="The environment that it shares; empty: none."),
+        click.option("--command-set", help="The commands before and after it that it shares; empty: none."),
     ):
         function = option(function)
     return function
@@ -62,7 +67,7 @@ def create(asker: Asker, name: str, command: str, **properties: Any) -> None:
             USAGE,
             "where does it run? Give --agent AGENT (understudy agent list) or --group GROUP (understudy group list)",
         )
-    spec = {"name": name, "command": command} | take_rules(properties, {}) | _given(properties)
+    spec = {"name": name, "command": command} | take_rules(properties, {}) | _given(properties, {})
     made = asker.client.post("/api/v1/jobs", spec)
     asker.show(made, f"The job {name} is made.")
 
@@ -77,7 +82,7 @@ def create(asker: Asker, name: str, command: str, **properties: Any) -> None:
 def update(asker: Asker, name: str, command: str | None, rename: str | None, **properties: Any) -> None:
     """Change a job; what is not given stays. --cron replaces all schedules."""
     found = asker.client.get(f"/api/v1/jobs/{quote(name)}")
-    spec = found["spec"] | take_rules(properties, found["spec"]) | _given(properties)
+    spec = found["spec"] | take_rules(properties, found["spec"]) | _given(properties, found["spec"])
     if properties["agent"] or properties["group"]:
         spec |= {"agent": properties["agent"] or "", "group": properties["group"] or ""}
     spec |= {key: value for key, value in (("command", command), ("name", rename)) if value is not None}
@@ -86,10 +91,17 @@ def update(asker: Asker, name: str, command: str | None, rename: str | None, **p
     asker.show(made, f"The job {made['name']} is changed.")
 
 
-def _given(properties: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given, as the API names them."""
+def _given(properties: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, as the API names them, over what is `known`."""
+    tags = properties.pop("tags")
+    shared = {"environment": properties.pop("agent_environment"), "command_set": properties.pop("command_set")}
     zone, crons, pairs = properties.pop("zone"), properties.pop("cron"), properties.pop("environment")
     spec = {name: value for name, value in properties.items() if value is not None}
+    uses = {name: value for name, value in shared.items() if value is not None}
+    if uses:
+        spec["uses"] = known.get("uses", {}) | uses
+    if tags:
+        spec["tags"] = [tag for tag in tags if tag]
     if crons:
         spec["schedules"] = [{"cron": cron, "zone": zone} for cron in crons]
     if pairs:
@@ -102,10 +114,11 @@ def _given(properties: dict[str, Any]) -> dict[str, Any]:
 
 @job.command("list")
 @click.option("--match", default="", help="A part of the name.")
+@click.option("--tag", default="", help="Those that have this tag.")
 @asks_node
-def list_jobs(asker: Asker, match: str) -> None:
+def list_jobs(asker: Asker, match: str, tag: str) -> None:
     """All jobs with agent, schedules and last run."""
-    found = list(asker.client.pages(f"/api/v1/jobs?match={quote(match)}", "name"))
+    found = list(asker.client.pages(f"/api/v1/jobs?match={quote(match)}&tag={quote(tag)}", "name"))
     rows = [
         (j["name"], j["agent"], "held" if j["held"] else "", j["schedules"] or "on request", j["last_state"] or "-")
         for j in found

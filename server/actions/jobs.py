@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from server.actions import agents, variables
+from server.actions import agents, job_uses
 from server.actions import groups as group_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core import crontab
@@ -24,13 +24,14 @@ from server.core.groups import Policy
 from server.core.happenings import Kind
 from server.core.job_monitors import WATCHER as MONITORS
 from server.core.job_monitors import JobMonitors, wrong_job_monitors
+from server.core.job_uses import Uses, wrong_tags
 from server.core.model import Job, Principal, ScheduleRow
 from server.core.retry import WATCHER as RETRIES
 from server.core.retry import RetryRule, wrong_retry
 from server.core.when import When as When
 from server.core.when import of_rules
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import calendars, groups, happenings, job_monitors, jobs, missed, schedules
+from server.storage import calendars, groups, happenings, job_monitors, jobs, missed, schedules, tags
 from server.storage import variables as variable_rows
 
 SCHEDULES_MAX = 50
@@ -61,6 +62,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryRule = RetryRule()
     exit_rules: ExitRules = ExitRules()
     job_monitors: JobMonitors = JobMonitors()
+    uses: Uses = Uses()
+    tags: list[str] = []
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -102,9 +105,8 @@ def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | 
             raise Conflict(f"{name} was changed by somebody else meanwhile. Read it again and repeat the change.")
         if spec.name != name and jobs.by_name(connection, spec.name) is not None:
             raise Conflict(f"There is a job {spec.name} already. Choose another name.")
-        values = _columns(spec, _place(connection, spec))
-        _check_texts(connection, job.id, spec)
-        _note_uses(connection, job.id, spec)
+        values = _columns(spec, _place(connection, spec)) | job_uses.columns(connection, job.id, spec)
+        job_uses.note(connection, job.id, spec)
         jobs.update(connection, job.id, **values, version=job.version + 1, updated_at_us=now_us)
         _set_schedules(connection, job.id, spec.schedules, now_us)
         _set_members(connection, job.id, now_us)
@@ -129,6 +131,7 @@ def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         schedules.set_members(connection, job.id, (), now_us)
         missed.dismiss_of_job(connection, job.id, by.name, now_us)
         variable_rows.delete_of_job(connection, job.id)
+        tags.put(connection, "job", job.id, ())
         jobs.update(
             connection,
             job.id,
@@ -206,6 +209,7 @@ def validate(spec: JobSpec) -> None:
     for field in ("timeout_s", "output_bytes_max", "misfire_grace_s"):
         if not 0 <= getattr(spec, field) < 2**53:
             wrong[field] = "must not be negative"
+    wrong |= wrong_tags(spec.tags)
     wrong |= wrong_give_up(spec.give_up_after_s, spec.may_run_twice)
     wrong |= wrong_retry(spec.retry) | wrong_exit_rules(spec.exit_rules) | wrong_job_monitors(spec.job_monitors)
     if any("=" in key or not key or "\0" in key + value for key, value in spec.environment.items()):
@@ -223,10 +227,9 @@ def _create(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us
     agent_id = _place(connection, spec)
     if jobs.by_name(connection, spec.name) is not None:
         raise Conflict(f"There is a job {spec.name} already. Choose another name.")
-    values = _columns(spec, agent_id)
-    _check_texts(connection, None, spec)
+    values = _columns(spec, agent_id) | job_uses.columns(connection, None, spec)
     job_id = jobs.insert(connection, **values, created_at_us=now_us, updated_at_us=now_us)
-    _note_uses(connection, job_id, spec)
+    job_uses.note(connection, job_id, spec)
     _set_schedules(connection, job_id, spec.schedules, now_us)
     _set_members(connection, job_id, now_us)
     _set_watches(connection, job_id, spec, now_us)
@@ -234,23 +237,10 @@ def _create(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us
     return find(connection, spec.name)
 
 
-def _check_texts(connection: sqlite3.Connection, job_id: int | None, spec: JobSpec) -> None:
-    variables.check_texts(connection, job_id, _clear(spec), spec.environment.values())
-
-
-def _note_uses(connection: sqlite3.Connection, job_id: int, spec: JobSpec) -> None:
-    variables.note_uses(connection, "job", job_id, _clear(spec).values(), spec.environment.values())
-
-
-def _clear(spec: JobSpec) -> dict[str, str]:
-    """The texts of a job that people see, and where a variable may be named."""
-    fields = ("command", "working_directory", "run_as", "standard_input")
-    return {field: getattr(spec, field) for field in fields}
-
-
 def _columns(spec: JobSpec, agent_id: str) -> dict[str, object]:
     values = msgspec.structs.asdict(spec)
-    del values["agent"], values["group"], values["schedules"]
+    for name in ("agent", "group", "schedules", "uses", "tags"):
+        del values[name]
     return {**values, "agent_id": agent_id}
 
 

@@ -22,16 +22,20 @@ class JobLine(Row, frozen=True, kw_only=True):
     last_run: int | None
     last_state: str | None
     last_ended_at_us: int | None
+    tags: str = ""
 
 
 _LINES = """
 SELECT j.id, j.name, a.name, j.command, j.held, j.description,
     coalesce((SELECT group_concat(s.cron || ' ' || s.zone, '; ') FROM schedules s
         WHERE s.job_id = j.id AND s.deleted_at_us IS NULL AND s.member_id = ''), ''),
-    r.number, r.state, r.ended_at_us
+    r.number, r.state, r.ended_at_us,
+    coalesce((SELECT group_concat(tag, ' ') FROM tags WHERE kind = 'job' AND owner_id = j.id), '')
 FROM jobs j JOIN agents a ON a.id = j.agent_id
 LEFT JOIN runs r ON r.number = (SELECT max(number) FROM runs WHERE job_id = j.id)
-WHERE j.deleted_at_us IS NULL AND j.workflow_id IS NULL AND j.name > ? AND instr(j.name, ?) ORDER BY j.name LIMIT ?
+WHERE j.deleted_at_us IS NULL AND j.workflow_id IS NULL AND j.name > ? AND instr(j.name, ?)
+    AND (? = '' OR EXISTS (SELECT 1 FROM tags WHERE kind = 'job' AND owner_id = j.id AND tag = ?))
+ORDER BY j.name LIMIT ?
 """
 
 
@@ -60,9 +64,11 @@ def page(connection: sqlite3.Connection, after: str = "", limit: int = 100, matc
     return rows.every(connection, Job, tail, (after, match, limit))
 
 
-def lines(connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "") -> list[JobLine]:
-    """The job list with agent, schedules and last run, by name."""
-    found = connection.execute(_LINES, (after, match, limit))
+def lines(
+    connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "", tag: str = ""
+) -> list[JobLine]:
+    """The job list with agent, schedules and last run, by name; `tag`: those that have it."""
+    found = connection.execute(_LINES, (after, match, tag, tag, limit))
     return [rows.build(JobLine, JobLine.__struct_fields__, tuple(row)) for row in found]
 
 

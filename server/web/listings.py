@@ -58,7 +58,9 @@ def _runs(connection: sqlite3.Connection, filters: Filters, after: Any, limit: i
 
 
 LISTINGS: dict[str, Listing] = {
-    "/jobs": Listing(lambda c, f, after, limit: jobs.lines(c, after or "", limit, f.get("match", "")), "name"),
+    "/jobs": Listing(
+        lambda c, f, after, limit: jobs.lines(c, after or "", limit, f.get("match", ""), f.get("tag", "")), "name"
+    ),
     "/runs": Listing(_runs, "number"),
     "/agents": Listing(
         lambda c, f, after, limit: overview.agent_lines(c, after or "", limit, f.get("match", ""), f.get("state", "")),

@@ -11,6 +11,7 @@ from server.web import live, pages
 from server.web.api import (
     agents,
     drains,
+    environments,
     exceptions,
     forks,
     groups,
@@ -59,6 +60,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *exceptions.ENDPOINTS,
     *variables.ENDPOINTS,
     *workflows.ENDPOINTS,
+    *environments.ENDPOINTS,
     *runs.ENDPOINTS,
     *monitors.ENDPOINTS,
     *workflow_runs.ENDPOINTS,

@@ -1,8 +1,12 @@
-"""What jobs share: variables, secret and plain, and the form that was wrong."""
+"""What jobs share: variables, environments, command sets, and forms that were wrong."""
 
 from __future__ import annotations
 
+from server.actions.environments import CommandSetView, EnvironmentView
 from server.actions.variables import VariableView
+from server.core.environments import Place
+from server.web.pages import environments
+from server.web.pages.environments import CommandSetsPage, EnvironmentsPage
 from server.web.pages.variables import EMPTY, VariablesPage, values_of
 from tests.storybook.fixture import DAY_US, MINUTE_US, NOW_US, Story, frame
 
@@ -22,6 +26,40 @@ def _variable(name: str, value: str | None, job: str = "", used_by: list[str] | 
     )
 
 
+def _environments() -> list[Story]:
+    web = EnvironmentView(
+        name="web",
+        description="The shop's servers",
+        run_as="www",
+        working_directory="/srv/web",
+        variables={"LANG": "C.UTF-8", "TOKEN": "${{ shop_token }}"},
+        agents={"dock-2": Place(working_directory="/data/web"), "dock-3": Place(variables={"LANG": "de_DE.UTF-8"})},
+        updated_at_us=NOW_US - DAY_US,
+        updated_by="operator",
+        used_by=list(JOBS),
+    )
+    mounts = CommandSetView(
+        name="mounts",
+        description="",
+        before=["mount /backup", "test -w /backup"],
+        after=["umount /backup"],
+        updated_at_us=NOW_US - MINUTE_US,
+        updated_by="admin",
+        used_by=[],
+    )
+    at, sets = frame("Environments", "/shared"), frame("Command sets", "/shared")
+    wrong = frame("Environments", "/shared", problem="Some fields are not right.")
+    typed = environments.EMPTY | {"name": "x", "agents": "LANG=C"}
+    named = {"agents": "'LANG=C' stands before the name of any agent: begin with [AGENT]."}
+    return [
+        Story("environments", EnvironmentsPage(at, (web,))),
+        Story("environments-change", EnvironmentsPage(at, (web,), environments.values_of(web), {}, True)),
+        Story("environments-wrong", EnvironmentsPage(wrong, (), typed, named)),
+        Story("command-sets", CommandSetsPage(sets, (mounts,))),
+        Story("command-sets-change", CommandSetsPage(sets, (mounts,), environments.set_values_of(mounts), {}, True)),
+    ]
+
+
 def stories() -> list[Story]:
     """All of them."""
     secret = _variable("db_password", None, used_by=["backup-nightly", "environment warehouse"])
@@ -35,6 +73,7 @@ def stories() -> list[Story]:
     wrong = frame("Variables", "/shared", problem="It is not right: value a secret needs at least 4 characters.")
     typed = {**EMPTY, "name": "token", "secret": "1"}
     return [
+        *_environments(),
         Story("variables", VariablesPage(whole, lines, JOBS)),
         Story("variables-empty", VariablesPage(whole, (), JOBS)),
         Story("variables-change", VariablesPage(whole, lines, JOBS, values_of(secret), {}, True)),

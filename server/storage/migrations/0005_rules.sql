@@ -146,3 +146,8 @@ ALTER TABLE jobs ADD COLUMN workflow_step TEXT;
 CREATE UNIQUE INDEX jobs_of_steps ON jobs (workflow_id, workflow_version, workflow_step) WHERE workflow_id IS NOT NULL;
 ALTER TABLE runs ADD COLUMN workflow_run INTEGER;
 CREATE INDEX runs_by_workflow ON runs (workflow_run) WHERE workflow_run IS NOT NULL;
+-- SKY-17: tags. kind: job | workflow.
+CREATE TABLE tags (
+    kind TEXT NOT NULL, owner_id INTEGER NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (kind, owner_id, tag)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tags_by_tag ON tags (tag, kind, owner_id);

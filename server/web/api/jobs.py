@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from server.actions import jobs
+from server.actions import job_uses, jobs
 from server.actions.jobs import Imported, JobSpec
 from server.core.model import Job
-from server.storage import agents, groups, schedules
+from server.storage import agents, groups, schedules, tags
 from server.storage import jobs as rows
 from server.storage.jobs import JobLine
 from server.web.api.endpoint import Answer, Call, Endpoint
@@ -52,9 +52,9 @@ class CrontabImport(msgspec.Struct, frozen=True):
 
 
 async def list_jobs(call: Call) -> list[JobLine]:
-    """Jobs by name, above `after`; `match` is a part of the name."""
-    after, match, limit = call.query("after"), call.query("match"), call.limit()
-    return await call.read(lambda connection: rows.lines(connection, after, limit, match))
+    """Jobs by name, above `after`; `match` is a part of the name, `tag` a whole one."""
+    after, match, tag, limit = call.query("after"), call.query("match"), call.query("tag"), call.limit()
+    return await call.read(lambda connection: rows.lines(connection, after, limit, match, tag))
 
 
 async def show_job(call: Call) -> JobView:
@@ -129,12 +129,16 @@ def _view(connection: sqlite3.Connection, job: Job) -> JobView:
         retry=job.retry,
         exit_rules=job.exit_rules,
         job_monitors=job.job_monitors,
+        uses=job_uses.of_job(connection, job),
+        tags=tags.of(connection, "job", job.id),
     )
     return JobView(job.id, spec, job.held, job.version, job.created_at_us, job.updated_at_us)
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/v1/jobs", list_jobs, "Jobs by name", answer=list[JobLine], query=("after", "limit", "match")),
+    Endpoint(
+        "GET", "/api/v1/jobs", list_jobs, "Jobs by name", answer=list[JobLine], query=("after", "limit", "match", "tag")
+    ),
     Endpoint("POST", "/api/v1/jobs", create_job, "Add a job", body=JobSpec, status=201),
     Endpoint("GET", "/api/v1/jobs/{name}", show_job, "One job", answer=JobView),
     Endpoint("PUT", "/api/v1/jobs/{name}", update_job, "Change a job", body=JobUpdate),

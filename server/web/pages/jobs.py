@@ -23,10 +23,11 @@ from server.storage.monitors import MonitorLine
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
-from server.web.pages import exceptions, job_retry, job_watch, serve
+from server.web.pages import exceptions, job_retry, job_uses, job_watch, serve
 from server.web.pages.exceptions import JobOrders
 from server.web.pages.groups import group_of
 from server.web.pages.job_schedules import Instant, ScheduleLine, instants_of, lines_of, read_text, text_of
+from server.web.pages.job_uses import Choices, JobShares
 
 LIMIT = 200
 TRIPS = 5
@@ -47,6 +48,7 @@ class JobsPage:
     jobs: tuple[JobLine, ...]
     match: str = ""
     more_after: str = ""
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class JobPage:
     told: JobOrders = field(default_factory=JobOrders)
     monitors: tuple[MonitorLine, ...] = ()
     trips: tuple[Trip, ...] = ()
+    shares: JobShares = field(default_factory=JobShares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,14 @@ class JobFormPage:
     values: Mapping[str, str]
     errors: Mapping[str, str] = field(default_factory=dict)
     policies: tuple[tuple[str, str], ...] = POLICIES
+    choices: Choices = field(default_factory=Choices)
 
 
 EMPTY = {
     "name": "", "command": "", "agent": "", "cron": "", "zone": "UTC", "description": "", "working_directory": "",
     "run_as": "", "timeout_s": "0", "environment": "", "misfire_policy": "once", "misfire_grace_s": "3600",
     "may_run_twice": "", "skip_if_running": "", "standard_input": "", "output_bytes_max": "10485760", "version": "",
-    "give_up_after_s": "0", **job_retry.EMPTY, **job_watch.EMPTY,
+    "give_up_after_s": "0", **job_retry.EMPTY, **job_watch.EMPTY, **job_uses.EMPTY,
 }  # fmt: skip
 
 
@@ -136,6 +140,8 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
         description=values["description"],
         standard_input=values["standard_input"],
         give_up_after_s=numbers["give_up_after_s"],
+        uses=job_uses.uses_from(values),
+        tags=job_uses.tags_from(values),
         retry=retry,
         exit_rules=exit_rules,
         job_monitors=job_monitors,
@@ -163,9 +169,9 @@ def _environment(text: str, wrong: dict[str, str]) -> dict[str, str]:
 
 async def show_all(request: web.Request) -> web.Response:
     """`GET /jobs`."""
-    match, after = request.query.get("match", ""), request.query.get("after", "")
-    frame, found = await serve.load(request, "Jobs", lambda connection: jobs.lines(connection, after, LIMIT, match))
-    return serve.html(JobsPage(frame, tuple(found), match, found[-1].name if len(found) == LIMIT else ""))
+    match, tag, after = (request.query.get(name, "") for name in ("match", "tag", "after"))
+    frame, found = await serve.load(request, "Jobs", lambda c: jobs.lines(c, after, LIMIT, match, tag))
+    return serve.html(JobsPage(frame, tuple(found), match, found[-1].name if len(found) == LIMIT else "", tag))
 
 
 def _one(
@@ -189,7 +195,7 @@ def _places(connection: sqlite3.Connection) -> tuple[str, ...]:
 async def show(request: web.Request) -> web.Response:
     """`GET /jobs/{id}`."""
     job_id, now_us = int(request.match_info["id"]), serve.site(request).clock.utc_us()
-    frame, ((job, agent, found, newest, _, named), unknown, held, starting, tripped) = await serve.load(
+    frame, ((job, agent, found, newest, _, named), unknown, held, starting, tripped, shares) = await serve.load(
         request,
         "Job",
         lambda c: (
@@ -198,27 +204,31 @@ async def show(request: web.Request) -> web.Response:
             exceptions.read(c, job_id, now_us),
             tuple(monitors.lines_of_job(c, job_id)),
             tuple(trips.trips(c, job_id, limit=TRIPS)),
+            job_uses.shares_of(c, job_id),
         ),
     )
     told = exceptions.job_orders(request, held)
     instants = () if job.held or job.deleted_at_us else instants_of(found, frame.now_us, special=told.exceptions)
     once, title = secrets.token_hex(8), frame.with_title(job.name)
     orders = lines_of(found, named), instants, tuple(newest)
-    return serve.html(JobPage(title, job, agent, *orders, once, tuple(unknown), told, starting, tripped))
+    return serve.html(JobPage(title, job, agent, *orders, once, tuple(unknown), told, starting, tripped, shares))
 
 
 async def new(request: web.Request) -> web.Response:
     """`GET /jobs/new`."""
     frame, names = await serve.load(request, "New job", _places)
     values = {**EMPTY, "agent": request.query.get("agent", names[0] if names else "")}
-    return serve.html(JobFormPage(frame, 0, "", names, values))
+    there, _ = await job_uses.load(request, 0)
+    return serve.html(JobFormPage(frame, 0, "", names, values, choices=there))
 
 
 async def edit(request: web.Request) -> web.Response:
     """`GET /jobs/{id}/edit`."""
     job_id = int(request.match_info["id"])
     frame, (job, agent, found, _, names, named) = await serve.load(request, "Change a job", lambda c: _one(c, job_id))
-    return serve.html(JobFormPage(frame, job_id, job.name, names, values_of(job, agent, found, named)))
+    there, shares = await job_uses.load(request, job_id)
+    values = values_of(job, agent, found, named) | job_uses.values_of(shares)
+    return serve.html(JobFormPage(frame, job_id, job.name, names, values, choices=there))
 
 
 async def create(request: web.Request) -> web.Response:
@@ -253,7 +263,8 @@ async def _again(
         raise error
     frame, names = await serve.load(request, "Job", _places)
     fields = {_field(name): text for name, text in error.fields.items()}
-    page = JobFormPage(frame.with_problem(str(error)), job_id, job, names, values, fields)
+    there, _ = await job_uses.load(request, job_id)
+    page = JobFormPage(frame.with_problem(str(error)), job_id, job, names, values, fields, choices=there)
     return serve.html(page, 422)
 
 

@@ -51,6 +51,8 @@ NOTICES = {
     "monitor-disabled": "The monitor is disabled: its agent stops watching.",
     "event-fired": "The event is recorded. What it started is below.",
     "variable-set": "The variable is set. Agents get it with the next version of their orders, at once if connected.",
+    "shared-set": "It is set. Agents get it with the next version of their orders, at once if connected.",
+    "shared-deleted": "It is deleted.",
     "variable-deleted": "The variable is deleted.",
     "job-released": "The job is released.",
     "run-cancel": "The request is recorded. The agent is told, now or when it is back.",

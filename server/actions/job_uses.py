@@ -1,0 +1,47 @@
+"""What of a job refers to others by name: variables, an environment, a command set, tags. For `actions.jobs`."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from server.actions import environments, variables
+from server.core.job_uses import Uses
+from server.core.model import Job
+from server.storage import environments as rows
+from server.storage import tags
+
+if TYPE_CHECKING:
+    from server.actions.jobs import JobSpec
+
+
+def columns(connection: sqlite3.Connection, job_id: int | None, spec: JobSpec) -> dict[str, object]:
+    """The columns that stand for names. Raises NotFound for one, Invalid for variables that are not there."""
+    variables.check_texts(connection, job_id, _clear(spec), spec.environment.values())
+    environment, commands = spec.uses.environment, spec.uses.command_set
+    return {
+        "environment_id": environments.find(connection, environment).id if environment else None,
+        "command_set_id": environments.find_set(connection, commands).id if commands else None,
+    }
+
+
+def note(connection: sqlite3.Connection, job_id: int, spec: JobSpec) -> None:
+    """Remember what the job names, inside the caller's change."""
+    variables.note_uses(connection, "job", job_id, _clear(spec).values(), spec.environment.values())
+    tags.put(connection, "job", job_id, spec.tags)
+
+
+def of_job(connection: sqlite3.Connection, job: Job) -> Uses:
+    """The names again."""
+    environment = rows.get(connection, job.environment_id) if job.environment_id is not None else None
+    commands = rows.get_set(connection, job.command_set_id) if job.command_set_id is not None else None
+    return Uses(
+        environment=environment.name if environment is not None else "",
+        command_set=commands.name if commands is not None else "",
+    )
+
+
+def _clear(spec: JobSpec) -> dict[str, str]:
+    """The texts of a job that people see, and where a variable may be named."""
+    fields = ("command", "working_directory", "run_as", "standard_input")
+    return {field: getattr(spec, field) for field in fields}
