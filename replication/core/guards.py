@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replication.core import events
 from replication.core.decide import LastWord, Verdict, judge_promotion
 from replication.core.events import Event
-from replication.core.types import IN_OFFICE, NO_EPOCH, Mode, State
+from replication.core.types import IN_OFFICE, NO_EPOCH, STANDING_BY, Epoch, Mode, State
 
 if TYPE_CHECKING:
     from replication.core.machine import Machine
@@ -261,11 +261,19 @@ def may_grant(machine: Machine, event: events.ClaimReceived) -> bool:
     """No later office than the claimant's last one is known here, and the number is new to us (invariant 9)."""
     others = machine.memory.granted if machine.memory.granted.node != event.peer else NO_EPOCH
     known = max(machine.journal_epoch, others)
+    later = machine.journal_epoch if _is_given_up(machine, others) else known
     return (
-        event.office >= known
+        event.office >= later
         and event.epoch > max(known, machine.memory.office)
         and not _handed_to_other(machine, event)
     )
+
+
+def _is_given_up(machine: Machine, granted: Epoch) -> bool:
+    """Whom we granted it stands by, and had no office of it: only who resumes acts on a grant."""
+    said = machine.peers[granted.node].hello if granted.node in machine.peers else None
+    # It met nothing as high when it claimed the number: what it says with a higher one it said later.
+    return said is not None and said.state in STANDING_BY and said.epoch < granted < said.seen
 
 
 def _handed_to_other(machine: Machine, event: events.ClaimReceived) -> bool:

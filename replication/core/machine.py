@@ -16,8 +16,8 @@ from replication.core.events import Event, Facts
 from replication.core.memory import Memory
 from replication.core.messages import Hello
 from replication.core.moves import NEXT_STEP
-from replication.core.roles import STANDING_BY, TABLE, Row
-from replication.core.types import IN_OFFICE, NO_EPOCH, ORIGIN, Epoch, Mode, NodeId, Position, Role, State
+from replication.core.roles import TABLE, Row
+from replication.core.types import IN_OFFICE, NO_EPOCH, ORIGIN, STANDING_BY, Epoch, Mode, NodeId, Position, Role, State
 
 PEER_SILENT_S = 5.0
 TICK_S = 0.25

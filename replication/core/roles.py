@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from replication.core import asking, events, guards, in_office, moves, seat, standing_by
 from replication.core.effects import Effect
 from replication.core.events import Event
-from replication.core.types import IN_OFFICE, State
+from replication.core.types import IN_OFFICE, STANDING_BY, State
 
 if TYPE_CHECKING:
     from replication.core.machine import Machine
 
 S = State
 STREAMING = (S.SYNCING, S.IN_SYNC)
-STANDING_BY = (S.DEMOTED, S.FORKED, S.COPYING, S.SYNCING, S.IN_SYNC)
 OFFICE = tuple(sorted(IN_OFFICE))
 ANY = tuple(State)
 

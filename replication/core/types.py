@@ -63,6 +63,7 @@ class State(StrEnum):
 
 
 IN_OFFICE = frozenset({State.MASTER, State.ALONE, State.HANDING_OFF})
+STANDING_BY = (State.DEMOTED, State.FORKED, State.COPYING, State.SYNCING, State.IN_SYNC)
 
 
 class Mode(StrEnum):

@@ -13,8 +13,7 @@ from replication.core import decide, effects, events, witness
 from replication.core.effects import Effect
 from replication.core.events import Event
 from replication.core.messages import Decision, Follow
-from replication.core.roles import STANDING_BY
-from replication.core.types import State
+from replication.core.types import STANDING_BY, State
 from replication.core.witness import WitnessRecord
 from tests.search import promises
 from tests.search.bounds import Bounds

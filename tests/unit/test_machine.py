@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from replication.core import effects, events
 from replication.core.machine import TICK_S
+from replication.core.messages import Grant, Refuse
 from replication.core.types import NO_EPOCH, Epoch, State
 from replication.core.witness import (
     Claim,
@@ -283,3 +286,28 @@ def test_leave_to_lose_stands_while_going_alone_is_asked() -> None:
     taken = step(it, events.AloneRecorded(record.epoch, record.alone, record.counter, True), place(5, 7))
     assert it.memory.leave
     assert "No majority" in found(taken, effects.Answer)[0].text
+
+
+C = "c" * 32
+
+
+def granted_elsewhere(**said: Any) -> object:
+    """What B, which granted A number 4, sends to C, which took office 3 by an operator's leave and claims 5."""
+    it = machine(State.SYNCING, B, seen=epoch(4), granted=epoch(4), standby=C)
+    words = {"state": State.SYNCING, "epoch": epoch(1), "seen": epoch(5, C)} | said
+    step(it, events.PeerHeard(A, hello(A, **words)), place(1, 4))
+    claim = events.ClaimReceived(C, epoch(5, C), epoch(3, C), place(3, 6))
+    return found(step(it, claim, place(1, 4)), effects.Send)[0].message
+
+
+def test_a_grant_that_nobody_can_use_any_more_does_not_lock_everybody_out() -> None:
+    """The observer was made master with leave, and the old master asked the standby a moment before it heard."""
+    assert isinstance(granted_elsewhere(), Grant)
+
+
+@pytest.mark.parametrize(
+    "said", [{"state": State.RESUMING}, {"state": State.MASTER}, {"epoch": epoch(4)}, {"seen": epoch(4)}]
+)
+def test_a_grant_that_may_be_used_or_was_stands(said: dict[str, Any]) -> None:
+    """It still asks, is in office, had the office, or said this before it asked: it may have acknowledged something."""
+    assert isinstance(granted_elsewhere(**said), Refuse)
