@@ -6,12 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from server.agent.platform import is_same_process
 from tests.by_file import main, run_file
 
 PASSES = "def test_it():\n    pass\n"
 FAILS = "def test_it():\n    assert 1 == 2\n"
 CRASHES = "import os\n\n\ndef test_it():\n    os._exit(70)\n"
 HANGS = "import threading\n\n\ndef test_it():\n    threading.Event().wait()\n"
+LEAVES = """import subprocess
+
+
+def test_it():
+    with open({note!r}, "w") as note:
+        subprocess.run(["/bin/sh", "-c", "sleep 100 & echo $!"], stdout=note, start_new_session=True)
+"""
 FAILS_ONCE = """from pathlib import Path
 
 
@@ -49,6 +57,15 @@ def test_a_file_that_hangs_is_ended_and_says_where(tmp_path: Path) -> None:
     assert not hung.passed
     assert "test_made.py" in hung.said
     assert "ended after 4 s" in hung.said
+
+
+def test_what_a_file_leaves_behind_is_ended(tmp_path: Path) -> None:
+    """Also a process that has left group and session; it is told, and nothing else is ended."""
+    note = tmp_path / "note"
+    result = run_file(written(tmp_path, LEAVES.format(note=str(note))), tmp_path)
+    assert result.passed
+    assert result.left == ("sleep 100",)
+    assert not is_same_process(int(note.read_text()), None)
 
 
 @pytest.mark.parametrize(("text", "code"), [(PASSES, 0), (CRASHES, 1), (FAILS_ONCE, 0)])
