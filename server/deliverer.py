@@ -15,6 +15,7 @@ import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
 from replication.store import Store
+from server.actions import checkpoints as checkpoint_actions
 from server.actions import drains as drain_actions
 from server.actions import events, reconciliation
 from server.actions import requests as request_actions
@@ -24,7 +25,7 @@ from server.core.model import Order, Run
 from server.core.monitors import Reaction
 from server.core.schedule import compress, expand
 from server.errors import Invalid
-from server.storage import deliveries, groups, monitors, orders, runs, settings, silence
+from server.storage import checkpoints, deliveries, groups, monitors, orders, runs, settings, silence
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +51,7 @@ class Member:
     monitors: dict[int, int] = field(default_factory=dict)
     stopped: set[tuple[int, bool]] = field(default_factory=set)
     recalled: set[int] = field(default_factory=set)
+    suspended: set[int] = field(default_factory=set)
     deployment: int = 0
     task: asyncio.Task[None] | None = None
 
@@ -168,12 +170,13 @@ class Deliverer:
         member.link.send(wire.SetDeployment(number, tuple(group.name for group in found)))
 
     async def _give(self, agent_id: str, member: Member) -> None:
-        (given, asked, fresh, recalls), _ = await self._store.read(
+        (given, asked, fresh, recalls, suspending), _ = await self._store.read(
             lambda c: (
                 orders.unacknowledged(c, agent_id),
                 runs.to_cancel(c, agent_id),
                 bool(runs.to_dispatch(c, agent_id, 1)),
                 [(r.id, run.key) for r in groups.pending_recalls(c, agent_id) if (run := runs.get(c, r.run))],
+                checkpoints.to_suspend(c, agent_id),
             )
         )
         for order in given:
@@ -188,6 +191,9 @@ class Deliverer:
             if member.knows_groups and number not in member.recalled:
                 member.recalled.add(number)
                 member.link.send(wire.Recall(number, key))
+        to_suspend = [run.number for run in suspending if run.number not in member.suspended]
+        if to_suspend and member.link.hello.protocol >= 2:
+            await self._suspend(member, to_suspend)
         unwanted = [run for run in asked if run.dispatched_epoch is not None]
         if any((run.number, run.cancel_kill) not in member.stopped for run in unwanted):
             await self._stop(member, [run.number for run in unwanted])
@@ -228,6 +234,18 @@ class Deliverer:
         for monitor_id, version, message in given:
             member.monitors[monitor_id] = version
             member.link.send(self._monitor(message))
+
+    async def _suspend(self, member: Member, numbers: list[int]) -> None:
+        """Like `_stop`: marked as sent, committed, sent, once on each connection."""
+        try:
+            told, _ = await self._store.write(checkpoint_actions.mark_suspends_sent(numbers, self._utc_us()))
+        except (Unavailable, DiskFull, OutcomeUnknown):
+            asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
+            return
+        for run in told:
+            if run.number not in member.suspended:
+                member.suspended.add(run.number)
+                member.link.send(wire.Suspend(run.key))
 
     async def _stop(self, member: Member, numbers: list[int]) -> None:
         """Mark as sent, so that it is not withdrawn any more; commit, send, once on each connection."""

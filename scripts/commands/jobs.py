@@ -38,6 +38,16 @@ def _properties(function: Any) -> Any:
             help="Kill a run when its agent had no answer from a master for so long; needs --may-run-twice. 0: never.",
         ),
         click.option("--skip-if-running/--queue-if-running", default=None),
+        click.option(
+            "--checkpoints-kept",
+            type=int,
+            help="Of a run the latest so many checkpoints are kept (understudy checkpoint).",
+        ),
+        click.option(
+            "--restartable/--not-restartable",
+            default=None,
+            help="An interrupted run without a checkpoint begins anew by itself.",
+        ),
         click.option("--description"),
         click.option(
             "--tag", "tags", multiple=True, help="A word to filter by. Several are possible; they replace all."
@@ -95,6 +105,8 @@ def _given(properties: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     """The flags that were given, as the API names them, over what is `known`."""
     tags = properties.pop("tags")
     shared = {"environment": properties.pop("agent_environment"), "command_set": properties.pop("command_set")}
+    rule = {"keep": properties.pop("checkpoints_kept"), "restartable": properties.pop("restartable")}
+    rule = {name: value for name, value in rule.items() if value is not None}
     zone, crons, pairs = properties.pop("zone"), properties.pop("cron"), properties.pop("environment")
     spec = {name: value for name, value in properties.items() if value is not None}
     uses = {name: value for name, value in shared.items() if value is not None}
@@ -102,6 +114,8 @@ def _given(properties: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         spec["uses"] = known.get("uses", {}) | uses
     if tags:
         spec["tags"] = [tag for tag in tags if tag]
+    if rule:
+        spec["checkpoints"] = known.get("checkpoints", {}) | rule
     if crons:
         spec["schedules"] = [{"cron": cron, "zone": zone} for cron in crons]
     if pairs:

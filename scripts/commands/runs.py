@@ -179,6 +179,53 @@ def rerun(asker: Asker, run: str, reason: str) -> None:
     asker.show(again, f"Run {again['run']} is {again['state']}.")
 
 
+@run.command()
+@click.argument("number", type=int)
+@reason_option
+@asks_node
+def suspend(asker: Asker, number: int, reason: str) -> None:
+    """Stop a run at its next checkpoint; one that saves none any more comes to its end."""
+    found = asker.client.post(f"/api/v1/runs/{number}/suspend", {"reason": reason})
+    asker.show(found, f"Run {number} is {found['state']}.")
+
+
+@run.command()
+@click.argument("number", type=int)
+@click.option("--checkpoint", type=int, help="From this number instead of the latest.")
+@click.option("--back", type=int, default=0, help="So many before the latest.")
+@reason_option
+@asks_node
+def resume(asker: Asker, number: int, checkpoint: int | None, back: int, reason: str) -> None:
+    """Go on with a suspended, interrupted or failed run from a checkpoint, on whichever agent may have it."""
+    body = {"checkpoint": checkpoint, "back": back, "reason": reason}
+    again = asker.client.post(f"/api/v1/runs/{number}/resume", body)
+    why = f" ({again['reason']})" if again["reason"] else ""
+    asker.show(again, f"It goes on as run {again['run']}, which is {again['state']}{why}.")
+
+
+@run.command()
+@click.argument("number", type=int)
+@reason_option
+@asks_node
+def dismiss(asker: Asker, number: int, reason: str) -> None:
+    """Let an interrupted run be: nobody goes on with it, and it asks for no decision."""
+    found = asker.client.post(f"/api/v1/runs/{number}/dismiss", {"reason": reason})
+    asker.show(found, f"Run {number} is let be.")
+
+
+@run.command()
+@click.argument("number", type=int)
+@asks_node
+def checkpoints(asker: Asker, number: int) -> None:
+    """What a run saved, also in the attempts before it, the latest first."""
+    found = asker.client.get(f"/api/v1/runs/{number}/checkpoints")
+    rows = [
+        (c["number"], c["run"], instant(c["at_us"]), c["bytes"], c["sha256"][:12], "" if c["held"] else "not kept")
+        for c in found["checkpoints"]
+    ]
+    asker.show(found, table(rows, ("CHECKPOINT", "RUN", "SAVED", "BYTES", "SHA-256", "")))
+
+
 @run.command("dismiss-unknown")
 @click.argument("job")
 @reason_option

@@ -12,6 +12,8 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 cancel kill                                                     runs.stop
     workflow_runs  run resume restart                                           runs.start
                 cancel kill suspend give_up                                     runs.stop
+    checkpoints  resume                                                         runs.start
+                suspend withdraw_suspend dismiss                                runs.stop
     silence     declare_dead                                                    agents.manage
                 rerun                                                           runs.start
                 dismiss                                                         missed.resolve
@@ -43,5 +45,6 @@ Without a permission, because what they are given proves who asks: `agents.enrol
 `messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
 `retries.begin_due`, `job_monitors.look_due`, `silence.give_up`, `sessions.prune`, `witnesses.lose`,
 `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`, `forks.add`,
-`forks.add_output`, `forks.complete`, `forks.deleted` and `requests.mark_stops_sent`.
+`forks.add_output`, `forks.complete`, `forks.deleted` `requests.mark_stops_sent` and
+`checkpoints.mark_suspends_sent`.
 """

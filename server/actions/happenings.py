@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from server.actions import job_monitors, retries, workflow_engine
+from server.actions import checkpoints, job_monitors, retries, workflow_engine
 from server.actions.change import Change, Transaction
 from server.core.happenings import Happening
 from server.storage import happenings
@@ -21,7 +21,12 @@ from server.storage import happenings
 PAGE = 200
 Follower = Callable[[sqlite3.Connection, Happening, int], None]
 """(connection, what happened, now in microseconds UTC)."""
-FOLLOWERS: tuple[Follower, ...] = (retries.follow_failure, job_monitors.follow_run, workflow_engine.follow)
+FOLLOWERS: tuple[Follower, ...] = (
+    checkpoints.follow,
+    retries.follow_failure,
+    job_monitors.follow_run,
+    workflow_engine.follow,
+)
 
 
 def follow(now_us: int, followers: tuple[Follower, ...] | None = None) -> Change[int]:

@@ -17,7 +17,8 @@ import msgspec
 from server.actions import agents, job_uses
 from server.actions import groups as group_actions
 from server.actions.change import Change, Transaction, record, require
-from server.core import crontab
+from server.core import checkpoints, crontab
+from server.core.checkpoints import CheckpointRule, wrong_checkpoints
 from server.core.exit_rules import ExitRules, wrong_exit_rules
 from server.core.giving_up import wrong_give_up
 from server.core.groups import Policy
@@ -64,6 +65,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     job_monitors: JobMonitors = JobMonitors()
     uses: Uses = Uses()
     tags: list[str] = []
+    checkpoints: CheckpointRule = CheckpointRule()
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -212,6 +214,7 @@ def validate(spec: JobSpec) -> None:
     wrong |= wrong_tags(spec.tags)
     wrong |= wrong_give_up(spec.give_up_after_s, spec.may_run_twice)
     wrong |= wrong_retry(spec.retry) | wrong_exit_rules(spec.exit_rules) | wrong_job_monitors(spec.job_monitors)
+    wrong |= wrong_checkpoints(spec.checkpoints)
     if any("=" in key or not key or "\0" in key + value for key, value in spec.environment.items()):
         wrong["environment"] = "names must not be empty or hold =, values must not hold NUL"
     if len(spec.schedules) > SCHEDULES_MAX:
@@ -264,6 +267,8 @@ def _set_watches(connection: sqlite3.Connection, job_id: int, spec: JobSpec, now
     for watcher, is_on in ((RETRIES, spec.retry.attempts_max > 1), (MONITORS, is_monitored)):
         change = happenings.watch if is_on else happenings.unwatch
         change(connection, Kind.RUN, job_id, watcher)
+    if spec.checkpoints.restartable:  # other jobs are watched from their first checkpoint on
+        happenings.watch(connection, Kind.RUN, job_id, checkpoints.WATCHER)
 
 
 def _set_schedules(connection: sqlite3.Connection, job_id: int, wanted: Sequence[When], now_us: int) -> None:

@@ -183,8 +183,9 @@ def adopt(connection: sqlite3.Connection, run: Run, agent_id: str, epoch: int) -
 
 
 def is_in_pool(run: Run) -> bool:
-    """Whether it is a group's run that nobody was sent."""
-    return run.group_id != "" and run.dispatched_epoch is None
+    """Whether it is a group's run that nobody was sent. A suspended one waits for a person, not for a member."""
+    is_open = run.state not in (RunState.SUSPENDED, RunState.RESUMING)
+    return run.group_id != "" and run.dispatched_epoch is None and is_open
 
 
 def hand_over(connection: sqlite3.Connection, group_id: str, agent_id: str, by: str, now_us: int) -> int:

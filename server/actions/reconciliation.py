@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from server.actions import debts, pools, reports, witnesses, workflow_engine
+from server.actions import checkpoints, debts, pools, reports, witnesses, workflow_engine
 from server.actions import events as event_actions
 from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
@@ -37,6 +37,8 @@ from server.storage import (
 from server.storage import debts as debt_rows
 
 GIVEN_MAX = 500
+CARRIED_BYTES_MAX = 8 << 20
+"""Of checkpoints that go with dispatches, in one look."""
 NOT_BEGUN = ("starting", "unknown", "waiting")
 """Of a run that was sent, and of which no begin was reported."""
 
@@ -305,7 +307,7 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
         connection = transaction.connection
         in_force = gates.for_agent(connection, agent_id)
         owed = debt_rows.every(connection, agent_id)
-        given = []
+        given, carried = [], 0
         for run in runs.to_dispatch(connection, agent_id, GIVEN_MAX):
             job = jobs.get(connection, run.job_id)
             if job is not None and job.deleted_at_us is not None:
@@ -316,6 +318,11 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
                 why = OWED
             if job is None or why is not None:
                 _wait(connection, run, why or NO_AGENT, now_us)
+                continue
+            resume, is_whole = checkpoints.resume_of(connection, run)
+            if not is_whole:
+                why = f"checkpoint {run.resumed_checkpoint}, from which it was to go on, is not kept any more"
+                runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, why)
                 continue
             specification = event_actions.of_run(connection, run, _specification(connection, job, run))
             specification = workflow_engine.of_run(connection, run, specification)
@@ -328,8 +335,11 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
             runs.update(connection, run.number, **sent)
             group = groups.get(connection, run.group_id) if run.group_id else None
             name = group.name if group is not None else ""
-            message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt, name)
+            message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt, name, resume)
             given.append(Given(run.number, message))
+            carried += len(resume.data) if resume is not None else 0
+            if carried > CARRIED_BYTES_MAX:
+                break  # the rest goes with the next look, which this commit causes
         return given
 
     return change

@@ -11,17 +11,17 @@ from typing import Protocol
 
 import msgspec
 
-from server.actions import debts, drains, pools
+from server.actions import checkpoints, debts, drains, pools
 from server.actions import events as event_actions
 from server.actions.change import Change, Transaction
+from server.actions.ends import judge
 from server.actions.orders import RELEASED, released
 from server.core import agent_wire as wire
 from server.core.agent_trust import DRIFT_US
-from server.core.giving_up import GIVEN_UP
 from server.core.model import Job, Run, ServerHistoryEntry
 from server.core.monitors import Monitor
 from server.core.run_keys import RunKey, parse_key
-from server.core.run_states import ENDED, RunEvent, allows, result_event, step
+from server.core.run_states import ENDED, RunEvent, allows, step
 from server.core.silence import DEAD
 from server.storage import (
     agents,
@@ -43,7 +43,6 @@ OUTPUT_BYTES_MAX = 1 << 30
 HISTORY_OUTPUT_BYTES_MAX = 1 << 20
 UNKNOWN_RUN = "no job here has this run"
 OTHER_AGENT = "the run belongs to another agent now"
-_CAUSES = {"interrupted": "its process is gone without an exit status", "never started": "it never began"}
 
 Recordable = (
     wire.Report
@@ -56,6 +55,7 @@ Recordable = (
     | wire.MonitorKept
     | wire.EpochRefused
     | wire.AgentHeartbeat
+    | wire.Progress
 )
 
 
@@ -121,6 +121,8 @@ def _acknowledgement(connection: sqlite3.Connection, agent_id: str, message: Rec
         case wire.AgentHeartbeat(waiting=waiting):
             text = f"{_name(connection, agent_id)} starts nothing by itself: {waiting}"
             system_messages.insert(connection, "alarm", text, now_us)
+        case wire.Progress():
+            checkpoints.said(connection, agent_id, message)
         case _:
             pass
 
@@ -148,6 +150,10 @@ def _report(connection: sqlite3.Connection, agent_id: str, report: wire.Report, 
             if run is not None:
                 begin(connection, run, report.at_us)
                 groups.answer_recall(connection, run.number, "began", now_us)
+        case wire.Checkpointed():
+            run = _find(connection, agent_id, report, epoch)
+            if run is not None:
+                checkpoints.kept(connection, run, report.body, report.at_us, now_us)
         case wire.Ended() if report.body.recall:
             run = runs.by_key(connection, report.key)
             if run is not None and run.agent_id == agent_id:
@@ -258,17 +264,23 @@ def begin(connection: sqlite3.Connection, run: Run, at_us: int) -> None:
     state = run.state
     if state == "waiting":
         state = step(state, RunEvent.SUBMITTED)
-    if state in ("starting", "unknown", "resuming"):
+    if state in ("starting", "unknown"):
         state = step(state, RunEvent.STARTED)
+        if run.suspend_requested_at_us is not None:
+            state = step(state, RunEvent.SUSPEND_ASKED)
         started = run.started_at_us if run.started_at_us is not None else at_us
         runs.set_state(connection, run.number, state, at_us, started_at_us=started)
 
 
 def _end(connection: sqlite3.Connection, run: Run, body: wire.Ended) -> None:
-    if run.state in ENDED:
+    if run.state in ENDED or run.state in ("suspended", "resuming"):
         return
     state = step(run.state, RunEvent.SUBMITTED) if run.state == "waiting" else run.state
-    event, reason = _judge(run.cancel_requested_by, body)
+    event, reason = judge(run.cancel_requested_by, body)
+    if event is RunEvent.SUSPENDED:
+        reason, more = checkpoints.suspended_values(connection, run, body)
+        runs.set_state(connection, run.number, step(state, event), body.ended_at_us, reason, **more)
+        return
     runs.set_state(
         connection,
         run.number,
@@ -285,24 +297,6 @@ def _end(connection: sqlite3.Connection, run: Run, body: wire.Ended) -> None:
         workflow_runs.keep_outputs(connection, run.number, body.outputs)
 
 
-def _judge(stopped_by: str, body: wire.Ended) -> tuple[RunEvent, str]:
-    """How it ended, and the sentence for people; `stopped_by` asked for its end, "" for nobody known."""
-    by = f" by {stopped_by}" if stopped_by else ""
-    if body.cause in ("cancelled", "killed"):
-        had_process = body.started_at_us is not None
-        return (RunEvent.KILLED if had_process else RunEvent.CANCELLED), f"{body.cause}{by}"
-    if body.cause == "timeout":
-        return RunEvent.KILLED, "it ran longer than its timeout"
-    if body.cause == GIVEN_UP:
-        return RunEvent.KILLED, "its machine had no answer from a master for as long as the job allows"
-    if body.cause in drains.CAUSES:
-        return RunEvent.INTERRUPTED, drains.CAUSES[body.cause]
-    if body.verdict and not body.cause:
-        return (RunEvent.SUCCEEDED if body.verdict == "succeeded" else RunEvent.FAILED), body.why
-    event = result_event(body.exit_code, body.signal, killed=False)
-    return event, _CAUSES.get(body.cause, body.cause)
-
-
 def _keep_unknown(connection: sqlite3.Connection, agent_id: str, report: wire.Report, why: str) -> None:
     entry = _history_entry(connection, agent_id, report.key, why, report.at_us)
     body, values = report.body, dict[str, object]()
@@ -312,7 +306,8 @@ def _keep_unknown(connection: sqlite3.Connection, agent_id: str, report: wire.Re
         values["started_at_us"] = report.at_us
     if isinstance(body, wire.Ended):
         values = {"ended_at_us": body.ended_at_us, "exit_code": body.exit_code, "signal": body.signal}
-        values["state"] = step("running", _judge("", body)[0])
+        event = judge("", body)[0]
+        values["state"] = step("running", RunEvent.INTERRUPTED if event is RunEvent.SUSPENDED else event)
         values["output_cut"] = int(body.output_cut or entry.output_cut)
         values["started_at_us"] = body.started_at_us if body.started_at_us is not None else entry.started_at_us
         values["job_name"] = body.job_name or entry.job_name

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from server.actions import drains, gates
+from server.actions import checkpoints, drains, gates
 from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction, record, require
-from server.core.agent_requests import CANCEL, DRAIN, KILL, LOCK, MAINTAIN, WITHDRAWABLE
+from server.core.agent_requests import CANCEL, DRAIN, KILL, LOCK, MAINTAIN, SUSPEND, WITHDRAWABLE
 from server.core.model import Principal, Run
 from server.core.run_states import ENDED
 from server.errors import Conflict, Invalid
@@ -26,10 +26,11 @@ def withdraw(agent: str, kind: str, run: int | None, by: Principal, now_us: int,
         return drains.undrain(agent, by, now_us, reason)
     if kind == MAINTAIN:
         return gates.end_maintenance(agent, by, now_us, reason)
-    if kind in (CANCEL, KILL):
+    if kind in (CANCEL, KILL, SUSPEND):
         if run is None:
             raise Invalid("Which run? Give its number.", field="run")
-        return withdraw_stop(run, by, now_us, reason)
+        act = checkpoints.withdraw_suspend if kind == SUSPEND else withdraw_stop
+        return act(run, by, now_us, reason)
     raise Invalid(f"What can be withdrawn is {', '.join(WITHDRAWABLE)}.", field="kind")
 
 

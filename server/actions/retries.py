@@ -18,13 +18,13 @@ from server.core.model import SECOND_US, Job, Run
 from server.core.retry import Retry, decide
 from server.core.run_keys import next_attempt_key
 from server.core.run_states import ENDED, RunEvent, step
-from server.storage import agents, exceptions, gates, groups, jobs, runs
+from server.storage import agents, checkpoints, exceptions, gates, groups, jobs, runs
 
 REQUESTED_BY = "retry"
 
 
 def follow_failure(connection: sqlite3.Connection, happening: Happening, now_us: int) -> None:
-    """Write the next attempt of a run that its job's rule repeats, once."""
+    """Write the next attempt of a run that its job's rule repeats, once; from its latest checkpoint, if it has one."""
     if happening.kind != Kind.RUN or happening.status not in ("failed", "killed"):
         return
     run, job = runs.get(connection, happening.subject), jobs.get(connection, happening.source_id)
@@ -32,7 +32,7 @@ def follow_failure(connection: sqlite3.Connection, happening: Happening, now_us:
         return
     retry = decide(run, job.retry)
     if retry is not None and not runs.has_later_attempt(connection, run):
-        attempt_again(connection, job, run, retry, now_us)
+        attempt_again(connection, job, run, retry, now_us, **checkpoints.latest_of(connection, run))
 
 
 def attempt_again(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -80,11 +81,13 @@ def submit(
     requested_by: str,
     now_us: int,
     member: str = "",
+    continues: bool = False,
     **more: object,
 ) -> Run:
     """Insert a run inside the caller's change: starting, waiting with its reason, or skipped.
 
     A run of a group waits in its pool until the fleet has chosen a member. `member`: the one that it is for.
+    `continues`: it goes on with a run that is open still, or was, and is not skipped for that.
     """
     agent_id = member or job.agent_id
     refuse_dead(connection, job, agent_id)
@@ -93,7 +96,7 @@ def submit(
         why = why or CHOOSING
         more = {**more, "group_id": agent_id}
     state = "waiting" if why else "starting"
-    if job.skip_if_running and not member and runs.is_job_open(connection, job.id):
+    if job.skip_if_running and not member and not continues and runs.is_job_open(connection, job.id):
         state, why = "skipped", "another run of the job is open"
         more = {**more, "ended_at_us": now_us}
     number = runs.insert(
@@ -143,7 +146,7 @@ def submit_occurrence(
         job = msgspec.structs.replace(job, command=special.command)
     schedule = schedules.get(connection, schedule_id)
     member = schedule.member_id if schedule is not None else ""
-    values = {"schedule_id": schedule_id, "scheduled_for_us": at_us}
+    values: dict[str, Any] = {"schedule_id": schedule_id, "scheduled_for_us": at_us}
     return submit(connection, job, key, requested_by, now_us, member, **values)
 
 
@@ -287,7 +290,8 @@ def _stop(number: int, kill: bool, by: Principal, now_us: int, why: str) -> Chan
 def request_stop(connection: sqlite3.Connection, run: Run, kill: bool, by: str, now_us: int) -> None:
     """End an open run inside the caller's change: at once while it waits here, else its agent is told."""
     asked = {"cancel_requested_by": by, "cancel_requested_at_us": now_us, "cancel_kill": int(kill)}
-    if run.dispatched_epoch is None and run.state in ("waiting", "starting"):
+    is_here = run.dispatched_epoch is None and run.state in ("waiting", "starting")
+    if is_here or run.state == "suspended":
         state = step(run.state, RunEvent.CANCELLED)
         runs.set_state(connection, run.number, state, now_us, f"cancelled by {by}", **asked)
     else:

@@ -8,6 +8,7 @@ that the machine is dead, or the job may be given up (`core.giving_up`).
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 import msgspec
 
@@ -118,7 +119,7 @@ def rerun(key: str, by: Principal, now_us: int, reason: str = "") -> Change[Run]
         why_not = why_not_occurrence(order, agent, job.name)
         if why_not:
             raise Conflict(why_not)
-        occurrence: dict[str, object] = {"schedule_id": order.schedule_id, "scheduled_for_us": at_us}
+        occurrence: dict[str, Any] = {"schedule_id": order.schedule_id, "scheduled_for_us": at_us}
         lost = {"reason": "its machine was declared dead", "requested_by": "schedule", "dispatched_epoch": 0}
         runs.insert(connection, key, job.id, order.agent_id, job.command, "unknown", now_us, **occurrence, **lost)
         again = run_actions.submit(connection, job, next_attempt_key(key), by.name, now_us, "", attempt=2, **occurrence)

@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from replication.core.types import NO_EPOCH, Epoch
+from server.agent.job_calls import JobCalls
 from server.agent.job_socket import JobSocket
 from server.agent.leaving import Leaving
 from server.agent.link import Link
@@ -25,7 +26,7 @@ from server.agent.spool import Spool, SpoolUnusableError
 from server.agent.watcher import Watcher
 from server.agent.witness import Witness
 from server.core import agent_wire as wire
-from server.core.agent_ledger import FireAnswer, Outcome
+from server.core.agent_ledger import Outcome
 from server.core.agent_session import Session
 from server.core.agent_trust import Moment
 from server.core.monitors import StandingMonitor
@@ -81,8 +82,6 @@ class Client:
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._batch: list[Outcome] = []
-        self._asked: dict[int, asyncio.Future[FireAnswer]] = {}
-        self._questions = 0
         self._links: dict[str, Link] = {}
         self._dialling: dict[str, tuple[str, asyncio.Task[None]]] = {}
 
@@ -131,7 +130,8 @@ class Client:
                 self._outputs.follow(run.key)
                 self._outputs.ended(run.key, self._runner.output_size(run.key))
         watcher = Watcher(self._session.events.watched, self._looked)
-        socket = JobSocket(self._data, self._fire)
+        self._calls = JobCalls(self._session, self._handle, self._now)
+        socket = JobSocket(self._data, self._calls)
         intents = [run for run in memory.runs.values() if run.state == "intent"]
         self._runner.clear(lambda key: key in memory.runs and memory.runs[key].state == "forgotten")
         await self._runner.open(intents, self._boot_id)
@@ -204,9 +204,7 @@ class Client:
 
     def _carry_out(self, outcome: Outcome) -> None:
         for question, answer in outcome.answers:
-            asked = self._asked.pop(question, None)
-            if asked is not None and not asked.done():
-                asked.set_result(answer)
+            self._calls.answer(question, answer)
         for node, message in outcome.sends:
             if node in self._links:
                 self._links[node].send(message)
@@ -248,14 +246,6 @@ class Client:
 
     def _looked(self, monitor: StandingMonitor, look: Look) -> None:
         self._handle(self._session.looked(monitor, look, self._now()))
-
-    async def _fire(self, monitor: str, request: str, variables: dict[str, str]) -> FireAnswer:
-        """Answers once the event is durable; an agent that stops meanwhile answers nothing."""
-        self._questions += 1
-        asked: asyncio.Future[FireAnswer] = asyncio.get_running_loop().create_future()
-        self._asked[self._questions] = asked
-        self._handle(self._session.fire(self._questions, monitor, request, variables, self._now()))
-        return await asked
 
     async def _output_forever(self) -> None:
         while True:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 from server.agent.process_tree import RUN_VARIABLE
 from server.core.agent_memory import RunRecord
 from server.core.confidential import Opened
 from server.core.model import Specification
+
+CHECKPOINT_FILE = "checkpoint"
+"""In the folder of a run that goes on from one: its bytes."""
 
 
 def no_secrets(specification: Specification) -> Opened:
@@ -31,3 +36,19 @@ def job_environment(run: RunRecord, base: dict[str, str], secrets: dict[str, str
         moment = datetime.fromtimestamp(run.scheduled_for_us / 1e6, UTC)
         environment["UNDERSTUDY_SCHEDULED_FOR"] = moment.isoformat().replace("+00:00", "Z")
     return environment
+
+
+def resume_environment(run: RunRecord, directory: Path) -> dict[str, str]:
+    """Where a run that goes on from a checkpoint finds it; nothing for one that begins at the beginning."""
+    if run.resume is None:
+        return {}
+    path = str(directory / CHECKPOINT_FILE)
+    return {"UNDERSTUDY_CHECKPOINT": path, "UNDERSTUDY_CHECKPOINT_NUMBER": str(run.resume.number)}
+
+
+def write_checkpoint(run: RunRecord, directory: Path) -> None:
+    """Put what a run goes on from into its folder, for nobody else to read. Raises OSError: no room."""
+    if run.resume is not None:
+        anew = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with open(os.open(directory / CHECKPOINT_FILE, anew, 0o600), "wb") as file:
+            file.write(run.resume.data)

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from server.agent.control_group import group_of
-from server.agent.job_environment import job_environment, no_secrets
+from server.agent.job_environment import job_environment, no_secrets, resume_environment, write_checkpoint
 from server.agent.job_socket import AGENT_SOCKET
 from server.agent.keeper import RUNS, SOCKET_FILE
 from server.agent.platform import boot_clock_us, is_same_process, socket_address
@@ -118,6 +118,7 @@ class Runner:
             directory.mkdir(mode=0o700, exist_ok=True)
             if specification.standard_input:
                 (directory / "input").write_text(specification.standard_input, encoding="utf-8")
+            write_checkpoint(run, directory)
         except OSError as error:
             self._again(run.key, error, lambda: self.start(run))
             return
@@ -129,6 +130,7 @@ class Runner:
                 **job_environment(run, self._environment, opened.environment),
                 "UNDERSTUDY_AGENT_SOCKET": str(self._data / AGENT_SOCKET),
                 OUTPUTS_VARIABLE: str(directory / OUTPUTS_FILE),
+                **resume_environment(run, directory),
             },
             "directory": specification.working_directory or str(Path.home()),
             "hidden": opened.hidden,

@@ -1,4 +1,6 @@
-"""The drain of an agent (SMA-4): it takes no new runs, those that run end or are cut at the limit. Pure.
+"""The drain of an agent (SMA-4): it takes no new runs, those that run end, are handed over or are cut. Pure.
+
+A run that saves a checkpoint meanwhile ends at it, to go on from it elsewhere (`core.agent_checkpoints`).
 
 A drain is asked for by a person and comes as the gate `draining`, or the agent begins it when it is stopped. It is over
 when every run that ran at its beginning has ended; a requested one then stays in force until it is withdrawn. The limit
@@ -6,9 +8,6 @@ counts from when the agent heard of it, by the machine's boot clock.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from enum import StrEnum
 
 import msgspec
 
@@ -32,18 +31,6 @@ ON_STOP = ("auto", "keep", "drain")
 """What SIGTERM means to an agent; see `drains_on_stop` and docs/decisions/0081."""
 
 
-class Parting(StrEnum):
-    """What becomes of a run that runs when a drain begins."""
-
-    WAIT = "wait"
-    HAND_OVER = "hand over"
-
-
-def parting(has_checkpoint: bool) -> Parting:
-    """A run that saved a resume point is ended at once and goes on elsewhere; every other may end by itself first."""
-    return Parting.HAND_OVER if has_checkpoint else Parting.WAIT
-
-
 def drains_on_stop(setting: str, machine_stops: bool) -> bool:
     """Whether SIGTERM or SIGINT drains first. Otherwise the runs go on under their keeper, and the next start has them.
 
@@ -53,15 +40,12 @@ def drains_on_stop(setting: str, machine_stops: bool) -> bool:
 
 
 class Drain:
-    """The drain of one agent. `has_checkpoint` says whether the run of a key has a resume point: none has one yet."""
+    """The drain of one agent."""
 
-    def __init__(
-        self, ledger: Ledger, work: Work, boot_id: str, has_checkpoint: Callable[[str], bool] = lambda key: False
-    ) -> None:
+    def __init__(self, ledger: Ledger, work: Work, boot_id: str) -> None:
         self._ledger = ledger
         self._work = work
         self._boot_id = boot_id
-        self._has_checkpoint = has_checkpoint
         self._cut: set[str] = set()
         """Runs that this process has ended: after a restart in the middle they are signalled again."""
 
@@ -73,6 +57,13 @@ class Drain:
     @property
     def _note(self) -> DrainNote | None:
         return self._ledger.memory.durable.drain
+
+    def hands_over(self, key: str) -> bool:
+        """Whether the run is to end at the checkpoint that it has just saved, to go on elsewhere from it."""
+        note = self._note
+        if note is None or note.is_over or (note.origin == STOP and not self._work.draining):
+            return False
+        return key in note.keys
 
     def follow(self, now: Moment) -> None:
         """Look at the gates that have just become durable: a drain is asked for, goes on, or is withdrawn."""
@@ -112,7 +103,7 @@ class Drain:
         self.tick(now)
 
     def tick(self, now: Moment) -> None:
-        """End what is to be handed over, at the limit everything; be over when nothing is left."""
+        """End at the limit what still runs; be over when nothing is left."""
         note = self._note
         if note is None or note.is_over or (note.origin == STOP and not self._work.draining):
             return
@@ -124,10 +115,9 @@ class Drain:
             note.boot_id == self._boot_id and now.boot_us >= note.deadline_us
         )  # after a boot nothing is left to cut
         for key in left:
-            if key not in self._cut and parting(self._has_checkpoint(key)) is Parting.HAND_OVER:
-                self._end(key, HAND_OVER_CAUSE)
-            elif key not in self._cut and is_late:
-                self._end(key, CUT_CAUSE)
+            if key not in self._cut and is_late:
+                self._cut.add(key)
+                self._work.cut(key, CUT_CAUSE)
 
     def _begin(self, asked_at_us: int, origin: str, limit_s: int, now: Moment) -> None:
         keys = tuple(sorted(self._work.awaiting | self._work.running))
@@ -136,10 +126,6 @@ class Drain:
         self._save(DrainNote(asked_at_us, origin, limit_s, self._boot_id, deadline_us, keys))
         self._ledger.report("", DrainBegun(asked_at_us, origin, limit_s), now)
         self.tick(now)
-
-    def _end(self, key: str, cause: str) -> None:
-        self._cut.add(key)
-        self._work.cut(key, cause)
 
     def _left(self, note: DrainNote) -> list[str]:
         """Runs of its beginning that have not ended. One that the memory has ended meanwhile counts as such."""

@@ -11,6 +11,7 @@ import msgspec
 from server.core import agent_wire as wire
 from server.core.agent_memory import (
     NO_SPECIFICATION,
+    CheckpointNote,
     DropReports,
     Mark,
     MarkReports,
@@ -21,11 +22,13 @@ from server.core.agent_memory import (
     SaveReport,
     SaveRun,
 )
-from server.core.agent_reports import LATER_BODIES
+from server.core.agent_reports import LATER_BODIES, Checkpointed
 from server.core.agent_trust import Moment
 from server.core.model import DAY_US
 
 REPORTS_IN_FLIGHT = 500
+BYTES_IN_FLIGHT = 2 << 20
+"""Of checkpoints: so that heartbeats find their way between them on a slow line."""
 MARKED_KEPT_US = 7 * DAY_US
 
 
@@ -41,12 +44,21 @@ class FireAnswer:
     suppressed: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class CheckpointAnswer:
+    """Checkpoint `number` is durable, or the refusal: `code` is that of a problem document, "" without one."""
+
+    number: int = 0
+    code: str = ""
+    detail: str = ""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What follows, in this order: saves (one transaction), then answers, sends, starts, stops, abandons, forgets.
 
     `abandons`: keys whose intent shall not begin; make sure of it (the pid file), then call `ended` or `began`.
-    `forgets`: keys whose files may go. `answers`: (question, what those who asked for an event are told).
+    `forgets`: keys whose files may go. `answers`: (question, what a job that fired or saved something is told).
     """
 
     saves: list[Save] = field(default_factory=list)
@@ -55,7 +67,7 @@ class Outcome:
     stops: list[wire.StopRun] = field(default_factory=list)
     abandons: list[str] = field(default_factory=list)
     forgets: list[str] = field(default_factory=list)
-    answers: list[tuple[int, FireAnswer]] = field(default_factory=list)
+    answers: list[tuple[int, FireAnswer | CheckpointAnswer]] = field(default_factory=list)
 
 
 class Ledger:
@@ -68,6 +80,8 @@ class Ledger:
         self._protocol = 0
         self._unsent: deque[tuple[int, str]] = deque()
         self._in_flight: set[int] = set()
+        self._heavy: dict[int, int] = {}
+        """Bytes of those in flight that carry some."""
         self._unannounced: dict[str, int] = {}
         """The last unsent report, by run key, of those that make a master know the run."""
         self._of_key = Counter(report.key for report in memory.reports.values())
@@ -92,8 +106,8 @@ class Ledger:
         """Send once the saves are durable."""
         self.out.sends.append((node, message))
 
-    def report(self, key: str, body: wire.Body, now: Moment) -> None:
-        """Spool a report, and send it when the master listens."""
+    def report(self, key: str, body: wire.Body, now: Moment) -> int:
+        """Spool a report, and send it when the master listens; its number."""
         number = self.memory.durable.next_report
         self.change(next_report=number + 1)
         self.save(SaveReport(wire.Report(number, key, now.wall_us, body)))
@@ -101,6 +115,7 @@ class Ledger:
         if self.channel:
             self._queue(number)
             self._pump()
+        return number
 
     def open(self, node: str, protocol: int) -> None:
         """The master at `node` listens: send again all that it may not have and, by its `protocol`, understands."""
@@ -118,6 +133,7 @@ class Ledger:
         self._protocol = 0
         self._unsent.clear()
         self._in_flight.clear()
+        self._heavy.clear()
         self._unannounced.clear()
 
     def is_announced(self, key: str) -> bool:
@@ -127,6 +143,8 @@ class Ledger:
     def kept(self, message: wire.Kept, now: Moment) -> None:
         """Forget what is replicated, mark what a master has alone."""
         self._in_flight.difference_update(message.reports)
+        for number in message.reports:
+            self._heavy.pop(number, None)
         if message.in_sync:
             self._drop(message.reports)
         else:
@@ -164,12 +182,16 @@ class Ledger:
 
     def _pump(self) -> None:
         while self._unsent and len(self._in_flight) < REPORTS_IN_FLIGHT:
+            if sum(self._heavy.values()) >= BYTES_IN_FLIGHT:
+                return
             number, key = self._unsent.popleft()
             if self._unannounced.get(key) == number:
                 del self._unannounced[key]
             report = self.memory.reports.get(number)
             if report is not None:
                 self._in_flight.add(number)
+                if isinstance(report.body, Checkpointed):
+                    self._heavy[number] = len(report.body.data)
                 self.send(self.channel, report)
 
     def _drop(self, numbers: tuple[int, ...]) -> None:
@@ -182,6 +204,10 @@ class Ledger:
         for key in keys:
             self._forget(key)
 
+    def withdraw(self, numbers: tuple[int, ...]) -> None:
+        """Drop reports that nobody awaits: later ones stand for them."""
+        self._drop(numbers)
+
     def retract(self, keys: tuple[str, ...]) -> None:
         """Drop what is not acknowledged of runs that are forgotten unstarted: a master told of them would wait."""
         self._drop(tuple(report.id for report in self.memory.reports.values() if report.key in keys))
@@ -192,7 +218,8 @@ class Ledger:
             return
         self._output_done.discard(key)
         del self._of_key[key]
-        self.save(SaveRun(msgspec.structs.replace(run, state="forgotten", specification=NO_SPECIFICATION)))
+        bare = {"state": "forgotten", "specification": NO_SPECIFICATION, "checkpoint": CheckpointNote()}
+        self.save(SaveRun(msgspec.structs.replace(run, **bare)))
         self.out.forgets.append(key)
 
 

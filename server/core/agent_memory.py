@@ -13,6 +13,7 @@ import msgspec
 from replication.core.types import NO_EPOCH, Epoch
 from server.core.agent_reports import Parted
 from server.core.agent_wire import GateSet, Report, StandingOrder
+from server.core.checkpoint_messages import Resume
 from server.core.model import Specification
 from server.core.monitors import StandingMonitor
 from server.core.sightings import Seen
@@ -63,11 +64,22 @@ class Durable(msgspec.Struct, frozen=True, array_like=True):
     accepted_us: int = 0
 
 
+class CheckpointNote(msgspec.Struct, frozen=True, array_like=True):
+    """The checkpoints of a run: the last `number`, the highest that was given up unacknowledged for later ones, and
+    which of the last requests made which.
+    """
+
+    number: int = 0
+    withdrawn: int = 0
+    requests: tuple[tuple[str, int], ...] = ()
+
+
 class RunRecord(msgspec.Struct, frozen=True, array_like=True):
     """One run here. `state`: held | intent | ended | forgotten. That an intent has its process, its pid file says.
 
     A forgotten run is its bare key: it keeps a late dispatch from starting it again. `turn` orders what is held.
-    `stop` is the cause that its end will have, once a stop was asked for.
+    `stop` is the cause that its end will have, once a stop was asked for. `resume`: what it goes on from, until its
+    process exists. `suspend`: it shall end at its next checkpoint.
     """
 
     key: str
@@ -83,6 +95,9 @@ class RunRecord(msgspec.Struct, frozen=True, array_like=True):
     epoch_number: int = 0
     monitor_id: int | None = None
     group: str = ""
+    resume: Resume | None = None
+    checkpoint: CheckpointNote = CheckpointNote()
+    suspend: bool = False
 
     @property
     def is_own(self) -> bool:

@@ -33,7 +33,7 @@ class Begun(_Body, frozen=True, tag="begun"):
 
 class Ended(_Body, frozen=True, tag="ended"):
     """`cause`: "" (ran to its end) | timeout | cancelled | killed | given up | interrupted | never started |
-    not startable | drained | handed over | recalled.
+    not startable | drained | handed over | suspended | recalled.
 
     `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
     `recall`: the number of the request by which the run, not begun, was given back. `verdict`: succeeded | failed, by
@@ -123,6 +123,14 @@ class MonitorProblem(_Body, frozen=True, tag="monitor_problem"):
     text: str
 
 
-Body = Held | Begun | Ended | Suppressed | Trouble | DrainBegun | Drained | Fired | MonitorProblem
-LATER_BODIES = (DrainBegun, Drained, Fired, MonitorProblem)
+class Checkpointed(_Body, frozen=True, tag="checkpointed"):
+    """A run saved its state as its checkpoint `number`; `sha256` of the bytes in hex. Protocol 2."""
+
+    number: int
+    data: bytes
+    sha256: str
+
+
+Body = Held | Begun | Ended | Suppressed | Trouble | DrainBegun | Drained | Fired | MonitorProblem | Checkpointed
+LATER_BODIES = (DrainBegun, Drained, Fired, MonitorProblem, Checkpointed)
 """Understood from protocol 2 on: kept in the spool, unsent, while a master speaks an earlier one."""

@@ -12,8 +12,8 @@ from server.core.model import Row, Run
 SETTINGS = "settings"
 """The kind under which a change of an agent's own settings is kept among those of its gates."""
 
-LOCK, DRAIN, MAINTAIN, CANCEL, KILL = "lock", "drain", "maintain", "cancel", "kill"
-WITHDRAWABLE = (LOCK, DRAIN, MAINTAIN, CANCEL, KILL)
+LOCK, DRAIN, MAINTAIN, CANCEL, KILL, SUSPEND = "lock", "drain", "maintain", "cancel", "kill", "suspend"
+WITHDRAWABLE = (LOCK, DRAIN, MAINTAIN, CANCEL, KILL, SUSPEND)
 """What can be taken back while the agent has not acknowledged it."""
 
 _SET = {
@@ -50,8 +50,9 @@ class GateChange(Row, frozen=True, kw_only=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that an agent has not acknowledged.
 
-    `kind`: lock, unlock, stop, start, swap, drain, undrain, maintain, end maintenance, settings, cancel, kill, order,
-    release, monitor, deploy or recall. `what` goes on from "It shall …". `since_us` is None where rows do not know it.
+    `kind`: lock, unlock, stop, start, swap, drain, undrain, maintain, end maintenance, settings, cancel, kill,
+    suspend, order, release, monitor, deploy or recall. `what` goes on from "It shall …". `since_us` is None where rows
+    do not know it.
     `sent`: it is on its way, or was and nobody knows whether it arrived. `everywhere`: it was asked of all agents.
     """
 
@@ -120,6 +121,21 @@ def of_runs(runs: Iterable[Run]) -> list[Request]:
         )
         for run in runs
         if run.dispatched_epoch is not None
+    ]
+
+
+def of_suspensions(runs: Iterable[Run]) -> list[Request]:
+    """Runs at the agent that are to stop at their next checkpoint; acknowledged by their end, whichever comes."""
+    return [
+        Request(
+            kind=SUSPEND,
+            what=f"suspend run {run.number} at its next checkpoint",
+            since_us=run.suspend_requested_at_us,
+            by=run.suspend_requested_by,
+            run=run.number,
+            sent=run.suspend_sent_at_us is not None,
+        )
+        for run in runs
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from replication.core.types import Epoch
 from server.core import agent_wire as wire
+from server.core.agent_checkpoints import Checkpoints
 from server.core.agent_drain import Drain
 from server.core.agent_events import Events
 from server.core.agent_ledger import Ledger, Outcome
@@ -31,6 +32,7 @@ class Session:
         self._memory = memory
         self.work = Work(self._ledger, boot_id, now.wall_us)
         self.drain = Drain(self._ledger, self.work, boot_id)
+        self.checkpoints = Checkpoints(self._ledger, self.work, self.drain)
         self.events = Events(self._ledger, self.work, boot_id)
         self._boot_id = boot_id
         self._links: set[str] = set()
@@ -101,6 +103,13 @@ class Session:
         self._ledger.out.answers.append((question, answer))
         return self._ledger.take()
 
+    def checkpoint(
+        self, question: int, key: str, data: bytes | None, request: str, suspends: bool, now: Moment
+    ) -> Outcome:
+        """A job saves its state; the outcome answers `question` once it is durable (`core.agent_checkpoints`)."""
+        self.checkpoints.take(question, key, data, request, suspends, now)
+        return self._ledger.take()
+
     def link_opened(self, node: str) -> Outcome:
         """A link to `node` is open; who it is follows in its `Office`."""
         self._links.add(node)
@@ -153,17 +162,21 @@ class Session:
         beat = wire.AgentHeartbeat(now.wall_us, count, waiting, alone, now.boot_us, oldest_us, *self.held_bytes)
         for node in self._links:
             self._ledger.send(node, beat)
+        self._tell_progress()
         return self._ledger.take()
 
     def began(self, key: str) -> Outcome:
         """The process of an intent exists."""
         self.work.began(key)
+        self.checkpoints.began(key)
         self._acknowledge_gates()
         return self._ledger.take()
 
     def ended(self, key: str, end: wire.Ended, now: Moment) -> Outcome:
         """The run is over; its exit status and output are durable, or known to be unknowable."""
+        self._tell_progress()
         self.work.ended(key, end, now)
+        self.checkpoints.ended(key)
         self.drain.ended(key, end.cause, now)
         self._acknowledge_gates()
         return self._ledger.take()
@@ -177,6 +190,9 @@ class Session:
         """The master holds all output of the run, replicated, or wants none of it."""
         self._ledger.output_done(key)
         return self._ledger.take()
+
+    def _tell_progress(self) -> None:
+        self.checkpoints.tell_progress(self._obeyed if self._admitted and self.protocol > 1 else "")
 
     def _roster(self, office: wire.Office) -> dict[str, str]:
         """Addresses to dial from now on. A standby's copy may be of long ago: it corrects what a master said once."""
@@ -315,6 +331,8 @@ class Session:
                 self.work.dispatch(message, now)
             case wire.StopRun():
                 self.work.stop(message, now)
+            case wire.Suspend():
+                self.checkpoints.suspend(message)
             case wire.GiveMonitor(monitor, next_number):
                 self.events.take(monitor, next_number)
                 self._ledger.send(node, wire.MonitorKept(monitor.id, monitor.version))

@@ -19,6 +19,7 @@ from server.core.agent_deployment import Recall as Recall
 from server.core.agent_deployment import SetDeployment as SetDeployment
 from server.core.agent_reports import Begun as Begun
 from server.core.agent_reports import Body as Body
+from server.core.agent_reports import Checkpointed as Checkpointed
 from server.core.agent_reports import DrainBegun as DrainBegun
 from server.core.agent_reports import Drained as Drained
 from server.core.agent_reports import Ended as Ended
@@ -30,6 +31,9 @@ from server.core.agent_reports import Trouble as Trouble
 from server.core.agent_witness import AskAlone as AskAlone
 from server.core.agent_witness import AskGrant as AskGrant
 from server.core.agent_witness import WitnessSays as WitnessSays
+from server.core.checkpoint_messages import Progress as Progress
+from server.core.checkpoint_messages import Resume as Resume
+from server.core.checkpoint_messages import Suspend as Suspend
 from server.core.model import Span, Specification
 from server.core.monitor_messages import GiveMonitor as GiveMonitor
 from server.core.monitor_messages import MonitorKept as MonitorKept
@@ -165,13 +169,14 @@ class ReleaseOrder(_Message, frozen=True, tag="release"):
 
 
 class Dispatch(_Message, frozen=True, tag="dispatch"):
-    """Start this one run; a key that the agent already knows changes nothing."""
+    """Start this one run; a key that the agent already knows changes nothing. `resume`: it goes on from there."""
 
     key: str
     specification: Specification
     scheduled_for_us: int | None = None
     attempt: int = 1
     group: str = ""
+    resume: Resume | None = None
 
 
 class StopRun(_Message, frozen=True, tag="stop"):
@@ -327,6 +332,7 @@ FromNode = (
     | ReleaseMonitor
     | Recall
     | SetDeployment
+    | Suspend
 )
 FromAgent = (
     Hello
@@ -342,6 +348,7 @@ FromAgent = (
     | WitnessSays
     | MonitorKept
     | DeploymentKept
+    | Progress
 )
 
 _encoder = msgspec.msgpack.Encoder()

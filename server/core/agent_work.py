@@ -9,6 +9,7 @@ from server.core import occurrence_exceptions
 from server.core.agent_ledger import Ledger
 from server.core.agent_memory import (
     NO_SPECIFICATION,
+    CheckpointNote,
     DropOrder,
     DropRuns,
     KeptOrder,
@@ -193,6 +194,8 @@ class Work:
                 "scheduled_for_us": message.scheduled_for_us,
                 "attempt": message.attempt,
                 "group": message.group,
+                "resume": message.resume,
+                "checkpoint": CheckpointNote(message.resume.number if message.resume else 0),
             }
             if schedule is not None and message.scheduled_for_us is not None:
                 self._ledger.save(SaveSettled(schedule, message.scheduled_for_us, True))
@@ -337,7 +340,7 @@ class Work:
         self.awaiting.discard(run.key)
         self.running.discard(run.key)
         named = msgspec.structs.replace(end, cause=run.stop or end.cause, job_name=run.specification.job_name)
-        self._ledger.save(SaveRun(msgspec.structs.replace(run, state="ended")))
+        self._ledger.save(SaveRun(msgspec.structs.replace(run, state="ended", resume=None)))
         self._ledger.report(run.key, named, now)
         if end.output_bytes == 0:
             self._ledger.output_done(run.key)

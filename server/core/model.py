@@ -10,6 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from server.core.calendar_days import Days
+from server.core.checkpoints import CheckpointRule
 from server.core.confidential import Confidential
 from server.core.exit_rules import ExitRules
 from server.core.job_monitors import JobMonitors
@@ -143,7 +144,9 @@ class Gate(Row, frozen=True, kw_only=True):
 
 
 class Job(Row, frozen=True, kw_only=True):
-    JSON: ClassVar[frozenset[str]] = frozenset({"environment", "prerequisites", "retry", "exit_rules", "job_monitors"})
+    JSON: ClassVar[frozenset[str]] = frozenset(
+        {"environment", "prerequisites", "retry", "exit_rules", "job_monitors", "checkpoints"}
+    )
 
     id: int
     name: str
@@ -175,6 +178,7 @@ class Job(Row, frozen=True, kw_only=True):
     workflow_id: int | None = None
 
     job_monitors: JobMonitors = JobMonitors()
+    checkpoints: CheckpointRule = CheckpointRule()
 
 
 class ScheduleRow(Row, frozen=True, kw_only=True):
@@ -229,6 +233,7 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True):
     """Of rows only: what of it needs secrets, which are sealed."""
     sealed: str = ""
     """Of agents only: the same with the values. On the link JSON of `core.confidential.Opened`, in the spool sealed."""
+    checkpoints_kept: int = 5
 
 
 class Order(Row, frozen=True, kw_only=True):
@@ -292,6 +297,13 @@ class Run(Row, frozen=True, kw_only=True):
     begin_after_us: int | None = None
     """Of a waiting run: not before; the next attempt after a failure."""
     workflow_run: int | None = None
+    resumed_run: int | None = None
+    resumed_checkpoint: int | None = None
+    suspend_requested_by: str = ""
+    suspend_requested_at_us: int | None = None
+    suspend_sent_at_us: int | None = None
+    suspended_at_us: int | None = None
+    dismissed_by: str = ""
 
 
 class Missed(Row, frozen=True, kw_only=True):

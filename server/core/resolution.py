@@ -46,6 +46,7 @@ def resolve(
         misfire_grace_s=job.misfire_grace_s,
         give_up_after_s=job.give_up_after_s,
         exit_rules=job.exit_rules,
+        checkpoints_kept=job.checkpoints.keep,
         confidential=_confidential(hidden, values),
     )
 

@@ -90,6 +90,11 @@ def _results(state: RunState) -> Iterator[Rule]:
     )
 
 
+def _stopped(state: RunState) -> Iterator[Rule]:
+    """A run that its agent has ended at a checkpoint, asked by a person or by the run itself."""
+    yield Rule(state, _E.SUSPENDED, _S.SUSPENDED, "It stopped at a checkpoint.")
+
+
 def _lost(state: RunState) -> Iterator[Rule]:
     yield Rule(state, _E.LOST, _S.UNKNOWN, "Its agent is silent and may have it.")
 
@@ -106,22 +111,26 @@ TABLE: tuple[Rule, ...] = (
     Rule(_S.STARTING, _E.SKIPPED, _S.SKIPPED, "Another run of the job was still open."),
     Rule(_S.STARTING, _E.NEVER_STARTED, _S.WAITING, "The agent dropped it unstarted; it is sent again."),
     *_results(_S.STARTING),
+    *_stopped(_S.STARTING),
     *_lost(_S.STARTING),
     Rule(_S.RUNNING, _E.SUSPEND_ASKED, _S.SUSPENDING, "It stops at its next checkpoint."),
     *_results(_S.RUNNING),
+    *_stopped(_S.RUNNING),
     *_lost(_S.RUNNING),
-    Rule(_S.SUSPENDING, _E.SUSPENDED, _S.SUSPENDED, "It stopped at a checkpoint."),
+    Rule(_S.SUSPENDING, _E.RESUME_ASKED, _S.RUNNING, "It goes on: nobody wants it suspended any more."),
+    *_stopped(_S.SUSPENDING),
     *_results(_S.SUSPENDING),
     *_lost(_S.SUSPENDING),
-    Rule(_S.SUSPENDED, _E.RESUME_ASKED, _S.RESUMING, "It goes on from its checkpoint."),
+    Rule(_S.SUSPENDED, _E.RESUME_ASKED, _S.RESUMING, "Another attempt is to go on from its checkpoint."),
     Rule(_S.SUSPENDED, _E.CANCELLED, _S.CANCELLED, "It was cancelled while suspended."),
-    Rule(_S.RESUMING, _E.STARTED, _S.RUNNING, "Its process runs again."),
-    *_results(_S.RESUMING),
-    *_lost(_S.RESUMING),
+    Rule(_S.RESUMING, _E.INTERRUPTED, _S.INTERRUPTED, "It stopped at a checkpoint, and another attempt goes on."),
+    Rule(_S.RESUMING, _E.CANCELLED, _S.CANCELLED, "It stopped at a checkpoint, and what was to go on was cancelled."),
+    *_stopped(_S.RESUMING),
     Rule(_S.UNKNOWN, _E.STARTED, _S.RUNNING, "Its agent is back and has it running."),
     Rule(_S.UNKNOWN, _E.NEVER_STARTED, _S.WAITING, "Its agent is back and never started it."),
     Rule(_S.UNKNOWN, _E.MISSED, _S.MISSED, "Its agent is back and never started it; another attempt was made."),
     *_results(_S.UNKNOWN),
+    *_stopped(_S.UNKNOWN),
 )
 
 _STEPS = {(rule.state, rule.event): rule for rule in TABLE}

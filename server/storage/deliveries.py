@@ -16,18 +16,19 @@ _TO_STOP = (
     " WHERE cancel_requested_at_us IS NOT NULL AND ended_at_us IS NULL AND dispatched_epoch IS NOT NULL"
 )
 
+_TO_SUSPEND = "SELECT DISTINCT agent_id FROM runs WHERE state = 'suspending'"
 _TO_RECALL = "SELECT DISTINCT agent_id FROM recalls WHERE answered_at_us IS NULL"
 
 
 def agents(connection: sqlite3.Connection) -> set[str]:
     """Ids of the agents for which something is to be brought."""
-    queries = (_TO_DISPATCH, _TO_GIVE, _TO_STOP, _TO_WATCH, _TO_RECALL)
+    queries = (_TO_DISPATCH, _TO_GIVE, _TO_STOP, _TO_WATCH, _TO_RECALL, _TO_SUSPEND)
     return {row[0] for row in connection.execute(" UNION ".join(queries))}
 
 
 def holders(connection: sqlite3.Connection) -> list[str]:
     """Ids of the agents that have runs which are not known to have ended."""
-    states = "('starting', 'running', 'suspending', 'suspended', 'resuming')"
+    states = "('starting', 'running', 'suspending')"
     return [row[0] for row in connection.execute(f"SELECT DISTINCT agent_id FROM runs WHERE state IN {states}")]
 
 
@@ -45,7 +46,7 @@ def starting_alone(connection: sqlite3.Connection) -> set[str]:
 def at_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0, limit: int = 500) -> list[Run]:
     """Runs that were sent to an agent, or began there, and have not ended, by number."""
     tail = (
-        "FROM runs WHERE agent_id = ? AND state IN ('waiting', 'starting', 'running', 'suspending', 'resuming',"
+        "FROM runs WHERE agent_id = ? AND state IN ('waiting', 'starting', 'running', 'suspending',"
         " 'unknown') AND dispatched_epoch IS NOT NULL AND number > ? ORDER BY number LIMIT ?"
     )
     return rows.every(connection, Run, tail, (agent_id, after, limit))

@@ -16,7 +16,7 @@ GROUP_NAME = "group "
 ALWAYS = 2**62
 """The gate revision that a group's row has acknowledged: the master itself starts nothing against a gate."""
 
-_LOAD = "('starting', 'running', 'suspending', 'resuming')"
+_LOAD = "('starting', 'running', 'suspending')"
 _OPEN_SENT = "ended_at_us IS NULL AND dispatched_epoch IS NOT NULL"
 _POOL = "group_id != '' AND dispatched_epoch IS NULL AND ended_at_us IS NULL"
 _READY = "begin_after_us IS NULL"
@@ -321,7 +321,7 @@ def _worker(connection: sqlite3.Connection, agent_id: str, barred: dict[str, str
 def _group_load(connection: sqlite3.Connection, group_id: str, agent_id: str) -> int:
     query = (
         "SELECT count(*) FROM runs WHERE group_id = ? AND group_id != '' AND agent_id = ? AND ended_at_us IS NULL"
-        " AND state NOT IN ('unknown', 'suspended')"
+        " AND state NOT IN ('unknown', 'suspended', 'resuming')"
     )
     return rows.number(connection, query, (group_id, agent_id))
 

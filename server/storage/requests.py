@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from server.core.agent_requests import Request, of_gates, of_orders, of_runs
+from server.core.agent_requests import Request, of_gates, of_orders, of_runs, of_suspensions
 from server.core.model import Agent
-from server.storage import gate_changes, groups, rows, runs, settings
+from server.storage import checkpoints, gate_changes, groups, rows, runs, settings
 
 PAGE = 100
 RUNS_MAX = 200
@@ -23,6 +23,10 @@ def _gates(connection: sqlite3.Connection, agent: Agent) -> list[Request]:
 
 def _stops(connection: sqlite3.Connection, agent: Agent) -> list[Request]:
     return of_runs(runs.to_cancel(connection, agent.id, RUNS_MAX))
+
+
+def _suspensions(connection: sqlite3.Connection, agent: Agent) -> list[Request]:
+    return of_suspensions(checkpoints.to_suspend(connection, agent.id, RUNS_MAX))
 
 
 def _orders(connection: sqlite3.Connection, agent: Agent) -> list[Request]:
@@ -60,7 +64,7 @@ def _deployment(connection: sqlite3.Connection, agent: Agent) -> list[Request]:
     return found
 
 
-SOURCES: list[Source] = [_gates, _stops, _orders, _deployment]
+SOURCES: list[Source] = [_gates, _stops, _suspensions, _orders, _deployment]
 """Whatever else is asked of agents adds its reader here, and the column that finds its agents to `BEHIND`."""
 
 BEHIND = [
@@ -71,6 +75,7 @@ BEHIND = [
     "SELECT agent_id FROM monitors WHERE acknowledged_version != version",
     "SELECT id FROM agents WHERE deployment > deployment_kept AND removed_at_us IS NULL",
     "SELECT agent_id FROM recalls WHERE answered_at_us IS NULL",
+    "SELECT agent_id FROM runs WHERE state = 'suspending'",
 ]
 """Queries of the ids of agents that may have something to acknowledge; each is answered by a partial index."""
 

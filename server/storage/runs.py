@@ -260,7 +260,7 @@ def lose_agent(connection: sqlite3.Connection, agent_id: str, reason: str, now_u
     connection.execute(unsent, (reason, now_us, position.sequence(connection), agent_id))
     query = (
         "UPDATE runs SET state = 'unknown', reason = ?, state_since_us = ?, sequence = ?"
-        f" WHERE agent_id = ? AND state IN ({_OPEN}) AND state != 'unknown'"
+        f" WHERE agent_id = ? AND state IN ({_OPEN}) AND state NOT IN ('unknown', 'suspended', 'resuming')"
         " AND (state != 'waiting' OR dispatched_epoch IS NOT NULL) RETURNING number"
     )
     lost = connection.execute(query, (reason, now_us, position.sequence(connection), agent_id)).fetchall()

@@ -10,6 +10,7 @@ from server.site import SITE, Site
 from server.web import live, pages
 from server.web.api import (
     agents,
+    checkpoints,
     drains,
     environments,
     exceptions,
@@ -62,6 +63,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *workflows.ENDPOINTS,
     *environments.ENDPOINTS,
     *runs.ENDPOINTS,
+    *checkpoints.ENDPOINTS,
     *monitors.ENDPOINTS,
     *workflow_runs.ENDPOINTS,
     *silence.ENDPOINTS,

@@ -22,12 +22,14 @@ from server.agent import keeper as keeper_module
 from server.agent import runner as runner_module
 from server.agent.child import spawn, write_status
 from server.agent.client import Client
+from server.agent.job_calls import JobCalls
 from server.agent.link import Link
 from server.agent.runner import Runner
 from server.agent.spool import Spool
 from server.clock import SystemClock
 from server.core import agent_wire as wire
 from server.core.agent_memory import DropReports, RunRecord, Save, SaveReport, SaveRun
+from server.core.checkpoint_messages import SUSPENDED_CAUSE
 
 ROOT = Path(__file__).resolve().parents[2]
 ARMED = "armed"
@@ -43,6 +45,15 @@ AGENT_POINTS = (
     "after the result is sent",
     "after the acknowledgement",
     "after it is forgotten",
+)
+CHECKPOINT_POINTS = (
+    "before the checkpoint is durable",
+    "after the checkpoint is durable",
+    "after the checkpoint is answered",
+    "after the checkpoint is sent",
+    "at a suspension, before the stop",
+    "on a resume, before the intent is durable",
+    "on a resume, after the intent is durable",
 )
 KEEPER_POINTS = (
     "keeper before the spawn",
@@ -76,6 +87,10 @@ def _is_end(message: object) -> bool:
     return isinstance(message, wire.Report) and isinstance(message.body, wire.Ended)
 
 
+def _is_checkpoint(message: object) -> bool:
+    return isinstance(message, wire.Report) and isinstance(message.body, wire.Checkpointed)
+
+
 class Here:
     """The points of this process, set once it has begun."""
 
@@ -93,11 +108,23 @@ class DeadlySpool(Spool):
         begins = any(isinstance(save, SaveRun) and save.run.state == "intent" for save in batch)
         ends = any(isinstance(save, SaveReport) and _is_end(save.report) for save in batch)
         drops = any(isinstance(save, DropReports) for save in batch)
+        saves_state = any(isinstance(save, SaveReport) and _is_checkpoint(save.report) for save in batch)
+        resumes = begins and any(isinstance(save, SaveRun) and save.run.attempt > 1 for save in batch)
+        if resumes:
+            points("on a resume, before the intent is durable")
+        if saves_state:
+            points("before the checkpoint is durable")
         if begins:
             points("before the intent is durable")
         if ends:
             points("before the result is durable")
         await super().commit(batch)
+        if resumes:
+            points("on a resume, after the intent is durable")
+        if saves_state:
+            points("after the checkpoint is durable")
+        if any(isinstance(save, SaveRun) and save.run.stop == SUSPENDED_CAUSE for save in batch):
+            points("at a suspension, before the stop")
         if begins:
             points("after the intent is durable")
         if ends:
@@ -125,8 +152,11 @@ class DeadlySocket:
 
     async def send_bytes(self, frame: bytes) -> None:
         await self._inner.send_bytes(frame)
-        if _is_end(wire.decode_from_agent(frame)):
+        message = wire.decode_from_agent(frame)
+        if _is_end(message):
             points("after the result is sent")
+        if _is_checkpoint(message):
+            points("after the checkpoint is sent")
 
     async def close(self) -> None:
         await self._inner.close()
@@ -149,11 +179,18 @@ class DeadlyClient(Client):
         await super()._received(link, message)
 
 
+class DeadlyCalls(JobCalls):
+    def answer(self, question: int, answer: Any) -> None:
+        super().answer(question, answer)
+        points("after the checkpoint is answered")
+
+
 def watch_agent(data: Path) -> None:
     """All parts of an agent in this process tell where they are from now on."""
     Here.points = Points(data)
     client_module.Spool = DeadlySpool  # type: ignore[misc]  # this process is the experiment
     client_module.Runner = DeadlyRunner  # type: ignore[misc]  # this process is the experiment
+    client_module.JobCalls = DeadlyCalls  # type: ignore[misc]  # this process is the experiment
     client_module.Link = DeadlyLink  # type: ignore[misc]  # this process is the experiment
     runner_module.start_keeper = start_deadly_keeper
 
@@ -196,9 +233,9 @@ def run_keeper(data: Path) -> int:
     """Serve as the shipped keeper does."""
     Here.points = Points(data)
 
-    def deadly_spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:
+    def deadly_spawn(request: dict[str, Any], directory: Path, *more: Any) -> subprocess.Popen[bytes]:
         points("keeper before the spawn")
-        process = spawn(request, directory, writing)
+        process = spawn(request, directory, *more)
         points("keeper after the spawn")
         return process
 

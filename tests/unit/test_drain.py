@@ -7,7 +7,7 @@ import pytest
 
 from server.actions import drains, gates, reconciliation, reports
 from server.core import agent_wire as wire
-from server.core.agent_drain import Parting, drains_on_stop, parting
+from server.core.agent_drain import drains_on_stop
 from server.core.agent_reports import Parted
 from server.core.drain_words import count, summary
 from server.core.model import SECOND_US, Principal
@@ -187,17 +187,21 @@ def test_a_former_master_is_not_sent_what_it_cannot_read(world: World) -> None:
     assert len(world.bodies(wire.DrainBegun)) == 1
 
 
-def test_a_run_with_a_checkpoint_hands_over_at_once(world: World) -> None:
-    """The seam for checkpoints: such a run is ended at the beginning of the drain and named so."""
-    world.session.drain._has_checkpoint = lambda key: key.endswith("rmarked.a1")
+def test_a_run_that_saves_a_checkpoint_during_a_drain_is_handed_over(world: World) -> None:
+    """It ends at that checkpoint, unanswered, and is named so; one that saves none goes on to its end."""
     key, other = dispatch(world, "marked"), dispatch(world, "plain")
+    world.do(world.session.checkpoint(1, key, b"before", "one", False, world.now))
     drained(world)
     world.pass_s(1)
+    assert world.stops == []
+    outcome = world.session.checkpoint(2, key, b"during", "two", False, world.now)
+    assert outcome.answers == []
+    world.do(outcome)
     assert world.stops == [key]
     world.do(world.session.ended(key, world.end(143), world.now))
     world.do(world.session.ended(other, world.end(0), world.now))
     assert outcomes(world) == [{key: "handed over", other: "finished"}]
-    assert (parting(True), parting(False)) == (Parting.HAND_OVER, Parting.WAIT)
+    assert [end.cause for at, end in world.bodies(wire.Ended) if at == key] == ["handed over"]
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,11 @@ BODIES = (
     wire.Held(GIVEN, None, 1, "queue locked"),
     wire.Begun(GIVEN, None, 1),
     *(wire.Ended(None, None, None, 2, 0, False, cause) for cause in ("never started", "cancelled", "given up")),
-    *(wire.Ended(None, 9, 1, 2, 0, False, cause) for cause in ("", "killed", "timeout", "drained", "handed over")),
+    *(
+        wire.Ended(None, 9, 1, 2, 0, False, cause)
+        for cause in ("", "killed", "timeout", "drained", "handed over", "suspended")
+    ),
+    wire.Checkpointed(3, b"state", "5d"),
     *(wire.Ended(None, None, None, 2, 0, False, "recalled", "serve", recall) for recall in (1, 7)),
     wire.Fired(1, "gone", 1, "manual", 5, {}, (1, 99), ((1, "queue locked"), (98, "queue locked"))),
     wire.MonitorProblem(9, "no such directory"),
@@ -271,11 +275,11 @@ BODIES = (
 KEYS = ("", "no key", "j77.rx.a1", "j1.rother.a1", "j1.e9-1.a1", "j1.s44.20260101T000000Z.a1")
 
 
-@pytest.mark.parametrize("state", [state for state in RunState if state is not RunState.SUSPENDED])
+@pytest.mark.parametrize("state", list(RunState))
 @pytest.mark.parametrize("sent", [None, 1])
 def test_no_report_is_refused_whatever_the_rows_say(state: RunState, sent: int | None) -> None:
     """What is refused comes for ever and keeps all reports behind it: at any state, of jobs and monitors unknown here,
-    of a machine that was declared dead. (Nothing suspends runs yet.)
+    of a machine that was declared dead.
     """
     site = Site()
     site.job()

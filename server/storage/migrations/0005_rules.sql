@@ -151,3 +151,35 @@ CREATE TABLE tags (
     kind TEXT NOT NULL, owner_id INTEGER NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (kind, owner_id, tag)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tags_by_tag ON tags (tag, kind, owner_id);
+
+
+-- Checkpoints inside jobs (SMA-1 to SMA-3; docs/checkpoints.md). jobs.checkpoints: JSON of core.checkpoints.CheckpointRule.
+-- runs.resumed_run and resumed_checkpoint: the attempt, and the number of its checkpoint, from which this one goes on.
+-- suspend_*: who wants it to stop at its next checkpoint; until it was sent to the agent that can be withdrawn.
+-- dismissed_by: who decided that nobody goes on with it.
+ALTER TABLE jobs ADD COLUMN checkpoints TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE runs ADD COLUMN resumed_run INTEGER;
+ALTER TABLE runs ADD COLUMN resumed_checkpoint INTEGER;
+ALTER TABLE runs ADD COLUMN suspend_requested_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN suspend_requested_at_us INTEGER;
+ALTER TABLE runs ADD COLUMN suspend_sent_at_us INTEGER;
+ALTER TABLE runs ADD COLUMN suspended_at_us INTEGER;
+ALTER TABLE runs ADD COLUMN dismissed_by TEXT NOT NULL DEFAULT '';
+CREATE INDEX runs_resumed ON runs (resumed_run) WHERE resumed_run IS NOT NULL;
+CREATE INDEX runs_to_suspend ON runs (agent_id) WHERE state = 'suspending';
+
+-- at_us: by the agent that took it; kept_at_us: when it was committed here. held: 0 once its run has succeeded, and the
+-- bytes are gone.
+CREATE TABLE checkpoints (
+    run INTEGER NOT NULL REFERENCES runs(number), number INTEGER NOT NULL, at_us INTEGER NOT NULL,
+    kept_at_us INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, held INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoint_data (
+    run INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, number)
+) STRICT;
+
+-- How far a run said that it is: the last word only, and one may be lost.
+CREATE TABLE progress (
+    run INTEGER PRIMARY KEY REFERENCES runs(number), percent INTEGER NOT NULL, text TEXT NOT NULL, at_us INTEGER NOT NULL
+) STRICT;

@@ -131,6 +131,7 @@ def _view(connection: sqlite3.Connection, job: Job) -> JobView:
         job_monitors=job.job_monitors,
         uses=job_uses.of_job(connection, job),
         tags=tags.of(connection, "job", job.id),
+        checkpoints=job.checkpoints,
     )
     return JobView(job.id, spec, job.held, job.version, job.created_at_us, job.updated_at_us)
 
