@@ -35,6 +35,7 @@ from tests.process.output_cuts import output_cuts
 from tests.process.standbys import standbys
 from tests.process.troubles import troubles
 from tests.process.wire import rejoin_cost
+from tests.process.workflows import workflows
 from tests.process.workload import Workload
 from tests.property import capture_soak, schedule_forms
 from tests.search import soak as search_soak
@@ -283,6 +284,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "output-cuts": (output_cuts, 3),
     "hard-jobs": (hard_jobs, 10),
     "deployments": (deployments, 3),
+    "workflows": (workflows, 46),
     "partitions": (partitions.partitions, 24),
     "pauses": (partitions.pauses, 12),
     "outage": (outage, 10),
