@@ -180,7 +180,7 @@ class Backup:
     def mend(self, kind: str, agent: str) -> None:
         """Bring back what was struck."""
         if kind == "dead":
-            self.pair.type(self.pair.node("master"), "understudy", "agent", "accept-restored", agent, "--yes")
+            self.pair.type(self.pair.node("master"), "understudy", "agent", "accept-restored", agent)
             self.pair.agents[agent].program.start()
         self.pair.wait_healthy()
 
@@ -220,7 +220,8 @@ class Backup:
         on = {line.step: line.agent for line in self.lines(run) if line.word == "end"}
         self.mend(kind, line.agent)
         self.kinds[kind] += 1
-        return f"{said}: ran {expected} times, ended on {' '.join(on[one] for one in STEPS)}; {time.monotonic() - began:.0f} s"
+        places = " ".join(on[one] for one in STEPS)
+        return f"{said}: ran {expected} times, ended on {places}; {time.monotonic() - began:.0f} s"
 
 
 IN_STEPS = [
