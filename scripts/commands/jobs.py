@@ -37,6 +37,12 @@ def _properties(function: Any) -> Any:
             type=int,
             help="Kill a run when its agent had no answer from a master for so long; needs --may-run-twice. 0: never.",
         ),
+        click.option(
+            "--after",
+            "prerequisites",
+            metavar="TEXT",
+            help="What must have happened before: 'backup completed and (load ended or event:door)'; '': nothing.",
+        ),
         click.option("--skip-if-running/--queue-if-running", default=None),
         click.option(
             "--checkpoints-kept",

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from server.actions import orders as order_actions
-from server.actions import runs as run_actions
+from server.actions import prerequisite_runs
 from server.actions.change import Change, Transaction
 from server.core import planning
 from server.core.gates import HELD, REASONS, Verdict, on_occurrence
@@ -97,6 +97,6 @@ def _make(connection: sqlite3.Connection, order: Order, stops: Sequence[Span], n
         if why or (row is not None and row.skipped):
             order_actions.record_missed(connection, order, at_us, why, now_us)
         else:
-            run_actions.submit_occurrence(connection, job, schedule.id, at_us, "schedule", now_us)
+            prerequisite_runs.submit_due(connection, job, schedule.id, at_us, "schedule", now_us)
     next_us = min([next_us, *(row.start_us for row in moved if row.start_us > now_us)])
     orders.update(connection, order.id, accounted_until_us=done_us, next_instant_us=next_us)

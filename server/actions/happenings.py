@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from server.actions import checkpoints, job_monitors, retries, workflow_engine
+from server.actions import checkpoints, job_monitors, prerequisite_runs, retries, workflow_engine
 from server.actions.change import Change, Transaction
 from server.core.happenings import Happening
 from server.storage import happenings
@@ -26,6 +26,7 @@ FOLLOWERS: tuple[Follower, ...] = (
     retries.follow_failure,
     job_monitors.follow_run,
     workflow_engine.follow,
+    prerequisite_runs.follow,
 )
 
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from server.actions import agents, job_uses
+from server.actions import agents, job_uses, prerequisites
 from server.actions import groups as group_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core import checkpoints, crontab
@@ -27,6 +28,7 @@ from server.core.job_monitors import WATCHER as MONITORS
 from server.core.job_monitors import JobMonitors, wrong_job_monitors
 from server.core.job_uses import Uses, wrong_tags
 from server.core.model import Job, Principal, ScheduleRow
+from server.core.prerequisites import Prerequisites
 from server.core.retry import WATCHER as RETRIES
 from server.core.retry import RetryRule, wrong_retry
 from server.core.when import When as When
@@ -66,6 +68,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     uses: Uses = Uses()
     tags: list[str] = []
     checkpoints: CheckpointRule = CheckpointRule()
+    prerequisites: str = ""
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -107,8 +110,9 @@ def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | 
             raise Conflict(f"{name} was changed by somebody else meanwhile. Read it again and repeat the change.")
         if spec.name != name and jobs.by_name(connection, spec.name) is not None:
             raise Conflict(f"There is a job {spec.name} already. Choose another name.")
-        values = _columns(spec, _place(connection, spec)) | job_uses.columns(connection, job.id, spec)
+        values = _columns(connection, spec, _place(connection, spec)) | job_uses.columns(connection, job.id, spec)
         job_uses.note(connection, job.id, spec)
+        prerequisites.put(connection, job.id, values["prerequisites"])
         jobs.update(connection, job.id, **values, version=job.version + 1, updated_at_us=now_us)
         _set_schedules(connection, job.id, spec.schedules, now_us)
         _set_members(connection, job.id, now_us)
@@ -129,6 +133,8 @@ def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
     def change(transaction: Transaction) -> None:
         connection = transaction.connection
         job = find(connection, name)
+        prerequisites.refuse_needed(connection, job.id, name)
+        prerequisites.put(connection, job.id, Prerequisites())
         _set_schedules(connection, job.id, (), now_us)
         schedules.set_members(connection, job.id, (), now_us)
         missed.dismiss_of_job(connection, job.id, by.name, now_us)
@@ -230,21 +236,22 @@ def _create(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us
     agent_id = _place(connection, spec)
     if jobs.by_name(connection, spec.name) is not None:
         raise Conflict(f"There is a job {spec.name} already. Choose another name.")
-    values = _columns(spec, agent_id) | job_uses.columns(connection, None, spec)
+    values = _columns(connection, spec, agent_id) | job_uses.columns(connection, None, spec)
     job_id = jobs.insert(connection, **values, created_at_us=now_us, updated_at_us=now_us)
     job_uses.note(connection, job_id, spec)
     _set_schedules(connection, job_id, spec.schedules, now_us)
     _set_members(connection, job_id, now_us)
     _set_watches(connection, job_id, spec, now_us)
+    prerequisites.put(connection, job_id, values["prerequisites"])
     record(connection, by, now_us, "jobs.create", spec.name, "", spec)
     return find(connection, spec.name)
 
 
-def _columns(spec: JobSpec, agent_id: str) -> dict[str, object]:
+def _columns(connection: sqlite3.Connection, spec: JobSpec, agent_id: str) -> dict[str, Any]:
     values = msgspec.structs.asdict(spec)
     for name in ("agent", "group", "schedules", "uses", "tags"):
         del values[name]
-    return {**values, "agent_id": agent_id}
+    return {**values, "agent_id": agent_id, "prerequisites": prerequisites.read(connection, spec.prerequisites)}
 
 
 def _place(connection: sqlite3.Connection, spec: JobSpec) -> str:

@@ -6,10 +6,13 @@ import sqlite3
 
 import msgspec
 
+from server.actions import prerequisite_runs
 from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core.instants import MAY_HAVE_RUN, judge_past
 from server.core.model import SYSTEM, Job, Missed, Principal, Run
+from server.core.prerequisites import UNMET
+from server.core.run_states import RunState
 from server.errors import Conflict, NotFound
 from server.storage import agents, jobs, missed, runs
 
@@ -90,10 +93,12 @@ def apply_policy(connection: sqlite3.Connection, job: Job, schedule_id: int, now
     """Let the job's misfire policy decide the open rows of one schedule; returns how many runs it submitted.
 
     `once` runs only the latest, and not when a later occurrence has run meanwhile. What the policy leaves
-    (`ask`, or older than the grace time) stays open for a person, and so does what may have run.
+    (`ask`, or older than the grace time) stays open for a person, and so does what may have run, and what waited for
+    prerequisites that never came: running it would be to do without them.
     """
     found = missed.open_of_schedule(connection, schedule_id)
-    rows = {row.scheduled_for_us: row for row in found if row.cause != MAY_HAVE_RUN}
+    not_mine = {MAY_HAVE_RUN} if job.misfire_policy == "skip" else {MAY_HAVE_RUN, UNMET}
+    rows = {row.scheduled_for_us: row for row in found if row.cause not in not_mine}
     newest_us = runs.newest_instant_us(connection, schedule_id)
     started = 0
     for verdict in judge_past(rows, job, now_us):
@@ -108,7 +113,10 @@ def apply_policy(connection: sqlite3.Connection, job: Job, schedule_id: int, now
 
 
 def _run_row(connection: sqlite3.Connection, row: Missed, job: Job, by: str, now_us: int) -> Run:
-    made = run_actions.submit_occurrence(connection, job, row.schedule_id, row.scheduled_for_us, by, now_us)
+    submit = prerequisite_runs.submit_due if by == SYSTEM.name else run_actions.submit_occurrence
+    made = submit(connection, job, row.schedule_id, row.scheduled_for_us, by, now_us)
+    if row.cause == UNMET and made.state == RunState.MISSED:
+        made = run_actions.again(connection, job, made, by, now_us)
     missed.resolve(connection, row.id, "run", by, now_us)
     return made
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from server.actions import job_monitors, order_content
+from server.actions import job_monitors, order_content, prerequisite_runs
 from server.actions.change import Change, Transaction
 from server.actions.missed import apply_policy
 from server.core import planning
@@ -133,6 +133,7 @@ def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
                 _put_step(connection, step, job, now_us)
             monitors.touch_of_job(connection, job.id)
             job_monitors.expect(connection, job, now_us)
+            prerequisite_runs.settle(connection, job.id, now_us)
             written += 1
             if job.deleted_at_us is None and _may_decide(connection, job):
                 for schedule in schedules.with_members(connection, job.id):

@@ -22,6 +22,7 @@ from server.core.confidential import NO_SECRETS
 from server.core.gates import NO_AGENT, reason
 from server.core.groups import CHOOSING, Policy
 from server.core.model import Gate, Job, Principal, Run
+from server.core.prerequisites import UNMET_US
 from server.core.run_keys import next_attempt_key, occurrence_key, parse_key, request_key
 from server.core.run_states import ENDED, RunEvent, step
 from server.core.silence import why_not_again
@@ -82,12 +83,14 @@ def submit(
     now_us: int,
     member: str = "",
     continues: bool = False,
+    awaits: str = "",
     **more: object,
 ) -> Run:
     """Insert a run inside the caller's change: starting, waiting with its reason, or skipped.
 
     A run of a group waits in its pool until the fleet has chosen a member. `member`: the one that it is for.
-    `continues`: it goes on with a run that is open still, or was, and is not skipped for that.
+    `continues`: it goes on with a run that is open still, or was, and is not skipped for that. `awaits`: the
+    prerequisites that it waits for, whatever else is in the way (`actions.prerequisite_runs`).
     """
     agent_id = member or job.agent_id
     refuse_dead(connection, job, agent_id)
@@ -95,10 +98,12 @@ def submit(
     if groups.is_group(connection, agent_id):
         why = why or CHOOSING
         more = {**more, "group_id": agent_id}
+    if awaits:
+        why, more = awaits, {**more, "begin_after_us": UNMET_US}
     state = "waiting" if why else "starting"
     if job.skip_if_running and not member and not continues and runs.is_job_open(connection, job.id):
         state, why = "skipped", "another run of the job is open"
-        more = {**more, "ended_at_us": now_us}
+        more = {**more, "ended_at_us": now_us, "begin_after_us": None}
     number = runs.insert(
         connection,
         key,
@@ -132,7 +137,13 @@ def refuse_dead(connection: sqlite3.Connection, job: Job, agent_id: str) -> None
 
 
 def submit_occurrence(
-    connection: sqlite3.Connection, job: Job, schedule_id: int, at_us: int, requested_by: str, now_us: int
+    connection: sqlite3.Connection,
+    job: Job,
+    schedule_id: int,
+    at_us: int,
+    requested_by: str,
+    now_us: int,
+    awaits: str = "",
 ) -> Run:
     """Submit the run of an occurrence that did not start in time; the run that it has already when there is
     one.
@@ -146,7 +157,7 @@ def submit_occurrence(
         job = msgspec.structs.replace(job, command=special.command)
     schedule = schedules.get(connection, schedule_id)
     member = schedule.member_id if schedule is not None else ""
-    values: dict[str, Any] = {"schedule_id": schedule_id, "scheduled_for_us": at_us}
+    values: dict[str, Any] = {"schedule_id": schedule_id, "scheduled_for_us": at_us, "awaits": awaits}
     return submit(connection, job, key, requested_by, now_us, member, **values)
 
 
@@ -238,22 +249,20 @@ def rerun(number: int, by: Principal, now_us: int, reason: str = "") -> Change[R
                 raise Conflict(why_not)
         elif last.state not in ENDED:
             raise Conflict(f"Run {last.number} of it is {last.state}. Wait until it has ended, or cancel it.")
-        again = submit(
-            connection,
-            job,
-            next_attempt_key(newest.key),
-            by.name,
-            now_us,
-            member_of(connection, run),
-            attempt=newest.attempt + 1,
-            schedule_id=run.schedule_id,
-            scheduled_for_us=run.scheduled_for_us,
-            event_id=run.event_id,
-        )
-        record(connection, by, now_us, "runs.rerun", job.name, newest.key, again.key, reason)
-        return again
+        made = again(connection, job, last, by.name, now_us)
+        record(connection, by, now_us, "runs.rerun", job.name, newest.key, made.key, reason)
+        return made
 
     return change
+
+
+def again(connection: sqlite3.Connection, job: Job, last: Run, requested_by: str, now_us: int) -> Run:
+    """Submit the attempt after `last`, the latest of its occurrence or request, inside the caller's change."""
+    values: dict[str, Any] = {"schedule_id": last.schedule_id, "scheduled_for_us": last.scheduled_for_us}
+    member, key = member_of(connection, last), next_attempt_key(last.key)
+    return submit(
+        connection, job, key, requested_by, now_us, member, attempt=last.attempt + 1, event_id=last.event_id, **values
+    )
 
 
 def member_of(connection: sqlite3.Connection, run: Run) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
+from server.core.happenings import Kind
 from server.core.model import Row
 from server.core.monitors import Event
-from server.storage import rows
+from server.storage import happenings, rows
 
 
 class EventLine(Row, frozen=True, kw_only=True):
@@ -66,4 +67,6 @@ def page(
 def insert(connection: sqlite3.Connection, event: Event) -> int:
     """Add an event; its `id` is ignored. Returns the new one."""
     values = {name: getattr(event, name) for name in event.__struct_fields__ if name != "id"}
-    return rows.insert(connection, "events", values)
+    event_id = rows.insert(connection, "events", values)
+    happenings.happened(connection, Kind.EVENT, event.monitor_id, event_id, "fired", event.at_us)
+    return event_id

@@ -34,15 +34,26 @@ def of_occurrence(connection: sqlite3.Connection, schedule_id: int, at_us: int) 
     return rows.first(connection, Missed, tail, (schedule_id, at_us))
 
 
-def record(connection: sqlite3.Connection, job_id: int, schedule_id: int, at_us: int, cause: str, now_us: int) -> bool:
-    """Add an open row; False when that occurrence has a row or a run already, and then nothing changes."""
+def record(
+    connection: sqlite3.Connection,
+    job_id: int,
+    schedule_id: int,
+    at_us: int,
+    cause: str,
+    now_us: int,
+    beside_run: bool = False,
+) -> bool:
+    """Add an open row; False when that occurrence has a row or a run already, and then nothing changes.
+
+    `beside_run`: its run is itself the one that was missed, after it had waited.
+    """
     query = (
         "INSERT INTO missed (job_id, schedule_id, scheduled_for_us, cause, recorded_at_us)"
-        " SELECT :job, :schedule, :at, :cause, :now WHERE NOT EXISTS"
+        " SELECT :job, :schedule, :at, :cause, :now WHERE :beside OR NOT EXISTS"
         " (SELECT 1 FROM runs WHERE schedule_id = :schedule AND scheduled_for_us = :at)"
         " ON CONFLICT (schedule_id, scheduled_for_us) DO NOTHING"
     )
-    values = {"job": job_id, "schedule": schedule_id, "at": at_us, "cause": cause, "now": now_us}
+    values = {"job": job_id, "schedule": schedule_id, "at": at_us, "cause": cause, "now": now_us, "beside": beside_run}
     return connection.execute(query, values).rowcount == 1
 
 

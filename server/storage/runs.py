@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from server.core.model import Row, Run
+from server.core.prerequisites import UNMET_US
 from server.core.run_states import ENDED, OPEN
 from server.storage import happenings, missed, position, rows
 
@@ -111,6 +112,21 @@ def waiting_reasons(connection: sqlite3.Connection) -> dict[str, int]:
     """How many runs wait, by reason: for Home and the metrics."""
     query = "SELECT reason, count(*) FROM runs WHERE state = 'waiting' GROUP BY reason ORDER BY reason"
     return {str(reason): int(count) for reason, count in connection.execute(query)}
+
+
+def awaiting(connection: sqlite3.Connection, job_id: int) -> list[Run]:
+    """Runs of a job that wait for its prerequisites, in order of submission."""
+    tail = "FROM runs WHERE state = 'waiting' AND begin_after_us = ? AND job_id = ? ORDER BY number"
+    return rows.every(connection, Run, tail, (UNMET_US, job_id))
+
+
+def was_let_go(connection: sqlite3.Connection, job_id: int, at_us: int) -> bool:
+    """Whether a run of the job for that instant needed no prerequisites any more: another member's, or schedule's."""
+    query = (
+        "SELECT 1 FROM runs WHERE schedule_id IN (SELECT id FROM schedules WHERE job_id = ?) AND scheduled_for_us = ?"
+        " AND coalesce(begin_after_us, 0) != ? AND state NOT IN ('missed', 'skipped', 'cancelled') LIMIT 1"
+    )
+    return connection.execute(query, (job_id, at_us, UNMET_US)).fetchone() is not None
 
 
 def waiting_for_agent(connection: sqlite3.Connection, agent_id: str, reason: str, limit: int = 500) -> list[Run]:

@@ -14,6 +14,7 @@ from server.web.pages.agent_monitors import Watching
 from server.web.pages.agent_reboot import Reboot
 from server.web.pages.agents import AgentPage, AgentsPage, AgentView, Queues, view
 from server.web.pages.contacts import Contact
+from server.web.pages.job_prerequisites import JobNeeds, NeedLine
 from server.web.pages.job_schedules import instants_of, lines_of
 from server.web.pages.jobs import EMPTY, JobFormPage, JobPage, JobsPage, values_of
 from server.web.pages.runs import RunPage, RunsPage, moments, sentence
@@ -45,6 +46,27 @@ STOP = Gate(
 
 
 DUE = tuple(DueCount(job_id=line.job_id, job=line.job, count=12 - 3 * n) for n, line in enumerate(NEXT))
+
+
+NEEDS = JobNeeds(
+    (
+        NeedLine(0, False, "all of"),
+        NeedLine(
+            1, True, source="nightly-dump", href="/jobs/4", wanted="has completed", last="completed",
+            since_us=NOW_US - 40 * 60_000_000, subject=311, subject_href="/runs/311",
+            flags="stays met whatever follows",
+        ),
+        NeedLine(1, False, "any of"),
+        NeedLine(
+            2, False, source="load-orders", href="/jobs/5", wanted="has completed or has failed", last="running",
+            since_us=NOW_US - 9 * 60_000_000, subject=318, subject_href="/runs/318",
+        ),
+        NeedLine(2, False, noun="the event ", source="orders-arrived", href="/monitors/2", wanted="has fired"),
+    ),
+    is_scheduled=True,
+    dependents=("report", "mail-report"),
+)  # fmt: skip
+"""What a job waits for: one is there, one runs again, one was never heard of."""
 
 
 def agent(name: str, acknowledged: int = 42, **more: object) -> AgentLine:
@@ -292,6 +314,7 @@ def job_stories() -> list[Story]:
                 (*RUNNING[:1], *FAILED),
                 once,
                 monitors=LINES[1:2],
+                needs=NEEDS,
             ),
         ),
         Story(

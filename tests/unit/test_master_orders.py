@@ -6,8 +6,8 @@ import pytest
 
 from server.actions import agents, exceptions, gates, reconciliation, reports, runs, silence
 from server.core import agent_wire as wire
-from server.core.model import DAY_US, MINUTE_US, SECOND_US, SYSTEM, JoinToken, Run
-from server.core.prerequisites import Condition, Prerequisites
+from server.core import planning
+from server.core.model import DAY_US, MINUTE_US, SECOND_US, SYSTEM, Job, JoinToken, Run
 from server.storage import agents as agent_rows
 from server.storage import jobs as job_rows
 from server.storage import orders as order_rows
@@ -19,8 +19,18 @@ from tests.unit.stage import FIRST_US, Stage, start, stop
 
 NORTH = ("north" * 32)[:32]
 EVERY_US = 5 * MINUTE_US
-NEEDS = Prerequisites(expression=Condition(number=1, kind="run", source_id=99, statuses=("completed",)))
+MASTER = "the master submits it"
 HELLO = wire.Hello(NORTH, wire.PROTOCOL, "test", "boot", "one", 0)
+
+
+@pytest.fixture(autouse=True)
+def needs_the_whole_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which jobs do is one predicate, and it grows with each rule: here it is those that say so."""
+
+    def is_by_master(job: Job, is_group: bool) -> bool:
+        return is_group or job.description == MASTER
+
+    monkeypatch.setattr(planning, "is_by_master", is_by_master)
 
 
 class MasterStage(Stage):
@@ -30,13 +40,13 @@ class MasterStage(Stage):
         super().__init__()
         self.ledger.add_job(**more)
         if by_master:
-            self.need(NEEDS)
+            self.need(MASTER)
 
-    def need(self, prerequisites: Prerequisites) -> None:
-        """Write what the job waits for, as an action would."""
+    def need(self, description: str) -> None:
+        """Change the job so that its runs need the whole picture, or not."""
         job = job_rows.get(self.ledger.connection, 1)
         assert job is not None
-        job_rows.update(self.ledger.connection, 1, prerequisites=prerequisites, version=job.version + 1)
+        job_rows.update(self.ledger.connection, 1, description=description, version=job.version + 1)
 
     def minutes(self) -> list[int]:
         """Minutes after the first instant of all runs, by number."""
@@ -92,7 +102,7 @@ async def test_a_job_that_becomes_the_masters_loses_no_instant_and_runs_none_twi
     await stage.turn()
     given = stage.order()
     stage.ledger.do(reports.record(NORTH, [wire.OrderKept(given.id, given.version)], 1, stage.clock.now_us))
-    stage.need(NEEDS)
+    stage.need(MASTER)
     await stage.turn(FIRST_US - START_US)
     await stage.turn(EVERY_US + MINUTE_US)
     assert (stage.order().id, stage.order().state) == (given.id, "releasing")
@@ -115,7 +125,7 @@ async def test_a_job_that_is_the_agents_again_leaves_no_gap() -> None:
     stage = MasterStage()
     await stage.turn()
     await stage.turn(FIRST_US - START_US)
-    stage.need(Prerequisites())
+    stage.need("")
     await stage.turn(MINUTE_US)
     order = stage.order()
     assert (order.by_master, order.state, order.next_instant_us) == (False, "active", FIRST_US + EVERY_US)
@@ -169,7 +179,7 @@ async def test_while_the_agent_of_an_order_on_its_way_back_is_silent_its_instant
     given = stage.order()
     stage.ledger.do(reports.record(NORTH, [wire.OrderKept(given.id, given.version)], 1, stage.clock.now_us))
     stage.silent()
-    stage.need(NEEDS)
+    stage.need(MASTER)
     stage.clock.now_us = FIRST_US + EVERY_US + MINUTE_US
     await stage.turn()
     (line,) = silence_rows.unknown(stage.ledger.connection, stage.clock.now_us)

@@ -19,6 +19,15 @@ CREATE TABLE watches (
 ALTER TABLE jobs ADD COLUMN prerequisites TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE orders ADD COLUMN released_at_us INTEGER NOT NULL DEFAULT 0;
 
+-- What is known of each condition of a job's prerequisites. kind, source_id: as of a happening. subject: the run, event or
+-- trip whose status counted last, since then; a released job keeps it with met = 0, so that it counts once.
+CREATE TABLE prerequisite_conditions (
+    job_id INTEGER NOT NULL REFERENCES jobs (id), number INTEGER NOT NULL, kind TEXT NOT NULL,
+    source_id INTEGER NOT NULL, met INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL DEFAULT '',
+    subject INTEGER NOT NULL DEFAULT 0, since_us INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (job_id, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX prerequisite_conditions_by_source ON prerequisite_conditions (kind, source_id);
+
 -- Workflows. name: free again once deleted_at_us is set. version: the current one of workflow_versions.
 CREATE TABLE workflows (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, held INTEGER NOT NULL DEFAULT 0,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from server.actions import job_uses, jobs
+from server.actions import job_uses, jobs, prerequisites
 from server.actions.jobs import Imported, JobSpec
 from server.core.model import Job
 from server.storage import agents, groups, schedules, tags
@@ -132,6 +132,7 @@ def _view(connection: sqlite3.Connection, job: Job) -> JobView:
         uses=job_uses.of_job(connection, job),
         tags=tags.of(connection, "job", job.id),
         checkpoints=job.checkpoints,
+        prerequisites=prerequisites.text_of(connection, job.prerequisites),
     )
     return JobView(job.id, spec, job.held, job.version, job.created_at_us, job.updated_at_us)
 

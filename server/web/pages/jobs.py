@@ -12,6 +12,7 @@ from aiohttp import web
 
 from server.actions import jobs as actions
 from server.actions.jobs import JobSpec
+from server.actions.prerequisites import text_of as text_of_prerequisites
 from server.core.model import Job, Schedule
 from server.core.monitor_watches import Trip
 from server.errors import Invalid, NotFound, UnderstudyError
@@ -23,9 +24,10 @@ from server.storage.monitors import MonitorLine
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
-from server.web.pages import exceptions, job_retry, job_uses, job_watch, serve
+from server.web.pages import exceptions, job_prerequisites, job_retry, job_uses, job_watch, serve
 from server.web.pages.exceptions import JobOrders
 from server.web.pages.groups import group_of
+from server.web.pages.job_prerequisites import JobNeeds
 from server.web.pages.job_schedules import Instant, ScheduleLine, instants_of, lines_of, read_text, text_of
 from server.web.pages.job_uses import Choices, JobShares
 
@@ -70,6 +72,7 @@ class JobPage:
     monitors: tuple[MonitorLine, ...] = ()
     trips: tuple[Trip, ...] = ()
     shares: JobShares = field(default_factory=JobShares)
+    needs: JobNeeds = field(default_factory=JobNeeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ EMPTY = {
     "name": "", "command": "", "agent": "", "cron": "", "zone": "UTC", "description": "", "working_directory": "",
     "run_as": "", "timeout_s": "0", "environment": "", "misfire_policy": "once", "misfire_grace_s": "3600",
     "may_run_twice": "", "skip_if_running": "", "standard_input": "", "output_bytes_max": "10485760", "version": "",
-    "give_up_after_s": "0", **job_retry.EMPTY, **job_watch.EMPTY, **job_uses.EMPTY,
+    "give_up_after_s": "0", "prerequisites": "", **job_retry.EMPTY, **job_watch.EMPTY, **job_uses.EMPTY,
 }  # fmt: skip
 
 
@@ -145,6 +148,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
         retry=retry,
         exit_rules=exit_rules,
         job_monitors=job_monitors,
+        prerequisites=values["prerequisites"].strip(),
     )
 
 
@@ -195,7 +199,7 @@ def _places(connection: sqlite3.Connection) -> tuple[str, ...]:
 async def show(request: web.Request) -> web.Response:
     """`GET /jobs/{id}`."""
     job_id, now_us = int(request.match_info["id"]), serve.site(request).clock.utc_us()
-    frame, ((job, agent, found, newest, _, named), unknown, held, starting, tripped, shares) = await serve.load(
+    frame, ((job, agent, found, newest, _, named), unknown, held, starting, tripped, shares, needs) = await serve.load(
         request,
         "Job",
         lambda c: (
@@ -205,13 +209,15 @@ async def show(request: web.Request) -> web.Response:
             tuple(monitors.lines_of_job(c, job_id)),
             tuple(trips.trips(c, job_id, limit=TRIPS)),
             job_uses.shares_of(c, job_id),
+            job_prerequisites.read(c, _one(c, job_id)[0]),
         ),
     )
     told = exceptions.job_orders(request, held)
     instants = () if job.held or job.deleted_at_us else instants_of(found, frame.now_us, special=told.exceptions)
     once, title = secrets.token_hex(8), frame.with_title(job.name)
     orders = lines_of(found, named), instants, tuple(newest)
-    return serve.html(JobPage(title, job, agent, *orders, once, tuple(unknown), told, starting, tripped, shares))
+    page = JobPage(title, job, agent, *orders, once, tuple(unknown), told, starting, tripped, shares, needs)
+    return serve.html(page)
 
 
 async def new(request: web.Request) -> web.Response:
@@ -225,9 +231,11 @@ async def new(request: web.Request) -> web.Response:
 async def edit(request: web.Request) -> web.Response:
     """`GET /jobs/{id}/edit`."""
     job_id = int(request.match_info["id"])
-    frame, (job, agent, found, _, names, named) = await serve.load(request, "Change a job", lambda c: _one(c, job_id))
+    frame, ((job, agent, found, _, names, named), waits) = await serve.load(
+        request, "Change a job", lambda c: (one := _one(c, job_id), text_of_prerequisites(c, one[0].prerequisites))
+    )
     there, shares = await job_uses.load(request, job_id)
-    values = values_of(job, agent, found, named) | job_uses.values_of(shares)
+    values = values_of(job, agent, found, named) | job_uses.values_of(shares) | {"prerequisites": waits}
     return serve.html(JobFormPage(frame, job_id, job.name, names, values, choices=there))
 
 
