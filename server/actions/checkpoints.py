@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from typing import Any
 
 from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction, record, require
@@ -225,7 +226,7 @@ def _continue(
 ) -> Run:
     """Submit the next attempt, from a checkpoint or from the beginning; a suspended one makes way for it."""
     member = run_actions.member_of(connection, run)
-    more: dict[str, object] = {
+    more: dict[str, Any] = {
         "attempt": run.attempt + 1,
         "schedule_id": run.schedule_id,
         "scheduled_for_us": run.scheduled_for_us,
