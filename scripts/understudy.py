@@ -33,6 +33,7 @@ COMMANDS = {
     "workflow": ("scripts.commands.workflow_group", "workflow"),
     "environment": ("scripts.commands.environments", "environment"),
     "command-set": ("scripts.commands.environments", "command_set"),
+    "calendar": ("scripts.commands.calendars", "calendar"),
     "monitor": ("scripts.commands.monitors", "monitor"),
     "events": ("scripts.commands.monitors", "events"),
     "fire-event": ("scripts.commands.monitors", "fire_event"),

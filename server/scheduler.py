@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
-from server.actions import group_instants, job_monitors, retries, stops, workflow_engine
+from server.actions import blackouts, group_instants, job_monitors, retries, stops, workflow_engine
 from server.actions import happenings as happening_actions
 from server.actions import orders as order_actions
 from server.actions import outcomes as outcome_actions
@@ -27,7 +27,19 @@ from server.actions.change import Change
 from server.clock import Clock
 from server.core.gates import SCHEDULER_STOPPED
 from server.core.model import DAY_US, HOUR_US, SECOND_US, SYSTEM
-from server.storage import gates, happenings, jobs, missed, orders, outcomes, runs, sessions, settings, workflow_runs
+from server.storage import (
+    gates,
+    happenings,
+    jobs,
+    missed,
+    orders,
+    outcomes,
+    runs,
+    schedules,
+    sessions,
+    settings,
+    workflow_runs,
+)
 from server.storage import job_monitors as monitor_rows
 
 T = TypeVar("T")
@@ -65,6 +77,7 @@ class Look:
     has_renewals: bool
     has_stops: bool
     has_suppressed: bool
+    has_blackout: bool
     has_group_due: bool
     has_retries_due: bool
     has_monitors_due: bool
@@ -85,7 +98,8 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
     retry = runs.next_begin_us(connection)
     monitor = monitor_rows.next_due_us(connection)
     late = workflow_runs.next_deadline_us(connection)
-    deadlines = [renewal, suppressed, of_groups, retry, monitor, late, _stop_deadline_us(connection)]
+    blackout = schedules.next_blackout_us(connection)
+    deadlines = [renewal, suppressed, of_groups, blackout, retry, monitor, late, _stop_deadline_us(connection)]
     return Look(
         revision=settings.gate_revision(connection),
         may_resolve=order_actions.may_resolve(connection),
@@ -94,6 +108,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
         has_renewals=renewal is not None and renewal <= now_us,
         has_stops=stops.has_stops(connection, now_us),
         has_suppressed=suppressed is not None and suppressed <= now_us,
+        has_blackout=blackout is not None and blackout <= now_us,
         has_group_due=of_groups is not None and of_groups <= now_us,
         has_retries_due=retry is not None and retry <= now_us,
         has_monitors_due=monitor is not None and monitor <= now_us,
@@ -181,6 +196,9 @@ class Scheduler:
             return True
         if seen.has_suppressed:
             await self._store.write(order_actions.account_held(now_us))
+            return True
+        if seen.has_blackout:
+            await self._store.write(blackouts.account(now_us))
             return True
         if seen.has_stops:
             await self._store.write(stops.account_stops(now_us))

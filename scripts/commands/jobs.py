@@ -15,13 +15,18 @@ from scripts.commands.gates import reason_option
 from scripts.commands.job_rules import rule_options, take_rules
 from scripts.commands.options import Asker, asks_node, confirm, instant, table
 
+LINE = (
+    "30 2 * * 1-5, @daily, 'every 90 minutes', '2nd Tuesday at 06:00; not on CALENDAR; else next day; jitter 5m'"
+    " and more (docs/schedules.md)."
+)
+
 
 def _properties(function: Any) -> Any:
     """Flags of a job's properties; one that is not given stays as it is, or at its default."""
     for option in (
         click.option("--agent", help="The agent that runs it."),
         click.option("--group", help="The group of agents that runs it, instead of one agent."),
-        click.option("--cron", multiple=True, help="When: 5 or 6 fields, or a nickname. Several are possible."),
+        click.option("--cron", multiple=True, metavar="LINE", help=f"When: {LINE} Several are possible."),
         click.option("--zone", default="UTC", help="The zone of --cron."),
         click.option("--timeout", "timeout_s", type=int, help="Seconds after which a run is ended; 0 never."),
         click.option("--misfire", "misfire_policy", help="skip, once, all or ask."),
@@ -123,13 +128,26 @@ def _given(properties: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     if rule:
         spec["checkpoints"] = known.get("checkpoints", {}) | rule
     if crons:
-        spec["schedules"] = [{"cron": cron, "zone": zone} for cron in crons]
+        spec["schedules"] = [_schedule(cron, zone) for cron in crons]
     if pairs:
         for pair in pairs:
             if "=" not in pair:
                 raise CommandError(USAGE, f"--environment {pair}: write NAME=VALUE")
         spec["environment"] = dict(pair.split("=", 1) for pair in pairs)
     return spec
+
+
+def _schedule(line: str, zone: str) -> dict[str, Any]:
+    """A line with clauses is read here; one without goes as it is, and the node says what is wrong with it."""
+    if ";" not in line and "/" not in line:
+        return {"cron": line, "zone": zone}
+    from server.core.local_time import BadSchedule
+    from server.core.when import as_json, read_line
+
+    try:
+        return as_json(read_line(line, zone))
+    except BadSchedule as error:
+        raise CommandError(USAGE, f"--cron {line!r}: {error}") from error
 
 
 @job.command("list")

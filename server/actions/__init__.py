@@ -7,6 +7,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     workflows   create update roll_back delete hold release                     jobs.change
     monitors    create update delete enable disable                             jobs.change
                 fire                                                            runs.start
+    calendars   create update delete import_file                                jobs.change
     exceptions  put remove                                                      jobs.change
     runs        run_now rerun                                                   runs.start
                 cancel kill                                                     runs.stop
@@ -42,8 +43,8 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
-`messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
-`retries.begin_due`, `job_monitors.look_due`, `silence.give_up`, `sessions.prune`, `witnesses.lose`,
+`messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`, `retries.begin_due`,
+`job_monitors.look_due`, `blackouts.account`, `silence.give_up`, `sessions.prune`, `witnesses.lose`,
 `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`, `forks.add`,
 `forks.add_output`, `forks.complete`, `forks.deleted` `requests.mark_stops_sent` and
 `checkpoints.mark_suspends_sent`.

@@ -90,6 +90,13 @@ def read_line(line: str, zone: str) -> When:
     return When(" ".join((first if named else head).split()), (last if named else zone) or "UTC", **words)
 
 
+def as_json(when: When) -> dict[str, Any]:
+    """The fields that are not at their defaults, as the API takes them."""
+    plain = When("")
+    given = {name: getattr(when, name) for name in When.__struct_fields__}
+    return {name: value for name, value in given.items() if value != getattr(plain, name) or name == "zone"}
+
+
 def write_line(when: When, zone: str) -> str:
     """The line of a schedule: `read_line` of it gives the same."""
     parts = [when.cron if when.zone == zone else f"{when.cron} {when.zone}"]

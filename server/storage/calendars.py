@@ -38,6 +38,20 @@ class Calendar(Row, frozen=True, kw_only=True):
         return _read(self.digest, tuple(self.days) + tuple(self.holidays), tuple(self.without))
 
 
+class CalendarLine(Row, frozen=True, kw_only=True):
+    """A row of the list. `uses`: schedules that people wrote with it; `lines`: its rules and holidays."""
+
+    name: str
+    kind: str
+    description: str
+    country: str
+    subdivision: str
+    holidays_until: int
+    lines: int
+    uses: int
+    updated_at_us: int
+
+
 class Use(Row, frozen=True, kw_only=True):
     """A schedule that uses a calendar."""
 
@@ -81,9 +95,17 @@ def by_name(connection: sqlite3.Connection, name: str) -> Calendar | None:
     return rows.first(connection, Calendar, "FROM calendars WHERE name = ?", (name,))
 
 
-def page(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> list[Calendar]:
-    """Calendars by name, above `after`."""
-    return rows.every(connection, Calendar, "FROM calendars WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
+def lines(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> list[CalendarLine]:
+    """The list of calendars by name, above `after`."""
+    query = (
+        "SELECT c.name, c.kind, c.description, c.country, c.subdivision, c.holidays_until,"
+        " json_array_length(c.days) + json_array_length(c.holidays),"
+        " (SELECT count(*) FROM schedules s"
+        "  WHERE s.calendar_id = c.id AND s.deleted_at_us IS NULL AND s.member_id = ''),"
+        " c.updated_at_us FROM calendars c WHERE c.name > ? ORDER BY c.name LIMIT ?"
+    )
+    found = connection.execute(query, (after, limit))
+    return [rows.build(CalendarLine, CalendarLine.__struct_fields__, tuple(row)) for row in found]
 
 
 def names(connection: sqlite3.Connection) -> dict[int, str]:
@@ -145,5 +167,9 @@ def plan_jobs_again(connection: sqlite3.Connection, calendar_id: int, now_us: in
     query = (
         "UPDATE jobs SET version = version + 1, updated_at_us = ? WHERE deleted_at_us IS NULL AND id IN"
         " (SELECT job_id FROM schedules WHERE calendar_id = ? AND deleted_at_us IS NULL)"
+    )
+    connection.execute(
+        "UPDATE schedules SET blackout_next_us = ? WHERE calendar_id = ? AND blackout_next_us IS NOT NULL",
+        (now_us + 1, calendar_id),
     )
     return connection.execute(query, (now_us, calendar_id)).rowcount

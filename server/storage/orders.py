@@ -39,6 +39,12 @@ def unacknowledged(connection: sqlite3.Connection, agent_id: str, limit: int = 5
     return rows.every(connection, Order, tail, (agent_id, limit))
 
 
+def is_planned(connection: sqlite3.Connection, schedule_id: int) -> bool:
+    """Whether there is an order of the schedule: it is no template for the members of a group."""
+    query = "SELECT 1 FROM orders WHERE schedule_id = ? AND state != 'released' LIMIT 1"
+    return connection.execute(query, (schedule_id,)).fetchone() is not None
+
+
 def of_job(connection: sqlite3.Connection, job_id: int) -> list[Order]:
     """Live (active or releasing) orders of a job, by id: one per schedule, and those on their way back."""
     tail = (

@@ -80,5 +80,23 @@ def delete(connection: sqlite3.Connection, schedule_id: int, now_us: int) -> Non
     rows.update(connection, "schedules", {"deleted_at_us": now_us, "blackout_next_us": None}, {"id": schedule_id})
 
 
+def blacked_out_before(connection: sqlite3.Connection, now_us: int, limit: int) -> list[Schedule]:
+    """Schedules whose blackout windows may have left something out by now, those due for a look first."""
+    tail = "FROM schedules WHERE blackout_next_us <= ? ORDER BY blackout_next_us LIMIT ?"
+    return [_with_days(connection, row) for row in rows.every(connection, ScheduleRow, tail, (now_us, limit))]
+
+
+def next_blackout_us(connection: sqlite3.Connection) -> int | None:
+    """When to look next for what blackout windows leave out; None when no schedule has any."""
+    query = "SELECT min(blackout_next_us) FROM schedules WHERE blackout_next_us IS NOT NULL"
+    row = connection.execute(query).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+def mark_blackout(connection: sqlite3.Connection, schedule_id: int, at_us: int) -> None:
+    """Look at the schedule's windows again at that time."""
+    rows.update(connection, "schedules", {"blackout_next_us": at_us}, {"id": schedule_id})
+
+
 def _with_days(connection: sqlite3.Connection, row: ScheduleRow) -> Schedule:
     return Schedule(**msgspec.structs.asdict(row), days=calendars.days(connection, row.calendar_id))

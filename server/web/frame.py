@@ -25,6 +25,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/", "Home", "house"),
             Link("/jobs", "Jobs", "calendar-clock"),
             Link("/runs", "Runs", "circle-play"),
+            Link("/calendars", "Calendars", "calendar-clock"),
             Link("/monitors", "Event Monitors", "eye"),
             Link("/agents", "Agents", "cpu"),
             Link("/groups", "Groups", "users"),

@@ -10,6 +10,7 @@ from server.site import SITE, Site
 from server.web import live, pages
 from server.web.api import (
     agents,
+    calendars,
     checkpoints,
     drains,
     environments,
@@ -57,6 +58,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *groups.ENDPOINTS,
     *witnesses.ENDPOINTS,
     *jobs.ENDPOINTS,
+    *calendars.ENDPOINTS,
     *job_monitors.ENDPOINTS,
     *exceptions.ENDPOINTS,
     *variables.ENDPOINTS,

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
 from tests.storybook import (
+    calendars,
     drains,
     exceptions,
     forks,
@@ -40,6 +41,7 @@ def stories() -> list[Story]:
         *home.stories(),
         *work.stories(),
         *drains.stories(),
+        *calendars.stories(),
         *groups.stories(),
         *shared.stories(),
         *forks.stories(),

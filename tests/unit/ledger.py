@@ -18,7 +18,7 @@ from server.storage import migrate
 
 T = TypeVar("T")
 START_US = 1_790_000_000_000_000
-"""A Sunday in September 2026, 13:33:20 UTC."""
+"""A Monday in September 2026, 13:33:20 UTC."""
 
 
 @cache

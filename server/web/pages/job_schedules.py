@@ -57,6 +57,14 @@ def read_text(text: str, zone: str) -> list[When]:
     return found
 
 
+def sentences_of(text: str, zone: str) -> tuple[str, ...]:
+    """Each line of the form in plain English; () when one cannot be read."""
+    try:
+        return tuple(sentence(when) for when in read_text(text, zone) if not when.wrong())
+    except Invalid:
+        return ()
+
+
 def instants_of(
     found: list[Schedule], now_us: int, limit: int = 10, special: Sequence[ExceptionLine] = ()
 ) -> tuple[Instant, ...]:

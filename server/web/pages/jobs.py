@@ -28,7 +28,15 @@ from server.web.pages import exceptions, job_prerequisites, job_retry, job_uses,
 from server.web.pages.exceptions import JobOrders
 from server.web.pages.groups import group_of
 from server.web.pages.job_prerequisites import JobNeeds
-from server.web.pages.job_schedules import Instant, ScheduleLine, instants_of, lines_of, read_text, text_of
+from server.web.pages.job_schedules import (
+    Instant,
+    ScheduleLine,
+    instants_of,
+    lines_of,
+    read_text,
+    sentences_of,
+    text_of,
+)
 from server.web.pages.job_uses import Choices, JobShares
 
 LIMIT = 200
@@ -88,6 +96,11 @@ class JobFormPage:
     errors: Mapping[str, str] = field(default_factory=dict)
     policies: tuple[tuple[str, str], ...] = POLICIES
     choices: Choices = field(default_factory=Choices)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Each schedule of the form in plain English, as far as it can be read."""
+        return sentences_of(self.values["cron"], self.values["zone"])
 
 
 EMPTY = {
