@@ -79,12 +79,17 @@ def test_files(folders: Iterable[Path]) -> list[Path]:
 
 
 def run_file(file: Path, temporary: Path, bound_s: float = FILE_S) -> Result:
-    """Run one file to its end, at most `bound_s` seconds; its files are removed."""
+    """Run one file to its end, at most `bound_s` seconds; its files are removed.
+
+    All files share one place for bytecode: where the environment forbids it, hundreds of processes compile everything
+    they import, which is more than half of what they do.
+    """
     started_s = time.monotonic()
     place = Path(tempfile.mkdtemp(prefix="f", dir=temporary))
     words = [sys.executable, "-m", "pytest", "-q", "--no-header", "-rsf", f"--basetemp={place / 't'}", str(file)]
     with (place / "said").open("w+b") as said:
-        environment = {**os.environ, MARK: str(place)}
+        environment = {**os.environ, MARK: str(place), "PYTHONPYCACHEPREFIX": str(temporary / "bytecode")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         process = subprocess.Popen(words, cwd=ROOT, stdout=said, stderr=said, start_new_session=True, env=environment)
         processor_s = _wait(process, bound_s)
         if processor_s is None:
