@@ -135,7 +135,7 @@ def end_what_is_left(place: Path) -> tuple[str, ...]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if process.environ().get(MARK) == str(place) or any(str(place) in word for word in words):
+            if process.environ().get(MARK, "").startswith(str(place)) or any(str(place) in word for word in words):
                 process.kill()
                 ended.append(" ".join(words))
     return tuple(ended)
@@ -149,12 +149,17 @@ def run_all(files: Sequence[Path], lanes: int, temporary: Path, end_s: float) ->
         return run_file(file, temporary, min(FILE_S, max(end_s - time.monotonic(), LEAST_S)))
 
     with ThreadPoolExecutor(lanes) as pool:
-        for future in as_completed([pool.submit(run, file) for file in files]):
-            result = future.result()
-            results.append(result)
-            print(f"[{len(results)}/{len(files)}] {result.line}", flush=True)
-            if not result.passed:
-                print(result.said, flush=True)
+        try:
+            for future in as_completed([pool.submit(run, file) for file in files]):
+                result = future.result()
+                results.append(result)
+                print(f"[{len(results)}/{len(files)}] {result.line}", flush=True)
+                if not result.passed:
+                    print(result.said, flush=True)
+        except BaseException:  # asked to end: nothing of it goes on
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_what_is_left(temporary)
+            raise
     return results
 
 
@@ -175,6 +180,7 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     files = test_files([file.resolve() for file in options.files] or [TESTS])
     started_s = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="us") as folder:
         results = run_all(files, options.lanes, Path(folder), started_s + ALL_S)
         failed = [result.file for result in results if not result.passed]
