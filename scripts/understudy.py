@@ -40,7 +40,7 @@ COMMANDS = {
     "checkpoint": ("scripts.commands.checkpoints", "checkpoint"),
     "suspend": ("scripts.commands.checkpoints", "suspend"),
     "progress": ("scripts.commands.checkpoints", "progress"),
-    "import": ("scripts.commands.jobs", "import_"),
+    "import": ("scripts.commands.imports", "import_"),
     "run": ("scripts.commands.runs", "run"),
     "history": ("scripts.commands.history", "history"),
     "user": ("scripts.commands.people", "user"),

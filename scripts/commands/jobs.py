@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
 
-from scripts.client import CONFIGURATION, FAILED, OK, USAGE, CommandError
+from scripts.client import USAGE, CommandError
 from scripts.commands.exceptions import except_, list_exceptions
 from scripts.commands.gates import reason_option
 from scripts.commands.job_rules import rule_options, take_rules
@@ -218,32 +217,3 @@ def trips(asker: Asker, name: str) -> None:
 
 job.add_command(except_)
 job.add_command(list_exceptions)
-
-
-@click.group("import")
-def import_() -> None:
-    """Make jobs of what another scheduler has."""
-
-
-@import_.command()
-@click.argument("file", type=click.Path(dir_okay=False))
-@click.option("--agent", required=True, help="The agent that runs the jobs.")
-@click.option("--zone", default="UTC", help="The zone of its times.")
-@click.option("--system", is_flag=True, help="Lines have a user field, as in /etc/crontab.")
-@click.option("--prefix", default="cron", help="What the jobs' names begin with.")
-@asks_node
-def crontab(asker: Asker, file: str, agent: str, zone: str, system: bool, prefix: str) -> int:
-    """Make jobs of a crontab; reports every line. Exit code 1 when a line was refused."""
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(CONFIGURATION, f"{file}: cannot be read: {error}") from error
-    body = {"text": text, "agent": agent, "zone": zone, "system": system, "prefix": prefix}
-    report = asker.client.post("/api/v1/import/crontab", body)
-    asker.show(report, [_report_line(line) for line in report])
-    return FAILED if any(line["outcome"] == "refused" for line in report) else OK
-
-
-def _report_line(line: dict[str, Any]) -> str:
-    what = line["job"] or line["text"].strip()[:60]
-    return f"{line['line']:>4}  {line['outcome']:<11}  {what}" + (f"  ({line['reason']})" if line["reason"] else "")

@@ -3,7 +3,8 @@
 An action returns a change for `Store.write`: it checks and writes rows, audits, and does nothing outside. It raises
 `server.errors.*`. People's actions and the permission that each needs (`core.access` has the roles):
 
-    jobs        create update delete hold release import_crontab                jobs.change
+    jobs        create update delete hold release                               jobs.change
+    imports     import_file                                                     jobs.change
     workflows   create update roll_back delete hold release                     jobs.change
     monitors    create update delete enable disable                             jobs.change
                 fire                                                            runs.start

@@ -18,7 +18,7 @@ import msgspec
 from server.actions import agents, job_uses, prerequisites
 from server.actions import groups as group_actions
 from server.actions.change import Change, Transaction, record, require
-from server.core import checkpoints, crontab
+from server.core import checkpoints
 from server.core.checkpoints import CheckpointRule, wrong_checkpoints
 from server.core.exit_rules import ExitRules, wrong_exit_rules
 from server.core.giving_up import wrong_give_up
@@ -71,16 +71,6 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     prerequisites: str = ""
 
 
-class Imported(msgspec.Struct, frozen=True):
-    """One line of the report of an import: outcome is job | environment | comment | refused | exists."""
-
-    line: int
-    text: str
-    outcome: str
-    reason: str = ""
-    job: str = ""
-
-
 def create(spec: JobSpec, by: Principal, now_us: int) -> Change[Job]:
     """Add a job with its schedules.
 
@@ -90,7 +80,7 @@ def create(spec: JobSpec, by: Principal, now_us: int) -> Change[Job]:
     validate(spec)
 
     def change(transaction: Transaction) -> Job:
-        return _create(transaction.connection, spec, by, now_us)
+        return insert(transaction.connection, spec, by, now_us)
 
     return change
 
@@ -163,27 +153,6 @@ def release(name: str, by: Principal, now_us: int, reason: str = "") -> Change[b
     return _hold(name, False, by, now_us, reason)
 
 
-def import_crontab(
-    text: str, agent: str, zone: str, system_form: bool, by: Principal, now_us: int, prefix: str = "cron"
-) -> Change[list[Imported]]:
-    """Make jobs of a crontab's lines; the report has one entry per line (SKY-21).
-
-    A name is made of `prefix` and the command. A line that is there already (same name and schedule) is
-    reported as `exists`, so that importing twice changes nothing. Nothing is refused as a whole.
-    """
-    require(by, "jobs.change")
-
-    def change(transaction: Transaction) -> list[Imported]:
-        connection = transaction.connection
-        agents.find(connection, agent)
-        report: list[Imported] = []
-        for line in crontab.parse(text, system_form):
-            report.append(_import_line(connection, line, agent, zone, prefix, by, now_us))
-        return report
-
-    return change
-
-
 def find(connection: sqlite3.Connection, name: str) -> Job:
     """The job of that name that is not deleted; raises NotFound."""
     job = jobs.by_name(connection, name)
@@ -232,7 +201,8 @@ def validate(spec: JobSpec) -> None:
         raise Invalid(f"The job is not right: {said}. Correct it and try again.", fields=wrong)
 
 
-def _create(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us: int) -> Job:
+def insert(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us: int) -> Job:
+    """Add a validated job inside the caller's change. Raises NotFound for its place, Conflict for its name."""
     agent_id = _place(connection, spec)
     if jobs.by_name(connection, spec.name) is not None:
         raise Conflict(f"There is a job {spec.name} already. Choose another name.")
@@ -312,36 +282,3 @@ def _hold(name: str, held: bool, by: Principal, now_us: int, reason: str) -> Cha
         return True
 
     return change
-
-
-def _import_line(
-    connection: sqlite3.Connection,
-    line: crontab.Line,
-    agent: str,
-    zone: str,
-    prefix: str,
-    by: Principal,
-    now_us: int,
-) -> Imported:
-    if line.job is None:
-        return Imported(line.number, line.text, line.kind, line.reason)
-    wanted = line.job
-    name = crontab.job_name(prefix, line)
-    spec = JobSpec(
-        name=name,
-        command=wanted.command,
-        agent=agent,
-        schedules=[When(wanted.cron, wanted.environment.get("CRON_TZ", zone))],
-        environment=wanted.environment,
-        run_as=wanted.user,
-        standard_input=wanted.standard_input,
-        description=f"Imported from a crontab, line {line.number}",
-    )
-    if jobs.by_name(connection, name) is not None:
-        return Imported(line.number, line.text, "exists", f"there is a job {name} already", name)
-    try:
-        validate(spec)
-        _create(connection, spec, by, now_us)
-    except Invalid as error:
-        return Imported(line.number, line.text, "refused", str(error))
-    return Imported(line.number, line.text, "job", line.reason, name)

@@ -7,40 +7,14 @@ environment line holds for the lines below it. `%` ends the command and what fol
 
 from __future__ import annotations
 
-import hashlib
 import re
-from dataclasses import dataclass, field
 
+from server.core.foreign_jobs import ForeignJob, Line
 from server.core.schedule import NICKNAMES, BadSchedule, check
 
 _ASSIGNMENT = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z_][A-Za-z0-9_]*))\s*=\s*(.*?)\s*\Z""")
 _TZ = ("CRON_TZ",)
-_USER = re.compile(r"[a-z_][a-z0-9_-]*\$?\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class CronJob:
-    """A job line. `user` is "" in the user's form; `environment` is what the lines above set."""
-
-    cron: str
-    user: str
-    command: str
-    standard_input: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the report. kind: job | environment | comment | refused.
-
-    A job may have a `reason` to look at it.
-    """
-
-    number: int
-    text: str
-    kind: str
-    reason: str = ""
-    job: CronJob | None = None
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\$?\Z")
 
 
 def parse(text: str, system_form: bool) -> list[Line]:
@@ -49,35 +23,13 @@ def parse(text: str, system_form: bool) -> list[Line]:
     return [_line(number, line, system_form, environment) for number, line in enumerate(text.splitlines(), start=1)]
 
 
-def job_name(prefix: str, line: Line) -> str:
-    """A name for a job line: the prefix, the program's name, and six digits that only this line has."""
-    assert line.job is not None
-    job = line.job
-    words = re.findall(r"[A-Za-z0-9_.-]+", _program(job.command))
-    stem = words[0].strip("._-")[:40] if words else ""
-    mark = "\n".join((job.cron, job.user, job.command, job.standard_input))
-    digest = hashlib.sha256(mark.encode()).hexdigest()[:6]
-    return "-".join(part for part in (prefix, stem, digest) if part)
-
-
-def _program(command: str) -> str:
-    """The last part of the path of the first program that is no shell word, test or directory change."""
-    for part in re.split(r"\|\||&&|;|\|", command):
-        words = part.strip().strip("({ ").split()
-        while words and re.match(r"[A-Za-z_]\w*=", words[0]):
-            words.pop(0)
-        if words and words[0] not in {"test", "[", "cd", "if", "then", "command", "nice", "ionice", "root"}:
-            return words[0].rsplit("/", 1)[-1]
-    return "job"
-
-
 def _line(number: int, raw: str, system_form: bool, environment: dict[str, str]) -> Line:
     text = raw.strip()
     if not text or text.startswith("#"):
         return Line(number, raw, "comment")
-    assignment = _ASSIGNMENT.match(text)
-    if assignment is not None:
-        return _environment_line(number, raw, assignment, environment)
+    known = environment_line(number, raw, environment)
+    if known is not None:
+        return known
     parts = text.split(None, 1) if text.startswith("@") else text.split(None, 5)
     cron, rest = _schedule(parts)
     if not cron:
@@ -116,11 +68,16 @@ def _job_line(number: int, raw: str, cron: str, rest: str, system_form: bool, en
     if "MAILTO" in environment:
         notes.append(f"MAILTO={environment['MAILTO']} is not mailed: see the run's output")
     kept = {name: value for name, value in environment.items() if name != "MAILTO"}
-    job = CronJob(cron, user, command, standard_input, kept)
+    zone = kept.pop("CRON_TZ", "")
+    job = ForeignJob((cron,), command, user, standard_input, kept, zone=zone)
     return Line(number, raw, "job", "; ".join(notes), job)
 
 
-def _environment_line(number: int, raw: str, found: re.Match[str], environment: dict[str, str]) -> Line:
+def environment_line(number: int, raw: str, environment: dict[str, str]) -> Line | None:
+    """The report of a line `NAME = value`, which `environment` has from then on; None when it is none."""
+    found = _ASSIGNMENT.match(raw.strip())
+    if found is None:
+        return None
     name = next(group for group in found.groups()[:3] if group is not None)
     value = found.group(4)
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":

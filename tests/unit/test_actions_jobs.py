@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.actions import gates, jobs, missed, runs
+from server.actions import gates, imports, jobs, missed, runs
+from server.actions.imports import Place
 from server.core.model import HOUR_US, MINUTE_US, Principal, Run
 from server.errors import Conflict, Forbidden, Invalid, NotFound
 from server.storage import jobs as job_rows
@@ -209,7 +210,7 @@ def test_a_crontab_is_imported_once(ledger: Ledger) -> None:
     text = "SHELL=/bin/sh\n*/5 * * * * root /opt/poll\n@reboot root /opt/start\n0 99 * * * root /opt/no\n"
 
     def outcomes() -> list[str]:
-        report = ledger.do(jobs.import_crontab(text, "north", "Europe/Berlin", True, BOB, START_US))
+        report = ledger.do(imports.import_file(text, "system", Place(agent="north"), "Europe/Berlin", BOB, START_US))
         return [line.outcome for line in report]
 
     assert outcomes() == ["environment", "job", "refused", "refused"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from server.core.crontab import Line, job_name, parse
+from server.core.crontab import parse
+from server.core.foreign_jobs import Line, job_name
 
 USERS = """\
 # m h dom mon dow command
@@ -70,7 +71,7 @@ def test_percent_is_standard_input() -> None:
 def test_system_form_has_a_user() -> None:
     """/etc/crontab with tabs and blanks: the sixth field is the user."""
     jobs = [line.job for line in parse(SYSTEM, system_form=True) if line.job]
-    assert [(job.cron, job.user) for job in jobs] == [
+    assert [(job.schedules[0], job.user) for job in jobs] == [
         ("17 * * * *", "root"),
         ("25 6 * * *", "root"),
         ("@weekly", "backup"),

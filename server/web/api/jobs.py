@@ -1,4 +1,4 @@
-"""Jobs with their schedules, and the import of crontabs."""
+"""Jobs with their schedules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from server.actions import job_uses, jobs, prerequisites
-from server.actions.jobs import Imported, JobSpec
+from server.actions.jobs import JobSpec
 from server.core.model import Job
 from server.storage import agents, groups, schedules, tags
 from server.storage import jobs as rows
@@ -39,16 +39,6 @@ class Hold(msgspec.Struct, frozen=True):
 
     held: bool
     reason: str = ""
-
-
-class CrontabImport(msgspec.Struct, frozen=True):
-    """A crontab's text. `system` when its lines have a user field, as /etc/crontab has."""
-
-    text: str
-    agent: str
-    zone: str = "UTC"
-    system: bool = False
-    prefix: str = "cron"
 
 
 async def list_jobs(call: Call) -> list[JobLine]:
@@ -87,13 +77,6 @@ async def hold_job(call: Call) -> Answer:
     make = jobs.hold if body.held else jobs.release
     change = make(name, call.by, call.now_us, body.reason)
     return await call.write(change, lambda changed: {"name": name, "held": body.held, "changed": changed})
-
-
-async def import_crontab(call: Call) -> Answer:
-    """Make jobs of a crontab; answers a report, line by line."""
-    body = call.body
-    change = jobs.import_crontab(body.text, body.agent, body.zone, body.system, call.by, call.now_us, body.prefix)
-    return await call.write(change)
 
 
 async def list_schedules(call: Call) -> Any:
@@ -147,12 +130,4 @@ ENDPOINTS = (
     Endpoint("DELETE", "/api/v1/jobs/{name}", delete_job, "Delete a job", query=("reason",)),
     Endpoint("PUT", "/api/v1/jobs/{name}/hold", hold_job, "Hold or release a job", body=Hold),
     Endpoint("GET", "/api/v1/schedules", list_schedules, "All schedules", query=("after", "limit")),
-    Endpoint(
-        "POST",
-        "/api/v1/import/crontab",
-        import_crontab,
-        "Make jobs of a crontab",
-        body=CrontabImport,
-        answer=list[Imported],
-    ),
 )
