@@ -32,6 +32,7 @@ COMMANDS = {
     "variable": ("scripts.commands.variables", "variable"),
     "workflow": ("scripts.commands.workflow_group", "workflow"),
     "environment": ("scripts.commands.environments", "environment"),
+    "resource": ("scripts.commands.resources", "resource"),
     "command-set": ("scripts.commands.environments", "command_set"),
     "calendar": ("scripts.commands.calendars", "calendar"),
     "monitor": ("scripts.commands.monitors", "monitor"),

@@ -13,6 +13,7 @@ from scripts.commands.exceptions import except_, list_exceptions
 from scripts.commands.gates import reason_option
 from scripts.commands.job_rules import rule_options, take_rules
 from scripts.commands.options import Asker, asks_node, confirm, instant, table
+from scripts.commands.resources import limit_options, take_limits
 
 LINE = (
     "30 2 * * 1-5, @daily, 'every 90 minutes', '2nd Tuesday at 06:00; not on CALENDAR; else next day; jitter 5m'"
@@ -79,6 +80,7 @@ def job() -> None:
 @click.option("--command", required=True, help="What the agent's shell runs.")
 @_properties
 @rule_options
+@limit_options
 @asks_node
 def create(asker: Asker, name: str, command: str, **properties: Any) -> None:
     """Add a job."""
@@ -87,7 +89,12 @@ def create(asker: Asker, name: str, command: str, **properties: Any) -> None:
             USAGE,
             "where does it run? Give --agent AGENT (understudy agent list) or --group GROUP (understudy group list)",
         )
-    spec = {"name": name, "command": command} | take_rules(properties, {}) | _given(properties, {})
+    spec = (
+        {"name": name, "command": command}
+        | take_rules(properties, {})
+        | take_limits(properties, {})
+        | _given(properties, {})
+    )
     made = asker.client.post("/api/v1/jobs", spec)
     asker.show(made, f"The job {name} is made.")
 
@@ -98,11 +105,13 @@ def create(asker: Asker, name: str, command: str, **properties: Any) -> None:
 @click.option("--rename", help="A new name.")
 @_properties
 @rule_options
+@limit_options
 @asks_node
 def update(asker: Asker, name: str, command: str | None, rename: str | None, **properties: Any) -> None:
     """Change a job; what is not given stays. --cron replaces all schedules."""
     found = asker.client.get(f"/api/v1/jobs/{quote(name)}")
-    spec = found["spec"] | take_rules(properties, found["spec"]) | _given(properties, found["spec"])
+    spec = found["spec"] | take_rules(properties, found["spec"])
+    spec |= take_limits(properties, found["spec"]) | _given(properties, found["spec"])
     if properties["agent"] or properties["group"]:
         spec |= {"agent": properties["agent"] or "", "group": properties["group"] or ""}
     spec |= {key: value for key, value in (("command", command), ("name", rename)) if value is not None}

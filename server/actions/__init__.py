@@ -20,6 +20,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 rerun                                                           runs.start
                 dismiss                                                         missed.resolve
     environments  put delete put_set delete_set                                 jobs.change
+    resources   put delete                                                      jobs.change
     variables   put delete                                                      jobs.change
     missed      run run_all dismiss dismiss_all                                 missed.resolve
     gates       lock_all unlock_all lock unlock stop_scheduler start_scheduler  gates.change

@@ -12,8 +12,9 @@ import msgspec
 
 from server.actions import reactions
 from server.core import agent_wire as wire
-from server.core.model import Run, Specification
+from server.core.model import Job, Run, Specification
 from server.core.monitors import Event, Monitor, Reaction, StandingMonitor, with_event
+from server.core.planning import is_by_master
 from server.storage import agents, events, jobs, monitors, specifications, system_messages
 
 
@@ -72,11 +73,16 @@ def standing(connection: sqlite3.Connection, monitor: Monitor) -> wire.FromNode:
         tuple(
             Reaction(specifications.of_job(connection, job, job.agent_id), job.held)
             for job in reacting
-            if job.agent_id == monitor.agent_id
+            if _is_own(job, monitor)
         ),
-        tuple((job.id, job.name) for job in reacting if job.agent_id != monitor.agent_id),
+        tuple((job.id, job.name) for job in reacting if not _is_own(job, monitor)),
     )
     return wire.GiveMonitor(given, events.next_number(connection, monitor.id))
+
+
+def _is_own(job: Job, monitor: Monitor) -> bool:
+    """Whether the monitor's agent begins the job by itself; what needs the whole picture the master submits."""
+    return job.agent_id == monitor.agent_id and not is_by_master(job, False)
 
 
 def compare(

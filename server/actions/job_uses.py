@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from server.actions import environments, variables
+from server.actions import environments, resources, variables
 from server.core.job_uses import Uses
 from server.core.model import Job
 from server.storage import environments as rows
-from server.storage import tags
+from server.storage import limits, tags
 
 if TYPE_CHECKING:
     from server.actions.jobs import JobSpec
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def columns(connection: sqlite3.Connection, job_id: int | None, spec: JobSpec) -> dict[str, object]:
     """The columns that stand for names. Raises NotFound for one, Invalid for variables that are not there."""
     variables.check_texts(connection, job_id, _clear(spec), spec.environment.values())
+    resources.check(connection, spec.limits.resources)
     environment, commands = spec.uses.environment, spec.uses.command_set
     return {
         "environment_id": environments.find(connection, environment).id if environment else None,
@@ -29,6 +30,7 @@ def note(connection: sqlite3.Connection, job_id: int, spec: JobSpec) -> None:
     """Remember what the job names, inside the caller's change."""
     variables.note_uses(connection, "job", job_id, _clear(spec).values(), spec.environment.values())
     tags.put(connection, "job", job_id, spec.tags)
+    limits.mark(connection, job_id, spec.limits)
 
 
 def of_job(connection: sqlite3.Connection, job: Job) -> Uses:

@@ -27,6 +27,7 @@ from server.core.happenings import Kind
 from server.core.job_monitors import WATCHER as MONITORS
 from server.core.job_monitors import JobMonitors, wrong_job_monitors
 from server.core.job_uses import Uses, wrong_tags
+from server.core.limits import Limits, wrong_limits
 from server.core.model import Job, Principal, ScheduleRow
 from server.core.prerequisites import Prerequisites
 from server.core.retry import WATCHER as RETRIES
@@ -69,6 +70,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str] = []
     checkpoints: CheckpointRule = CheckpointRule()
     prerequisites: str = ""
+    limits: Limits = Limits()
 
 
 def create(spec: JobSpec, by: Principal, now_us: int) -> Change[Job]:
@@ -186,7 +188,7 @@ def validate(spec: JobSpec) -> None:
     for field in ("timeout_s", "output_bytes_max", "misfire_grace_s"):
         if not 0 <= getattr(spec, field) < 2**53:
             wrong[field] = "must not be negative"
-    wrong |= wrong_tags(spec.tags)
+    wrong |= wrong_tags(spec.tags) | wrong_limits(spec.limits)
     wrong |= wrong_give_up(spec.give_up_after_s, spec.may_run_twice)
     wrong |= wrong_retry(spec.retry) | wrong_exit_rules(spec.exit_rules) | wrong_job_monitors(spec.job_monitors)
     wrong |= wrong_checkpoints(spec.checkpoints)

@@ -15,13 +15,27 @@ from server.actions import debts
 from server.actions.change import Change, Transaction
 from server.core.debts import OWED
 from server.core.gates import DRAINING, REASONS, reason, takes_runs
-from server.core.groups import NOT_CONNECTED, Choice, Handover, Pool, is_overdue, on_removal, place
+from server.core.groups import (
+    NOT_CONNECTED,
+    Choice,
+    Handover,
+    Policy,
+    Pool,
+    Seat,
+    Wish,
+    Worker,
+    is_overdue,
+    on_removal,
+    place,
+)
+from server.core.limits import Usage, said
 from server.core.model import SYSTEM, Agent, Run
 from server.core.run_states import ENDED, RunEvent, RunState, allows, step
-from server.storage import agents, drains, gates, groups, runs, system_messages
+from server.storage import agents, drains, gates, groups, jobs, limits, runs, system_messages
 from server.storage import debts as debt_rows
 
 PAGE = 500
+NO_USAGE = Usage({}, lambda name: 0)
 """Runs of one group that one change places at most."""
 
 
@@ -34,11 +48,13 @@ class Placement(msgspec.Struct, frozen=True):
     away: list[Run]
     orphans: list[Run]
     reasons: dict[str, str]
+    short: dict[int, str] = {}
+    """Of runs that a limit stops and that do not say so yet: what they say then."""
 
     @property
     def is_empty(self) -> bool:
         """Whether no row but reasons would change."""
-        return not (self.choices or self.loose or self.away or self.orphans)
+        return not (self.choices or self.loose or self.away or self.orphans or self.short)
 
 
 def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placement:
@@ -46,7 +62,8 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
     group_ids = groups.pools(connection)
     loose: list[Run] = []
     pools = groups.load_pools(connection, barred(connection, connected), group_ids)
-    waiting: list[tuple[int, str]] = []
+    waiting: list[Wish] = []
+    limited: dict[int, Run] = {}
     reasons: dict[str, str] = {}
     owed = debt_rows.every(connection)
     for group_id, pool in pools.items():
@@ -60,17 +77,52 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
             elif owed and debts.must_wait(connection, owed, run):
                 reasons[group_id] = OWED
             elif gate is None:
-                waiting.append((run.number, group_id))
+                waiting.append(_wish(connection, run, group_id, limited))
         if gate is not None:
             reasons[group_id] = gate
     turns = {group_id: pool.turn for group_id, pool in pools.items()}
-    choices = place(waiting, pools)
-    for group_id, pool in pools.items():
+    groups_only = dict(pools)
+    waiting += _singles(connection, connected, pools, limited)
+    choices, stopped = place(waiting, pools, limits.usage(connection) if limited else NO_USAGE)
+    for group_id, pool in groups_only.items():
         if group_id not in reasons:
             reasons[group_id] = pool.reason()
-    moved = {group_id: pool.turn for group_id, pool in pools.items() if pool.turn != turns[group_id]}
+    moved = {group_id: pool.turn for group_id, pool in groups_only.items() if pool.turn != turns[group_id]}
     away, orphans = groups.held_away(connection), groups.orphaned(connection)
-    return Placement(choices, moved, loose, away, orphans, reasons)
+    wishes = {wish.number: wish for wish in waiting}
+    taken = {choice.number for choice in choices}
+    says = {n: said(stopped[n]) if n in stopped else pools[wishes[n].group_id].reason() for n in limited.keys() - taken}
+    short = {number: why for number, why in sorted(says.items()) if limited[number].reason != why}
+    return Placement(choices, moved, loose, away, orphans, reasons, short)
+
+
+def _wish(connection: sqlite3.Connection, run: Run, pool: str, limited: dict[int, Run]) -> Wish:
+    """A run as it is placed. One with limits is noted in `limited`."""
+    if not run.limited:
+        return Wish(run.number, pool, run.rank_us)
+    limited[run.number] = run
+    job = jobs.get(connection, run.job_id)
+    return Wish(run.number, pool, run.rank_us, job.limits.needs(job.id) if job is not None else {})
+
+
+def _singles(
+    connection: sqlite3.Connection, connected: Collection[str], pools: dict[str, Pool], limited: dict[int, Run]
+) -> list[Wish]:
+    """Runs of single agents that only a limit stops, each agent as a pool of its own: all have one order of ranks."""
+    found, in_force = [], gates.every(connection)
+    owed = debt_rows.every(connection)
+    for run in limits.waiting(connection, PAGE):
+        job = jobs.get(connection, run.job_id)
+        is_there = run.agent_id in connected and job is not None and job.deleted_at_us is None
+        if not is_there or reason(in_force, run.agent_id, job is not None and job.held) is not None:
+            continue
+        if owed and debts.must_wait(connection, owed, run):
+            continue
+        if run.agent_id not in pools:
+            seats = [Seat(Worker(run.agent_id, run.agent_id[:8]), 0)]
+            pools[run.agent_id] = Pool(run.agent_id, run.agent_id[:8], Policy.PREFERRED, seats=seats)
+        found.append(_wish(connection, run, run.agent_id, limited))
+    return found
 
 
 def barred(connection: sqlite3.Connection, connected: Collection[str]) -> dict[str, str]:
@@ -99,7 +151,7 @@ def describe(connection: sqlite3.Connection, group_id: str, is_connected: Callab
 
 
 def place_waiting(connected: Collection[str], now_us: int) -> Change[int]:
-    """Give members to waiting runs, in order of submission; returns how many rows changed.
+    """Give members to waiting runs, by rank and within limits; returns how many rows changed.
 
     The look is repeated inside the change: what it decides from is what is written upon.
     """
@@ -114,12 +166,16 @@ def place_waiting(connected: Collection[str], now_us: int) -> Change[int]:
             runs.set_state(connection, run.number, state, now_us, "job deleted")
         for choice in found.choices:
             state = step(RunState.WAITING, RunEvent.SUBMITTED)
-            runs.set_state(connection, choice.number, state, now_us, agent_id=choice.agent_id)
+            holds = msgspec.json.encode(dict(choice.holds)).decode()
+            runs.set_state(connection, choice.number, state, now_us, agent_id=choice.agent_id, holds=holds)
+        for number, why in found.short.items():
+            runs.set_state(connection, number, step(RunState.WAITING, RunEvent.GATED), now_us, why)
         for group_id, turn in found.turns.items():
             groups.update(connection, group_id, turn=turn)
         for run in found.away:
             groups.recall(connection, run, SYSTEM.name, "its agent may not begin it now", now_us)
-        return len(found.loose) + len(found.orphans) + len(found.choices) + len(found.away)
+        parts = (found.loose, found.orphans, found.choices, found.away, found.short)
+        return sum(len(part) for part in parts)
 
     return change
 

@@ -21,6 +21,7 @@ from server.actions.jobs import find as find_job
 from server.core.confidential import NO_SECRETS
 from server.core.gates import NO_AGENT, reason
 from server.core.groups import CHOOSING, Policy
+from server.core.limits import TURN, WAITS
 from server.core.model import Gate, Job, Principal, Run
 from server.core.prerequisites import UNMET_US
 from server.core.run_keys import next_attempt_key, occurrence_key, parse_key, request_key
@@ -100,6 +101,8 @@ def submit(
         more = {**more, "group_id": agent_id}
     if awaits:
         why, more = awaits, {**more, "begin_after_us": UNMET_US}
+    elif job.limits.is_set:
+        why = why or TURN
     state = "waiting" if why else "starting"
     if job.skip_if_running and not member and not continues and runs.is_job_open(connection, job.id):
         state, why = "skipped", "another run of the job is open"
@@ -187,6 +190,8 @@ def submit_waiting(now_us: int, after: int = 0, limit: int = 200) -> Change[tupl
 def let_go(connection: sqlite3.Connection, run: Run, job: Job | None, in_force: Sequence[Gate], now_us: int) -> bool:
     """Look at one waiting run of a single agent inside the caller's change; True when it is `starting` now."""
     why = _why_waits(connection, in_force, run.agent_id, job)
+    if why is None and run.limited:
+        why = run.reason if run.reason.startswith(WAITS) else TURN
     if job is None or job.deleted_at_us is not None:
         runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, "job deleted")
     elif why is None:
@@ -206,7 +211,7 @@ def agent_is_back(agent_id: str, now_us: int) -> Change[int]:
         page = [r for why in (NO_AGENT, NO_SECRETS) for r in runs.waiting_for_agent(connection, agent_id, why)]
         for run in page:
             job = jobs.get(connection, run.job_id)
-            why = reason(in_force, agent_id, job is not None and job.held)
+            why = reason(in_force, agent_id, job is not None and job.held) or (TURN if run.limited else None)
             event = RunEvent.GATED if why else RunEvent.SUBMITTED
             runs.set_state(connection, run.number, step(run.state, event), now_us, why or "")
         return len(page)

@@ -6,11 +6,14 @@ is chosen when it may start. One that was sent belongs to that agent until the a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from server.core.gates import NO_AGENT
+from server.core.limits import Usage
 from server.core.model import MINUTE_US, Row
 from server.core.run_states import ENDED, RunState
 
@@ -142,25 +145,39 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A waiting run and the member that it goes to."""
+    """A waiting run and the member that it goes to, with what it takes of limits."""
 
     number: int
     agent_id: str
+    holds: Mapping[str, int] = field(default_factory=dict)
 
 
-def place(waiting: Sequence[tuple[int, str]], pools: Mapping[str, Pool]) -> list[Choice]:
-    """Members for waiting runs (number, group id), in order of submission.
+class Wish(NamedTuple):
+    """A waiting run, the pool that it is in, its rank, and what it needs of limits (`core.limits`)."""
 
-    A run that finds none holds up no other group. Loads and turns of `pools` are counted on.
+    number: int
+    group_id: str
+    rank_us: int = 0
+    needs: Mapping[str, int] = MappingProxyType({})
+
+
+def place(waiting: Iterable[Wish], pools: Mapping[str, Pool], usage: Usage) -> tuple[list[Choice], dict[int, str]]:
+    """Members for waiting runs, by rank; and of those that a limit stops the name that they are short of.
+
+    A run that finds none holds up no other group. Loads and turns of `pools`, and `usage`, are counted on.
     """
-    chosen = []
-    for number, group_id in sorted(waiting):
-        pool = pools[group_id]
+    chosen, short = [], {}
+    for wish in sorted(waiting, key=lambda wish: (wish.rank_us, wish.number)):
+        pool = pools[wish.group_id]
         seat = pool.choose()
-        if seat is not None:
-            pool.take(seat)
-            chosen.append(Choice(number, seat.worker.agent_id))
-    return chosen
+        if seat is None:
+            continue
+        if name := usage.take(wish.needs):
+            short[wish.number] = name
+            continue
+        pool.take(seat)
+        chosen.append(Choice(wish.number, seat.worker.agent_id, wish.needs))
+    return chosen, short
 
 
 class Handover(StrEnum):

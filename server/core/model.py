@@ -14,6 +14,7 @@ from server.core.checkpoints import CheckpointRule
 from server.core.confidential import Confidential
 from server.core.exit_rules import ExitRules
 from server.core.job_monitors import JobMonitors
+from server.core.limits import Limits
 from server.core.occurrence_exceptions import OccurrenceException
 from server.core.prerequisites import Prerequisites
 from server.core.retry import RetryRule
@@ -145,7 +146,7 @@ class Gate(Row, frozen=True, kw_only=True):
 
 class Job(Row, frozen=True, kw_only=True):
     JSON: ClassVar[frozenset[str]] = frozenset(
-        {"environment", "prerequisites", "retry", "exit_rules", "job_monitors", "checkpoints"}
+        {"environment", "prerequisites", "retry", "exit_rules", "job_monitors", "checkpoints", "limits"}
     )
 
     id: int
@@ -173,6 +174,7 @@ class Job(Row, frozen=True, kw_only=True):
     retry: RetryRule = RetryRule()
     exit_rules: ExitRules = ExitRules()
     prerequisites: Prerequisites = Prerequisites()
+    limits: Limits = Limits()
     environment_id: int | None = None
     command_set_id: int | None = None
     workflow_id: int | None = None
@@ -304,6 +306,8 @@ class Run(Row, frozen=True, kw_only=True):
     suspend_sent_at_us: int | None = None
     suspended_at_us: int | None = None
     dismissed_by: str = ""
+    rank_us: int = 0
+    limited: bool = False
 
 
 class Missed(Row, frozen=True, kw_only=True):

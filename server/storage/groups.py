@@ -199,11 +199,11 @@ def keep_deployment(connection: sqlite3.Connection, agent_id: str, number: int) 
 
 
 def in_pool(connection: sqlite3.Connection, group_id: str, limit: int) -> list[Run]:
-    """Runs of a group that nobody was sent and no hold stops, in order of submission."""
+    """Runs of a group that nobody was sent and no hold stops, by rank."""
     tail = (
         f"FROM runs WHERE group_id = ? AND {_POOL} AND state IN ('waiting', 'starting') AND {_READY}"
         " AND EXISTS (SELECT 1 FROM jobs j WHERE j.id = job_id AND j.held = 0 AND j.deleted_at_us IS NULL)"
-        " ORDER BY number LIMIT ?"
+        " ORDER BY rank_us, number LIMIT ?"
     )
     return rows.every(connection, Run, tail, (group_id, limit))
 
@@ -232,14 +232,19 @@ def waiting(connection: sqlite3.Connection, group_id: str) -> list[Waiting]:
 
 
 def oldest_since_us(connection: sqlite3.Connection, group_id: str) -> int | None:
-    """Since when the oldest run in a pool waits that no hold stops."""
-    found = in_pool(connection, group_id, 1)
-    return found[0].submitted_at_us if found else None
+    """Since when the oldest run in a pool waits that neither a hold nor a limit stops."""
+    query = (
+        f"SELECT min(submitted_at_us) FROM runs WHERE group_id = ? AND {_POOL} AND state IN ('waiting', 'starting')"
+        f" AND {_READY} AND limited = 0"
+        " AND EXISTS (SELECT 1 FROM jobs j WHERE j.id = job_id AND j.held = 0 AND j.deleted_at_us IS NULL)"
+    )
+    row = connection.execute(query, (group_id,)).fetchone()
+    return None if row[0] is None else int(row[0])
 
 
 _OTHERWISE = (
     f"{_POOL.replace('group_id', 'r.group_id')} AND r.group_id = :group AND r.state = 'waiting' AND {_READY}"
-    " AND r.reason != CASE WHEN j.held THEN :held ELSE :reason END"
+    " AND r.limited = 0 AND r.reason != CASE WHEN j.held THEN :held ELSE :reason END"
 )
 
 

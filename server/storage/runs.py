@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from server.core.model import Row, Run
 from server.core.prerequisites import UNMET_US
 from server.core.run_states import ENDED, OPEN
-from server.storage import happenings, missed, position, rows
+from server.storage import happenings, limits, missed, position, rows
 
 _OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN))
 
@@ -155,8 +155,11 @@ def to_begin(connection: sqlite3.Connection, now_us: int, limit: int = 200) -> l
 
 
 def to_dispatch(connection: sqlite3.Connection, agent_id: str, limit: int = 100) -> list[Run]:
-    """Runs on request in `starting` that were not sent in any epoch yet, in order of submission: the fleet's work."""
-    tail = "FROM runs WHERE agent_id = ? AND state = 'starting' AND dispatched_epoch IS NULL ORDER BY number LIMIT ?"
+    """Runs on request in `starting` that were not sent in any epoch yet, by rank: the fleet's work."""
+    tail = (
+        "FROM runs WHERE agent_id = ? AND state = 'starting' AND dispatched_epoch IS NULL"
+        " ORDER BY rank_us, number LIMIT ?"
+    )
     return rows.every(connection, Run, tail, (agent_id, limit))
 
 
@@ -235,6 +238,7 @@ def insert(
         "state_since_us": now_us,
         "submitted_at_us": now_us,
         "sequence": position.sequence(connection),
+        **limits.of_run(connection, job_id, now_us),
         **more,
     }
     schedule_id, at_us = more.get("schedule_id"), more.get("scheduled_for_us")

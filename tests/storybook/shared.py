@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from server.actions.environments import CommandSetView, EnvironmentView
+from server.actions.resources import Holding, ResourceView
 from server.actions.variables import VariableView
 from server.core.environments import Place
 from server.web.pages import environments
 from server.web.pages.environments import CommandSetsPage, EnvironmentsPage
+from server.web.pages.resources import ResourcesPage
 from server.web.pages.variables import EMPTY, VariablesPage, values_of
 from tests.storybook.fixture import DAY_US, MINUTE_US, NOW_US, Story, frame
 
@@ -51,7 +53,32 @@ def _environments() -> list[Story]:
     wrong = frame("Environments", "/shared", problem="Some fields are not right.")
     typed = environments.EMPTY | {"name": "x", "agents": "LANG=C"}
     named = {"agents": "'LANG=C' stands before the name of any agent: begin with [AGENT]."}
+    licence = ResourceView(
+        name="licence",
+        count=2,
+        description="Of the renderer",
+        updated_at_us=NOW_US - DAY_US,
+        updated_by="admin",
+        held=2,
+        holders=[Holding(9121, "thumbnails", "running", 1), Holding(9007, "reports", "unknown", 1)],
+        waiting=12,
+        used_by=["reports", "thumbnails"],
+    )
+    lane = ResourceView(
+        name="tape",
+        count=1,
+        description="",
+        updated_at_us=NOW_US,
+        updated_by="admin",
+        held=0,
+        holders=[],
+        waiting=0,
+        used_by=[],
+    )
+    typed_count = {"name": "licence", "count": "2", "description": "Of the renderer"}
     return [
+        Story("resources", ResourcesPage(frame("Resources", "/shared"), (licence, lane))),
+        Story("resources-change", ResourcesPage(frame("Resources", "/shared"), (licence,), typed_count, {}, True)),
         Story("environments", EnvironmentsPage(at, (web,))),
         Story("environments-change", EnvironmentsPage(at, (web,), environments.values_of(web), {}, True)),
         Story("environments-wrong", EnvironmentsPage(wrong, (), typed, named)),

@@ -9,7 +9,8 @@ import pytest
 from replication.core.types import NO_EPOCH
 from server.actions import gates, groups, jobs, pools, reconciliation, reports, runs
 from server.core import agent_wire as wire
-from server.core.groups import Handover, Pool, Seat, Worker, on_removal, place
+from server.core.groups import Handover, Pool, Seat, Wish, Worker, on_removal, place
+from server.core.limits import Usage
 from server.core.model import MINUTE_US, SECOND_US, SYSTEM
 from server.core.run_states import RunState
 from server.errors import Conflict, Invalid
@@ -20,6 +21,7 @@ from tests.unit.group_site import WEB, Site
 from tests.unit.ledger import START_US, Ledger
 
 NAMES = ("alpha", "beta", "gamma")
+FREE = Usage({}, lambda name: 0)
 
 
 def pool(policy: str, *workers: Worker, turn: int = -1) -> Pool:
@@ -28,7 +30,7 @@ def pool(policy: str, *workers: Worker, turn: int = -1) -> Pool:
 
 def chosen(one: Pool, count: int) -> list[str]:
     """The members for `count` runs, in order of submission."""
-    return [choice.agent_id for choice in place([(n, "g") for n in range(count)], {"g": one})]
+    return [choice.agent_id for choice in place([Wish(n, "g") for n in range(count)], {"g": one}, FREE)[0]]
 
 
 def test_least_loaded_levels_the_members_and_respects_their_capacity() -> None:
@@ -63,7 +65,7 @@ def test_agents_in_two_groups_are_filled_once() -> None:
     """Capacity is the agent's: what one group gives counts for the other, in order of submission."""
     shared = Worker("a", "a", capacity=2)
     pools_ = {name: Pool(name, name, "preferred", -1, [Seat(shared, 0)]) for name in ("g", "h")}
-    found = place([(3, "g"), (1, "h"), (2, "g")], pools_)
+    found = place([Wish(3, "g"), Wish(1, "h"), Wish(2, "g")], pools_, FREE)[0]
     assert [choice.number for choice in found] == [1, 2]
 
 

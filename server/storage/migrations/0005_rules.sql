@@ -192,3 +192,18 @@ CREATE TABLE checkpoint_data (
 CREATE TABLE progress (
     run INTEGER PRIMARY KEY REFERENCES runs(number), percent INTEGER NOT NULL, text TEXT NOT NULL, at_us INTEGER NOT NULL
 ) STRICT;
+-- SKY-17: priorities, limits and counted resources. limits: JSON of core.limits.Limits, '{}' for none. rank_us: runs go
+-- in this order. limited: it waits for its turn. holds: JSON of what it took when it was let go, until it has ended.
+ALTER TABLE jobs ADD COLUMN limits TEXT NOT NULL DEFAULT '{}';
+CREATE INDEX jobs_limited ON jobs (id) WHERE limits != '{}';
+ALTER TABLE runs ADD COLUMN rank_us INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN limited INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN holds TEXT NOT NULL DEFAULT '{}';
+CREATE INDEX runs_limited ON runs (rank_us, number)
+    WHERE limited = 1 AND state = 'waiting' AND dispatched_epoch IS NULL AND begin_after_us IS NULL;
+CREATE INDEX runs_holding ON runs (number) WHERE holds != '{}' AND ended_at_us IS NULL;
+CREATE INDEX runs_open_of_job ON runs (job_id) WHERE ended_at_us IS NULL;
+CREATE TABLE resources (
+    name TEXT PRIMARY KEY, count INTEGER NOT NULL, description TEXT NOT NULL DEFAULT '', created_at_us INTEGER NOT NULL,
+    updated_at_us INTEGER NOT NULL, updated_by TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -113,6 +113,7 @@ def _view(connection: sqlite3.Connection, job: Job) -> JobView:
         exit_rules=job.exit_rules,
         job_monitors=job.job_monitors,
         uses=job_uses.of_job(connection, job),
+        limits=job.limits,
         tags=tags.of(connection, "job", job.id),
         checkpoints=job.checkpoints,
         prerequisites=prerequisites.text_of(connection, job.prerequisites),

@@ -24,7 +24,7 @@ from server.storage.monitors import MonitorLine
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
-from server.web.pages import exceptions, job_prerequisites, job_retry, job_uses, job_watch, serve
+from server.web.pages import exceptions, job_prerequisites, job_retry, job_uses, job_watch, resources, serve
 from server.web.pages.exceptions import JobOrders
 from server.web.pages.groups import group_of
 from server.web.pages.job_prerequisites import JobNeeds
@@ -108,6 +108,7 @@ EMPTY = {
     "run_as": "", "timeout_s": "0", "environment": "", "misfire_policy": "once", "misfire_grace_s": "3600",
     "may_run_twice": "", "skip_if_running": "", "standard_input": "", "output_bytes_max": "10485760", "version": "",
     "give_up_after_s": "0", "prerequisites": "", **job_retry.EMPTY, **job_watch.EMPTY, **job_uses.EMPTY,
+    **resources.JOB_EMPTY,
 }  # fmt: skip
 
 
@@ -124,6 +125,7 @@ def values_of(job: Job, agent: str, found: list[Schedule], calendars: Mapping[in
         "environment": "\n".join(f"{name}={value}" for name, value in job.environment.items()),
         "output_bytes_max": str(job.output_bytes_max), "version": str(job.version),
         "give_up_after_s": str(job.give_up_after_s), **job_retry.values_of(job.retry, job.exit_rules),
+        **resources.job_values(job.limits),
         **job_watch.values_of(job.job_monitors),
     }  # fmt: skip
 
@@ -134,6 +136,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
     names = ("timeout_s", "misfire_grace_s", "output_bytes_max", "give_up_after_s")
     numbers = {name: _number(name, values, wrong) for name in names}
     environment = _environment(values["environment"], wrong)
+    limits = resources.limits_from(values, wrong)
     retry, exit_rules = job_retry.retry_from(values, wrong), job_retry.rules_from(values, wrong)
     job_monitors = job_watch.monitors_from(values, wrong)
     if wrong:
@@ -156,6 +159,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
         description=values["description"],
         standard_input=values["standard_input"],
         give_up_after_s=numbers["give_up_after_s"],
+        limits=limits,
         uses=job_uses.uses_from(values),
         tags=job_uses.tags_from(values),
         retry=retry,
@@ -293,7 +297,7 @@ def _field(name: str) -> str:
     """The form's field for a field of the specification: `schedules[0].cron` is shown beside `cron`."""
     if name.startswith("schedules"):
         return "zone" if name.endswith("zone") else "cron"
-    return (job_retry.FIELDS | job_watch.FIELDS).get(name, name.split(".")[0])
+    return (job_retry.FIELDS | job_watch.FIELDS | resources.JOB_FIELDS).get(name, name.split(".")[0])
 
 
 async def _named(request: web.Request) -> str:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from server.actions import pools
+from server.actions import pools, resources
 from server.actions import runs as actions
 from server.core.model import Run
 from server.core.monitor_watches import Trip
@@ -184,7 +184,9 @@ async def show(request: web.Request) -> web.Response:
 
 
 def _members(connection: sqlite3.Connection, run: Run, is_connected: Callable[[str], object]) -> str:
-    """SMA-7: where it waits, and why there."""
+    """SMA-7: where it waits, and why there; or who holds what it is short of."""
+    if held := resources.describe(connection, run):
+        return held
     waits = pools.is_in_pool(run) and run.state == RunState.WAITING
     return pools.describe(connection, run.group_id, is_connected) if waits else ""
 

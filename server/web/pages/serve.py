@@ -52,6 +52,7 @@ NOTICES = {
     "event-fired": "The event is recorded. What it started is below.",
     "variable-set": "The variable is set. Agents get it with the next version of their orders, at once if connected.",
     "shared-set": "It is set. Agents get it with the next version of their orders, at once if connected.",
+    "resource-set": "It is set. What waits for it is looked at again.",
     "shared-deleted": "It is deleted.",
     "variable-deleted": "The variable is deleted.",
     "job-released": "The job is released.",
