@@ -137,7 +137,9 @@ def dismiss(number: int, by: Principal, now_us: int, reason: str = "") -> Change
 
 def needs_decision(connection: sqlite3.Connection, run: Run) -> bool:
     """A query: whether it was interrupted and nothing goes on with it."""
-    return run.state == RunState.INTERRUPTED and not run.dismissed_by and not runs.has_later_attempt(connection, run)
+    if run.state != RunState.INTERRUPTED or run.dismissed_by or run.workflow_run is not None:
+        return False
+    return not runs.has_later_attempt(connection, run)
 
 
 # What agents report, inside the caller's change.
@@ -211,6 +213,8 @@ def _go_on(connection: sqlite3.Connection, run: Run, now_us: int) -> None:
     if run.state == RunState.RESUMING:
         tries = 0
     way, why = go_on(job.checkpoints, latest is not None, tries, was_to_stop)
+    if way is Way.DECISION and run.workflow_run is not None:
+        return  # its workflow says what becomes of it
     if way is not Way.DECISION:
         try:
             _continue(connection, run, job, latest, BY_ITSELF, now_us)

@@ -18,7 +18,7 @@ from server.actions.step_results import WATCHER, is_attempt_of, name_of, settle
 from server.core import workflow_states as states
 from server.core.happenings import Happening, Kind
 from server.core.model import SECOND_US, Run, Specification
-from server.core.run_states import ENDED
+from server.core.run_states import ENDED, RunState
 from server.core.step_outputs import GIVEN_BYTES_MAX, of_item, size
 from server.core.workflow_runs import ATTEMPTS_MAX, TIMEOUT, ItemName, StepRow, WorkflowRun, variables_of
 from server.core.workflow_states import WORKFLOW_ENDED, StepState, WorkflowState
@@ -240,9 +240,12 @@ def given(
 
 def of_run(connection: sqlite3.Connection, run: Run, specification: Specification) -> Specification:
     """The specification with what a step is given, if the run is a step's. For whoever sends it."""
-    name = name_of(run) if run.workflow_run is not None else None
+    name = name_of(run)
+    row = workflow_runs.item(connection, name) if name is not None else None
     found = workflow_runs.get(connection, name.workflow_run) if name is not None else None
-    if name is None or found is None:
+    if name is None or found is None or row is None or row.run is None:
+        return specification
+    if not is_attempt_of(connection, run, row.run):
         return specification
     spec, job = spec_of(connection, found), jobs.get(connection, run.job_id)
     assert job is not None, "its run refers to it"
@@ -309,9 +312,12 @@ def _stand(connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec,
     """Write the state of the whole, and tell who watches when it changed."""
     items = items_of(connection, run, spec)
     state = states.standing(spec, items, run.wish)
+    open_items = workflow_runs.open_items(connection, run.id) if state is WorkflowState.SUSPENDING else []
     reason = _reason(connection, run, spec, state)
     if state is WorkflowState.CANCELLED and run.wish_by == TIMEOUT:
         state = WorkflowState.FAILED
+    if state is WorkflowState.SUSPENDING and all(_rests(connection, row) for row in open_items):
+        state = WorkflowState.SUSPENDED
     if (state, reason) == (run.state, run.reason):
         return
     values: dict[str, object] = {"state": state, "reason": reason}
@@ -325,6 +331,15 @@ def _stand(connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec,
         text = f"Workflow {spec.name}, run {run.id}, waits for a decision. {reason}. {advice}"
         system_messages.insert(connection, "alarm", text, now_us)
     workflow_runs.update(connection, run.id, **values)
+
+
+def _rests(connection: sqlite3.Connection, row: StepRow) -> bool:
+    """Whether an open item runs nothing now: its run, or the workflow inside it, is suspended."""
+    run = runs.get(connection, row.run) if row.run is not None else None
+    sub = workflow_runs.get(connection, row.sub_run) if row.sub_run is not None else None
+    return (run is not None and run.state == RunState.SUSPENDED) or (
+        sub is not None and sub.state == WorkflowState.SUSPENDED
+    )
 
 
 def _reason(connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec, state: WorkflowState) -> str:

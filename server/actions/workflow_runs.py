@@ -11,16 +11,17 @@ import re
 import sqlite3
 from collections.abc import Mapping
 
-from server.actions import step_jobs, workflow_engine
+from server.actions import checkpoints, step_jobs, workflow_engine
 from server.actions.change import Change, Transaction, record, require
 from server.actions.workflows import find as find_workflow
 from server.core import workflow_states as states
-from server.core.model import Principal
+from server.core.model import Principal, Run
+from server.core.run_states import RunState
 from server.core.workflow_runs import ItemName, WorkflowRun
 from server.core.workflow_states import WORKFLOW_ENDED, StepState, WorkflowState
 from server.core.workflows import WorkflowSpec
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import workflow_runs
+from server.storage import runs, workflow_runs
 
 VARIABLES_MAX = 200
 VALUE_BYTES_MAX = 64 * 1024
@@ -68,7 +69,7 @@ def kill(number: int, by: Principal, now_us: int, reason: str = "") -> Change[Wo
 
 
 def suspend(number: int, by: Principal, now_us: int, reason: str = "") -> Change[WorkflowRun]:
-    """Begin no further step; those that run end by themselves. It is suspended once none runs."""
+    """Begin no further step; those that run stop at their next checkpoint, or end. It is suspended once none runs."""
     require(by, "runs.stop")
 
     def change(transaction: Transaction) -> WorkflowRun:
@@ -78,7 +79,7 @@ def suspend(number: int, by: Principal, now_us: int, reason: str = "") -> Change
             raise Conflict(f"Workflow run {number} is {found.state} already. There is nothing to suspend.")
         if found.wish:
             return found
-        _suspend(connection, found, by.name, now_us)
+        _suspend(transaction, found, by, now_us)
         record(connection, by, now_us, "workflows.suspend", str(number), found.state, "", reason)
         return find(connection, number)
 
@@ -110,7 +111,7 @@ def resume(
         else:
             names = states.behind_checkpoint(spec, workflow_engine.items_of(connection, found, spec), lost)
             workflow_engine.again(connection, found, spec, names, lost)
-            _go_on(connection, find(connection, number), now_us)
+            _go_on(transaction, find(connection, number), by, now_us)
         record(connection, by, now_us, "workflows.resume", str(number), found.state, f"{step} {on}".strip(), reason)
         return find(connection, number)
 
@@ -178,19 +179,33 @@ def _stop(number: int, kill: bool, by: Principal, now_us: int, reason: str) -> C
     return change
 
 
-def _suspend(connection: sqlite3.Connection, found: WorkflowRun, by: str, now_us: int) -> None:
-    workflow_runs.update(connection, found.id, wish="suspend", wish_by=by)
+def _suspend(transaction: Transaction, found: WorkflowRun, by: Principal, now_us: int) -> None:
+    """Begin nothing more; what runs stops at its next checkpoint, or comes to its end when it saves none."""
+    connection = transaction.connection
+    workflow_runs.update(connection, found.id, wish="suspend", wish_by=by.name)
+    for run in _open_runs(connection, found):
+        if run.state == RunState.RUNNING:
+            checkpoints.suspend(run.number, by, now_us)(transaction)
     for inner in _inside(connection, found):
         if not inner.wish:
-            _suspend(connection, inner, by, now_us)
+            _suspend(transaction, inner, by, now_us)
     workflow_engine.advance(connection, found.id, now_us)
 
 
-def _go_on(connection: sqlite3.Connection, found: WorkflowRun, now_us: int) -> None:
+def _open_runs(connection: sqlite3.Connection, found: WorkflowRun) -> list[Run]:
+    numbers = [row.run for row in workflow_runs.open_items(connection, found.id) if row.run is not None]
+    return [run for number in numbers if (run := runs.get(connection, number)) is not None]
+
+
+def _go_on(transaction: Transaction, found: WorkflowRun, by: Principal, now_us: int) -> None:
+    connection = transaction.connection
     workflow_runs.update(connection, found.id, wish="", wish_by="")
+    for run in _open_runs(connection, found):
+        if run.state == RunState.SUSPENDED:
+            checkpoints.resume(run.number, by, now_us)(transaction)
     for inner in _inside(connection, found):
         if inner.wish == "suspend":
-            _go_on(connection, inner, now_us)
+            _go_on(transaction, inner, by, now_us)
     workflow_engine.advance(connection, found.id, now_us)
 
 

@@ -4,6 +4,7 @@ witness of what ran how often.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.process.checker import Verdict
-from tests.process.cluster import Pair, running_pair
-from tests.process.programs import end_everything_in
+from tests.process.cluster import Node, Pair, running_pair
+from tests.process.programs import BIN, ROOT, end_everything_in
 
 AGENTS = ("alpha", "beta", "gamma")
 STEPS = ("dump", "copy", "verify", "upload", "report")
@@ -160,10 +161,20 @@ class Backup:
         elif kind == "failover":
             master, standby = pair.node("master"), pair.node("standby")
             master.program.kill()
-            pair.type(standby, "standby-to-master", "--yes")
+            self._take_over(standby)
             master.program.start()
         else:
             pair.type(pair.node("master"), "understudy", "swap", "--yes")
+
+    def _take_over(self, standby: Node) -> None:
+        """Again while the witness has not answered: it may have lost its link with the master a moment ago."""
+
+        def taken() -> bool:
+            said = self.pair.type(standby, "standby-to-master", "--yes", expect=None)
+            assert standby.is_master() or "witnesses answered" in said, said
+            return standby.is_master()
+
+        self.pair.wait("the standby to be master", taken)
 
     def _declare_dead(self, agent: str) -> None:
         """Once the master says that it is silent: before, nothing of its step may run elsewhere."""
@@ -245,10 +256,68 @@ def workflows(directory: Path, count: int, say: Say) -> Verdict:
         return Verdict({"backups": backup.asked, **dict(backup.kinds)}, ())
 
 
+SAMPLES = ROOT / "docs" / "samples"
+
+
+def create_machine(pair: Pair, say: Say) -> None:
+    """The sample: created once, although its machine is lost while it is configured; nobody does anything by hand."""
+    place = pair.directory / "machines"
+    master = pair.node("master")
+    pair.type(master, "understudy", "workflow", "create", str(SAMPLES / "create-machine.yaml"))
+    words = ("--set", f"PLACE={place}", "--set", "CONFIGURE_S=1", "--json")
+    begun = json.loads(pair.type(master, "understudy", "workflow", "run", "create-machine", *words))
+    run = int(begun["workflow_run"])
+    pair.wait("the machine to be configured", lambda: (place / "configured").exists())
+    [item] = [one for one in _status(pair, run)["items"] if one["step"] == "configure"]
+    struck = pair.agents[item["agent"]]
+    struck.program.kill()
+    end_everything_in(struck.data)
+    struck.program.start()
+    pair.wait("the workflow to succeed", lambda: _status(pair, run)["state"] == "succeeded")
+    assert (place / "created").read_text().split() == [f"machine-{run}"]
+    assert (place / "configured").read_text().split() == [f"machine-{run}"] * 2
+    say(f"create-machine: created once, configured twice, after {item['agent']} was lost")
+    pair.wait_healthy()
+
+
+def logger(pair: Pair, say: Say) -> None:
+    """The sample: 20 loops, suspended on one worker and resumed on the other with the next loop."""
+    log = pair.directory / "loops"
+    master = pair.node("master")
+    pair.type(master, "understudy", "workflow", "create", str(SAMPLES / "logger.yaml"))
+    words = ("--set", f"LOG={log}", "--set", "PAUSE_S=0.05", "--set", f"PATH={BIN}:/usr/bin:/bin", "--json")
+    run = int(json.loads(pair.type(master, "understudy", "workflow", "run", "logger", *words))["workflow_run"])
+    pair.wait("five loops", lambda: log.exists() and len(log.read_text().splitlines()) >= 5)
+    first = Path(log.read_text().split()[1]).parent.name
+    pair.type(master, "understudy", "workflow", "suspend", str(run))
+    pair.wait("the workflow to be suspended", lambda: _status(pair, run)["state"] == "suspended")
+    pair.type(master, "understudy", "agent", "drain", first, "--time", "60")
+    pair.type(master, "understudy", "workflow", "resume", str(run))
+    pair.wait("the workflow to succeed", lambda: _status(pair, run)["state"] == "succeeded")
+    found = [line.split(" ") for line in log.read_text().splitlines()]
+    assert [int(number) for number, _ in found] == list(range(1, 21))
+    places = [Path(socket).parent.name for _, socket in found]
+    assert len(set(places)) == 2, places
+    say(f"logger: loops 1 to {places.count(first)} on {first}, the others on {places[-1]}")
+
+
+def _status(pair: Pair, run: int) -> Any:
+    """What the master's command says of a workflow's run."""
+    return json.loads(pair.type(pair.node("master"), "understudy", "workflow", "status", str(run), "--json"))
+
+
+def samples(pair: Pair, say: Say) -> None:
+    """Both, in a group of two workers."""
+    pair.type(pair.node("master"), "understudy", "group", "create", "workers", *AGENTS[:2])
+    create_machine(pair, say)
+    logger(pair, say)
+
+
 def small(directory: Path, say: Say) -> None:
-    """Three of them: a machine lost behind the first checkpoint, a master between two steps, a failover in one."""
+    """A machine lost behind the first checkpoint, and a failover between two steps; then the samples."""
     with running_pair(directory) as pair:
         backup = Backup(pair)
         backup.make(0.3)
-        for point in (("machine", "start", "upload"), ("master", "end", "copy"), ("failover", "start", "verify")):
+        for point in (("machine", "start", "upload"), ("failover", "end", "copy")):
             say(backup.round(*point))
+        samples(pair, say)
