@@ -54,13 +54,13 @@ def _hint(one: dict[str, Any]) -> str:
 
 @agent.command()
 @click.argument("name")
-@click.argument("kind", type=click.Choice(["lock", "drain", "maintain", "cancel", "kill"]))
+@click.argument("kind", type=click.Choice(["lock", "drain", "maintain", "cancel", "kill", "suspend"]))
 @click.argument("run", type=int, required=False)
 @reason_option
 @asks_node
 def withdraw(asker: Asker, name: str, kind: str, run: int | None, reason: str) -> None:
-    """Take back what NAME has not acknowledged: its KIND and, to cancel or kill, the number of the RUN."""
-    if kind in ("cancel", "kill") and run is None:
+    """Take back what NAME has not acknowledged: its KIND and, for one that concerns a run, its number."""
+    if kind in ("cancel", "kill", "suspend") and run is None:
         raise CommandError(2, f"which run? understudy agent withdraw {name} {kind} RUN")
     wanted = {"kind": kind, "run": run, "reason": reason}
     done = asker.client.post(f"/api/v1/agents/{quote(name)}/requests/withdraw", wanted)

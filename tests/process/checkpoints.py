@@ -93,6 +93,8 @@ class Site:
     faults: list[str] = field(default_factory=list)
     moved: int = 0
     rounds: Counter[str] = field(default_factory=Counter)
+    hits: Counter[str] = field(default_factory=Counter)
+    """Deaths by point."""
 
     @property
     def proof(self) -> Path:
@@ -183,6 +185,7 @@ class Site:
             if "resume" in kind:
                 await self._resume_and_die(kind, run, machine)
             elif await self._died(machine):
+                self.hits[kind] += 1
                 machine.start()
             if "suspen" in kind:
                 stopped = await self.newest(key, lambda r: r.state in ("suspended", "succeeded"))
@@ -206,6 +209,7 @@ class Site:
         for one in self.machines:
             (one.data / ARMED).unlink(missing_ok=True)
             if one.process is not None and not one.process.is_alive():
+                self.hits[kind] += 1
                 one.start()
 
     async def _died(self, machine: Machine) -> bool:
@@ -231,7 +235,8 @@ class Site:
             assert set(begun.values()) == {1}, f"steps began {dict(begun)} times"
 
 
-async def _rounds(directory: Path, kinds: list[str], say: Say, seed: int) -> Verdict:
+async def run_kinds(directory: Path, kinds: list[str], say: Say, seed: int) -> Verdict:
+    """One round of each, in this order."""
     _context.set_forkserver_preload(["tests.process.deadly_agent"])
     chance = random.Random(seed)
     async with AsyncExitStack() as stack:
@@ -246,14 +251,17 @@ async def _rounds(directory: Path, kinds: list[str], say: Say, seed: int) -> Ver
             machine.kill()
     begun = site.proof.read_text().count("begins ")
     for kind, count in site.rounds.items():
-        say(f"{count:3} {kind}")
+        died = f", {site.hits[kind]} died there" if kind in CHECKPOINT_POINTS else ""
+        say(f"{count:3} {kind}{died}")
     say(f"{begun} steps began, {len(kinds) * STEPS} were to be done; {site.moved} runs went on as another attempt")
-    faults = [*site.faults, *(f"left running: {key}" for key in twice)]
-    return Verdict({"runs": len(kinds), "steps": begun, "went on": site.moved}, tuple(faults))
+    faults = [f"never hit: {kind}" for kind in CHECKPOINT_POINTS if site.rounds[kind] and not site.hits[kind]]
+    faults += [*site.faults, *(f"left running: {key}" for key in twice)]
+    counts = {"runs": len(kinds), "steps": begun, "went on": site.moved, "kills at points": sum(site.hits.values())}
+    return Verdict(counts, tuple(faults))
 
 
 def checkpoint_rounds(directory: Path, count: int, say: Say) -> Verdict:
     """Every kind `count` times, in mixed order."""
     kinds = [kind for kind in KINDS for _ in range(count)]
     random.Random(count).shuffle(kinds)
-    return asyncio.run(_rounds(directory, kinds, say, count))
+    return asyncio.run(run_kinds(directory, kinds, say, count))

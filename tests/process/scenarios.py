@@ -22,6 +22,7 @@ from tests.process import copies, partitions
 from tests.process.agent_kills import agent_kills
 from tests.process.available import available
 from tests.process.checker import Verdict
+from tests.process.checkpoints import checkpoint_rounds
 from tests.process.cluster import Node, Pair, running_pair
 from tests.process.deployments import deployments
 from tests.process.events import events
@@ -281,6 +282,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "schedules": (schedule_forms.soak, 12),
     "failpoints": (failpoint_runs.soak, 5),
     "agent-kills": (agent_kills, 10),
+    "checkpoints": (checkpoint_rounds, 10),
     "output-cuts": (output_cuts, 3),
     "hard-jobs": (hard_jobs, 10),
     "deployments": (deployments, 3),

@@ -16,6 +16,7 @@ from aiohttp import web
 from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
 from tests.storybook import (
     calendars,
+    checkpoints,
     drains,
     exceptions,
     forks,
@@ -40,6 +41,7 @@ def stories() -> list[Story]:
     return [
         *home.stories(),
         *work.stories(),
+        *checkpoints.stories(),
         *drains.stories(),
         *calendars.stories(),
         *groups.stories(),

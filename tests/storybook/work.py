@@ -332,7 +332,7 @@ OUTPUT = "".join(
 )
 
 
-def _run_page(state: str, output: str = "", **more: object) -> RunPage:
+def run_page(state: str, output: str = "", **more: object) -> RunPage:
     line = run(9121, "nightly-archive", 3, "dock-1", state, **more)  # type: ignore[arg-type]  # passed on as they are
     whole = frame("Run 9121", "/runs")
     return RunPage(whole, line, job().command, sentence(line), moments(line), (line,), output, 0)
@@ -346,11 +346,11 @@ def run_stories() -> list[Story]:
     return [
         Story("runs", RunsPage(frame("Runs", "/runs"), tuple(lines), more_after=8900)),
         Story("runs-empty", RunsPage(frame("Runs", "/runs"), (), state="failed")),
-        Story("run-running", _run_page("running", OUTPUT, started_s=84, output_bytes=len(OUTPUT))),
-        Story("run-waiting", _run_page("waiting", reason="queue locked", requested_by="operator")),
+        Story("run-running", run_page("running", OUTPUT, started_s=84, output_bytes=len(OUTPUT))),
+        Story("run-waiting", run_page("waiting", reason="queue locked", requested_by="operator")),
         Story(
             "run-failed",
-            _run_page(
+            run_page(
                 "failed",
                 OUTPUT + "tar: write error: No space left on device\n",
                 started_s=84,
@@ -360,7 +360,7 @@ def run_stories() -> list[Story]:
                 output_cut=True,
             ),
         ),
-        Story("run-unknown", _run_page("unknown", started_s=4000, reason="its agent is silent")),
+        Story("run-unknown", run_page("unknown", started_s=4000, reason="its agent is silent")),
     ]
 
 

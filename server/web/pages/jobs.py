@@ -24,7 +24,16 @@ from server.storage.monitors import MonitorLine
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
-from server.web.pages import exceptions, job_prerequisites, job_retry, job_uses, job_watch, resources, serve
+from server.web.pages import (
+    exceptions,
+    job_checkpoints,
+    job_prerequisites,
+    job_retry,
+    job_uses,
+    job_watch,
+    resources,
+    serve,
+)
 from server.web.pages.exceptions import JobOrders
 from server.web.pages.groups import group_of
 from server.web.pages.job_prerequisites import JobNeeds
@@ -109,6 +118,7 @@ EMPTY = {
     "may_run_twice": "", "skip_if_running": "", "standard_input": "", "output_bytes_max": "10485760", "version": "",
     "give_up_after_s": "0", "prerequisites": "", **job_retry.EMPTY, **job_watch.EMPTY, **job_uses.EMPTY,
     **resources.JOB_EMPTY,
+    **job_checkpoints.EMPTY,
 }  # fmt: skip
 
 
@@ -127,6 +137,7 @@ def values_of(job: Job, agent: str, found: list[Schedule], calendars: Mapping[in
         "give_up_after_s": str(job.give_up_after_s), **job_retry.values_of(job.retry, job.exit_rules),
         **resources.job_values(job.limits),
         **job_watch.values_of(job.job_monitors),
+        **job_checkpoints.values_of(job.checkpoints),
     }  # fmt: skip
 
 
@@ -139,6 +150,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
     limits = resources.limits_from(values, wrong)
     retry, exit_rules = job_retry.retry_from(values, wrong), job_retry.rules_from(values, wrong)
     job_monitors = job_watch.monitors_from(values, wrong)
+    checkpoints = job_checkpoints.rule_from(values, wrong)
     if wrong:
         raise Invalid("Some fields are not right.", fields=wrong)
     return JobSpec(
@@ -166,6 +178,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
         exit_rules=exit_rules,
         job_monitors=job_monitors,
         prerequisites=values["prerequisites"].strip(),
+        checkpoints=checkpoints,
     )
 
 
@@ -297,7 +310,9 @@ def _field(name: str) -> str:
     """The form's field for a field of the specification: `schedules[0].cron` is shown beside `cron`."""
     if name.startswith("schedules"):
         return "zone" if name.endswith("zone") else "cron"
-    return (job_retry.FIELDS | job_watch.FIELDS | resources.JOB_FIELDS).get(name, name.split(".")[0])
+    return (job_retry.FIELDS | job_watch.FIELDS | job_checkpoints.FIELDS | resources.JOB_FIELDS).get(
+        name, name.split(".")[0]
+    )
 
 
 async def _named(request: web.Request) -> str:

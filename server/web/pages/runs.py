@@ -24,8 +24,12 @@ from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
 from server.web.pages import serve
+from server.web.pages.run_checkpoints import NOTHING_SAVED, Earlier, RunCheckpoints, outputs
+from server.web.pages.run_checkpoints import read as read_saved
 
 LIMIT = 100
+CHECKPOINTS_SHOWN = 3
+"""In the line of times; all of them are in the list."""
 OUTPUT_SHOWN_BYTES = 64 * 1024
 STATES = tuple(str(state) for state in RunState)
 
@@ -75,6 +79,9 @@ class RunPage:
     """What the members of its group do, while none of them was chosen."""
     trips: tuple[Trip, ...] = ()
     """What job monitors found of its attempts."""
+    saved: RunCheckpoints = NOTHING_SAVED
+    earlier: tuple[Earlier, ...] = ()
+    """What the attempts printed from which it goes on."""
 
     @property
     def ended(self) -> bool:
@@ -86,6 +93,9 @@ SENTENCES = {
     "waiting": "It has not started.",
     "starting": "It was given to its agent, which has not reported a start yet.",
     "running": "Its process runs on the agent.",
+    "suspending": "Its process runs on the agent, and is ended at its next checkpoint.",
+    "suspended": "It stopped at a checkpoint and goes on when somebody says so.",
+    "resuming": "It stopped at a checkpoint; its next attempt goes on from there.",
     "unknown": "Its agent is silent and may have it. It is not repeated: the agent answers when it is back.",
 }
 
@@ -97,14 +107,22 @@ def sentence(run: RunLine) -> str:
     return next((rule.sentence for rule in TABLE if rule.next == run.state), "")
 
 
-def moments(run: RunLine) -> tuple[Moment, ...]:
-    """Due, submitted, started, stop requested, ended: those that apply, in order."""
+def moments(run: RunLine, saved: RunCheckpoints = NOTHING_SAVED) -> tuple[Moment, ...]:
+    """Due, submitted, started, its last checkpoint, stop or suspension requested, ended: those that apply, in order."""
     found = []
     if run.scheduled_for_us is not None:
         found.append(Moment("Due", run.scheduled_for_us))
     by = f"by {run.requested_by}" if run.requested_by else "by its schedule"
     found.append(Moment("Submitted", run.submitted_at_us, by))
     found.append(Moment("Started", run.started_at_us, f"on {run.agent}" if run.started_at_us else ""))
+    if saved.resumed_run is not None:
+        found.append(Moment("Goes on from", None, f"checkpoint {saved.resumed_checkpoint} of run {saved.resumed_run}"))
+    for one, _ in reversed([pair for pair in saved.found if pair[0].run == run.number][:CHECKPOINTS_SHOWN]):
+        found.append(Moment(f"Checkpoint {one.number}", one.at_us))
+    if saved.suspend_requested_at_us is not None:
+        found.append(Moment("Suspension asked", saved.suspend_requested_at_us, f"by {saved.suspend_requested_by}"))
+    if saved.suspended_at_us is not None:
+        found.append(Moment("Suspended", saved.suspended_at_us))
     if run.cancel_requested_by:
         found.append(Moment("Stop requested", None, f"by {run.cancel_requested_by}"))
     found.append(Moment("Ended", run.ended_at_us, _end(run)))
@@ -174,13 +192,17 @@ async def show(request: web.Request) -> web.Response:
     """`GET /runs/{number}`."""
     number = int(request.match_info["number"])
     connected = serve.site(request).agent_connected
-    frame, ((line, run, attempts, why_not, trips), members) = await serve.load(
-        request, f"Run {number}", lambda c: (found := _one(c, number), _members(c, found[1], connected))
+    frame, ((line, run, attempts, why_not, trips), members, saved) = await serve.load(
+        request,
+        f"Run {number}",
+        lambda c: (found := _one(c, number), _members(c, found[1], connected), read_saved(c, found[1], found[2])),
     )
-    output, hidden = await asyncio.to_thread(tail, serve.site(request).output_path(number))
-    said, times = sentence(line), moments(line)
-    page = RunPage(frame, line, run.command, said, times, tuple(attempts), output, hidden, why_not, members, trips)
-    return serve.html(page)
+    site, lines = serve.site(request), tuple(attempts)
+    output, hidden = await asyncio.to_thread(tail, site.output_path(number))
+    earlier = await asyncio.to_thread(outputs, saved.earlier, lines, lambda n: tail(site.output_path(n)))
+    said, times = sentence(line), moments(line, saved)
+    rest = (output, hidden, why_not, members, trips, saved, earlier)
+    return serve.html(RunPage(frame, line, run.command, said, times, lines, *rest))
 
 
 def _members(connection: sqlite3.Connection, run: Run, is_connected: Callable[[str], object]) -> str:

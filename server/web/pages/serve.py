@@ -56,6 +56,7 @@ NOTICES = {
     "shared-deleted": "It is deleted.",
     "variable-deleted": "The variable is deleted.",
     "job-released": "The job is released.",
+    "run-suspend": "The request is recorded. The run stops at its next checkpoint.",
     "run-cancel": "The request is recorded. The agent is told, now or when it is back.",
     "missed-run": "It is submitted.",
     "missed-dismissed": "Dismissed.",
