@@ -12,6 +12,7 @@ from server.core.retry import wrong_retry
 from server.core.workflows import Edge, Join, Outcome, Path, WorkflowSpec, WorkflowStep
 
 STEPS_MAX = 200
+EDGES_MAX = 1000
 ITEMS_MAX = 1000
 TEXT_MAX = 64 * 1024
 TIMEOUT_S_MAX = 366 * 86400
@@ -84,6 +85,9 @@ def _head(spec: WorkflowSpec) -> list[Wrong]:
         found.append(Wrong(("steps",), "a workflow has at least one step"))
     if len(spec.steps) > STEPS_MAX:
         found.append(Wrong(("steps",), f"{len(spec.steps)} steps are too many; a workflow has at most {STEPS_MAX}"))
+    edges = sum(len(step.after) for step in spec.steps)
+    if edges > EDGES_MAX:
+        found.append(Wrong(("steps",), f"{edges} edges are too many; a workflow has at most {EDGES_MAX}"))
     return found + _texts(spec, ()) + _timeout(spec.timeout_s, ()) + _variables(spec.variables, ("variables",))
 
 
@@ -186,7 +190,7 @@ def _edges(spec: WorkflowSpec, step: WorkflowStep, at: Path) -> list[Wrong]:
         place = (*at, "after", index)
         if edge.step not in names:
             others = [name for name in names if name != step.name]
-            found.append(Wrong(place, f"step {edge.step!r} is not a step{meant(edge.step, others)}"))
+            found.append(Wrong((*place, "step"), f"step {edge.step!r} is not a step{meant(edge.step, others)}"))
         elif edge.step == step.name:
             found.append(Wrong(place, f"the step {step.name!r} waits for itself"))
         elif edge in step.after[:index]:

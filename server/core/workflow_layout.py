@@ -8,19 +8,21 @@ it leave room. Coordinates are whole units, the left upper corner is 0, 0.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from server.core.workflow_check import order
-from server.core.workflows import Outcome, WorkflowSpec
+from server.core.workflows import Outcome, WorkflowSpec, WorkflowStep
 
 WIDTH, HEIGHT = 184, 58
 GAP, DROP, MARGIN = 20, 52, 14
 LANE = 12
 """The width of the gap through which an edge passes a layer."""
+GAPS_MAX = 2000
 SWEEPS = 12
-PULLS = 8
+PULLS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +73,17 @@ def layout(spec: WorkflowSpec) -> Layout:
     after = {step.name: list(dict.fromkeys(edge.step for edge in step.after)) for step in spec.steps}
     layers = _layers(after)
     boxes = {name: _Slot(name, layer) for name, layer in layers.items()}
-    chains = {
-        (before, name): _chain(boxes[before], boxes[name]) for name, found in after.items() for before in found
-    }
+    chains = _chains(boxes, [(before, name) for name, found in after.items() for before in found])
     rows = _rows(boxes, chains)
     links = [pair for chain in chains.values() for pair in pairwise(chain)]
     rows = _ordered(rows, links)
-    _pull(rows, links)
+    straight = {(edge.step, step.name) for step in spec.steps for edge in step.after if edge.on == Outcome.SUCCEEDED}
+    _pull(
+        rows, [(*pair, _weight(pair, ends in straight)) for ends, chain in chains.items() for pair in pairwise(chain)]
+    )
     left = min(slot.middle - slot.width / 2 for row in rows for slot in row)
     places = {name: _place(slot, left) for name, slot in boxes.items()}
-    routes = tuple(
-        Route(edge.step, step.name, edge.on, _points(chains[edge.step, step.name], left, _shift(step.after, index)))
-        for step in spec.steps
-        for index, edge in enumerate(step.after)
-    )
+    routes = tuple(route for step in spec.steps for route in _routes(step, chains, left))
     right = max(slot.middle - left + slot.width / 2 for row in rows for slot in row)
     height = 2 * MARGIN + len(rows) * HEIGHT + (len(rows) - 1) * DROP
     return Layout(round(right) + 2 * MARGIN, height, tuple(places[step.name] for step in spec.steps), routes)
@@ -107,9 +106,19 @@ def _layers(after: dict[str, list[str]]) -> dict[str, int]:
     return found
 
 
-def _chain(source: _Slot, target: _Slot) -> list[_Slot]:
-    """The steps at both ends and a gap in every layer between them."""
-    return [source, *(_Slot("", layer) for layer in range(source.layer + 1, target.layer)), target]
+def _chains(boxes: dict[str, _Slot], ends: list[tuple[str, str]]) -> dict[tuple[str, str], list[_Slot]]:
+    """For each edge the steps at both ends, and between them a gap in every layer.
+
+    When there would be more gaps than GAPS_MAX, the longest edges run straight, behind whatever is in their way.
+    """
+    left = GAPS_MAX
+    found: dict[tuple[str, str], list[_Slot]] = {}
+    for source, target in sorted(ends, key=lambda pair: boxes[pair[1]].layer - boxes[pair[0]].layer):
+        between = range(boxes[source].layer + 1, boxes[target].layer)
+        left -= len(between)
+        gaps = [_Slot("", layer) for layer in between] if left >= 0 else []
+        found[source, target] = [boxes[source], *gaps, boxes[target]]
+    return {pair: found[pair] for pair in ends}
 
 
 def _rows(boxes: dict[str, _Slot], chains: dict[tuple[str, str], list[_Slot]]) -> list[list[_Slot]]:
@@ -173,28 +182,47 @@ def _crossed(rows: list[list[_Slot]], links: Sequence[Link]) -> int:
 
 
 def _count(pairs: Sequence[tuple[int, int]]) -> int:
-    """Crossings of edges between two layers, given by their ends in ascending order."""
-    return sum(
-        1 for index, (x, to_x) in enumerate(pairs) for other, to_other in pairs[:index] if other < x and to_other > to_x
-    )
+    """Crossings of edges between two layers, given by their ends in ascending order: pairs in the other order below."""
+    seen: list[int] = []
+    found = 0
+    for _, to_x in pairs:
+        found += len(seen) - bisect_right(seen, to_x)
+        insort(seen, to_x)
+    return found
 
 
-def _pull(rows: list[list[_Slot]], links: Sequence[Link]) -> None:
+Pull = tuple[_Slot, _Slot, float]
+
+
+def _weight(pair: Link, is_straight: bool) -> float:
+    """How much two slots want to stand below each other: a gap below a gap most, then what follows success."""
+    return 8.0 if not pair[0].step and not pair[1].step else 4.0 if is_straight else 1.0
+
+
+def _pull(rows: list[list[_Slot]], links: Sequence[Pull]) -> None:
     """Give every slot the middle of its place: drawn to its neighbours, in order, without touching."""
-    above, below = _neighbours(links)
+    near: dict[int, list[tuple[_Slot, float]]] = {}
+    for upper, lower, weight in links:
+        near.setdefault(id(upper), []).append((lower, weight))
+        near.setdefault(id(lower), []).append((upper, weight))
     for row in rows:
         _settle(row, [0.0] * len(row))
     for pull in range(PULLS):
-        for row in rows if pull % 2 == 0 else reversed(rows):
-            near = above if pull % 2 == 0 else below
-            _settle(row, [_wished(slot, near) for slot in row])
+        side = -1 if pull % 2 == 0 else 1
+        for row in rows if side < 0 else reversed(rows):
+            _settle(row, [_wished(slot, near, side) for slot in row])
     for row in rows:
-        _settle(row, [_wished(slot, {id(slot): above.get(id(slot), []) + below.get(id(slot), [])}) for slot in row])
+        _settle(row, [_wished(slot, near, 0) for slot in row])
 
 
-def _wished(slot: _Slot, near: dict[int, list[_Slot]]) -> float:
-    others = near.get(id(slot), [])
-    return sum(other.middle for other in others) / len(others) if others else slot.middle
+def _wished(slot: _Slot, near: dict[int, list[tuple[_Slot, float]]], side: int) -> float:
+    """The middle of its neighbours by weight: those above (-1), below (1), or all (0)."""
+    found = [
+        (other.middle * weight, weight)
+        for other, weight in near.get(id(slot), ())
+        if side == 0 or (other.layer - slot.layer) * side > 0
+    ]
+    return sum(middle for middle, _ in found) / sum(weight for _, weight in found) if found else slot.middle
 
 
 def _settle(row: list[_Slot], wished: Sequence[float]) -> None:
@@ -223,10 +251,15 @@ def _top(layer: int) -> int:
     return MARGIN + layer * (HEIGHT + DROP)
 
 
-def _shift(edges: Sequence[object], index: int) -> int:
-    """How far from the middle an edge ends, so that the edges of a step end beside each other."""
-    step = min(24, (WIDTH - 40) // max(1, len(edges)))
-    return round((index - (len(edges) - 1) / 2) * step)
+def _routes(step: WorkflowStep, chains: dict[tuple[str, str], list[_Slot]], left: float) -> list[Route]:
+    """The edges of a step; they end beside each other, in the order in which they arrive."""
+    edges = sorted(step.after, key=lambda edge: chains[edge.step, step.name][-2].middle)
+    apart = min(24, (WIDTH - 40) // max(1, len(edges)))
+    shifts = {edge: round((rank - (len(edges) - 1) / 2) * apart) for rank, edge in enumerate(edges)}
+    return [
+        Route(edge.step, step.name, edge.on, _points(chains[edge.step, step.name], left, shifts[edge]))
+        for edge in step.after
+    ]
 
 
 def _points(chain: Sequence[_Slot], left: float, shift: int) -> tuple[tuple[int, int], ...]:
@@ -234,4 +267,4 @@ def _points(chain: Sequence[_Slot], left: float, shift: int) -> tuple[tuple[int,
     found = [(middles[0], _top(chain[0].layer) + HEIGHT)]
     for slot, middle in zip(chain[1:-1], middles[1:-1], strict=True):
         found += [(middle, _top(slot.layer)), (middle, _top(slot.layer) + HEIGHT)]
-    return (*found, (middles[-1], _top(chain[-1].layer)))
+    return (*found, (middles[-1] + shift, _top(chain[-1].layer)))

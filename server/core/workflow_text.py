@@ -155,7 +155,7 @@ class _Reader:
     def _short(self, key: Node, value: Node, path: Path) -> Edge:
         """`dump: failed`."""
         kind = msgspec.structs.fields(Edge)[1].type
-        edge = Edge(step=key.text, on=self._value(kind, value, path, key))
+        edge = Edge(step=key.text, on=self._value(kind, value, (*path, "on"), key))
         self.places[path] = (key.line, key.column)
         return edge
 

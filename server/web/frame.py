@@ -24,6 +24,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
         (
             Link("/", "Home", "house"),
             Link("/jobs", "Jobs", "calendar-clock"),
+            Link("/workflows", "Workflows", "workflow"),
             Link("/runs", "Runs", "circle-play"),
             Link("/calendars", "Calendars", "calendar-clock"),
             Link("/monitors", "Event Monitors", "eye"),

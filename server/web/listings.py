@@ -25,6 +25,7 @@ from server.storage import (
     runs,
     server_history,
     system_messages,
+    workflows,
 )
 
 Filters = Mapping[str, str]
@@ -68,6 +69,9 @@ LISTINGS: dict[str, Listing] = {
     ),
     "/groups": Listing(lambda c, f, after, limit: groups.lines(c, after or "", limit), "name"),
     "/monitors": Listing(lambda c, f, after, limit: monitors.lines(c, after or "", limit, f.get("match", "")), "name"),
+    "/workflows": Listing(
+        lambda c, f, after, limit: workflows.lines(c, after or "", limit, f.get("match", "")), "name"
+    ),
     "/scheduler": Listing(
         lambda c, f, after, limit: missed.page(c, after, limit, False), "id", word="All that was missed"
     ),

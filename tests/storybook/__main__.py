@@ -30,6 +30,7 @@ from tests.storybook import (
     silence,
     standby,
     work,
+    workflows,
 )
 from tests.storybook.fixture import Story
 
@@ -44,6 +45,7 @@ def stories() -> list[Story]:
         *checkpoints.stories(),
         *drains.stories(),
         *calendars.stories(),
+        *workflows.stories(),
         *groups.stories(),
         *shared.stories(),
         *forks.stories(),

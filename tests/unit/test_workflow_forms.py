@@ -220,3 +220,39 @@ def test_what_is_refused_breaks_the_schema_too(value: dict[str, Any], word: str)
 def test_steps_of_the_schema_are_those_of_the_struct() -> None:
     """A field that is added to a step is in the schema without being written there."""
     assert list(workflow_schema.schema()["$defs"]["WorkflowStep"]["properties"]) == list(WorkflowStep.__struct_fields__)
+
+
+def blocks(kind: str) -> list[str]:
+    """The fenced blocks of docs/workflows.md with that word behind the fence."""
+    text = (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_of_the_documents_is_read_and_fits_the_schema() -> None:
+    """docs/workflows.md shows what is accepted, and its canonical text means the same."""
+    (example,) = blocks("yaml")
+    reading = read(example)
+    assert reading.mistakes == []
+    assert reading.written is not None
+    again = read(write(reading.written.spec).text)
+    assert again.written is not None
+    assert again.written.spec == reading.written.spec
+    rules = workflow_schema.schema()
+    assert wrong(yaml.safe_load(example), rules, rules) == ""
+
+
+def test_the_mistakes_of_the_documents_are_those_that_are_said() -> None:
+    """Line by line, from the beginning of each."""
+    (text,), (shown,) = blocks("wrong"), blocks("mistakes")
+    said = [f"{one.line}: {one.text}" for one in read(text).mistakes]
+    lines = shown.splitlines()
+    assert len(said) == len(lines)
+    for line, full in zip(sorted(lines), sorted(said), strict=True):
+        assert full.startswith(line)
+
+
+def test_the_documents_name_every_key_of_a_step() -> None:
+    """The table has a row for each field of the struct."""
+    text = (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")
+    rows = " ".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
+    assert [name for name in WorkflowStep.__struct_fields__ if f"`{name}`" not in rows] == []

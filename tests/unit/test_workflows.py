@@ -260,6 +260,7 @@ def test_what_one_way_can_reach_is_kept() -> None:
         (flow(step("dump", for_each=[""])), "1 to 1000 characters"),
         (flow(step("dump", for_each=[str(n) for n in range(1001)])), "at most 1000"),
         (flow(*(step(f"s{n}") for n in range(201))), "at most 200"),
+        (flow(*(step(f"s{n}", *(f"s{m}" for m in range(n))) for n in range(46))), "1035 edges are too many"),
         (flow(step("dump", timeout_s=-1)), "timeout_s is from 0"),
         (flow(step("dump"), timeout_s=10**12), "timeout_s is from 0"),
         (flow(step("dump", environment={"1A": "x"})), "'1A' is no name of a variable"),

@@ -6,12 +6,15 @@ Nobody replicates; everybody who asks is the local administrator. For tests of w
 from __future__ import annotations
 
 import asyncio
+import http.client
+import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from aiohttp import web
 from click.testing import CliRunner, Result
@@ -79,6 +82,19 @@ class Desk:
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result.exit_code, result.output
+
+    def page(self, path: str, fields: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Status and text of a page as a browser gets it, or of a form that it sends; of a redirect its target."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(str(self.directory / "understudy.sock"))
+        asks = http.client.HTTPConnection("localhost")
+        asks.sock = connection
+        headers = {"Accept": "text/html", "Content-Type": "application/x-www-form-urlencoded"}
+        asks.request("GET" if fields is None else "POST", path, urlencode(fields or {}) or None, headers)
+        answer = asks.getresponse()
+        text = answer.read().decode()
+        asks.close()
+        return answer.status, answer.getheader("Location") or text
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from server.web.pages import (
     serve,
     swap,
     variables,
+    workflows,
 )
 from server.web.pages.flow import FLOW, Sampler, sampling
 from server.web.render import STATIC
@@ -49,6 +50,7 @@ PAGES = (
     jobs,
     calendars,
     exceptions,
+    workflows,
     variables,
     environments,
     resources,
