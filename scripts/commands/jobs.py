@@ -158,6 +158,14 @@ def _schedule(line: str, zone: str) -> dict[str, Any]:
         raise CommandError(USAGE, f"--cron {line!r}: {error}") from error
 
 
+def _said(when: dict[str, Any]) -> list[str]:
+    """A schedule as its line and as a sentence."""
+    from server.core.when import from_json, sentence, write_line
+
+    said = from_json(when)
+    return [f"schedule: {write_line(said, '')}", f"          {sentence(said)}"]
+
+
 @job.command("list")
 @click.option("--match", default="", help="A part of the name.")
 @click.option("--tag", default="", help="Those that have this tag.")
@@ -178,7 +186,9 @@ def list_jobs(asker: Asker, match: str, tag: str) -> None:
 def show(asker: Asker, name: str) -> None:
     """One job."""
     found = asker.client.get(f"/api/v1/jobs/{quote(name)}")
-    lines = [f"{key}: {json.dumps(value)}" for key, value in (found["spec"] | {"held": found["held"]}).items()]
+    rest = {key: value for key, value in (found["spec"] | {"held": found["held"]}).items() if key != "schedules"}
+    lines = [f"{key}: {json.dumps(value)}" for key, value in rest.items()]
+    lines[3:3] = [line for when in found["spec"]["schedules"] for line in _said(when)]
     asker.show(found, lines)
 
 

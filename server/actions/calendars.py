@@ -107,7 +107,8 @@ def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         if uses:
             count = calendars.count_uses(connection, found.id)
             named = ", ".join(dict.fromkeys(use.job for use in uses)) + (", …" if count > len(uses) else "")
-            raise Conflict(f"{count} schedules use the calendar {name}, of {named}. Change these first.")
+            used = "1 schedule uses" if count == 1 else f"{count} schedules use"
+            raise Conflict(f"{used} the calendar {name}, of {named}. Change that first.")
         calendars.delete(connection, found.id)
         record(connection, by, now_us, "calendars.delete", name, spec_of(found), "", reason)
 

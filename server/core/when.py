@@ -97,6 +97,11 @@ def as_json(when: When) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value != getattr(plain, name) or name == "zone"}
 
 
+def from_json(fields: dict[str, Any]) -> When:
+    """A schedule as the API gives it."""
+    return msgspec.convert(fields, When)
+
+
 def write_line(when: When, zone: str) -> str:
     """The line of a schedule: `read_line` of it gives the same."""
     parts = [when.cron if when.zone == zone else f"{when.cron} {when.zone}"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
 from server.core.model import Schedule, ScheduleRow
-from server.core.timing import TimingRules
+from server.core.timing import Timing, TimingRules
 from server.storage import calendars, debts, rows
 
 Meaning = tuple[str, str, int | None, TimingRules]
@@ -56,6 +57,32 @@ def page(connection: sqlite3.Connection, after: int = 0, limit: int = 100) -> li
     """All schedules that people wrote and did not delete, by id."""
     tail = "FROM schedules WHERE deleted_at_us IS NULL AND member_id = '' AND id > ? ORDER BY id LIMIT ?"
     return rows.every(connection, ScheduleRow, tail, (after, limit))
+
+
+def timings(connection: sqlite3.Connection) -> list[tuple[tuple[int, int], Timing]]:
+    """What every schedule in force is due by: ((job, schedule), timing), by job. For forecasts of everything.
+
+    Of a group with the policy `all` those of its members; of held jobs none. What says the same shares one timing.
+    """
+    query = (
+        "SELECT s.job_id, s.id, s.cron, s.zone, s.calendar_id, s.rules FROM schedules s JOIN jobs j ON j.id = s.job_id"
+        " LEFT JOIN groups g ON g.id = j.agent_id"
+        " WHERE s.deleted_at_us IS NULL AND j.deleted_at_us IS NULL AND NOT j.held"
+        " AND (s.member_id != '') = (coalesce(g.policy, '') = 'all') ORDER BY s.job_id, s.id"
+    )
+    days = {number: calendars.days(connection, number) for number in calendars.names(connection)}
+    shared: dict[tuple[str, str, int | None, str], Timing] = {}
+    found: list[tuple[tuple[int, int], Timing]] = []
+    for job_id, schedule_id, *said in connection.execute(query):
+        cron, zone, calendar_id, text = said
+        timing = shared.get((cron, zone, calendar_id, text))
+        if timing is None:
+            rules = msgspec.json.decode(text, type=TimingRules)
+            timing = Timing(cron, zone, rules, days.get(calendar_id))
+            shared[cron, zone, calendar_id, text] = timing
+        own = replace(timing, seed=schedule_id) if timing.rules.jitter_s else timing
+        found.append(((job_id, schedule_id), own))
+    return found
 
 
 def insert(connection: sqlite3.Connection, job_id: int, when: Meaning, now_us: int, member_id: str = "") -> int:

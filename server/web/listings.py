@@ -17,6 +17,7 @@ from server.core.model import Row
 from server.core.run_states import RunState
 from server.storage import (
     audit,
+    calendars,
     groups,
     jobs,
     missed,
@@ -67,6 +68,7 @@ LISTINGS: dict[str, Listing] = {
         lambda c, f, after, limit: overview.agent_lines(c, after or "", limit, f.get("match", ""), f.get("state", "")),
         "name",
     ),
+    "/calendars": Listing(lambda c, f, after, limit: calendars.lines(c, after or "", limit), "name"),
     "/groups": Listing(lambda c, f, after, limit: groups.lines(c, after or "", limit), "name"),
     "/monitors": Listing(lambda c, f, after, limit: monitors.lines(c, after or "", limit, f.get("match", "")), "name"),
     "/workflows": Listing(

@@ -159,7 +159,7 @@ def test_a_calendar_in_use_is_not_deleted(ledger: Ledger) -> None:
     """The refusal names the jobs; without a use it goes, and an unknown one is not found by a schedule."""
     ledger.do(calendars.create(WEEKENDS, BOB, START_US))
     job = ledger.add_job(cron="", schedules=[read_line("0 6 * * *; not on weekends", "UTC")])
-    with pytest.raises(Conflict, match="1 schedules use the calendar weekends, of backup"):
+    with pytest.raises(Conflict, match="1 schedule uses the calendar weekends, of backup"):
         ledger.do(calendars.delete("weekends", BOB, START_US))
     ledger.do(jobs.delete(job.name, SYSTEM, START_US))
     ledger.do(calendars.delete("weekends", BOB, START_US))
@@ -219,3 +219,17 @@ def test_schedules_come_back_as_they_were_said(ledger: Ledger) -> None:
     spec = jobs.JobSpec(name="backup", command="true", agent="north", schedules=[whens[1], read_line("@daily", "UTC")])
     ledger.do(jobs.update("backup", spec, SYSTEM, START_US))
     assert [row.id for row in schedules.of_job(ledger.connection, job.id)] == [numbers[1], numbers[1] + 1]
+
+
+def test_timings_are_of_what_is_in_force(ledger: Ledger) -> None:
+    """For a forecast of everything: equal schedules share a timing, jitter has its own, a held job has none."""
+    ledger.do(calendars.create(WEEKENDS, BOB, START_US))
+    line = read_line("0 6 * * *; not on weekends", "UTC")
+    first = ledger.add_job(cron="", schedules=[line, read_line("0 6 * * *; jitter 5m", "UTC")])
+    second = ledger.add_job(name="second", cron="", schedules=[line])
+    ledger.add_job(name="held", cron="", schedules=[line])
+    ledger.do(jobs.hold("held", SYSTEM, START_US))
+    found = dict(schedules.timings(ledger.connection))
+    made = {job: schedules.of_job(ledger.connection, job) for job in (first.id, second.id)}
+    assert found == {(job, row.id): row.timing for job, rows_ in made.items() for row in rows_}
+    assert len(set(found.values())) == 2
