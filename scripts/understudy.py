@@ -42,6 +42,7 @@ COMMANDS = {
     "suspend": ("scripts.commands.checkpoints", "suspend"),
     "progress": ("scripts.commands.checkpoints", "progress"),
     "import": ("scripts.commands.imports", "import_"),
+    "missed": ("scripts.commands.missed", "missed"),
     "run": ("scripts.commands.runs", "run"),
     "history": ("scripts.commands.history", "history"),
     "user": ("scripts.commands.people", "user"),

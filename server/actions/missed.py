@@ -9,6 +9,7 @@ import msgspec
 from server.actions import prerequisite_runs
 from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction, record, require
+from server.actions.jobs import find as find_job
 from server.core.instants import MAY_HAVE_RUN, judge_past
 from server.core.model import SYSTEM, Job, Missed, Principal, Run
 from server.core.prerequisites import UNMET
@@ -21,10 +22,22 @@ BATCH = 500
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """How many rows one call closed, and how many are still open: call again while `remaining` is not 0."""
+    """How many rows one call closed, and how many are still open. Call again with `after` while that is not 0."""
 
     resolved: int
     remaining: int
+    after: int = 0
+
+
+class Which(msgspec.Struct, frozen=True, kw_only=True):
+    """Which open rows: of one job, by name, and of one cause; "" for any. `after`: only ids above it."""
+
+    job: str = ""
+    cause: str = ""
+    after: int = 0
+
+
+ALL = Which()
 
 
 def run(missed_id: int, by: Principal, now_us: int) -> Change[Run]:
@@ -55,36 +68,43 @@ def dismiss(missed_id: int, by: Principal, now_us: int, reason: str = "") -> Cha
     return change
 
 
-def run_all(by: Principal, now_us: int, limit: int = BATCH) -> Change[Resolved]:
-    """Submit the runs of all open rows, the oldest first; rows of deleted jobs are dismissed."""
+def run_all(by: Principal, now_us: int, which: Which = ALL, limit: int = BATCH) -> Change[Resolved]:
+    """Submit the runs of open rows, the oldest first; rows of deleted jobs are dismissed.
+
+    What a lost memory may have begun is left: a person runs each of these by its number, or dismisses it.
+    """
     require(by, "missed.resolve")
 
     def change(transaction: Transaction) -> Resolved:
         connection = transaction.connection
-        page = missed.open_rows(connection, 0, limit)
+        page = _page(connection, which, limit)
+        done = 0
         for row in page:
             job = jobs.get(connection, row.job_id)
             if job is None or job.deleted_at_us is not None:
                 missed.resolve(connection, row.id, "dismissed", by.name, now_us)
-            elif agents.is_gone(connection, job.agent_id):
+            elif row.cause == MAY_HAVE_RUN or agents.is_gone(connection, job.agent_id):
                 continue
             else:
                 _run_row(connection, row, job, by.name, now_us)
-        return _summary(connection, len(page), "missed.run_all", by, now_us, "")
+            done += 1
+        return _summary(connection, which, page, done, limit, "missed.run_all", by, now_us, "")
 
     return change
 
 
-def dismiss_all(by: Principal, now_us: int, reason: str = "", limit: int = BATCH) -> Change[Resolved]:
-    """Close all open rows without runs."""
+def dismiss_all(
+    by: Principal, now_us: int, reason: str = "", which: Which = ALL, limit: int = BATCH
+) -> Change[Resolved]:
+    """Close open rows without runs."""
     require(by, "missed.resolve")
 
     def change(transaction: Transaction) -> Resolved:
         connection = transaction.connection
-        page = missed.open_rows(connection, 0, limit)
+        page = _page(connection, which, limit)
         for row in page:
             missed.resolve(connection, row.id, "dismissed", by.name, now_us)
-        return _summary(connection, len(page), "missed.dismiss_all", by, now_us, reason)
+        return _summary(connection, which, page, len(page), limit, "missed.dismiss_all", by, now_us, reason)
 
     return change
 
@@ -137,10 +157,27 @@ def _live_job(connection: sqlite3.Connection, row: Missed) -> Job:
     return job
 
 
+def _page(connection: sqlite3.Connection, which: Which, limit: int) -> list[Missed]:
+    return missed.open_rows(connection, which.after, limit, _job_id(connection, which), which.cause)
+
+
+def _job_id(connection: sqlite3.Connection, which: Which) -> int:
+    return find_job(connection, which.job).id if which.job else 0
+
+
 def _summary(
-    connection: sqlite3.Connection, count: int, action: str, by: Principal, now_us: int, reason: str
+    connection: sqlite3.Connection,
+    which: Which,
+    page: list[Missed],
+    done: int,
+    limit: int,
+    action: str,
+    by: Principal,
+    now_us: int,
+    reason: str,
 ) -> Resolved:
-    remaining = missed.count_open(connection)
-    if count:
-        record(connection, by, now_us, action, "missed", count + remaining, remaining, reason)
-    return Resolved(count, remaining)
+    remaining = missed.count_open(connection, _job_id(connection, which), which.cause)
+    if done:
+        what = " ".join(part for part in ("missed", which.job, which.cause) if part)
+        record(connection, by, now_us, action, what, done + remaining, remaining, reason)
+    return Resolved(done, remaining, page[-1].id if len(page) == limit else 0)

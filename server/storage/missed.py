@@ -93,11 +93,13 @@ def dismiss_of_schedule(connection: sqlite3.Connection, schedule_id: int, by: st
     return connection.execute(query, (by, now_us, schedule_id)).rowcount
 
 
-def open_rows(connection: sqlite3.Connection, after: int = 0, limit: int = 200) -> list[Missed]:
-    """Open rows, by id above `after`."""
-    return rows.every(
-        connection, Missed, "FROM missed WHERE resolution = '' AND id > ? ORDER BY id LIMIT ?", (after, limit)
-    )
+def open_rows(
+    connection: sqlite3.Connection, after: int = 0, limit: int = 200, job_id: int = 0, cause: str = ""
+) -> list[Missed]:
+    """Open rows, by id above `after`; of one job or cause when given."""
+    values = {"after": after, "limit": limit, "job": job_id, "cause": cause}
+    tail = f"FROM missed m WHERE resolution = '' AND id > :after{_which(job_id, cause)} ORDER BY id LIMIT :limit"
+    return rows.every(connection, Missed, tail, values)
 
 
 def open_of_schedule(connection: sqlite3.Connection, schedule_id: int, limit: int = 1000) -> list[Missed]:
@@ -120,19 +122,36 @@ def newest_id(connection: sqlite3.Connection) -> int:
     return rows.number(connection, "SELECT max(id) FROM missed")
 
 
-def count_open(connection: sqlite3.Connection) -> int:
-    """How many rows wait for a decision."""
-    return rows.number(connection, "SELECT count(*) FROM missed WHERE resolution = ''")
+def count_open(connection: sqlite3.Connection, job_id: int = 0, cause: str = "") -> int:
+    """How many rows wait for a decision; of one job or cause when given."""
+    query = f"SELECT count(*) FROM missed m WHERE resolution = ''{_which(job_id, cause)}"
+    return rows.number(connection, query, {"job": job_id, "cause": cause})
+
+
+def open_causes(connection: sqlite3.Connection, limit: int = 50) -> dict[str, int]:
+    """How many rows are open, by cause; the most first."""
+    query = "SELECT cause, count(*) FROM missed WHERE resolution = '' GROUP BY cause ORDER BY 2 DESC, 1 LIMIT ?"
+    return {str(cause): int(count) for cause, count in connection.execute(query, (limit,))}
+
+
+def _which(job_id: int, cause: str) -> str:
+    return (" AND m.job_id = :job" if job_id else "") + (" AND m.cause = :cause" if cause else "")
 
 
 def page(
-    connection: sqlite3.Connection, after: int | None = None, limit: int = 100, only_open: bool = True
+    connection: sqlite3.Connection,
+    after: int | None = None,
+    limit: int = 100,
+    only_open: bool = True,
+    job_id: int = 0,
+    cause: str = "",
 ) -> list[MissedLine]:
-    """The missed list, newest first, going on below id `after`."""
+    """The missed list, newest first, going on below id `after`; of one job or cause when given."""
     query = (
         "SELECT m.id, m.job_id, j.name, m.schedule_id, m.scheduled_for_us, m.cause, m.recorded_at_us,"
         " m.resolution, m.resolved_by, m.resolved_at_us FROM missed m JOIN jobs j ON j.id = m.job_id"
-        " WHERE m.id < ?" + (" AND m.resolution = ''" if only_open else "") + " ORDER BY m.id DESC LIMIT ?"
+        " WHERE m.id < :after" + (" AND m.resolution = ''" if only_open else "") + _which(job_id, cause)
     )
-    found = connection.execute(query, (after if after is not None else 2**62, limit))
+    values = {"after": after if after is not None else 2**62, "limit": limit, "job": job_id, "cause": cause}
+    found = connection.execute(f"{query} ORDER BY m.id DESC LIMIT :limit", values)
     return [rows.build(MissedLine, MissedLine.__struct_fields__, tuple(row)) for row in found]

@@ -233,9 +233,12 @@ def scheduler_stories() -> list[Story]:
     """Running and stopped."""
     rows = (missed(3, "checksum-documents", 4), missed(2, "disk-usage", 3), missed(1, "disk-usage", 1))
     stopped = frame("Job Scheduler", "/scheduler", gates=(STOPPED,))
+    running = frame("Job Scheduler", "/scheduler")
+    causes = {"scheduler stopped": 3, "prerequisites unmet": 2, "agent was quarantined": 1}
     return [
         Story("scheduler-running", SchedulerPage(frame("Job Scheduler", "/scheduler"), None, NEXT, DUE, (), 0)),
         Story("scheduler-stopped", SchedulerPage(stopped, STOP, NEXT, DUE, rows, 3)),
+        Story("scheduler-missed", SchedulerPage(running, None, NEXT, DUE, rows, 3, causes)),
         Story("scheduler-empty", SchedulerPage(frame("Job Scheduler", "/scheduler"), None, (), (), (), 0)),
     ]
 

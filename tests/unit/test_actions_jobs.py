@@ -286,7 +286,7 @@ def test_all_missed_runs_at_once_in_batches(ledger: Ledger) -> None:
     """SKY-12: all, the oldest row first, and the caller is told how many remain."""
     ledger.add_job()
     miss(ledger, 5, 10, 15)
-    assert ledger.do(missed.run_all(BOB, START_US, limit=2)) == missed.Resolved(2, 1)
+    assert ledger.do(missed.run_all(BOB, START_US, limit=2)) == missed.Resolved(2, 1, 2)
     assert ledger.do(missed.dismiss_all(BOB, START_US)) == missed.Resolved(1, 0)
     assert ledger.count("runs") == 2
 

@@ -1,4 +1,4 @@
-"""Runs: start one, look at them, read the output, cancel, kill, repeat; and the missed ones."""
+"""Runs: start one, look at them, read the output, cancel, kill, repeat."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from server.actions import jobs, missed, runs
+from server.actions import jobs, runs
 from server.actions.change import require
-from server.actions.missed import Resolved
 from server.core.model import Run
 from server.errors import NotFound
-from server.storage import missed as missed_rows
 from server.storage import runs as rows
-from server.storage.missed import MissedLine
 from server.storage.runs import RunLine
 from server.web.api.endpoint import Answer, Call, Endpoint
 
@@ -101,35 +98,6 @@ def started(run: Run) -> Started:
     return Started(run.number, run.key, run.state, run.reason)
 
 
-async def list_missed(call: Call) -> list[MissedLine]:
-    """The ledger of what did not start, newest first; `all=1` with what is resolved."""
-    after, limit = call.query_number("after", 0, 1, 2**62) or None, call.limit()
-    only_open = call.query("all") != "1"
-    return await call.read(lambda connection: missed_rows.page(connection, after, limit, only_open))
-
-
-async def run_missed(call: Call) -> Answer:
-    """Run a missed occurrence now."""
-    return await call.write(missed.run(call.number("id"), call.by, call.now_us), started, 202)
-
-
-async def dismiss_missed(call: Call) -> Answer:
-    """Close a missed occurrence without a run."""
-    number = call.number("id")
-    change = missed.dismiss(number, call.by, call.now_us, call.body.reason)
-    return await call.write(change, lambda _: {"id": number, "dismissed": True})
-
-
-async def run_all_missed(call: Call) -> Answer:
-    """Run all missed occurrences, a batch at a time."""
-    return await call.write(missed.run_all(call.by, call.now_us))
-
-
-async def dismiss_all_missed(call: Call) -> Answer:
-    """Dismiss all missed occurrences, a batch at a time."""
-    return await call.write(missed.dismiss_all(call.by, call.now_us, call.body.reason))
-
-
 def _post(path: str, handle: Any, summary: str, body: Any = Reason, answer: Any = Started) -> Endpoint:
     return Endpoint("POST", path, handle, summary, body=body, answer=answer)
 
@@ -149,16 +117,4 @@ ENDPOINTS = (
     _post("/api/v1/runs/{number}/cancel", cancel, "End a run"),
     _post("/api/v1/runs/{number}/kill", kill, "Kill a run"),
     _post("/api/v1/runs/{number}/rerun", rerun, "Repeat a run"),
-    Endpoint(
-        "GET",
-        "/api/v1/missed",
-        list_missed,
-        "What did not start",
-        answer=list[MissedLine],
-        query=("after", "limit", "all"),
-    ),
-    _post("/api/v1/missed/run", run_all_missed, "Run all missed occurrences", None, Resolved),
-    _post("/api/v1/missed/dismiss", dismiss_all_missed, "Dismiss all missed occurrences", Reason, Resolved),
-    _post("/api/v1/missed/{id}/run", run_missed, "Run a missed occurrence", None),
-    _post("/api/v1/missed/{id}/dismiss", dismiss_missed, "Dismiss a missed occurrence", Reason, dict),
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from aiohttp import web
 from server.actions import gates as gate_actions
 from server.actions import missed as missed_actions
 from server.core.gates import SCHEDULER_STOPPED
+from server.core.instants import MAY_HAVE_RUN
 from server.core.model import HOUR_US, Gate
 from server.storage import gates, missed, overview
 from server.storage.missed import MissedLine
@@ -22,7 +24,7 @@ MISSED_SHOWN = 100
 DUE_SHOWN = 15
 
 
-Rows = tuple[Gate | None, tuple[Upcoming, ...], tuple[DueCount, ...], tuple[MissedLine, ...], int]
+Rows = tuple[Gate | None, tuple[Upcoming, ...], tuple[DueCount, ...], tuple[MissedLine, ...], int, dict[str, int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,12 @@ class SchedulerPage:
     due: tuple[DueCount, ...]
     missed: tuple[MissedLine, ...]
     missed_count: int
+    causes: Mapping[str, int] = field(default_factory=dict)
+    """How many are open, by cause."""
+    cause: str = ""
+    """The one that is shown, "" for all."""
+    may_have_run: str = MAY_HAVE_RUN
+    """The cause of rows that are not offered to be run: a lost memory may have begun them."""
 
     @property
     def due_count(self) -> int:
@@ -46,21 +54,23 @@ class SchedulerPage:
         return sum(line.count for line in self.due)
 
 
-def _rows(connection: sqlite3.Connection, now_us: int) -> Rows:
+def _rows(connection: sqlite3.Connection, now_us: int, cause: str) -> Rows:
     until_us = now_us + HOUR_US
     return (
         gates.get(connection, SCHEDULER_STOPPED),
         tuple(overview.upcoming(connection, now_us, until_us, DUE_SHOWN)),
         tuple(overview.due_counts(connection, now_us, until_us)),
-        tuple(missed.page(connection, limit=MISSED_SHOWN)),
-        missed.count_open(connection),
+        tuple(missed.page(connection, limit=MISSED_SHOWN, cause=cause)),
+        missed.count_open(connection, cause=cause),
+        missed.open_causes(connection),
+        cause,
     )
 
 
 async def show(request: web.Request) -> web.Response:
-    """`GET /scheduler`."""
-    now_us = serve.site(request).clock.utc_us()
-    frame, found = await serve.load(request, "Job Scheduler", lambda connection: _rows(connection, now_us))
+    """`GET /scheduler`; `cause=` shows what was missed for that cause."""
+    now_us, cause = serve.site(request).clock.utc_us(), request.query.get("cause", "")
+    frame, found = await serve.load(request, "Job Scheduler", lambda connection: _rows(connection, now_us, cause))
     return serve.html(SchedulerPage(frame, *found))
 
 
@@ -93,14 +103,16 @@ async def dismiss_missed(request: web.Request) -> web.Response:
 
 async def run_all_missed(request: web.Request) -> web.Response:
     """`POST /scheduler/missed/run`."""
-    await serve.write(request, missed_actions.run_all)
+    which = missed_actions.Which(cause=(await serve.form(request)).get("cause", ""))
+    await serve.write(request, lambda by, now_us: missed_actions.run_all(by, now_us, which))
     return serve.back("/scheduler", "missed-run")
 
 
 async def dismiss_all_missed(request: web.Request) -> web.Response:
     """`POST /scheduler/missed/dismiss`."""
-    reason = (await serve.form(request)).get("reason", "")
-    await serve.write(request, lambda by, now_us: missed_actions.dismiss_all(by, now_us, reason))
+    fields = await serve.form(request)
+    reason, which = fields.get("reason", ""), missed_actions.Which(cause=fields.get("cause", ""))
+    await serve.write(request, lambda by, now_us: missed_actions.dismiss_all(by, now_us, reason, which))
     return serve.back("/scheduler", "missed-dismissed")
 
 
