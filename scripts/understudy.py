@@ -35,6 +35,7 @@ COMMANDS = {
     "resource": ("scripts.commands.resources", "resource"),
     "command-set": ("scripts.commands.environments", "command_set"),
     "calendar": ("scripts.commands.calendars", "calendar"),
+    "notification": ("scripts.commands.notifications", "notification"),
     "monitor": ("scripts.commands.monitors", "monitor"),
     "events": ("scripts.commands.monitors", "events"),
     "fire-event": ("scripts.commands.monitors", "fire_event"),

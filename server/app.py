@@ -348,7 +348,7 @@ def initialise(config: Config, name: str, password: str) -> None:
 
 
 def _office(site: Site, links: Links, asked: WitnessLinks, founding: Change[None] | None = None) -> Office:
-    return Office(site.clock, lambda: own_row(site), links, asked, lambda: known_node(site), site.seal.told, founding)
+    return Office(site.clock, lambda: own_row(site), links, asked, lambda: known_node(site), site.seal, founding)
 
 
 async def _found(config: Config, name: str, password_phc: str) -> None:

@@ -14,14 +14,15 @@ from replication.ports import Opening
 from replication.process import end_process
 from server.actions import audit, debts, gates, nodes, swap
 from server.actions.change import Change, Transaction
-from server.actions.reconciliation import Told
 from server.agent_links import Links
 from server.clock import Clock
 from server.core.model import SYSTEM, NodeRow, Principal
 from server.core.role_requests import PromotionNote
 from server.fleet import Fleet
 from server.notices import Notices
+from server.notifier import Notifier
 from server.scheduler import Scheduler
+from server.sealing import Seal
 from server.storage import migrate
 from server.swap import Guide
 from server.witness_links import WitnessLinks
@@ -39,7 +40,7 @@ class Office:
     """The application that replication opens and closes (`replication.ports.Application`).
 
     `own` gives this node's row of the roster; `founding` writes the first rows of a new cluster and is None
-    otherwise.
+    otherwise. `seal` opens what is secret for agents and receivers.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Office:
         links: Links,
         asked: WitnessLinks,
         node: Callable[[], Node],
-        told: Told,
+        seal: Seal,
         founding: Change[None] | None = None,
     ) -> None:
         self._clock = clock
@@ -57,7 +58,7 @@ class Office:
         self._links = links
         self._asked = asked
         self._node = node
-        self._told = told
+        self._seal = seal
         self._founding = founding
         self._loops: list[asyncio.Task[None]] = []
         self.store: Store | None = None
@@ -72,7 +73,7 @@ class Office:
         node = self._node()
         node.releases.opened(after)
         clock, heard = self._clock.utc_us, node.epoch_heard
-        self.fleet = Fleet(store, self._links, opening.epoch, node.status, clock, heard, self._told)
+        self.fleet = Fleet(store, self._links, opening.epoch, node.status, clock, heard, self._seal.told)
         await self.fleet.open()
         self.guide = Guide(store, node, self.fleet, self._clock)
         changeover = Changeover(store, self._asked, node.status, self._clock.utc_us)
@@ -80,7 +81,8 @@ class Office:
             _loop(Scheduler(store, self._clock).run()),
             _loop(self.guide.run(opening)),
             _loop(changeover.run()),
-            _loop(Notices(store, node.status, self._clock.utc_us).run()),
+            _loop(Notices(store, node.status, clock).run()),
+            _loop(Notifier(store, self._seal.opened, lambda: node.status().cluster, clock).run()),
         ]
         self.store = store
 

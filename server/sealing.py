@@ -24,6 +24,10 @@ class Seal:
         """(nonce, ciphertext) for the row `name` of the table `sealed`."""
         return tls.seal(self._key(), name, value.encode())
 
+    def opened(self, name: str, nonce: bytes, ciphertext: bytes) -> str:
+        """The value in the row `name`. Raises `Invalid` when the key is not the one that it was sealed with."""
+        return tls.unseal(self._key(), name, nonce, ciphertext).decode()
+
     def told(self, specification: Specification) -> Specification:
         """What the agent is told, on its own link: never written down, never logged.
 

@@ -38,6 +38,8 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     settings    put                                                             settings.change
     swap        begin                                                           swap.run
                 request_abort                                                   swap.abort
+    notifications  put_list delete_list put_smtp                                settings.change
+                send_test                                                       jobs.change
     messages    acknowledge                                                     messages.acknowledge
     history     adopt                                                           history.adopt
     forks       adopt                                                           history.adopt
@@ -45,9 +47,9 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
-`messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`, `retries.begin_due`,
-`job_monitors.look_due`, `blackouts.account`, `silence.give_up`, `sessions.prune`, `witnesses.lose`,
-`witnesses.drop_former`, `swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`, `forks.add`,
-`forks.add_output`, `forks.complete`, `forks.deleted` `requests.mark_stops_sent` and
+`messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
+`retries.begin_due`, `job_monitors.look_due`, `blackouts.account`, `notifications.settle`, `silence.give_up`,
+`sessions.prune`, `witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`, `swap.finish`,
+`forks.begin`, `forks.add`, `forks.add_output`, `forks.complete`, `forks.deleted`, `requests.mark_stops_sent` and
 `checkpoints.mark_suspends_sent`.
 """

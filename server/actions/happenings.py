@@ -5,7 +5,8 @@ monitors. All of them see every happening in the order of commits, and the row o
 each consequence is there once, whatever crashes or fails over in between. A follower may meet a happening that it does
 not watch, and a subject that has changed again since, or is gone: it looks at the rows.
 
-Retries come first: for those behind them a run's end is final when no later attempt is there (`retries.is_final`).
+Retries come first: for those behind them a run's end is final when no later attempt is there (`retries.is_final`). That
+holds at the happening of the end itself: at an earlier one of the same page the row may have ended already.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from server.actions import retries
 from server.actions.change import Change, Transaction
 from server.core.happenings import Happening, Kind
 from server.core.instants import next_instant
@@ -24,8 +25,9 @@ from server.core.monitor_watches import (
 )
 from server.core.run_keys import occurrence_key
 from server.core.run_states import ENDED
-from server.storage import agents, exceptions, job_monitors, jobs, missed, runs, system_messages
+from server.storage import agents, exceptions, job_monitors, jobs, missed, notifications, runs, system_messages
 
+FAILED = ("failed", "killed", "interrupted")
 EXPECTED = (MonitorKind.LATE_START, MonitorKind.COMPLETE_BY)
 CAUGHT_UP = 100
 """Instants of one schedule that one look takes at most, after a time without a master."""
@@ -50,7 +52,10 @@ def follow_run(connection: sqlite3.Connection, happening: Happening, now_us: int
     if run is None or job is None:
         return
     monitor = job_monitors.of_kind(connection, job.id, MonitorKind.OVERRUN)
+    if run.state in ENDED and happening.status != run.state:
+        return  # what it was before; its end is told behind, and only then retries have decided
     if run.state in ENDED:
+        _tell_failure(connection, job, run, now_us)
         _judge_end(connection, job, run, now_us)
         if monitor is not None:
             job_monitors.drop_watch(connection, monitor.id, run.key)
@@ -152,10 +157,26 @@ def _judge_end(connection: sqlite3.Connection, job: Job, run: Run, now_us: int) 
         _trip(connection, monitor, job, run, run.key, "", now_us)
 
 
+def _tell_failure(connection: sqlite3.Connection, job: Job, run: Run, now_us: int) -> None:
+    """Of a run that failed and is not tried again; not of one that somebody ended."""
+    failed = run.state in FAILED and run.cancel_requested_at_us is None
+    if not job.job_monitors.notify_failed or not failed or not retries.is_final(connection, run):
+        return
+    code = f"exit code {run.exit_code}" if run.exit_code is not None else f"signal {run.signal}" if run.signal else ""
+    how = ", ".join(filter(None, (code, run.reason, f"attempt {run.attempt}")))
+    text = f"Run {run.number} of {job.name} is {run.state}: {how}. It is not tried again."
+    subject, about = f"{job.name}: {run.state}", f"run {run.key}"
+    notifications.enqueue(connection, job.job_monitors.notify_failed, "run failed", about, subject, text, now_us)
+
+
 def _trip(
     connection: sqlite3.Connection, monitor: JobMonitor, job: Job, run: Run | None, key: str, why: str, now_us: int
 ) -> None:
     text = sentence(job.name, job.job_monitors, monitor.kind, run, why)
     number = job_monitors.trip(connection, monitor, key, run.number if run is not None else None, text, now_us)
     if number is not None:
+        about = f"job monitor trip {number}"
+        notifications.enqueue(
+            connection, job.job_monitors.notify, "job monitor", about, f"{job.name}: {monitor.kind}", text, now_us
+        )
         system_messages.insert(connection, "warning", f"{text[:1].upper()}{text[1:]}.", now_us)

@@ -35,7 +35,7 @@ from server.core.retry import RetryRule, wrong_retry
 from server.core.when import When as When
 from server.core.when import of_rules
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import calendars, groups, happenings, job_monitors, jobs, missed, schedules, tags
+from server.storage import calendars, groups, happenings, job_monitors, jobs, missed, notifications, schedules, tags
 from server.storage import variables as variable_rows
 
 SCHEDULES_MAX = 50
@@ -240,7 +240,14 @@ def _set_members(connection: sqlite3.Connection, job_id: int, now_us: int) -> No
 
 
 def _set_watches(connection: sqlite3.Connection, job_id: int, spec: JobSpec, now_us: int) -> None:
-    """What the outbox shall tell of the job's runs: only what one of its rules needs."""
+    """What the outbox shall tell of the job's runs: only what one of its rules needs. Raises Invalid for lists."""
+    for field in ("notify", "notify_failed"):
+        unknown = notifications.missing(connection, getattr(spec.job_monitors, field))
+        if unknown:
+            why = (
+                f"there is no notification list {unknown[0]}: understudy notification set {unknown[0]} --email ADDRESS"
+            )
+            raise Invalid(f"The job is not right: {why}.", fields={f"job_monitors.{field}": why})
     job_monitors.set_kinds(connection, job_id, spec.job_monitors.kinds, now_us)
     is_monitored = bool(spec.job_monitors.kinds or spec.job_monitors.notify_failed)
     for watcher, is_on in ((RETRIES, spec.retry.attempts_max > 1), (MONITORS, is_monitored)):

@@ -24,6 +24,7 @@ KNOWN = {
     "order_validity_days": Known(7, 1, 31, "Days for which agents hold standing orders in advance."),
     "session_hours": Known(12, 1, 720, "Hours after which a browser must sign in again."),
     "swap_reminder_days": Known(60, 1, 366, "Days after which Home reminds of the next role swap."),
+    "notification_hours": Known(24, 1, 720, "Hours after which a notification that cannot be delivered is given up."),
     "join_token_hours": Known(24, 1, 720, "Hours for which a join token can be used."),
 }
 

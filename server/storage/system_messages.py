@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from server.core.model import SystemMessage
-from server.storage import rows
+from server.storage import notifications, rows
 
 
 def get(connection: sqlite3.Connection, message_id: int) -> SystemMessage | None:
@@ -23,12 +23,18 @@ def page(
 
 
 def insert(connection: sqlite3.Connection, severity: str, text: str, now_us: int) -> int:
-    """Add a message; the id of the same text that nobody has acknowledged yet, when there is one."""
+    """Add a message; the id of the same text that nobody has acknowledged yet, when there is one.
+
+    A new alarm is told to the notification lists that want alarms.
+    """
     query = "SELECT id FROM system_messages WHERE acknowledged_at_us IS NULL AND text = ? LIMIT 1"
     known = connection.execute(query, (text,)).fetchone()
     if known is not None:
         return int(known[0])
-    return rows.insert(connection, "system_messages", {"at_us": now_us, "severity": severity, "text": text})
+    number = rows.insert(connection, "system_messages", {"at_us": now_us, "severity": severity, "text": text})
+    if severity == "alarm":
+        notifications.enqueue_alarm(connection, number, text, now_us)
+    return number
 
 
 def acknowledge(connection: sqlite3.Connection, message_id: int, by: str, now_us: int) -> None:

@@ -39,6 +39,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/scheduler", "Job Scheduler", "timer"),
             Link("/replication", "Replication", "database"),
             Link("/swap", "Role Swap", "arrow-left-right"),
+            Link("/notifications", "Notifications", "activity"),
             Link("/messages", "System Messages", "mail-warning"),
             Link("/server-history", "Server History", "history"),
             Link("/properties", "Server Properties", "server"),

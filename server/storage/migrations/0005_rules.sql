@@ -207,3 +207,23 @@ CREATE TABLE resources (
     name TEXT PRIMARY KEY, count INTEGER NOT NULL, description TEXT NOT NULL DEFAULT '', created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL, updated_by TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+
+-- Notification lists: emails, webhooks, traps are JSON lists of addresses; what is secret of them is in `sealed`.
+CREATE TABLE notification_lists (
+    name TEXT PRIMARY KEY, emails TEXT NOT NULL, webhooks TEXT NOT NULL, traps TEXT NOT NULL,
+    alarms INTEGER NOT NULL DEFAULT 0, description TEXT NOT NULL DEFAULT '',
+    updated_at_us INTEGER NOT NULL, updated_by TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE smtp (
+    host TEXT NOT NULL, port INTEGER NOT NULL, sender TEXT NOT NULL, user TEXT NOT NULL, security TEXT NOT NULL
+) STRICT;
+-- What is to be told to whom. state: waiting | sent | given up. key: what it is about, once for each receiver.
+CREATE TABLE notification_deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, list TEXT NOT NULL, kind TEXT NOT NULL, address TEXT NOT NULL,
+    what TEXT NOT NULL, key TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL, created_at_us INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting', attempts INTEGER NOT NULL DEFAULT 0, next_us INTEGER NOT NULL,
+    error TEXT NOT NULL DEFAULT '', ended_at_us INTEGER, UNIQUE (list, kind, address, what, key)
+) STRICT;
+CREATE INDEX notification_deliveries_due ON notification_deliveries (next_us) WHERE state = 'waiting';
+CREATE INDEX notification_deliveries_ended ON notification_deliveries (ended_at_us) WHERE ended_at_us IS NOT NULL;

@@ -24,6 +24,7 @@ from server.web.pages import (
     ledgers,
     monitors,
     nodes,
+    notifications,
     people,
     problems,
     resources,
@@ -63,6 +64,7 @@ PAGES = (
     swap,
     people,
     ledgers,
+    notifications,
     history,
     exports,
 )
