@@ -25,7 +25,16 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
-LONGEST = TESTS / "process" / "test_pair.py"
+LONGEST = (
+    "process/test_pair.py",
+    "process/test_pair_losses.py",
+    "simulation/test_pair_simulation.py",
+    "failpoints/test_failpoints.py",
+    "versions/test_two_builds.py",
+    "simulation/test_points.py",
+    "process/test_enrolment.py",
+)
+"""Files that take so long that whatever else there is runs beside them; then, by folder:"""
 LONGEST_FIRST = ("versions", "simulation", "search", "browser", "failpoints", "process", "pair", "property")
 FILE_S = 1200.0
 """A file that takes longer is ended: it prints where each of its threads stands, and has failed."""
@@ -70,9 +79,10 @@ def test_files(folders: Iterable[Path]) -> list[Path]:
     found = {file for folder in folders for file in ([folder] if folder.is_file() else folder.rglob("test_*.py"))}
 
     def turn(file: Path) -> tuple[int, str]:
-        if file == LONGEST:
-            return (-1, "")
-        folder = os.path.relpath(file, TESTS).split(os.sep)[0]
+        name = os.path.relpath(file, TESTS)
+        if name in LONGEST:
+            return (LONGEST.index(name) - len(LONGEST), "")
+        folder = name.split(os.sep)[0]
         return (LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST), str(file))
 
     return sorted(found, key=turn)
