@@ -13,7 +13,8 @@ from server.core.workflow_layout import HEIGHT, WIDTH, Layout, Route, layout
 from server.core.workflows import Join, Outcome, WorkflowSpec, WorkflowStep
 from server.web.states import RUNS, Badge, badge
 
-NAME_MAX, TEXT_MAX, COUNT_MAX = 20, 20, 5
+NAME_MAX, TEXT_MAX = 20, 20
+ANY_MAX, COUNT_MAX = 3, 5
 LABEL_WIDTH, LABEL_HEIGHT = 54, 16
 ICONS = {"command": "play", "job": "calendar-clock", "workflow": "workflow"}
 WORDS = {Outcome.SUCCEEDED: "succeeded", Outcome.FAILED: "failed", Outcome.ENDED: "ended"}
@@ -118,16 +119,17 @@ def does(step: WorkflowStep) -> str:
 
 
 def _box(step: WorkflowStep, x: int, y: int, state: Badge | None) -> Box:
+    has_any = step.join == Join.ANY and len(step.after) > 1
     return Box(
         x=x,
         y=y,
-        name=_cut(step.name, NAME_MAX),
+        name=_cut(step.name, NAME_MAX - (ANY_MAX if has_any else 0)),
         text=_cut(state.word if state else does(step), TEXT_MAX - (COUNT_MAX if step.for_each else 0)),
         title=f"{step.name}: {does(step)}" + (f", {state.word}" if state else ""),
         icon=state.icon if state else ICONS[kind(step)],
         items=len(step.for_each),
         checkpoint=step.checkpoint,
-        any=step.join == Join.ANY and len(step.after) > 1,
+        any=has_any,
         state=state,
     )
 
