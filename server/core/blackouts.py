@@ -13,7 +13,7 @@ A repeated hour of the wall clock belongs to a window as a whole: it ends at the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -115,6 +115,23 @@ def begins(texts: tuple[str, ...], zone: str, at: datetime) -> datetime:
             break
         at = min(here) - _SECOND
     return at
+
+
+def spans(texts: tuple[str, ...], zone: str, after: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """What is closed between two times (UTC), as (begin, end), in order; windows that touch are one."""
+    where = find_zone(zone)
+    first, last = (to_local(at, where).toordinal() for at in (after, until))
+    found = [span for day in range(first - 8, last + 2) for span in _weekly_of(texts, zone, day)]
+    merged: tuple[datetime, datetime] | None = None
+    for begin, end in sorted(span for span in (*found, *_dated(texts, zone)) if span[1] > after and span[0] <= until):
+        if merged is not None and begin <= merged[1]:
+            merged = (merged[0], max(merged[1], end))
+            continue
+        if merged is not None:
+            yield merged
+        merged = (begin, end)
+    if merged is not None:
+        yield merged
 
 
 def _around(texts: tuple[str, ...], zone: str, at: datetime) -> list[tuple[datetime, datetime]]:

@@ -131,9 +131,7 @@ def blacked_out(timing: Timing, after_us: int, until_us: int, limit: int | None 
     if not rules.blackouts or rules.in_blackout != "skip":
         return iter(())
     blackouts.check(rules.blackouts)
-    found = _spread(timing, moment(after_us), moment(until_us))
-    closed = (at for at in found if blackouts.ends(rules.blackouts, timing.zone, at) is not None)
-    return islice((micros(at) for at in closed), limit)
+    return islice((micros(at) for at in _closed(timing, moment(after_us), moment(until_us))), limit)
 
 
 def _open(timing: Timing, after: datetime, until: datetime) -> Iterator[datetime]:
@@ -153,6 +151,13 @@ def _open(timing: Timing, after: datetime, until: datetime) -> Iterator[datetime
         if at > last:
             last = at
             yield at
+
+
+def _closed(timing: Timing, after: datetime, until: datetime) -> Iterator[datetime]:
+    """4: inside of blackout windows; what is between them is not looked at."""
+    second = timedelta(seconds=1)
+    for begin, end in blackouts.spans(timing.rules.blackouts, timing.zone, after, until):
+        yield from _spread(timing, max(after, begin - second), min(until, end - second))
 
 
 def _spread(timing: Timing, after: datetime, until: datetime) -> Iterator[datetime]:

@@ -197,6 +197,10 @@ def test_what_a_window_leaves_out_is_known() -> None:
     left_out = list(blacked_out(closed, start, end))
     assert said(left_out)[:2] == ["12-01T08:00", "12-01T08:30"]
     assert sorted([*left_out, *instants(closed, start, end)]) == list(instants(of_line("*/30 * * * *"), start, end))
+    several = of_line("*/10 * * * *; except daily 22:00-02:00, Wed 01:00-05:00, 2026-12-04, Thu 23:30 - Fri 00:30")
+    inside, outside = list(blacked_out(several, start + 7, end)), list(instants(several, start + 7, end))
+    assert sorted([*inside, *outside]) == list(instants(of_line("*/10 * * * *"), start + 7, end))
+    assert not set(inside) & set(outside)
     assert not list(blacked_out(of_line("*/30 * * * *; wait out Tue-Wed 08:00-17:00"), start, end))
 
 
