@@ -44,6 +44,7 @@ COMMANDS = {
     "progress": ("scripts.commands.checkpoints", "progress"),
     "import": ("scripts.commands.imports", "import_"),
     "missed": ("scripts.commands.missed", "missed"),
+    "export": ("scripts.commands.imports", "export"),
     "run": ("scripts.commands.runs", "run"),
     "history": ("scripts.commands.history", "history"),
     "user": ("scripts.commands.people", "user"),

@@ -1,4 +1,4 @@
-"""`understudy import`: jobs of the files of other schedulers."""
+"""`understudy export`, and `understudy import`: everything as one file, and jobs of the files of other schedulers."""
 
 from __future__ import annotations
 
@@ -59,11 +59,51 @@ def cronicle(asker: Asker, file: str, targets: tuple[str, ...], **where: str) ->
     return _import(asker, "cronicle", file, {**where, "targets": {name: place for name, _, place in pairs}})
 
 
-def _import(asker: Asker, kind: str, file: str, body: dict[str, Any]) -> int:
+@import_.command("all")
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--trial", is_flag=True, help="Only say what would be made and changed.")
+@asks_node
+def import_all(asker: Asker, file: str, trial: bool) -> int:
+    """Bring about what an export says (`understudy export`). What it does not name stays. Exit code 1 when an entry was
+    refused.
+    """
+    report = asker.client.post("/api/v1/import/all", {"text": _read(file), "trial": trial})
+    lines = [f"{one['outcome']:<8}  {one['noun']} {one['name']}" + _because(one) for one in report]
+    same = sum(one["outcome"] == "same" for one in report)
+    shown = [line for line, one in zip(lines, report, strict=True) if one["outcome"] != "same"]
+    asker.show(report, [*shown, f"{same} of {len(report)} entries were so already."])
+    return FAILED if any(one["outcome"] == "refused" for one in report) else OK
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, writable=True), required=False)
+@asks_node
+def export(asker: Asker, file: str | None) -> None:
+    """Everything that people have said, as YAML: into FILE, or printed. Secrets are named without their values."""
+    text = asker.client.get("/api/v1/export")
+    if file is None:
+        click.echo(text, nl=False)
+        return
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(CONFIGURATION, f"{file}: cannot be written: {error}") from error
+    asker.show({"file": file, "bytes": len(text.encode())}, f"Everything is in {file}.")
+
+
+def _because(one: dict[str, Any]) -> str:
+    return f"  ({one['reason']})" if one["reason"] else ""
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(CONFIGURATION, f"{file}: cannot be read: {error}") from error
+
+
+def _import(asker: Asker, kind: str, file: str, body: dict[str, Any]) -> int:
+    text = _read(file)
     if kind == "crontab" and bool(body["agent"]) == bool(body["group"]):
         raise CommandError(USAGE, "where do they run? Give --agent AGENT (understudy agent list) or --group GROUP")
     report = asker.client.post(f"/api/v1/import/{kind}", {**body, "text": text})
@@ -73,4 +113,4 @@ def _import(asker: Asker, kind: str, file: str, body: dict[str, Any]) -> int:
 
 def _line(line: dict[str, Any]) -> str:
     what = line["job"] or line["text"].strip()[:60]
-    return f"{line['line']:>4}  {line['outcome']:<11}  {what}" + (f"  ({line['reason']})" if line["reason"] else "")
+    return f"{line['line']:>4}  {line['outcome']:<11}  {what}" + _because(line)

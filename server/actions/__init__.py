@@ -5,6 +5,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 
     jobs        create update delete hold release                               jobs.change
     imports     import_file                                                     jobs.change
+    exports     import_all                                       jobs.change and agents.manage
     workflows   create update roll_back delete hold release                     jobs.change
     monitors    create update delete enable disable                             jobs.change
                 fire                                                            runs.start

@@ -21,8 +21,14 @@ def write(spec: WorkflowSpec) -> Written:
     """The workflow as canonical YAML, its steps last."""
     said = plain(spec)
     said["steps"] = said.pop("steps")
-    text = yaml.dump(said, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=110)
-    return Written(spec=spec, text=text, format="yaml")
+    return Written(spec=spec, text=dump(said), format="yaml")
+
+
+def dump(said: Any) -> str:
+    """Dictionaries, lists and scalars as YAML: in their order, lines of a text as lines, nothing as an alias."""
+    return str(
+        yaml.dump(said, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=110)
+    )
 
 
 def plain(value: Any) -> Any:

@@ -1,11 +1,17 @@
-"""Files of other schedulers become jobs: crontabs, anacrontabs, exports of Cronicle."""
+"""Everything as one file and back; and files of other schedulers become jobs: crontabs, anacrontabs, Cronicle."""
 
 from __future__ import annotations
 
-import msgspec
+import asyncio
 
-from server.actions import imports
+import msgspec
+from aiohttp import web
+
+from server.actions import exports, imports
+from server.actions.change import require
+from server.actions.exports import Done, Importer
 from server.actions.imports import Imported, Place
+from server.tls import secret_hash
 from server.web.api.endpoint import Answer, Call, Endpoint
 
 
@@ -38,6 +44,33 @@ class CronicleImport(msgspec.Struct, frozen=True):
     targets: dict[str, str] = {}
 
 
+class WholeImport(msgspec.Struct, frozen=True):
+    """An export. `trial`: the report alone, nothing is changed."""
+
+    text: str
+    trial: bool = False
+
+
+async def export(call: Call) -> web.Response:
+    """Everything that people have said, as YAML; secrets without their values."""
+    require(call.by, "jobs.change")
+    text = await call.read(exports.export)
+    headers = {"Content-Disposition": 'attachment; filename="understudy.yaml"', "Cache-Control": "no-store"}
+    return web.Response(text=text, content_type="application/yaml", charset="utf-8", headers=headers)
+
+
+async def import_all(call: Call) -> Answer:
+    """Bring about what an export says; answers a report, entry by entry."""
+    entries = await asyncio.to_thread(exports.read, call.body.text)
+    key = call.key
+
+    def group_id(name: str) -> str:
+        return secret_hash(f"group {key} {name}")[:32]
+
+    of = Importer(call.by, call.now_us, call.site.seal.seal, group_id)
+    return await call.write(exports.import_all(entries, of, call.body.trial))
+
+
 async def import_crontab(call: Call) -> Answer:
     """Make jobs of a crontab; answers a report, line by line."""
     body = call.body
@@ -55,10 +88,16 @@ async def import_cronicle(call: Call) -> Answer:
     return await call.write(change)
 
 
-ENDPOINTS = tuple(
-    Endpoint("POST", f"/api/v1/import/{name}", handler, sentence, body=body, answer=list[Imported])
-    for name, handler, sentence, body in (
-        ("crontab", import_crontab, "Make jobs of a crontab", CrontabImport),
-        ("cronicle", import_cronicle, "Make jobs of an export of Cronicle", CronicleImport),
-    )
+ENDPOINTS = (
+    Endpoint("GET", "/api/v1/export", export, "Everything that people have said, as one YAML file"),
+    Endpoint(
+        "POST", "/api/v1/import/all", import_all, "Bring about what an export says", body=WholeImport, answer=list[Done]
+    ),
+    *(
+        Endpoint("POST", f"/api/v1/import/{name}", handler, sentence, body=body, answer=list[Imported])
+        for name, handler, sentence, body in (
+            ("crontab", import_crontab, "Make jobs of a crontab", CrontabImport),
+            ("cronicle", import_cronicle, "Make jobs of an export of Cronicle", CronicleImport),
+        )
+    ),
 )

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from server.actions import job_uses, jobs, prerequisites
+from server.actions import job_specs, jobs
 from server.actions.jobs import JobSpec
 from server.core.model import Job
-from server.storage import agents, groups, schedules, tags
 from server.storage import jobs as rows
+from server.storage import schedules
 from server.storage.jobs import JobLine
 from server.web.api.endpoint import Answer, Call, Endpoint
 
@@ -90,34 +90,7 @@ def _made(job: Job) -> dict[str, Any]:
 
 
 def _view(connection: sqlite3.Connection, job: Job) -> JobView:
-    agent, group = agents.get(connection, job.agent_id), groups.get(connection, job.agent_id)
-    spec = JobSpec(
-        name=job.name,
-        command=job.command,
-        agent="" if group is not None else agent.name if agent is not None else job.agent_id,
-        group=group.name if group is not None else "",
-        schedules=jobs.schedules_of(connection, job.id),
-        environment=job.environment,
-        working_directory=job.working_directory,
-        run_as=job.run_as,
-        timeout_s=job.timeout_s,
-        output_bytes_max=job.output_bytes_max,
-        misfire_policy=job.misfire_policy,
-        misfire_grace_s=job.misfire_grace_s,
-        may_run_twice=job.may_run_twice,
-        skip_if_running=job.skip_if_running,
-        description=job.description,
-        standard_input=job.standard_input,
-        give_up_after_s=job.give_up_after_s,
-        retry=job.retry,
-        exit_rules=job.exit_rules,
-        job_monitors=job.job_monitors,
-        uses=job_uses.of_job(connection, job),
-        limits=job.limits,
-        tags=tags.of(connection, "job", job.id),
-        checkpoints=job.checkpoints,
-        prerequisites=prerequisites.text_of(connection, job.prerequisites),
-    )
+    spec = job_specs.of_job(connection, job)
     return JobView(job.id, spec, job.held, job.version, job.created_at_us, job.updated_at_us)
 
 
