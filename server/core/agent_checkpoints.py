@@ -39,7 +39,7 @@ class Checkpoints:
         self._ledger = ledger
         self._memory = ledger.memory
         self._work = work
-        self._drain = drain
+        self._hands_over = drain.hands_over
         self._pending: dict[str, dict[int, tuple[int, int]]] = {}
         """By run key: checkpoint number -> (report, bytes) of those that may not be acknowledged yet."""
         for report in self._memory.reports.values():
@@ -72,7 +72,7 @@ class Checkpoints:
             run = self._memory.runs[key]
         if suspends or run.suspend:
             self._end(run, SUSPENDED_CAUSE)
-        elif self._drain.hands_over(key):
+        elif self._hands_over(key):
             self._end(run, HAND_OVER_CAUSE)
         else:
             self._answer(question, CheckpointAnswer(number))

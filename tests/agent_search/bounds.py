@@ -25,8 +25,10 @@ FREE = -1
 class Bounds:
     """One search. `left` gives each budget by name; those not named are 0.
 
-    `words`: what operators say (lock, move). `agents`: which machines there are at the beginning. `ready`: the first
-    agent has its order and nothing was dispatched yet. `last`: the index of the last time.
+    `words`: what operators say (lock, move, dead; suspend, resume, give: of the run on request, whose job they give to
+    the other agent); with `save` that run saves checkpoints and may begin again, as another attempt. `agents`: which
+    machines there are at the beginning. `ready`: the first agent has its order and nothing was dispatched yet. `last`:
+    the index of the last time.
     """
 
     name: str

@@ -49,6 +49,8 @@ class Moves(World):
                 yield from self._paid(("keeper begins", m, key), FREE, self._begin(s, m, key), left)
             elif at == "runs":
                 yield from self._paid(("process ends", m, key), FREE, self._exit(s, m, key), left)
+        if up and "save" in self.bounds.words:
+            yield from self._saves(s, m, machine)
         if not up:
             if machine.on:
                 yield from self._paid(("start", m), FREE, self.start(s, m), left)
@@ -83,6 +85,18 @@ class Moves(World):
                 yield from self._paid(("clock set by 2 h", m, skew), JUMPS, changed, left)
         if machine.skew:
             yield from self._paid(("clock set right", m), FREE, self._machine(s, m, machine._replace(skew=0)), left)
+
+    def _saves(self, s: Situation, m: int, machine: Machine) -> Iterator[Step]:
+        """The job on request saves its state, twice in each attempt at most; the agent may die around that."""
+        records = self.machines.memory(machine).runs
+        for key, at in machine.files:
+            record = records.get(key)
+            if at != "runs" or ".rk." not in key or record is None or record.state != "intent" or record.stop:
+                continue
+            if record.checkpoint.number < 2 * record.attempt:
+                yield from self._paid(("save", m, key), FREE, self.save(s, m, key), s.left)
+                for point in POINTS if s.left[CRASHES] else ():
+                    yield from self._paid(("save and die", m, point), CRASHES, self.save(s, m, key, point), s.left)
 
     def _of_link(self, s: Situation, m: int, machine: Machine, which: int) -> Iterator[Step]:
         link = s.links[m][which]
@@ -123,6 +137,14 @@ class Moves(World):
         if "move" in self.bounds.words and self.bounds.agents > 1:
             done = self.offices.move(rows, 1 - facts.job_at, s.time)
             yield from self._paid(("move the job", 1 - facts.job_at), WORDS, self.wrote(s, NOW, done), s.left)
+        if "give" in self.bounds.words:
+            for who in (0, 1):
+                yield from self._paid(
+                    ("give", who), WORDS, self.wrote(s, NOW, self.offices.give(rows, who, s.time)), s.left
+                )
+        for word, act in (("suspend", self.offices.suspend), ("resume", self.offices.resume)):
+            if word in self.bounds.words:
+                yield from self._paid((word,), WORDS, self.wrote(s, NOW, act(rows, s.time)), s.left)
         machine = s.machines[0]
         is_off = machine is not None and not machine.on and s.machines[CLONE] is None
         if "dead" in self.bounds.words and is_off and facts.silent[0] and not facts.dead[0]:

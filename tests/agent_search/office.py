@@ -6,12 +6,14 @@ The same action on the same rows is looked up.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from replication.core.types import Epoch
-from server.actions import agents, debts, gates, jobs, reconciliation, reports
+from server.actions import agents, debts, gates, happenings, jobs, reconciliation, reports
+from server.actions import checkpoints as checkpoint_actions
 from server.actions import drains as drain_actions
 from server.actions import orders as order_actions
 from server.actions import runs as run_actions
@@ -21,8 +23,9 @@ from server.core import agent_wire as wire
 from server.core.gates import QUEUE_LOCKED
 from server.core.model import SYSTEM
 from server.deliverer import order_message
+from server.errors import Conflict
 from server.storage import agents as agent_rows
-from server.storage import deliveries, orders, runs, settings, silence
+from server.storage import checkpoints, deliveries, orders, runs, settings, silence
 from server.storage import gates as gate_rows
 from tests.unit.ledger import Ledger
 
@@ -39,6 +42,7 @@ WHEN = {
     "state_since_us", "submitted_at_us", "started_at_us", "ended_at_us", "recorded_at_us", "resolved_at_us",
     "set_at_us", "updated_at_us", "created_at_us", "enrolled_at_us", "quarantined_at_us", "removed_at_us",
     "cancel_requested_at_us", "silent_since_us", "dead_at_us", "given_up_at_us",
+    "suspend_requested_at_us", "suspend_sent_at_us", "suspended_at_us", "at_us", "kept_at_us",
 }  # fmt: skip
 """Columns that say when something was: whether they are set matters, the time does not."""
 
@@ -57,6 +61,7 @@ class Link(NamedTuple):
     given: tuple[tuple[int, int], ...] = ()
     news: bool = False
     slow: bool = False
+    suspended: tuple[int, ...] = ()
 
 
 class Told(NamedTuple):
@@ -162,6 +167,8 @@ class Offices(Ledger):
 
     def _turn(self, now_us: int) -> None:
         """What `server.scheduler` does at a commit."""
+        while self.do(happenings.follow(now_us)):
+            pass
         subjects = order_actions.read_changed(self.connection)
         if subjects:
             self.do(order_actions.put_plans(order_actions.plan_all(subjects, now_us), now_us))
@@ -220,6 +227,27 @@ class Offices(Ledger):
         """An operator gives the job to another agent."""
         wanted = self.spec(NAMES[who], self._cron)
         return self.act(rows, ("move", who), time, lambda now: self.do(jobs.update(JOB, wanted, SYSTEM, now))).rows
+
+    def give(self, rows: int, who: int, time: int) -> int:
+        """An operator gives the job on request to another agent."""
+        wanted = JobSpec(name=ONCE, command="true", agent=NAMES[who])
+        return self.act(rows, ("give", who), time, lambda now: self.do(jobs.update(ONCE, wanted, SYSTEM, now))).rows
+
+    def suspend(self, rows: int, time: int) -> int:
+        """An operator suspends the run on request, or hears why not."""
+        return self._of_once(rows, "suspend", time, checkpoint_actions.suspend)
+
+    def resume(self, rows: int, time: int) -> int:
+        """An operator lets it go on, or hears why not."""
+        return self._of_once(rows, "resume", time, checkpoint_actions.resume)
+
+    def _of_once(self, rows: int, name: str, time: int, action: Callable[..., Any]) -> int:
+        def act(now_us: int) -> None:
+            newest = self.connection.execute("SELECT max(number) FROM runs WHERE key LIKE '%.rk.a%'").fetchone()[0]
+            with contextlib.suppress(Conflict):
+                self.do(action(newest, SYSTEM, now_us))
+
+        return self.act(rows, (name,), time, act).rows
 
     def next_ticket(self, rows: int, who: int, time: int) -> Told:
         """Something was recorded a while ago."""
@@ -297,6 +325,10 @@ class Offices(Ledger):
                 said.append(order_message(order))
         if runs.to_dispatch(c, agent, 1):
             said += [one.dispatch for one in self.do(reconciliation.dispatch(agent, epoch, now_us))]
+        wanted = [run.number for run in checkpoints.to_suspend(c, agent) if run.number not in link.suspended]
+        for run in self.do(checkpoint_actions.mark_suspends_sent(wanted, now_us)) if wanted else ():
+            said.append(wire.Suspend(run.key))
+            link = link._replace(suspended=(*link.suspended, run.number))
         return tuple(said), link._replace(given=tuple(sorted(given.items())))
 
     # What is asked of rows.
@@ -308,7 +340,10 @@ class Offices(Ledger):
             c = self.take_on(rows)
             rows_of = [agent_rows.get(c, agent) for agent in IDS]
             job = c.execute("SELECT agent_id FROM jobs WHERE name = ?", (JOB,)).fetchone()
-            state = {key: (name, began) for key, name, began in c.execute("SELECT key, state, started_at_us FROM runs")}
+            state = {
+                key: (name, began)
+                for key, name, began in c.execute("SELECT key, state, started_at_us FROM runs ORDER BY number")
+            }
             open_rows = {at for (at,) in c.execute("SELECT scheduled_for_us FROM missed WHERE resolution = ''")}
             missed = {at for (at,) in c.execute("SELECT scheduled_for_us FROM missed")}
             history = frozenset(key for (key,) in c.execute("SELECT run_key FROM server_history"))

@@ -52,6 +52,8 @@ def advised(world: World, s: Situation) -> Situation:
             s = world.wrote(s, NOW, world.offices.accept(s.offices[NOW].rows, who, s.time))
         if world.offices.facts(s.offices[NOW].rows).locked[who]:
             s = world.wrote(s, NOW, world.offices.unlock(s.offices[NOW].rows, who, s.time))
+    if any(state == "suspended" for state, _ in world.offices.facts(s.offices[NOW].rows).runs.values()):
+        s = world.wrote(s, NOW, world.offices.resume(s.offices[NOW].rows, s.time))
     return s
 
 
@@ -87,6 +89,9 @@ def accounted(world: World, s: Situation) -> None:
     """Each occurrence and request has one account, and what began is on record."""
     facts = world.offices.facts(s.offices[NOW].rows)
     over = {*ENDED, "unknown"}
+    for key, (state, _) in facts.runs.items():
+        if state in ("suspending", "resuming"):
+            raise Broken(f"{key} is {state} for ever")
     stems = {key.rpartition(".a")[0]: (state, key) for key, (state, _) in facts.runs.items()}
     for stem, (state, _) in stems.items():
         if state not in over:
@@ -98,7 +103,7 @@ def accounted(world: World, s: Situation) -> None:
         if mine and at in facts.open:
             raise Broken(f"{instant_text(at)} has a run and an open row in the ledger")
     historic = {key.rpartition(".a")[0] for key in facts.history}
-    for stem, _ in s.begun:
+    for stem in {name.rpartition(".a")[0] or name for name, _ in s.begun}:
         may_have_run = world._was_copied(s) and any(instant_text(at) in stem for at in facts.missed)
         if stem not in stems and stem not in historic and not may_have_run:
             raise Broken(f"{stem} began and is on no record")

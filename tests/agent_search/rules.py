@@ -13,12 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from server.actions import debts, reconciliation
+from server.actions import checkpoints, debts, reconciliation
 from server.actions import gates as gate_actions
 from server.core import agent_session, agent_wire
+from server.core.agent_checkpoints import Checkpoints
 from server.core.agent_ledger import Ledger
 from server.core.agent_memory import Durable
 from server.core.agent_session import Session
+from server.core.agent_trust import Moment
 from server.core.agent_work import Work
 from server.storage import orders
 from tests.agent_search import world as worlds
@@ -292,6 +294,29 @@ def gives_before_admission(patch: Patch) -> None:
     patch.setattr(Session, "_command", takes)
 
 
+def goes_on_without_certainty(patch: Patch) -> None:
+    """A run of a silent agent goes on as if that agent had ended it."""
+    patch.setattr(checkpoints, "why_not_again", lambda run, agent, job: "")
+
+
+def resumes_what_runs(patch: Patch) -> None:
+    """A person's word is enough, whatever the rows say of the last attempt."""
+    patch.setattr(checkpoints, "_check_over", lambda connection, last, job: None)
+
+
+def tells_the_end_before_it(patch: Patch) -> None:
+    """A run that stops at a checkpoint is reported suspended while its processes still run."""
+    end = Checkpoints._end
+
+    def early(self: Checkpoints, run: Any, cause: str) -> None:
+        end(self, run, cause)
+        self._ledger.out.stops.clear()
+        now = Moment(run.at_us, 0)
+        self._ledger.report(run.key, agent_wire.Ended(None, 15, run.at_us, run.at_us, 0, False, cause), now)
+
+    patch.setattr(Checkpoints, "_end", early)
+
+
 RULES: tuple[Rule, ...] = (
     Rule("an intent is durable before its process", bounds(crashes=1), begins_before_saves),
     Rule("an epoch below the highest, or of another node, is refused", bounds(last=0, lags=1, cuts=1), obeys_anybody),
@@ -318,6 +343,11 @@ RULES: tuple[Rule, ...] = (
     Rule("the report of a dropped dispatch is taken back", bounds(disks=1, cuts=1, ready=False),
          keeps_reports_of_unbegun),
     Rule("runs are compared with the inventory", bounds(cuts=1, ready=False), no_inventory),
+    Rule("a run goes on only when its agent certainly ended it",
+         bounds("save give", 2, last=1, words=1, cuts=1, ready=False), goes_on_without_certainty),
+    Rule("a run that runs is not resumed", bounds("save resume give", 2, words=2, ready=False), resumes_what_runs),
+    Rule("a suspended run has no process any more", bounds("save suspend resume give", 2, words=3, ready=False),
+         tells_the_end_before_it),
     Rule("orders are compared with the inventory", bounds(copies=1), orders_not_compared),
     Rule("after a loss nothing older is given out while an agent is silent", bounds("move", 2, words=1, lags=1),
          owes_nothing),

@@ -22,7 +22,7 @@ WHO = (0, 1, 0)
 NOW, OLD = 0, 1
 TALK_MAX = 60
 COMMANDS = (wire.Admitted, wire.NextTicket, wire.SetGates, wire.GiveOrder, wire.ReleaseOrder, wire.Dispatch,
-            wire.StopRun, wire.Kept)  # fmt: skip
+            wire.StopRun, wire.Kept, wire.Suspend)  # fmt: skip
 
 
 class Office(NamedTuple):
@@ -148,11 +148,36 @@ class World:
                     raise Broken(f"{stem} begins before its time")
                 if facts.lock_kept[WHO[m]]:
                     raise Broken(f"{stem} begins under a lock that the agent acknowledged")
-                counts[stem] = counts.get(stem, 0) + 1
-                if counts[stem] > 1:
-                    raise Broken(f"{stem} began twice")
+                name = stem
+                if "save" in self.bounds.words:
+                    name = key
+                    if self._runs_elsewhere(s, m, key):
+                        raise Broken(f"{stem} runs twice at once")
+                counts[name] = counts.get(name, 0) + 1
+                if counts[name] > 1:
+                    raise Broken(f"{name} began twice")
             s = s._replace(begun=tuple(sorted(counts.items())))
         return s
+
+    def _runs_elsewhere(self, s: Situation, m: int, key: str) -> bool:
+        """Whether another attempt of what has just begun at `m` has a process, there or anywhere."""
+        stem = key.rpartition(".a")[0]
+        return any(
+            at == "runs" and other.rpartition(".a")[0] == stem and (other != key or n != m)
+            for n, machine in enumerate(s.machines)
+            if machine is not None
+            for other, at in machine.files
+        )
+
+    def save(self, s: Situation, m: int, key: str, crash: str = "") -> Situation:
+        """The run's job saves its state, and asks again only when it was not answered."""
+        number = self.machines.memory(s.machines[m]).runs[key].checkpoint.number
+        request = f"q{number}"
+
+        def entry(session: Any, now: Any) -> Any:
+            return session.checkpoint(1, key, b"s", request, False, now)
+
+        return self._event(s, m, ("save", key, request), entry, crash)
 
     def _machine(self, s: Situation, m: int, machine: Machine) -> Situation:
         return s._replace(machines=(*s.machines[:m], machine, *s.machines[m + 1 :]))
