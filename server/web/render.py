@@ -34,6 +34,7 @@ BADGES = {
     "as_step": states.STEPS,
     "as_swap": states.SWAPS,
     "as_severity": states.SEVERITIES,
+    "as_workflow": states.WORKFLOWS,
     "as_slot": states.SLOTS,
 }
 """Filters that turn a row's state into its badge."""

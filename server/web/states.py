@@ -33,6 +33,24 @@ RUNS = {
     "skipped": Badge("Skipped", "skip-forward", IDLE),
 }
 
+WORKFLOWS = {
+    "running": Badge("Running", "circle-play", BUSY),
+    "deciding": Badge("Needs a decision", "circle-question-mark", WARN),
+    "suspending": Badge("Suspending", "circle-pause", WARN),
+    "suspended": Badge("Suspended", "circle-pause", WARN),
+    "cancelling": Badge("Cancelling", "ban", WARN),
+    "succeeded": Badge("Succeeded", "circle-check", OK),
+    "failed": Badge("Failed", "circle-x", BAD),
+    "cancelled": Badge("Cancelled", "ban", IDLE),
+}
+WORKFLOW_STEPS = {
+    **RUNS,
+    "open": Badge("Open", "loader-circle", BUSY),
+    "lost": Badge("Interrupted", "unplug", BAD),
+    "again": Badge("Runs again", "rotate-ccw", BUSY),
+}
+"""Of a step of a workflow's run: its own state, or that of its run where it says more."""
+
 AGENTS = {
     "dead": Badge("Declared dead", "skull", BAD),
     "quarantined": Badge("Quarantined", "shield-alert", BAD),

@@ -32,6 +32,7 @@ from tests.storybook import (
     standby,
     work,
     workflows,
+    workflow_runs,
 )
 from tests.storybook.fixture import Story
 
@@ -47,6 +48,7 @@ def stories() -> list[Story]:
         *drains.stories(),
         *calendars.stories(),
         *workflows.stories(),
+        *workflow_runs.stories(),
         *groups.stories(),
         *shared.stories(),
         *forks.stories(),

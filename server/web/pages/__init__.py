@@ -35,6 +35,7 @@ from server.web.pages import (
     swap,
     variables,
     workflows,
+    workflow_runs,
 )
 from server.web.pages.flow import FLOW, Sampler, sampling
 from server.web.render import STATIC
@@ -58,6 +59,7 @@ PAGES = (
     monitors,
     runs,
     run_checkpoints,
+    workflow_runs,
     scheduler,
     nodes,
     forks,
