@@ -31,8 +31,8 @@ from tests.storybook import (
     silence,
     standby,
     work,
-    workflows,
     workflow_runs,
+    workflows,
 )
 from tests.storybook.fixture import Story
 

@@ -132,7 +132,7 @@ def stories() -> list[Story]:
     failed += [*skipped, _item("alarm", "succeeded", 4)]
     empty = WorkflowRunsPage(frame("Workflow runs", "/workflow-runs"), (), "")
     return [
-        Story("workflow-runs", WorkflowRunsPage(frame("Workflow runs", "/workflow-runs"), lines, "", 36)),
+        Story("workflow-runs", WorkflowRunsPage(frame("Workflow runs", "/workflow-runs"), lines, more_after=36)),
         Story("workflow-runs-none", empty),
         Story("workflow-run-running", _page("running", "", RUNNING, caught)),
         Story(

@@ -34,8 +34,8 @@ from server.web.pages import (
     serve,
     swap,
     variables,
-    workflows,
     workflow_runs,
+    workflows,
 )
 from server.web.pages.flow import FLOW, Sampler, sampling
 from server.web.render import STATIC

@@ -17,7 +17,7 @@ from server.core.model import Principal
 from server.core.workflow_runs import WorkflowRun
 from server.core.workflow_states import WORKFLOW_ENDED, WorkflowState
 from server.core.workflows import WorkflowSpec
-from server.errors import NotFound
+from server.errors import Invalid, NotFound
 from server.storage import workflow_runs, workflows
 from server.storage.workflow_runs import WorkflowRunLine
 from server.web import states
@@ -42,6 +42,8 @@ class WorkflowRunsPage:
     frame: Frame
     runs: tuple[WorkflowRunLine, ...]
     state: str = ""
+    workflow: str = ""
+    """Only those of this one, by name, when given."""
     more_after: int | None = None
     states: tuple[str, ...] = STATES
 
@@ -95,14 +97,19 @@ def picture(spec: WorkflowSpec, items: Sequence[ItemView], step_states: dict[str
 
 
 async def show_all(request: web.Request) -> web.Response:
-    """`GET /workflow-runs?state=&after=`."""
-    state, after = request.query.get("state", ""), serve.before(request)
+    """`GET /workflow-runs?workflow=&state=&after=`."""
+    state, name, after = request.query.get("state", ""), request.query.get("workflow", ""), serve.before(request)
     chosen = state if state in STATES else ""
-    frame, found = await serve.load(
-        request, "Workflow runs", lambda c: workflow_runs.lines(c, None, chosen, after, LIMIT)
-    )
+
+    def query(connection: sqlite3.Connection) -> list[WorkflowRunLine]:
+        workflow = workflows.by_name(connection, name) if name else None
+        if name and workflow is None:
+            return []
+        return workflow_runs.lines(connection, workflow.id if workflow else None, chosen, after, LIMIT)
+
+    frame, found = await serve.load(request, "Workflow runs", query)
     more = found[-1].id if len(found) == LIMIT else None
-    return serve.html(WorkflowRunsPage(frame, tuple(found), state, more))
+    return serve.html(WorkflowRunsPage(frame, tuple(found), state, name, more))
 
 
 async def show(request: web.Request) -> web.Response:
@@ -126,8 +133,20 @@ async def begin(request: web.Request) -> web.Response:
     if workflow is None:
         raise NotFound("There is no such workflow. See the list of workflows.")
     once = fields.get("once") or secrets.token_hex(8)
-    run = await serve.write(request, lambda by, now_us: actions.run(workflow.name, once, {}, by, now_us))
+    variables, reason = pairs(fields.get("variables", "")), fields.get("reason", "")
+    run = await serve.write(request, lambda by, now_us: actions.run(workflow.name, once, variables, by, now_us, reason))
     return serve.back(f"/workflow-runs/{run.id}")
+
+
+def pairs(text: str) -> dict[str, str]:
+    """Variables as somebody types them, NAME=VALUE, one a line. Raises Invalid naming the line."""
+    found = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, is_there, value = line.partition("=")
+        if not is_there:
+            raise Invalid(f"Write NAME=VALUE, one a line, and not {line!r}.", field="variables")
+        found[name.strip()] = value
+    return found
 
 
 Verb = Callable[..., Change[WorkflowRun]]

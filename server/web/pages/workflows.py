@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ class WorkflowPage:
     lines: tuple[TextLine, ...]
     versions: tuple[VersionLine, ...]
     deleted_at_us: int | None = None
+    once: str = ""
+    """Makes a second click on *run now* the same run."""
 
     @property
     def is_current(self) -> bool:
@@ -161,6 +164,7 @@ async def show(request: web.Request) -> web.Response:
         numbered(found.text),
         tuple(versions),
         deleted_at_us,
+        once=secrets.token_hex(8),
     )
     return serve.html(page)
 
