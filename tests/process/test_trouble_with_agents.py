@@ -120,7 +120,7 @@ def test_a_swap_names_the_agent_that_does_not_confirm_and_goes_on_without_it_whe
     old, new = pair.wait_healthy()
     beta = pair.agents["beta"].program
     beta.send(signal.SIGSTOP)
-    shown = pair.type(old, "understudy", "swap", "--yes", "--timeout", "2", expect=None)
+    shown = pair.type(old, "understudy", "swap", "--yes", "--timeout", "4", expect=None)
     if "Nothing was lost" not in shown:  # it was seen as connected when the swap began
         assert "the lock was not confirmed by: beta." in " ".join(shown.split()), shown
         pair.wait("beta to be seen as silent", lambda: "beta" in _check(pair, old))
@@ -154,7 +154,8 @@ def test_a_master_that_was_stopped_starts_nothing_when_it_goes_on(pair: Pair, tm
     lines = [line.split() for line in proof.read_text().splitlines()]
     assert [line[0] for line in lines] == [before["key"], after["key"]]
     assert int(lines[1][1]) == epoch
-    assert any("refused epoch" in text and "BEY-4" in text for text in messages(pair)), messages(pair)
+    said = "an agent to say that it refused the old epoch"
+    pair.wait(said, lambda: [text for text in messages(pair) if "refused epoch" in text and "BEY-4" in text])
 
 
 def _promote(pair: Pair, standby: Any) -> str:
