@@ -30,6 +30,7 @@ from tests.process.forks import forks
 from tests.process.gates import requests
 from tests.process.hard_jobs import hard_jobs
 from tests.process.lost_results import alone_results
+from tests.process.notifications import notifications
 from tests.process.outage import outage
 from tests.process.outage_failover import outage_failover
 from tests.process.output_cuts import output_cuts
@@ -293,5 +294,6 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "outage-failover": (outage_failover, 10),
     "events": (events, 50),
     "requests": (requests, 10),
+    "notifications": (notifications, 10),
 }
 """Name, function, and the count that the release asks for."""
