@@ -88,28 +88,28 @@ def check_reading(text: str, format: str = "") -> None:
         assert again.written.spec == reading.written.spec
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.sampled_from(TEXTS), st.integers(0, 2**32), st.integers(1, 8))
 def test_a_mutated_text_is_read_or_refused_with_its_line(text: str, seed: int, times: int) -> None:
     """Never an exception; what is accepted can be stored and means the same again."""
     check_reading(mutated(text, seed, times))
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.lists(st.sampled_from(PIECES), max_size=40), st.sampled_from(["", "yaml", "json"]))
 def test_pieces_of_both_languages_are_read_or_refused(pieces: list[str], format: str) -> None:
     """Words and signs in any order."""
     check_reading("".join(pieces), format)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.text(max_size=200), st.sampled_from(["", "yaml", "json"]))
 def test_any_text_is_read_or_refused(text: str, format: str) -> None:
     """Every character there is, half ones included."""
     check_reading(text, format)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.integers(1, 3 * DEPTH_MAX),
     st.sampled_from(["[", "{a: ", '{"a":', "- ", "? "]),
@@ -155,7 +155,7 @@ def specs(draw: st.DrawFn) -> WorkflowSpec:
     return WorkflowSpec(name=draw(NAMES), agent="north", steps=steps, description=head, variables=draw(VARIABLES))
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(specs())
 def test_what_is_written_reads_again_to_the_same(spec: WorkflowSpec) -> None:
     """Whatever characters its texts have; writing what was read writes the same text."""

@@ -80,7 +80,7 @@ def test_a_chain_is_straight() -> None:
     assert abs(found["compress"] - found["copy"]) < WIDTH / 2
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.data())
 def test_any_graph_is_sound_and_drawn_the_same_again(data: st.DataObject) -> None:
     """Up to 25 steps with any edges."""
