@@ -24,7 +24,7 @@ _TOO_OFTEN = re.compile(r"^RRULE[^\n]*FREQ=(SECONDLY|MINUTELY|HOURLY)", re.M | r
 def holiday_lines(country: str, subdivision: str, year: int) -> tuple[list[str], int]:
     """The public holidays from the year before `year` to ten years after it, and that last year.
 
-    Raises Invalid for a country or subdivision that is not known, naming those that are, and without the extra.
+    Raises Invalid for a country or subdivision that is not known (naming those that are), and without the extra.
     """
     try:
         holidays = import_module("holidays")
@@ -32,9 +32,8 @@ def holiday_lines(country: str, subdivision: str, year: int) -> tuple[list[str],
         raise Invalid(f"Holidays of {country} cannot be looked up. {_EXTRA}", field="country") from error
     known: dict[str, list[str]] = holidays.list_supported_countries()
     if country not in known:
-        raise Invalid(
-            f"There are no holidays for the country {country!r}. Known: {' '.join(sorted(known))}.", field="country"
-        )
+        text = f"There are no holidays for the country {country!r}. Write its two letters, such as DE, FR or US."
+        raise Invalid(text, field="country")
     if subdivision and subdivision not in known[country]:
         there = " ".join(known[country]) or "none"
         raise Invalid(f"{country} has no subdivision {subdivision!r}. Known: {there}.", field="subdivision")
