@@ -27,9 +27,9 @@ SCENARIOS: tuple[Bounds, ...] = (
     Bounds("a move and a lossy failover", {"words": 1, "lags": 1}, MOVE, 2, states_max=3_000),
     Bounds("a dead machine", {"words": 2, "boots": 1, "cuts": 1}, DEAD, 2, states_max=2_000),
     Bounds("wrong clocks", {"jumps": 1, "cuts": 1, "boots": 1}, NOTHING, 1, states_max=2_000),
-    Bounds("checkpoints and kills", {"crashes": 1, "words": 2, "boots": 1}, SAVE, 1, False, states_max=1_200),
-    Bounds("checkpoints and another agent", {"words": 3, "cuts": 1}, SAVE, 2, False, states_max=1_200),
-    Bounds("checkpoints and a failover", {"words": 2, "failovers": 1, "pauses": 1}, SAVE, 1, False, states_max=1_200),
+    Bounds("checkpoints and kills", {"crashes": 1, "words": 2, "boots": 1}, SAVE, 1, False, states_max=1_700),
+    Bounds("checkpoints and another agent", {"words": 3, "cuts": 1}, SAVE, 2, False, states_max=1_700),
+    Bounds("checkpoints and a failover", {"words": 2, "failovers": 1, "pauses": 1}, SAVE, 1, False, states_max=1_700),
     Bounds("a full disk", {"disks": 1, "cuts": 1, "crashes": 1}, NOTHING, 1, False, states_max=2_000),
 )
 
