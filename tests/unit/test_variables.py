@@ -19,6 +19,7 @@ from server.storage import jobs as job_rows
 from server.storage import orders as order_rows
 from server.storage import schedules, specifications
 from server.storage import variables as rows
+from server.web.pages.variables import values_of
 from tests.unit.ledger import START_US, Ledger
 
 MARKER = "correct-horse-7"
@@ -224,3 +225,10 @@ def test_a_monitor_is_told_secrets_by_the_deliverer_only(ledger: Ledger) -> None
     refused = Deliverer(None, {}, 1, lambda: 0)._monitor(message)  # type: ignore[arg-type]  # reads no rows
     assert isinstance(refused, wire.GiveMonitor)
     assert refused.monitor.reactions[0].held
+
+
+def test_the_form_of_a_secret_has_no_value_and_says_that_it_is_one(ledger: Ledger) -> None:
+    """Left empty the value stays; when the tick is taken away, an empty value is not taken for the new one."""
+    values = values_of(put(ledger, "key", MARKER, True))
+    assert (values["value"], values["secret"], values["was_secret"]) == ("", "1", "1")
+    assert values_of(put(ledger, "place", "/a"))["was_secret"] == ""

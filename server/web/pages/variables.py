@@ -18,7 +18,7 @@ from server.web.frame import Frame
 from server.web.pages import serve
 
 HERE = "/shared/variables"
-EMPTY = {"name": "", "job": "", "value": "", "secret": "", "description": ""}
+EMPTY = {"name": "", "job": "", "value": "", "secret": "", "description": "", "was_secret": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ def values_of(known: VariableView | None) -> dict[str, str]:
         "value": known.value or "",
         "secret": "1" if known.secret else "",
         "description": known.description,
+        "was_secret": "1" if known.secret else "",
     }
 
 
@@ -69,7 +70,7 @@ async def put(request: web.Request) -> web.Response:
     value = values["value"].replace("\r\n", "\n")
     spec = VariableSpec(
         name=values["name"],
-        value=None if is_secret and not value and fields.get("changes") else value,
+        value=None if values["was_secret"] and not value else value,
         secret=is_secret,
         description=values["description"],
         job=values["job"],
