@@ -15,7 +15,17 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
-from server.actions import calendars, environments, groups, job_specs, jobs, monitors, variables, workflows
+from server.actions import (
+    calendars,
+    environments,
+    groups,
+    job_specs,
+    jobs,
+    monitors,
+    notifications,
+    variables,
+    workflows,
+)
 from server.actions.change import Change, Transaction, require
 from server.actions.environments import CommandSetSpec, EnvironmentSpec
 from server.actions.groups import GroupChange, GroupSpec
@@ -24,6 +34,7 @@ from server.actions.monitors import MonitorSpec
 from server.actions.variables import Seal, VariableSpec
 from server.core.calendar_rules import CalendarSpec
 from server.core.model import Principal
+from server.core.notifications import NamedList, TrapReceiver, Webhook
 from server.core.workflow_writing import dump, plain, write
 from server.core.workflows import WorkflowSpec
 from server.errors import Invalid, UnderstudyError
@@ -33,6 +44,7 @@ from server.storage import environments as environment_rows
 from server.storage import groups as group_rows
 from server.storage import jobs as job_rows
 from server.storage import monitors as monitor_rows
+from server.storage import notifications as notification_rows
 from server.storage import variables as variable_rows
 from server.storage import workflows as workflow_rows
 
@@ -105,6 +117,18 @@ def _variables(connection: sqlite3.Connection) -> Iterable[VariableSpec]:
         after = found[-1].id
 
 
+def _lists(connection: sqlite3.Connection) -> Iterable[NamedList]:
+    for found in _every(lambda after: notification_rows.page(connection, after, PAGE)):
+        yield NamedList(
+            name=found.name,
+            emails=found.emails,
+            webhooks=[Webhook(url=url) for url in found.webhooks],
+            traps=[TrapReceiver(address=address) for address in found.traps],
+            alarms=found.alarms,
+            description=found.description,
+        )
+
+
 def _groups(connection: sqlite3.Connection) -> Iterable[GroupSpec]:
     for name in group_rows.names(connection):
         group = groups.find(connection, name)
@@ -165,6 +189,10 @@ def _workflow(spec: WorkflowSpec, is_there: bool, of: Importer) -> Make:
     return workflows.create(written, of.by, of.now_us)
 
 
+def _list(spec: NamedList, is_there: bool, of: Importer) -> Make:
+    return notifications.put_list(spec.name, spec, of.seal, of.by, of.now_us)
+
+
 def _job(spec: JobSpec, is_there: bool, of: Importer) -> Make:
     return jobs.update(spec.name, spec, of.by, of.now_us) if is_there else jobs.create(spec, of.by, of.now_us)
 
@@ -182,6 +210,7 @@ NOUNS = (
         "command_sets", _command_sets, CommandSetSpec, lambda spec, _, of: environments.put_set(spec, of.by, of.now_us)
     ),
     Noun("variables", _variables, VariableSpec, lambda spec, _, of: variables.put(spec, of.seal, of.by, of.now_us)),
+    Noun("notification_lists", _lists, NamedList, _list),
     Noun("groups", _groups, GroupSpec, _group),
     Noun("workflows", _workflows, WorkflowSpec, _workflow),
     Noun("jobs", _jobs, JobSpec, _job),

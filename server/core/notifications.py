@@ -50,6 +50,12 @@ class ListSpec(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
 
 
+class NamedList(ListSpec, frozen=True, kw_only=True):
+    """The same with its name, as an export has it: without secrets."""
+
+    name: str
+
+
 class NotificationList(Row, frozen=True, kw_only=True):
     """The row: secrets are sealed elsewhere."""
 

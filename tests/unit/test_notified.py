@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from server.actions import jobs, notifications, runs
+from server.actions import exports, jobs, notifications, runs
 from server.core.job_monitors import JobMonitors
 from server.core.model import SECOND_US, SYSTEM
-from server.core.notifications import ListSpec
+from server.core.notifications import ListSpec, Webhook
 from server.core.retry import RetryRule
 from server.errors import Conflict, Invalid
 from server.storage import notifications as rows
@@ -86,3 +86,22 @@ def test_a_job_names_only_lists_that_exist() -> None:
     with pytest.raises(Invalid, match="understudy notification set nobody") as refused:
         site.ledger.do(jobs.update("flaky", spec, SYSTEM, START_US))
     assert set(refused.value.fields) == {"job_monitors.notify"}
+
+
+def test_lists_are_in_the_export_without_their_secrets() -> None:
+    """Read into an empty cluster the job finds its list; a webhook is refused there until the file has its secret."""
+    site = Failing(RetryRule())
+    hidden = Webhook(url="https://x.net/h", secret="a very secret word")
+    for name, spec in (("ops", ListSpec(emails=["a@b.net"], alarms=True)), ("hook", ListSpec(webhooks=[hidden]))):
+        site.ledger.do(notifications.put_list(name, spec, SEAL.seal, SYSTEM, START_US))
+    told = jobs.JobSpec(name="flaky", command="x", agent="north", job_monitors=JobMonitors(notify=["ops"]))
+    site.ledger.do(jobs.update("flaky", told, SYSTEM, START_US))
+    text = exports.export(site.ledger.connection)
+    assert "very secret" not in text
+    of = exports.Importer(SYSTEM, START_US, SEAL.seal, lambda name: name)
+    assert {one.outcome for one in site.ledger.do(exports.import_all(exports.read(text), of))} == {"same"}
+    empty = Site()
+    empty.ledger.add_agent("north")
+    report = {one.name: one for one in empty.ledger.do(exports.import_all(exports.read(text), of))}
+    assert {name: one.outcome for name, one in report.items()} == {"ops": "made", "flaky": "made", "hook": "refused"}
+    assert "needs a secret" in report["hook"].reason
