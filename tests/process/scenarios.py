@@ -30,6 +30,7 @@ from tests.process.forks import forks
 from tests.process.gates import requests
 from tests.process.hard_jobs import hard_jobs
 from tests.process.lost_results import alone_results
+from tests.process.missed import missed
 from tests.process.notifications import notifications
 from tests.process.outage import outage
 from tests.process.outage_failover import outage_failover
@@ -286,6 +287,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "checkpoints": (checkpoint_rounds, 10),
     "output-cuts": (output_cuts, 3),
     "hard-jobs": (hard_jobs, 10),
+    "missed": (missed, 9),
     "deployments": (deployments, 3),
     "workflows": (workflows, 46),
     "partitions": (partitions.partitions, 24),
