@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,11 +48,11 @@ class Tree:
         self._key = key
         self._leader = leader
         self._group = group
-        self._left: dict[int, float | None] = {}
+        self._left: dict[int, float] = {}
 
     def leader_ended(self) -> None:
         """Call before the first process is reaped: its number means nothing afterwards, so what is left is noted."""
-        self._left = {pid: created_at(pid) for pid in self.pids()}
+        self._note(self.pids())
         self._leader = None
 
     def pids(self) -> list[int]:
@@ -77,6 +77,7 @@ class Tree:
             found, _ = self._find()
             if found.keys() <= stopped:
                 break
+            self._note(found)  # who is found by a parent only is not found once that has ended
             _send(found, signal.SIGSTOP)
             stopped |= found.keys()
         empty = 0
@@ -92,6 +93,10 @@ class Tree:
         """The run has ended: what it left behind lives on, and is no run's any more."""
         if self._group is not None:
             control_group.leave_behind(self._group)
+
+    def _note(self, pids: Iterable[int]) -> None:
+        """These are the run's whoever their parents are; one that has ended by now has no time of creation."""
+        self._left |= {pid: created for pid in pids if (created := created_at(pid)) is not None}
 
     def _find(self) -> tuple[dict[int, int], bool]:
         inside = control_group.pids(self._group) if self._group is not None else []
