@@ -45,6 +45,7 @@ COMMANDS = {
     "import": ("scripts.commands.imports", "import_"),
     "missed": ("scripts.commands.missed", "missed"),
     "export": ("scripts.commands.imports", "export"),
+    "forecast": ("scripts.commands.forecast", "forecast"),
     "run": ("scripts.commands.runs", "run"),
     "history": ("scripts.commands.history", "history"),
     "user": ("scripts.commands.people", "user"),

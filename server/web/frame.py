@@ -26,6 +26,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/jobs", "Jobs", "calendar-clock"),
             Link("/workflows", "Workflows", "workflow"),
             Link("/runs", "Runs", "circle-play"),
+            Link("/forecast", "Forecast", "clock"),
             Link("/calendars", "Calendars", "calendar-clock"),
             Link("/monitors", "Event Monitors", "eye"),
             Link("/agents", "Agents", "cpu"),

@@ -19,6 +19,7 @@ from tests.storybook import (
     checkpoints,
     drains,
     exceptions,
+    forecasts,
     forks,
     groups,
     history,
@@ -44,6 +45,7 @@ def stories() -> list[Story]:
     return [
         *home.stories(),
         *work.stories(),
+        *forecasts.stories(),
         *checkpoints.stories(),
         *drains.stories(),
         *calendars.stories(),

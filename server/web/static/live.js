@@ -14,13 +14,19 @@
       const at = new Date(time.dateTime);
       const full = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
       time.title = `${full} (${time.dateTime})`;
-      if (!("relative" in time.dataset)) time.textContent = full;
+      const short = {
+        hour: { hour: "2-digit", hourCycle: "h23" },
+        six: { weekday: "short", hour: "2-digit", hourCycle: "h23" },
+        day: { day: "numeric", month: "short" },
+      }[time.dataset.short];
+      if (short) time.textContent = at.toLocaleString(undefined, short);
+      else if (!("relative" in time.dataset)) time.textContent = full;
     }
   }
 
   // On a phone a row becomes a block: each cell then says which column it is.
   function label(root) {
-    for (const table of root.querySelectorAll(".scroll > table")) {
+    for (const table of root.querySelectorAll(".scroll > table:not(.heat)")) {
       const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent);
       for (const row of table.querySelectorAll("tbody tr"))
         [...row.cells].forEach((cell, place) => { if (cell.tagName === "TD") cell.dataset.label = heads[place]; });
