@@ -83,6 +83,7 @@ async def tour(browser: Browser, storybook: str, stories: list[Story]) -> list[s
     return wrong
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_every_page_is_sound(browser: Browser, storybook: str, part: int) -> None:
     """No axe finding, no console message, no request to another host, no sideways scrolling; light, dark and 360 px."""
