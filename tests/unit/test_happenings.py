@@ -82,3 +82,40 @@ def test_ids_are_never_used_again(ledger: Ledger) -> None:
     happenings.followed(ledger.connection, before)
     happenings.happened(ledger.connection, "event", 7, 2, "fired", START_US)
     assert happenings.page(ledger.connection, 1)[0].id > before
+
+
+def test_a_happening_that_cannot_be_followed_stops_nothing(ledger: Ledger) -> None:
+    """What the broken follower wrote of it is undone, it is kept aside with an alarm; the rest is followed."""
+    happenings.watch(ledger.connection, "event", 7, "somebody")
+    for number in range(3):
+        happenings.happened(ledger.connection, "event", 7, number, "fired", START_US)
+    seen: list[int] = []
+
+    def broken(connection: sqlite3.Connection, happening: Happening, now_us: int) -> None:
+        happenings.watch(connection, "event", 100 + happening.subject, "broken")
+        if happening.subject == 1:
+            raise LookupError("nobody thought of this")
+
+    def sound(connection: sqlite3.Connection, happening: Happening, now_us: int) -> None:
+        seen.append(happening.subject)
+
+    assert ledger.do(follow(START_US, (broken, sound))) == 3
+    assert (seen, happenings.page(ledger.connection, 10)) == ([0, 1, 2], [])
+    assert ledger.count("watches", "watcher = 'broken'") == 2
+    aside = ledger.connection.execute("SELECT subject, follower, error FROM happenings_aside").fetchall()
+    assert aside == [(1, "test_happenings.broken", "LookupError: nobody thought of this")]
+    assert ledger.count("system_messages", "severity = 'alarm' AND text LIKE '%nobody thought of this%'") == 1
+
+
+def test_a_full_disk_puts_no_happening_aside(ledger: Ledger) -> None:
+    """No room is not the happening's fault: the change is undone as a whole and the outbox stays as it is."""
+    happenings.watch(ledger.connection, "event", 7, "somebody")
+    happenings.happened(ledger.connection, "event", 7, 1, "fired", START_US)
+
+    def full(connection: sqlite3.Connection, happening: Happening, now_us: int) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(sqlite3.OperationalError):
+        ledger.do(follow(START_US, (full,)))
+    assert len(happenings.page(ledger.connection, 10)) == 1
+    assert ledger.count("happenings_aside") == 0

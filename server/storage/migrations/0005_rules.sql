@@ -227,3 +227,10 @@ CREATE TABLE notification_deliveries (
 ) STRICT;
 CREATE INDEX notification_deliveries_due ON notification_deliveries (next_us) WHERE state = 'waiting';
 CREATE INDEX notification_deliveries_ended ON notification_deliveries (ended_at_us) WHERE ended_at_us IS NOT NULL;
+
+-- Happenings that a follower could not follow, with the reason: each row is a defect, and was told by an alarm.
+CREATE TABLE happenings_aside (
+    id INTEGER NOT NULL, kind TEXT NOT NULL, source_id INTEGER NOT NULL, subject INTEGER NOT NULL,
+    status TEXT NOT NULL, at_us INTEGER NOT NULL, follower TEXT NOT NULL, error TEXT NOT NULL,
+    aside_at_us INTEGER NOT NULL, PRIMARY KEY (id, follower)
+) STRICT, WITHOUT ROWID;
