@@ -21,7 +21,7 @@ from server.core.run_keys import next_attempt_key
 from server.core.run_states import ENDED, RunEvent, RunState, step
 from server.core.silence import why_not_again
 from server.errors import Conflict, UnderstudyError
-from server.storage import agents, checkpoints, happenings, jobs, runs
+from server.storage import agents, checkpoints, happenings, jobs, runs, workflow_runs
 from server.storage.checkpoints import Checkpoint
 
 BY_ITSELF = "resume"
@@ -202,7 +202,11 @@ def _go_on(connection: sqlite3.Connection, run: Run, now_us: int) -> None:
     job = jobs.get(connection, run.job_id)
     if job is None or job.deleted_at_us is not None or runs.has_later_attempt(connection, run):
         return
-    if run.cancel_requested_at_us is not None or run.dismissed_by:
+    if (
+        run.cancel_requested_at_us is not None
+        or run.dismissed_by
+        or workflow_runs.is_over(connection, run.workflow_run)
+    ):
         return
     if run.state == RunState.UNKNOWN and why_not_again(run, agents.get(connection, run.agent_id), job.name):
         return

@@ -18,7 +18,7 @@ from server.core.model import SECOND_US, Job, Run
 from server.core.retry import Retry, decide
 from server.core.run_keys import next_attempt_key
 from server.core.run_states import ENDED, RunEvent, step
-from server.storage import agents, checkpoints, exceptions, gates, groups, jobs, runs
+from server.storage import agents, checkpoints, exceptions, gates, groups, jobs, runs, workflow_runs
 
 REQUESTED_BY = "retry"
 
@@ -30,7 +30,9 @@ def follow_failure(connection: sqlite3.Connection, happening: Happening, now_us:
     run, job = runs.get(connection, happening.subject), jobs.get(connection, happening.source_id)
     if run is None or job is None or job.deleted_at_us is not None:
         return
-    retry = decide(run, job.retry)
+    if workflow_runs.is_over(connection, run.workflow_run):
+        return
+    retry = decide(run, job.retry, runs.count_interrupted(connection, run))
     if retry is not None and not runs.has_later_attempt(connection, run):
         attempt_again(connection, job, run, retry, now_us, **checkpoints.latest_of(connection, run))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from server.core.happenings import Kind
+from server.core.happenings import Happening, Kind
 from server.core.model import Run
 from server.core.run_keys import parse_key
 from server.core.run_states import ENDED, RunState
@@ -24,6 +24,14 @@ def name_of(run: Run) -> ItemName | None:
 def is_attempt_of(connection: sqlite3.Connection, run: Run, number: int) -> bool:
     known = runs.get(connection, number)
     return known is not None and known.key.rpartition(".a")[0] == run.key.rpartition(".a")[0]
+
+
+def is_ahead(connection: sqlite3.Connection, run: Run, happening: Happening) -> bool:
+    """Whether the latest attempt's end is told by a later happening, at which its job's rule is asked first."""
+    newest = workflow_runs.newest_attempt(connection, run.key)
+    if newest is None or newest.state not in ENDED:
+        return False
+    return (newest.number, newest.state) != (happening.subject, happening.status)
 
 
 def settle(connection: sqlite3.Connection, name: ItemName, now_us: int) -> bool:

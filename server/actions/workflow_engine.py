@@ -14,7 +14,7 @@ import msgspec
 from server.actions import runs as run_actions
 from server.actions import step_jobs
 from server.actions.change import Change, Transaction
-from server.actions.step_results import WATCHER, is_attempt_of, name_of, settle
+from server.actions.step_results import WATCHER, is_ahead, is_attempt_of, name_of, settle
 from server.core import workflow_states as states
 from server.core.happenings import Happening, Kind
 from server.core.model import SECOND_US, Run, Specification
@@ -74,6 +74,8 @@ def follow(connection: sqlite3.Connection, happening: Happening, now_us: int) ->
             if row is None or row.run is None or not is_attempt_of(connection, run, row.run):
                 return
             _take_attempt(connection, run, name, now_us)
+        if run is not None and is_ahead(connection, run, happening):
+            return
     elif happening.kind == Kind.WORKFLOW:
         sub = workflow_runs.get(connection, happening.subject)
         if sub is not None and sub.parent_run is not None:
@@ -86,7 +88,7 @@ def _take_attempt(connection: sqlite3.Connection, run: Run, name: ItemName, now_
     """Another attempt of a step's run was made by its job's rule: it is the step's, and ends with its workflow."""
     runs.update(connection, run.number, workflow_run=name.workflow_run)
     found = workflow_runs.get(connection, name.workflow_run)
-    if found is not None and (found.wish == "cancel" or found.state in WORKFLOW_ENDED) and run.state not in ENDED:
+    if found is not None and workflow_runs.is_over(connection, found.id) and run.state not in ENDED:
         run_actions.request_stop(connection, run, False, found.wish_by or WATCHER, now_us)
 
 

@@ -12,7 +12,7 @@ WATCHER = "retries"
 
 
 class RetryRule(msgspec.Struct, frozen=True, kw_only=True):
-    """`attempts_max` counts the first one: 1 never repeats. The n-th repetition waits delay_s * factor ** (n - 1)
+    """`attempts_max` counts the first one: 1 never repeats; not those that were interrupted. The n-th repetition waits delay_s * factor ** (n - 1)
     seconds, at most `delay_s_max`. `exit_codes`: those that are worth it; empty for any failure.
     """
 
@@ -74,16 +74,17 @@ class EndedRun(Protocol):
         """When it was given to others, because its machine was silent."""
 
 
-def decide(run: EndedRun, rule: RetryRule) -> Retry | None:
-    """Whether an ended run is tried again by its job's rule; None when this end is final.
+def decide(run: EndedRun, rule: RetryRule, interrupted: int = 0) -> Retry | None:
+    """Whether an ended run is tried again by its job's rule; None when this end is final. `interrupted`: how many
+    attempts before it came to no end of their own, so that the rule does not count them.
 
     A failure is, and what was killed at its timeout; not what somebody wanted ended, whatever became of it. Unknown and
     interrupted runs are not: they may have done their work, or do it still.
     """
-    if run.state not in ("failed", "killed") or run.attempt >= rule.attempts_max:
+    if run.state not in ("failed", "killed") or run.attempt - interrupted >= rule.attempts_max:
         return None
     if run.cancel_requested_at_us is not None or run.given_up_at_us is not None:
         return None
     if rule.exit_codes and run.exit_code not in rule.exit_codes:
         return None
-    return Retry(run.attempt + 1, int(delay_s(rule, run.attempt) * 1_000_000))
+    return Retry(run.attempt + 1, int(delay_s(rule, run.attempt - interrupted) * 1_000_000))

@@ -190,6 +190,16 @@ def to_cancel(connection: sqlite3.Connection, agent_id: str, limit: int = 100) -
     return rows.every(connection, Run, tail, (agent_id, limit))
 
 
+def count_interrupted(connection: sqlite3.Connection, run: Run) -> int:
+    """How many attempts before this one came to no end of their own, whatever was made of them."""
+    stem = run.key.rpartition(".a")[0]
+    query = (
+        "SELECT count(*) FROM runs WHERE key >= ? AND key < ? AND attempt < ?"
+        " AND state IN ('interrupted', 'unknown', 'missed')"
+    )
+    return rows.number(connection, query, (f"{stem}.a", f"{stem}.b", run.attempt))
+
+
 def of_event(connection: sqlite3.Connection, event_id: int, limit: int = 100) -> list[Run]:
     """Runs that an event began, all attempts, by number."""
     return rows.every(connection, Run, "FROM runs WHERE event_id = ? ORDER BY number LIMIT ?", (event_id, limit))

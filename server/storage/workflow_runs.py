@@ -39,6 +39,12 @@ def get(connection: sqlite3.Connection, number: int) -> WorkflowRun | None:
     return rows.first(connection, WorkflowRun, "FROM workflow_runs WHERE id = ?", (number,))
 
 
+def is_over(connection: sqlite3.Connection, number: int | None) -> bool:
+    """Whether nothing more may begin of it: it has ended, or somebody has cancelled it. False for no number."""
+    found = get(connection, number) if number is not None else None
+    return found is not None and (found.wish == "cancel" or found.state in WORKFLOW_ENDED)
+
+
 def by_key(connection: sqlite3.Connection, key: str) -> WorkflowRun | None:
     """The run that was asked for by that key."""
     return rows.first(connection, WorkflowRun, "FROM workflow_runs WHERE key = ?", (key,))

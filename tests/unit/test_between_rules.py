@@ -1,0 +1,69 @@
+"""Retries, resumptions, workflows and prerequisites at the same run: one next attempt, one consequence of each."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.actions import reconciliation, retries, runs, workflow_runs
+from server.core import agent_wire as wire
+from server.core.checkpoints import CheckpointRule
+from server.core.model import SYSTEM
+from server.core.retry import RetryRule
+from server.storage import jobs as job_rows
+from tests.unit.floor import Floor, step
+from tests.unit.test_retries import RULE, Failing
+
+
+@pytest.fixture
+def floor() -> Floor:
+    return Floor()
+
+
+def dispatch(floor: Floor) -> str:
+    """Send what alpha is to begin, without a report of it; its key."""
+    floor.follow()
+    floor.ledger.do(runs.submit_waiting(floor.now_us))
+    floor.place()
+    [one] = floor.ledger.do(reconciliation.dispatch(floor.ids["alpha"], 1, floor.now_us))
+    floor.given[one.dispatch.key] = one.dispatch
+    return one.dispatch.key
+
+
+def test_a_step_so_short_that_its_begin_and_end_are_followed_together_is_tried_again(floor: Floor) -> None:
+    """At the begin the row has failed already: that is not yet the step's failure, its rule has not been asked."""
+    floor.workflow(step("a", retry=RetryRule(attempts_max=2, delay_s=0)), step("b", "a"))
+    floor.start()
+    key = dispatch(floor)
+    floor.tell("alpha", key, wire.Begun(floor.given[key].specification, None, 1))
+    floor.end(key, "bad")
+    assert (floor.states(), floor.run().state) == (["open"], "running")
+    floor.ledger.do(retries.begin_due(floor.now_us))
+    assert floor.work() == ["a", "b"]
+    assert floor.run().state == "succeeded"
+
+
+def test_a_cancelled_workflow_lets_nothing_go_on_that_was_interrupted_before(floor: Floor) -> None:
+    """The end was on its way through the outbox: it is not sent again, not even to be cancelled."""
+    floor.workflow(step("a"))
+    floor.start()
+    [key] = floor.sent()
+    job_id = floor.ledger.connection.execute("SELECT job_id FROM runs").fetchone()[0]
+    job_rows.update(floor.ledger.connection, job_id, checkpoints=CheckpointRule(restartable=True))
+    ended = wire.Ended(None, None, floor.now_us, floor.now_us, 0, False, "interrupted")
+    floor.tell("alpha", key, ended)
+    floor.ledger.do(workflow_runs.cancel(1, SYSTEM, floor.now_us))
+    floor.follow()
+    assert floor.ledger.count("runs") == 1
+
+
+async def test_interruptions_use_up_no_attempt_of_the_rule() -> None:
+    """Three attempts may fail: two that were interrupted and went on by themselves are not counted."""
+    site = Failing(RULE, checkpoints=CheckpointRule(restartable=True))
+    site.request()
+    for _ in range(2):
+        site.end(site.newest(), None, "interrupted")
+        await site.stage.turn()
+    assert site.newest().attempt == 3
+    site.end(site.newest())
+    await site.stage.turn()
+    assert site.attempts()[3:] == [(4, "waiting")]
