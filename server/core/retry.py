@@ -12,8 +12,9 @@ WATCHER = "retries"
 
 
 class RetryRule(msgspec.Struct, frozen=True, kw_only=True):
-    """`attempts_max` counts the first one: 1 never repeats; not those that were interrupted. The n-th repetition waits delay_s * factor ** (n - 1)
-    seconds, at most `delay_s_max`. `exit_codes`: those that are worth it; empty for any failure.
+    """`attempts_max` counts the first one: 1 never repeats; those that were interrupted are not counted. The n-th
+    repetition waits delay_s * factor ** (n - 1) seconds, at most `delay_s_max`. `exit_codes`: those that are worth it;
+    empty for any failure.
     """
 
     attempts_max: int = 1
