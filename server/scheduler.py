@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
-from server.actions import blackouts, group_instants, job_monitors, retries, stops, workflow_engine
+from server.actions import blackouts, group_instants, job_monitors, retries, stops, workflow_begins, workflow_engine
 from server.actions import happenings as happening_actions
 from server.actions import orders as order_actions
 from server.actions import outcomes as outcome_actions
@@ -82,6 +82,7 @@ class Look:
     has_retries_due: bool
     has_monitors_due: bool
     has_workflow_late: bool
+    has_workflow_runs: bool
     has_waiting: bool
     has_old: bool
     newest_missed: int
@@ -113,6 +114,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
         has_retries_due=retry is not None and retry <= now_us,
         has_monitors_due=monitor is not None and monitor <= now_us,
         has_workflow_late=late is not None and late <= now_us,
+        has_workflow_runs=workflow_begins.has_work(connection),
         has_waiting=bool(waiting),
         has_old=outcomes.oldest_us(connection) < week_ago_us or sessions.oldest_expiry_us(connection) < week_ago_us,
         newest_missed=missed.newest_id(connection),
@@ -181,6 +183,9 @@ class Scheduler:
             return True
         if seen.has_workflow_late:
             await self._store.write(workflow_engine.time_out(now_us))
+            return True
+        if seen.has_workflow_runs:
+            await self._store.write(workflow_begins.begin_due(now_us))
             return True
         if seen.has_group_due:
             await self._store.write(group_instants.make_due(now_us))

@@ -26,6 +26,7 @@ def _properties(function: Any) -> Any:
     for option in (
         click.option("--agent", help="The agent that runs it."),
         click.option("--group", help="The group of agents that runs it, instead of one agent."),
+        click.option("--workflow", help="The workflow that it begins, instead of a command on an agent."),
         click.option("--cron", multiple=True, metavar="LINE", help=f"When: {LINE} Several are possible."),
         click.option("--zone", default="UTC", help="The zone of --cron."),
         click.option("--timeout", "timeout_s", type=int, help="Seconds after which a run is ended; 0 never."),
@@ -77,20 +78,22 @@ def job() -> None:
 
 @job.command()
 @click.argument("name")
-@click.option("--command", required=True, help="What the agent's shell runs.")
+@click.option("--command", help="What the agent's shell runs.")
 @_properties
 @rule_options
 @limit_options
 @asks_node
-def create(asker: Asker, name: str, command: str, **properties: Any) -> None:
-    """Add a job."""
-    if bool(properties["agent"]) == bool(properties["group"]):
+def create(asker: Asker, name: str, command: str | None, **properties: Any) -> None:
+    """Add a job: a command on an agent or a group, or --workflow."""
+    if not command and not properties["workflow"]:
+        raise CommandError(USAGE, "what does it do? Give --command TEXT, or --workflow NAME (understudy workflow list)")
+    if not properties["workflow"] and bool(properties["agent"]) == bool(properties["group"]):
         raise CommandError(
             USAGE,
             "where does it run? Give --agent AGENT (understudy agent list) or --group GROUP (understudy group list)",
         )
     spec = (
-        {"name": name, "command": command}
+        {"name": name, "command": command or ""}
         | take_rules(properties, {})
         | take_limits(properties, {})
         | _given(properties, {})
@@ -113,7 +116,9 @@ def update(asker: Asker, name: str, command: str | None, rename: str | None, **p
     spec = found["spec"] | take_rules(properties, found["spec"])
     spec |= take_limits(properties, found["spec"]) | _given(properties, found["spec"])
     if properties["agent"] or properties["group"]:
-        spec |= {"agent": properties["agent"] or "", "group": properties["group"] or ""}
+        spec |= {"agent": properties["agent"] or "", "group": properties["group"] or "", "workflow": ""}
+    elif properties["workflow"]:
+        spec |= {"agent": "", "group": "", "command": ""}
     spec |= {key: value for key, value in (("command", command), ("name", rename)) if value is not None}
     body = {"spec": spec, "version": found["version"]}
     made = asker.client.ask("PUT", f"/api/v1/jobs/{quote(name)}", body).value

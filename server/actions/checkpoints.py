@@ -42,6 +42,9 @@ def suspend(number: int, by: Principal, now_us: int, reason: str = "") -> Change
             return run
         if run.state != RunState.RUNNING:
             raise Conflict(f"Run {number} is {run.state}: only a run that runs can be suspended.")
+        begun = workflow_runs.by_key(connection, run.key)
+        if begun is not None:
+            raise Conflict(f"Its workflow is what can be suspended: understudy workflow suspend {begun.id}")
         asked = {"suspend_requested_by": by.name, "suspend_requested_at_us": now_us, "suspend_sent_at_us": None}
         state = step(run.state, RunEvent.SUSPEND_ASKED)
         runs.set_state(connection, number, state, now_us, f"asked by {by.name}", **asked)

@@ -52,6 +52,8 @@ def put(job: str, spec: ExceptionSpec, by: Principal, now_us: int, reason: str =
         group = groups.get(connection, found.agent_id)
         if group is not None and group.policy == Policy.ALL:
             raise Conflict(f"{job} runs on every member of the group {group.name}: hold the job instead.")
+        if found.begins_workflow_id is not None and (spec.command is not None or spec.environment is not None):
+            raise Conflict(f"{job} begins a workflow: an occurrence of it can be skipped or moved, not changed.")
         schedule = _schedule(connection, found, spec, now_us)
         texts = {"command": spec.command or "", "environment": "\n".join((spec.environment or {}).values())}
         variables.check_texts(connection, found.id, texts, ())

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import structlog
 
-from server.actions import checkpoints, job_monitors, prerequisite_runs, retries, workflow_engine
+from server.actions import checkpoints, job_monitors, prerequisite_runs, retries, workflow_begins, workflow_engine
 from server.actions.change import Change, Transaction
 from server.core.happenings import Happening, Kind
 from server.storage import happenings, runs, system_messages
@@ -35,6 +35,7 @@ FOLLOWERS: tuple[Follower, ...] = (
     retries.follow_failure,
     job_monitors.follow_run,
     workflow_engine.follow,
+    workflow_begins.follow,
     prerequisite_runs.follow,
 )
 

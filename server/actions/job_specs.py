@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from server.actions import job_uses, prerequisites
+from server.actions import job_uses, job_workflows, prerequisites
 from server.actions import jobs as job_actions
 from server.actions.jobs import JobSpec
 from server.core.model import Job
@@ -13,11 +13,12 @@ from server.storage import agents, groups, tags
 
 def of_job(connection: sqlite3.Connection, job: Job) -> JobSpec:
     """What an update with this specification would leave as it is."""
+    workflow = job_workflows.name_of(connection, job)
     agent, group = agents.get(connection, job.agent_id), groups.get(connection, job.agent_id)
     return JobSpec(
         name=job.name,
         command=job.command,
-        agent="" if group is not None else agent.name if agent is not None else job.agent_id,
+        agent="" if workflow or group is not None else agent.name if agent is not None else job.agent_id,
         group=group.name if group is not None else "",
         schedules=job_actions.schedules_of(connection, job.id),
         environment=job.environment,
@@ -40,4 +41,5 @@ def of_job(connection: sqlite3.Connection, job: Job) -> JobSpec:
         tags=tags.of(connection, "job", job.id),
         checkpoints=job.checkpoints,
         prerequisites=prerequisites.text_of(connection, job.prerequisites),
+        workflow=workflow,
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from server.actions import agents, job_uses, prerequisites
+from server.actions import agents, job_uses, job_workflows, prerequisites
 from server.actions import groups as group_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core import checkpoints
@@ -36,6 +36,7 @@ from server.core.when import When as When
 from server.core.when import of_rules
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import calendars, groups, happenings, job_monitors, jobs, missed, notifications, schedules, tags
+from server.storage import job_workflows as job_workflow_rows
 from server.storage import variables as variable_rows
 
 SCHEDULES_MAX = 50
@@ -44,10 +45,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What people say about a job. It runs on an `agent` or a `group`, by name; `schedules` replace those it has."""
+    """What people say about a job. It has a `command` and runs on an `agent` or a `group`, or it begins a `workflow`.
+
+    All by name; `schedules` replace those it has.
+    """
 
     name: str
-    command: str
+    command: str = ""
     agent: str = ""
     group: str = ""
     schedules: list[When] = []
@@ -71,6 +75,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: CheckpointRule = CheckpointRule()
     prerequisites: str = ""
     limits: Limits = Limits()
+    workflow: str = ""
 
 
 def create(spec: JobSpec, by: Principal, now_us: int) -> Change[Job]:
@@ -102,7 +107,8 @@ def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | 
             raise Conflict(f"{name} was changed by somebody else meanwhile. Read it again and repeat the change.")
         if spec.name != name and jobs.by_name(connection, spec.name) is not None:
             raise Conflict(f"There is a job {spec.name} already. Choose another name.")
-        values = _columns(connection, spec, _place(connection, spec)) | job_uses.columns(connection, job.id, spec)
+        columns = _columns(connection, spec, _place(connection, spec, now_us), name)
+        values = columns | job_uses.columns(connection, job.id, spec)
         job_uses.note(connection, job.id, spec)
         prerequisites.put(connection, job.id, values["prerequisites"])
         jobs.update(connection, job.id, **values, version=job.version + 1, updated_at_us=now_us)
@@ -179,9 +185,9 @@ def validate(spec: JobSpec) -> None:
     wrong: dict[str, str] = {}
     if not _NAME.match(spec.name):
         wrong["name"] = "must begin with a letter or digit and have up to 100 letters, digits, . _ -"
-    if not spec.command.strip() or "\0" in spec.command:
+    if not spec.workflow and (not spec.command.strip() or "\0" in spec.command):
         wrong["command"] = "must not be empty or hold a NUL character"
-    if bool(spec.agent) == bool(spec.group):
+    if not spec.workflow and bool(spec.agent) == bool(spec.group):
         wrong["agent"] = "give the agent or the group that runs it, and not both"
     if spec.misfire_policy not in POLICIES:
         wrong["misfire_policy"] = "must be one of " + ", ".join(POLICIES)
@@ -191,7 +197,7 @@ def validate(spec: JobSpec) -> None:
     wrong |= wrong_tags(spec.tags) | wrong_limits(spec.limits)
     wrong |= wrong_give_up(spec.give_up_after_s, spec.may_run_twice)
     wrong |= wrong_retry(spec.retry) | wrong_exit_rules(spec.exit_rules) | wrong_job_monitors(spec.job_monitors)
-    wrong |= wrong_checkpoints(spec.checkpoints)
+    wrong |= wrong_checkpoints(spec.checkpoints) | job_workflows.wrong(spec)
     if any("=" in key or not key or "\0" in key + value for key, value in spec.environment.items()):
         wrong["environment"] = "names must not be empty or hold =, values must not hold NUL"
     if len(spec.schedules) > SCHEDULES_MAX:
@@ -205,10 +211,10 @@ def validate(spec: JobSpec) -> None:
 
 def insert(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us: int) -> Job:
     """Add a validated job inside the caller's change. Raises NotFound for its place, Conflict for its name."""
-    agent_id = _place(connection, spec)
+    agent_id = _place(connection, spec, now_us)
     if jobs.by_name(connection, spec.name) is not None:
         raise Conflict(f"There is a job {spec.name} already. Choose another name.")
-    values = _columns(connection, spec, agent_id) | job_uses.columns(connection, None, spec)
+    values = _columns(connection, spec, agent_id, spec.name) | job_uses.columns(connection, None, spec)
     job_id = jobs.insert(connection, **values, created_at_us=now_us, updated_at_us=now_us)
     job_uses.note(connection, job_id, spec)
     _set_schedules(connection, job_id, spec.schedules, now_us)
@@ -219,15 +225,18 @@ def insert(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us:
     return find(connection, spec.name)
 
 
-def _columns(connection: sqlite3.Connection, spec: JobSpec, agent_id: str) -> dict[str, Any]:
+def _columns(connection: sqlite3.Connection, spec: JobSpec, agent_id: str, name: str) -> dict[str, Any]:
     values = msgspec.structs.asdict(spec)
-    for name in ("agent", "group", "schedules", "uses", "tags"):
-        del values[name]
-    return {**values, "agent_id": agent_id, "prerequisites": prerequisites.read(connection, spec.prerequisites)}
+    for field in ("agent", "group", "schedules", "uses", "tags", "workflow"):
+        del values[field]
+    values |= {"agent_id": agent_id, "begins_workflow_id": job_workflows.id_of(connection, spec, name)}
+    return {**values, "prerequisites": prerequisites.read(connection, spec.prerequisites)}
 
 
-def _place(connection: sqlite3.Connection, spec: JobSpec) -> str:
+def _place(connection: sqlite3.Connection, spec: JobSpec, now_us: int) -> str:
     """The id of the agent or group that runs it; raises NotFound."""
+    if spec.workflow:
+        return job_workflow_rows.place(connection, now_us)
     return group_actions.find(connection, spec.group).id if spec.group else agents.find(connection, spec.agent).id
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
-from server.actions import debts
+from server.actions import debts, job_workflows
 from server.actions.change import Change, Transaction
 from server.core.debts import OWED
 from server.core.gates import DRAINING, REASONS, reason, takes_runs
@@ -33,6 +33,7 @@ from server.core.model import SYSTEM, Agent, Run
 from server.core.run_states import ENDED, RunEvent, RunState, allows, step
 from server.storage import agents, drains, gates, groups, jobs, limits, runs, system_messages
 from server.storage import debts as debt_rows
+from server.storage.job_workflows import WORKFLOWS
 
 PAGE = 500
 NO_USAGE = Usage({}, lambda name: 0)
@@ -113,8 +114,13 @@ def _singles(
     owed = debt_rows.every(connection)
     for run in limits.waiting(connection, PAGE):
         job = jobs.get(connection, run.job_id)
-        is_there = run.agent_id in connected and job is not None and job.deleted_at_us is None
-        if not is_there or reason(in_force, run.agent_id, job is not None and job.held) is not None:
+        is_connected = run.agent_id in connected or run.agent_id == WORKFLOWS
+        is_there = is_connected and job is not None and job.deleted_at_us is None
+        if (
+            not is_there
+            or job_workflows.why_waits(connection, job)
+            or reason(in_force, run.agent_id, job is not None and job.held) is not None
+        ):
             continue
         if owed and debts.must_wait(connection, owed, run):
             continue

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from server.actions import job_workflows
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
 from server.core.confidential import NO_SECRETS
@@ -124,7 +125,7 @@ def submit(
 
 def _why_waits(connection: sqlite3.Connection, in_force: Sequence[Gate], agent_id: str, job: Job | None) -> str | None:
     """Why a submission waits, or None. A silent agent is asked once it is back: `agent_is_back`."""
-    why = reason(in_force, agent_id, job is not None and job.held)
+    why = reason(in_force, agent_id, job is not None and job.held) or job_workflows.why_waits(connection, job)
     if why is None and (agent := agents.get(connection, agent_id)) is not None and agent.silent_since_us is not None:
         return NO_AGENT
     return why

@@ -16,7 +16,7 @@ from server.core.workflow_check import Wrong, check, cycle, meant
 from server.core.workflow_text import FORMATS, ordered, placed
 from server.core.workflows import Path, Workflow, WorkflowSpec, WorkflowVersion, Written, uses
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import agents, groups, jobs, workflows
+from server.storage import agents, groups, job_workflows, jobs, workflows
 
 DEPTH_MAX = 10
 """How many workflows may be inside each other."""
@@ -127,6 +127,12 @@ def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         connection = transaction.connection
         found = find(connection, name)
         _unused(connection, name, "deleted")
+        beginners = job_workflows.names_of(connection, found.id)
+        if beginners:
+            raise Conflict(
+                f"{', '.join(beginners)} begins {name}. Change or delete that first: "
+                f"understudy job delete {beginners[0]}"
+            )
         workflows.set_uses(connection, found.id, ())
         gone = {"name": f"{name} (deleted {found.id})", "deleted_at_us": now_us, "updated_at_us": now_us}
         workflows.update(connection, found.id, **gone)
@@ -171,7 +177,18 @@ def unknown(connection: sqlite3.Connection, spec: WorkflowSpec, name: str = "") 
             if named and not _is_there(connection, kind, named) and named not in (spec.name, name):
                 known = _known(connection, kind)
                 found.append(Wrong((*at, kind), f"there is no {kind} {named!r}{meant(named, known)}"))
-    return found + _inside(connection, spec, name)
+    return found + _beginners(connection, spec) + _inside(connection, spec, name)
+
+
+def _beginners(connection: sqlite3.Connection, spec: WorkflowSpec) -> list[Wrong]:
+    """Steps that are jobs which begin a workflow: it could be inside itself, unseen."""
+    found = []
+    for index, step in enumerate(spec.steps):
+        job = jobs.by_name(connection, step.job) if step.job else None
+        if job is not None and job.begins_workflow_id is not None:
+            text = f"the job {step.job!r} begins a workflow; name that workflow as the step"
+            found.append(Wrong(("steps", index, "job"), text))
+    return found
 
 
 def examine(connection: sqlite3.Connection, written: Written) -> list[Mistake]:
@@ -265,6 +282,7 @@ def _hold(name: str, held: bool, by: Principal, now_us: int, reason: str) -> Cha
         if found.held == held:
             return False
         workflows.update(connection, found.id, held=int(held), updated_at_us=now_us)
+        job_workflows.look_again(connection, found.id)
         action = "workflows.hold" if held else "workflows.release"
         record(connection, by, now_us, action, name, int(found.held), int(held), reason)
         return True

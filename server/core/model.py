@@ -178,7 +178,7 @@ class Job(Row, frozen=True, kw_only=True):
     environment_id: int | None = None
     command_set_id: int | None = None
     workflow_id: int | None = None
-
+    begins_workflow_id: int | None = None
     job_monitors: JobMonitors = JobMonitors()
     checkpoints: CheckpointRule = CheckpointRule()
 

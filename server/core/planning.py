@@ -110,7 +110,8 @@ def is_by_master(job: Job, is_group: bool) -> bool:
 
     `is_group`: whoever would hold the order is a group. Every other order its agent acts on, connected or not.
     """
-    return is_group or job.prerequisites.is_set or job.limits.is_set
+    needs_all = job.prerequisites.is_set or job.limits.is_set
+    return is_group or needs_all or job.begins_workflow_id is not None
 
 
 def revise(order: Order, schedule: Schedule, suppressed: str, now_us: int, validity_us: int) -> Revise:

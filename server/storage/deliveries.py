@@ -6,6 +6,7 @@ import sqlite3
 
 from server.core.model import Run
 from server.storage import rows
+from server.storage.job_workflows import WORKFLOWS
 
 _TO_DISPATCH = "SELECT DISTINCT agent_id FROM runs WHERE state = 'starting' AND dispatched_epoch IS NULL"
 _TO_GIVE = "SELECT DISTINCT agent_id FROM orders WHERE acknowledged_version < version AND state != 'released'"
@@ -29,7 +30,8 @@ def agents(connection: sqlite3.Connection) -> set[str]:
 def holders(connection: sqlite3.Connection) -> list[str]:
     """Ids of the agents that have runs which are not known to have ended."""
     states = "('starting', 'running', 'suspending')"
-    return [row[0] for row in connection.execute(f"SELECT DISTINCT agent_id FROM runs WHERE state IN {states}")]
+    query = f"SELECT DISTINCT agent_id FROM runs WHERE state IN {states} AND agent_id != ?"
+    return [row[0] for row in connection.execute(query, (WORKFLOWS,))]
 
 
 def quarantined(connection: sqlite3.Connection) -> dict[str, str]:

@@ -26,12 +26,12 @@ class JobLine(Row, frozen=True, kw_only=True):
 
 
 _LINES = """
-SELECT j.id, j.name, a.name, j.command, j.held, j.description,
+SELECT j.id, j.name, coalesce('workflow ' || w.name, a.name), j.command, j.held, j.description,
     coalesce((SELECT group_concat(s.cron || ' ' || s.zone, '; ') FROM schedules s
         WHERE s.job_id = j.id AND s.deleted_at_us IS NULL AND s.member_id = ''), ''),
     r.number, r.state, r.ended_at_us,
     coalesce((SELECT group_concat(tag, ' ') FROM tags WHERE kind = 'job' AND owner_id = j.id), '')
-FROM jobs j JOIN agents a ON a.id = j.agent_id
+FROM jobs j JOIN agents a ON a.id = j.agent_id LEFT JOIN workflows w ON w.id = j.begins_workflow_id
 LEFT JOIN runs r ON r.number = (SELECT max(number) FROM runs WHERE job_id = j.id)
 WHERE j.deleted_at_us IS NULL AND j.workflow_id IS NULL AND j.name > ? AND instr(j.name, ?)
     AND (? = '' OR EXISTS (SELECT 1 FROM tags WHERE kind = 'job' AND owner_id = j.id AND tag = ?))

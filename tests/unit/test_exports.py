@@ -65,6 +65,7 @@ def full() -> Ledger:
     when = [When("2nd Tuesday at 06:00", "Europe/Berlin", calendar="works", shift="next"), When("@daily")]
     ledger.add_job(name="after", agent="", group="workers", schedules=when, prerequisites="base completed", tags=["x"])
     do(workflows.create(workflows.read(WORKFLOW), by, now))
+    ledger.add_job(name="at-two", agent="", command="", workflow="nightly", cron="0 2 * * *")
     do(
         monitors.create(
             MonitorSpec(name="drop", agent="north", kind="manual", settings=Settings(), jobs=["base"]), by, now
@@ -83,7 +84,7 @@ def test_an_export_into_where_it_came_from_changes_nothing(full: Ledger) -> None
     changes = full.connection.total_changes
     report = imported(full, text)
     assert {done.outcome for done in report} == {"same"}
-    assert len(report) == 10
+    assert len(report) == 11
     assert full.connection.total_changes == changes
     assert exports.export(full.connection) == text
 
@@ -122,7 +123,7 @@ def test_a_wrong_entry_is_refused_alone(full: Ledger) -> None:
     other.add_agent("south")
     report = imported(other, exports.export(full.connection))
     refused = {done.name for done in report if done.outcome == "refused"}
-    assert refused == {"password", "workers", "base", "after", "nightly", "drop"}
+    assert refused == {"password", "workers", "base", "after", "nightly", "at-two", "drop"}
     assert all("north" in done.reason for done in report if done.name in ("workers", "base", "nightly"))
 
 
@@ -133,7 +134,7 @@ def test_a_wrong_entry_is_refused_alone(full: Ledger) -> None:
         ("- 1", "is no export"),
         ("understudy: 2", "is no export"),
         ("understudy: 1\njobz: []", "names jobz"),
-        ("understudy: 1\njobs: [{name: x}]", "Entry 1 of jobs is not right"),
+        ("understudy: 1\njobs: [{command: x}]", "Entry 1 of jobs is not right"),
         ("understudy: 1\njobs: [{name: x, command: y, timeout_s: soon}]", "timeout_s"),
         ("understudy: [", "is no YAML"),
         ("understudy: 1\nworkflows: [{name: x, steps: [{name: y, comand: z}]}]", "Entry 1 of workflows"),

@@ -234,3 +234,8 @@ CREATE TABLE happenings_aside (
     status TEXT NOT NULL, at_us INTEGER NOT NULL, follower TEXT NOT NULL, error TEXT NOT NULL,
     aside_at_us INTEGER NOT NULL, PRIMARY KEY (id, follower)
 ) STRICT, WITHOUT ROWID;
+
+-- Jobs that begin a workflow instead of running a command: command is '' then, and agent_id 'workflows', a row of agents
+-- that stands for nobody. The workflow's run has the key of the job's run that began it.
+ALTER TABLE jobs ADD COLUMN begins_workflow_id INTEGER REFERENCES workflows (id);
+CREATE INDEX jobs_by_workflow ON jobs (begins_workflow_id) WHERE begins_workflow_id IS NOT NULL;

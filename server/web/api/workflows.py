@@ -16,6 +16,7 @@ from server.core.marked_text import Mistake
 from server.core.workflow_diff import WorkflowDiff, diff
 from server.core.workflow_writing import write
 from server.core.workflows import Workflow, WorkflowSpec, WorkflowVersion, Written
+from server.storage import job_workflows
 from server.storage import workflows as rows
 from server.storage.workflows import VersionLine, WorkflowLine
 from server.web.api.endpoint import Answer, Call, Endpoint
@@ -48,7 +49,10 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class WorkflowView(msgspec.Struct, frozen=True, kw_only=True):
-    """A workflow at one version. `users`: workflows that have it as a step. `missing`: names of it that nothing has."""
+    """A workflow at one version. `users`: workflows that have it as a step. `missing`: names of it that nothing has.
+
+    `begun_by`: jobs that begin it.
+    """
 
     id: int
     name: str
@@ -63,6 +67,7 @@ class WorkflowView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     users: list[str]
     missing: list[str]
+    begun_by: list[str] = []
 
 
 async def list_workflows(call: Call) -> list[WorkflowLine]:
@@ -187,6 +192,7 @@ def view(connection: sqlite3.Connection, found: Workflow, version: WorkflowVersi
         made_at_us=shown.made_at_us,
         reason=shown.reason,
         users=rows.users(connection, "workflow", found.name),
+        begun_by=job_workflows.names_of(connection, found.id),
         missing=[wrong.text for wrong in workflows.unknown(connection, shown.spec, found.name)],
     )
 

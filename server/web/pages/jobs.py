@@ -10,13 +10,14 @@ from typing import ClassVar
 
 from aiohttp import web
 
+from server.actions import job_workflows
 from server.actions import jobs as actions
 from server.actions.jobs import JobSpec
 from server.actions.prerequisites import text_of as text_of_prerequisites
 from server.core.model import Job, Schedule
 from server.core.monitor_watches import Trip
 from server.errors import Invalid, NotFound, UnderstudyError
-from server.storage import agents, calendars, groups, jobs, monitors, runs, schedules, silence
+from server.storage import agents, calendars, groups, jobs, monitors, runs, schedules, silence, workflows
 from server.storage import job_monitors as trips
 from server.storage.groups import GROUP_NAME
 from server.storage.jobs import JobLine
@@ -49,6 +50,8 @@ from server.web.pages.job_schedules import (
 from server.web.pages.job_uses import Choices, JobShares
 
 LIMIT = 200
+WORKFLOW_NAME = "workflow "
+"""What stands before a workflow's name where a job may run: no agent's name has a blank."""
 TRIPS = 5
 POLICIES = (
     ("once", "Run once, however many were missed"),
@@ -151,13 +154,15 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
     retry, exit_rules = job_retry.retry_from(values, wrong), job_retry.rules_from(values, wrong)
     job_monitors = job_watch.monitors_from(values, wrong)
     checkpoints = job_checkpoints.rule_from(values, wrong)
+    workflow = workflow_of(values["agent"])
     if wrong:
         raise Invalid("Some fields are not right.", fields=wrong)
     return JobSpec(
         name=values["name"],
-        command=values["command"],
-        agent="" if group_of(values["agent"]) else values["agent"],
+        command=values["command"] if not workflow or values["command"].strip() else "",
+        agent="" if group_of(values["agent"]) or workflow else values["agent"],
         group=group_of(values["agent"]),
+        workflow=workflow,
         schedules=read_text(values["cron"], values["zone"]),
         environment=environment,
         working_directory=values["working_directory"],
@@ -201,6 +206,11 @@ def _environment(text: str, wrong: dict[str, str]) -> dict[str, str]:
     return found
 
 
+def workflow_of(place: str) -> str:
+    """The name of the workflow that a place stands for, or ""."""
+    return place.removeprefix(WORKFLOW_NAME) if place.startswith(WORKFLOW_NAME) else ""
+
+
 async def show_all(request: web.Request) -> web.Response:
     """`GET /jobs`."""
     match, tag, after = (request.query.get(name, "") for name in ("match", "tag", "after"))
@@ -215,15 +225,17 @@ def _one(
     if job is None:
         raise NotFound("There is no such job. See the list of jobs.")
     agent = agents.get(connection, job.agent_id)
-    name = agent.name if agent else job.agent_id[:8]
+    begins = job_workflows.name_of(connection, job)
+    name = WORKFLOW_NAME + begins if begins else agent.name if agent else job.agent_id[:8]
     newest = runs.page(connection, job_id=job_id, limit=20)
     return job, name, schedules.of_job(connection, job_id), newest, _places(connection), calendars.names(connection)
 
 
 def _places(connection: sqlite3.Connection) -> tuple[str, ...]:
-    """Where a job may run: agents, then groups by the names that stand for them."""
+    """Where a job may run: agents, then groups and workflows by the names that stand for them."""
     found = [agent.name for agent in agents.page(connection, limit=1000)]
-    return (*found, *(GROUP_NAME + name for name in groups.names(connection)))
+    flows = [WORKFLOW_NAME + line.name for line in workflows.lines(connection, limit=1000)]
+    return (*found, *(GROUP_NAME + name for name in groups.names(connection)), *flows)
 
 
 async def show(request: web.Request) -> web.Response:

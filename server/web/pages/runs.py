@@ -19,7 +19,8 @@ from server.core.monitor_watches import Trip
 from server.core.run_states import ENDED, TABLE, RunState
 from server.core.silence import why_not_again
 from server.errors import NotFound
-from server.storage import agents, job_monitors, jobs, runs, silence
+from server.storage import agents, job_monitors, jobs, runs, silence, workflow_runs
+from server.storage.job_workflows import WORKFLOWS
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
 from server.web.frame import Frame
@@ -82,6 +83,13 @@ class RunPage:
     saved: RunCheckpoints = NOTHING_SAVED
     earlier: tuple[Earlier, ...] = ()
     """What the attempts printed from which it goes on."""
+    begun: int | None = None
+    """The run of the workflow that it began."""
+
+    @property
+    def begins(self) -> bool:
+        """Whether its doing is a workflow's run, and no agent's."""
+        return self.run.agent_id == WORKFLOWS
 
     @property
     def ended(self) -> bool:
@@ -102,6 +110,8 @@ SENTENCES = {
 
 def sentence(run: RunLine) -> str:
     """What the state means, for people; ends are worded by the table of states."""
+    if run.agent_id == WORKFLOWS and run.state in ("starting", "running"):
+        return "Its workflow runs." if run.state == "running" else "Its workflow is about to begin."
     if run.state in SENTENCES:
         return SENTENCES[run.state]
     return next((rule.sentence for rule in TABLE if rule.next == run.state), "")
@@ -192,16 +202,21 @@ async def show(request: web.Request) -> web.Response:
     """`GET /runs/{number}`."""
     number = int(request.match_info["number"])
     connected = serve.site(request).agent_connected
-    frame, ((line, run, attempts, why_not, trips), members, saved) = await serve.load(
+    frame, ((line, run, attempts, why_not, trips), members, saved, begun) = await serve.load(
         request,
         f"Run {number}",
-        lambda c: (found := _one(c, number), _members(c, found[1], connected), read_saved(c, found[1], found[2])),
+        lambda c: (
+            found := _one(c, number),
+            _members(c, found[1], connected),
+            read_saved(c, found[1], found[2]),
+            workflow_runs.by_key(c, found[1].key),
+        ),
     )
     site, lines = serve.site(request), tuple(attempts)
     output, hidden = await asyncio.to_thread(tail, site.output_path(number))
     earlier = await asyncio.to_thread(outputs, saved.earlier, lines, lambda n: tail(site.output_path(n)))
     said, times = sentence(line), moments(line, saved)
-    rest = (output, hidden, why_not, members, trips, saved, earlier)
+    rest = (output, hidden, why_not, members, trips, saved, earlier, begun.id if begun is not None else None)
     return serve.html(RunPage(frame, line, run.command, said, times, lines, *rest))
 
 
