@@ -81,7 +81,7 @@ def begin_due(now_us: int) -> Change[int]:
             runs.update(connection, run.number, begin_after_us=None)
             job = jobs.get(connection, run.job_id)
             is_one = run_actions.member_of(connection, run) == ""
-            if job is not None and job.skip_if_running and is_one and runs.is_job_open(connection, job.id, run.number):
+            if job is not None and job.skip_if_running and is_one and runs.is_job_open(connection, job.id, run):
                 state = step(run.state, RunEvent.SKIPPED)
                 runs.set_state(connection, run.number, state, now_us, "another run of the job is open")
             elif run.group_id:

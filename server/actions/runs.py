@@ -303,10 +303,18 @@ def _stop(number: int, kill: bool, by: Principal, now_us: int, why: str) -> Chan
 
 
 def request_stop(connection: sqlite3.Connection, run: Run, kill: bool, by: str, now_us: int) -> None:
-    """End an open run inside the caller's change: at once while it waits here, else its agent is told."""
+    """End an open run inside the caller's change: at once while it waits here, else its agent is told.
+
+    Of a suspended one that is to go on as another attempt it is that attempt, which settles it (`actions.checkpoints`).
+    """
     asked = {"cancel_requested_by": by, "cancel_requested_at_us": now_us, "cancel_kill": int(kill)}
+    if run.state == "resuming":
+        last = find(connection, runs.attempts(connection, run.key)[-1].number)
+        if last.number != run.number and last.state not in ENDED:
+            request_stop(connection, last, kill, by, now_us)
+            return
     is_here = run.dispatched_epoch is None and run.state in ("waiting", "starting")
-    if is_here or run.state == "suspended":
+    if is_here or run.state in ("suspended", "resuming"):
         state = step(run.state, RunEvent.CANCELLED)
         runs.set_state(connection, run.number, state, now_us, f"cancelled by {by}", **asked)
     else:

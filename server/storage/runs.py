@@ -205,10 +205,11 @@ def of_event(connection: sqlite3.Connection, event_id: int, limit: int = 100) ->
     return rows.every(connection, Run, "FROM runs WHERE event_id = ? ORDER BY number LIMIT ?", (event_id, limit))
 
 
-def is_job_open(connection: sqlite3.Connection, job_id: int, beside: int = 0) -> bool:
-    """True when a run of the job, other than number `beside`, waits or runs: for skip-if-running."""
-    query = f"SELECT 1 FROM runs WHERE job_id = ? AND state IN ({_OPEN}) AND number != ? LIMIT 1"
-    return connection.execute(query, (job_id, beside)).fetchone() is not None
+def is_job_open(connection: sqlite3.Connection, job_id: int, beside: Run | None = None) -> bool:
+    """True when a run of the job waits or runs, for skip-if-running; not `beside`, nor other attempts of the same."""
+    stem = beside.key.rpartition(".a")[0] if beside is not None else ""
+    query = f"SELECT 1 FROM runs WHERE job_id = ? AND state IN ({_OPEN}) AND NOT (key >= ? AND key < ?) LIMIT 1"
+    return connection.execute(query, (job_id, f"{stem}.a", f"{stem}.b")).fetchone() is not None
 
 
 def newest_of_occurrence(connection: sqlite3.Connection, schedule_id: int, at_us: int) -> int | None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from server.actions import reconciliation, retries, runs, workflow_runs
+from server.actions import checkpoints, reconciliation, retries, runs, workflow_runs
+from server.actions import happenings as follow_up
 from server.core import agent_wire as wire
 from server.core.checkpoints import CheckpointRule
-from server.core.model import SYSTEM
+from server.core.model import SYSTEM, Run
 from server.core.retry import RetryRule
 from server.storage import jobs as job_rows
+from server.storage import runs as run_rows
 from tests.unit.floor import Floor, step
+from tests.unit.ledger import START_US
+from tests.unit.test_checkpoints import Running
 from tests.unit.test_retries import RULE, Failing
 
 
@@ -67,3 +71,38 @@ async def test_interruptions_use_up_no_attempt_of_the_rule() -> None:
     site.end(site.newest())
     await site.stage.turn()
     assert site.attempts()[3:] == [(4, "waiting")]
+
+
+def resuming() -> tuple[Running, Run, Run]:
+    """A run that was suspended, and the attempt as which it is to go on, not begun."""
+    site = Running()
+    site.save(1)
+    site.end("suspended")
+    again = site.site.ledger.do(checkpoints.resume(site.run.number, SYSTEM, START_US))
+    return site, site.row(), again
+
+
+def test_a_cancel_of_a_run_that_is_about_to_go_on_ends_what_it_goes_on_as() -> None:
+    """The row that somebody looks at is the suspended one: that nothing of it begins is what is meant."""
+    site, former, again = resuming()
+    assert former.state == "resuming"
+    site.site.ledger.do(runs.cancel(former.number, SYSTEM, START_US))
+    while site.site.ledger.do(follow_up.follow(START_US)):
+        pass
+    assert site.given() == {}
+    assert (site.row(again).state, site.row().state) == ("cancelled", "cancelled")
+
+
+async def test_an_unknown_attempt_skips_no_retry_of_a_later_one() -> None:
+    """The first was given up with its machine and went on; that one failed: its retry is not *another run*."""
+    site = Failing(RULE, skip_if_running=True)
+    first = site.request()
+    run_rows.update(site.ledger.connection, first.number, dispatched_epoch=1)
+    run_rows.set_state(site.ledger.connection, first.number, "unknown", START_US, "silent", given_up_at_us=START_US)
+    key = first.key.replace(".a1", ".a2")
+    agent_id = first.agent_id
+    run_rows.insert(site.ledger.connection, key, site.job.id, agent_id, "x", "starting", START_US, attempt=2)
+    site.end(site.newest())
+    await site.stage.turn()
+    await site.stage.turn(120_000_000)
+    assert site.attempts()[2:] == [(3, "starting")]
