@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from server.actions import runs as run_actions
+from server.actions import step_results
 from server.actions.change import Change, Transaction, record, require
 from server.core import agent_wire as wire
 from server.core.checkpoints import WATCHER, Way, go_on
@@ -113,6 +114,7 @@ def resume(
         if job is None or job.deleted_at_us is not None:
             raise Conflict(f"The job of run {number} was deleted. Create it again first.")
         _check_over(connection, last, job)
+        step_results.refuse_settled(connection, last)
         chosen = _choose(checkpoints.chain(connection, last), last, checkpoint, back)
         again = _continue(connection, last, job, chosen, by.name, now_us)
         record(connection, by, now_us, "runs.resume", last.key, f"checkpoint {chosen.number}", again.key, reason)

@@ -11,6 +11,7 @@ from server.core.run_states import ENDED, RunState
 from server.core.silence import why_not_again
 from server.core.workflow_runs import ItemName, StepRow, parse_request_id
 from server.core.workflow_states import WORKFLOW_ENDED, StepState, WorkflowState
+from server.errors import Conflict
 from server.storage import agents, happenings, jobs, runs, workflow_runs
 
 WATCHER = "workflows"
@@ -32,6 +33,17 @@ def is_ahead(connection: sqlite3.Connection, run: Run, happening: Happening) -> 
     if newest is None or newest.state not in ENDED:
         return False
     return (newest.number, newest.state) != (happening.subject, happening.status)
+
+
+def refuse_settled(connection: sqlite3.Connection, run: Run) -> None:
+    """Conflict when a run is of a step whose end counts already: what follows from it may have begun."""
+    name = name_of(run)
+    row = workflow_runs.item(connection, name) if name is not None and run.workflow_run is not None else None
+    if row is not None and row.state not in (StepState.OPEN, StepState.LOST):
+        raise Conflict(
+            f"Run {run.number} is a step of a workflow, which goes by its end already. Let that go on: "
+            f"understudy workflow resume {run.workflow_run}"
+        )
 
 
 def settle(connection: sqlite3.Connection, name: ItemName, now_us: int) -> bool:

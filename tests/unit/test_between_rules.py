@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from server.actions import checkpoints, reconciliation, retries, runs, workflow_runs
@@ -10,6 +12,8 @@ from server.core import agent_wire as wire
 from server.core.checkpoints import CheckpointRule
 from server.core.model import SYSTEM, Run
 from server.core.retry import RetryRule
+from server.core.workflows import Edge, Outcome
+from server.errors import Conflict
 from server.storage import jobs as job_rows
 from server.storage import runs as run_rows
 from tests.unit.floor import Floor, step
@@ -106,3 +110,17 @@ async def test_an_unknown_attempt_skips_no_retry_of_a_later_one() -> None:
     await site.stage.turn()
     await site.stage.turn(120_000_000)
     assert site.attempts()[2:] == [(3, "starting")]
+
+
+def test_a_step_whose_failure_counts_already_is_not_gone_on_with_beside_its_workflow(floor: Floor) -> None:
+    """What the workflow does about the failure has begun: only the workflow lets the step run again."""
+    floor.workflow(step("a"), step("c", after=[Edge(step="a", on=Outcome.FAILED)]))
+    floor.start()
+    [key] = floor.sent()
+    floor.tell("alpha", key, wire.Checkpointed(1, b"1", hashlib.sha256(b"1").hexdigest()))
+    floor.end(key, "bad")
+    run = run_rows.by_key(floor.ledger.connection, key)
+    assert run is not None
+    assert floor.states() == ["failed", "open"]
+    with pytest.raises(Conflict, match="understudy workflow resume 1"):
+        floor.ledger.do(checkpoints.resume(run.number, SYSTEM, floor.now_us))
