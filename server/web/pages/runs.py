@@ -108,10 +108,21 @@ SENTENCES = {
 }
 
 
+OF_WORKFLOWS = {
+    "starting": "Its workflow is about to begin.",
+    "running": "Its workflow runs.",
+    "succeeded": "Its workflow succeeded.",
+    "failed": "Its workflow failed.",
+    "cancelled": "It was cancelled, and what ran of its workflow with it.",
+    "killed": "It was killed, and what ran of its workflow with it.",
+}
+"""Of a run whose doing is a workflow's run."""
+
+
 def sentence(run: RunLine) -> str:
     """What the state means, for people; ends are worded by the table of states."""
-    if run.agent_id == WORKFLOWS and run.state in ("starting", "running"):
-        return "Its workflow runs." if run.state == "running" else "Its workflow is about to begin."
+    if run.agent_id == WORKFLOWS and run.state in OF_WORKFLOWS:
+        return OF_WORKFLOWS[run.state]
     if run.state in SENTENCES:
         return SENTENCES[run.state]
     return next((rule.sentence for rule in TABLE if rule.next == run.state), "")
@@ -124,7 +135,8 @@ def moments(run: RunLine, saved: RunCheckpoints = NOTHING_SAVED) -> tuple[Moment
         found.append(Moment("Due", run.scheduled_for_us))
     by = f"by {run.requested_by}" if run.requested_by else "by its schedule"
     found.append(Moment("Submitted", run.submitted_at_us, by))
-    found.append(Moment("Started", run.started_at_us, f"on {run.agent}" if run.started_at_us else ""))
+    has_agent = run.started_at_us is not None and run.agent_id != WORKFLOWS
+    found.append(Moment("Started", run.started_at_us, f"on {run.agent}" if has_agent else ""))
     if saved.resumed_run is not None:
         found.append(Moment("Goes on from", None, f"checkpoint {saved.resumed_checkpoint} of run {saved.resumed_run}"))
     for one, _ in reversed([pair for pair in saved.found if pair[0].run == run.number][:CHECKPOINTS_SHOWN]):
