@@ -1,10 +1,11 @@
-"""Flags of `understudy job create` and `update` for retries, exit rules and job monitors."""
+"""Flags of `understudy job create` and `update` for retries, exit rules, job monitors and special instances."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import click
+import msgspec
 
 from scripts.client import USAGE, CommandError
 
@@ -44,6 +45,11 @@ def rule_options(function: Any) -> Any:
         click.option("--complete-by-zone", metavar="ZONE", help="The zone of --complete-by."),
         click.option("--notify", multiple=True, metavar="LIST", help='Lists told of all that; "" for none.'),
         click.option("--notify-failed", multiple=True, metavar="LIST", help='Lists told of failed runs; "" for none.'),
+        click.option(
+            "--special-instances",
+            metavar="TEXT",
+            help="'[month-end]' and lines: on DAYS, on calendar NAME, run COMMAND, set NAME=VALUE; \"\" for none.",
+        ),
     ):
         function = option(function)
     return function
@@ -64,6 +70,18 @@ def take_rules(properties: dict[str, Any], known: dict[str, Any]) -> dict[str, A
         values = {name: value for name, value in given.items() if value is not None}
         if values:
             found[field] = known.get(field, {}) | values
+    special = properties.pop("special_instances")
+    return found if special is None else found | {"special_instances": _instances(special)}
+
+
+def _instances(text: str) -> list[Any]:
+    from server.core.local_time import BadSchedule
+    from server.core.special_instances import read_text
+
+    try:
+        found: list[Any] = msgspec.to_builtins(read_text(text))
+    except BadSchedule as error:
+        raise CommandError(USAGE, f"--special-instances: {error}") from error
     return found
 
 

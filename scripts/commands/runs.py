@@ -28,10 +28,11 @@ def run() -> None:
 @click.option("--wait", is_flag=True, help="Wait until it has ended; exit code 1 unless it succeeded.")
 @click.option("--follow", is_flag=True, help="Show its output meanwhile; implies --wait.")
 @click.option("--timeout", "timeout_s", type=float, default=0.0, help="Wait at most so many seconds.")
+@click.option("--instance", default="", help="As this special instance of the job.")
 @asks_node
-def now(asker: Asker, job: str, wait: bool, follow: bool, timeout_s: float) -> int:
+def now(asker: Asker, job: str, wait: bool, follow: bool, timeout_s: float, instance: str) -> int:
     """Run JOB now."""
-    started = asker.client.post(f"/api/v1/jobs/{quote(job)}/run")
+    started = asker.client.post(f"/api/v1/jobs/{quote(job)}/run", {"instance": instance} if instance else None)
     if not (wait or follow):
         why = f" ({started['reason']})" if started["reason"] else ""
         asker.show(started | {"exit_code": None}, f"Run {started['run']} is {started['state']}{why}.")

@@ -68,6 +68,8 @@ def update(
             raise Conflict(f"{name} was changed by somebody else meanwhile. Read it again and repeat the change.")
         if spec.name != name and calendars.by_name(connection, spec.name) is not None:
             raise Conflict(f"There is a calendar {spec.name} already. Choose another name.")
+        if spec.name != name:
+            _refuse_instances(connection, name)
         planned = _put(connection, before, columns, now_us)
         record(connection, by, now_us, "calendars.update", name, spec_of(before), spec, reason)
         return Changed(spec.name, before.version + 1, planned)
@@ -109,10 +111,18 @@ def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
             named = ", ".join(dict.fromkeys(use.job for use in uses)) + (", …" if count > len(uses) else "")
             used = "1 schedule uses" if count == 1 else f"{count} schedules use"
             raise Conflict(f"{used} the calendar {name}, of {named}. Change that first.")
+        _refuse_instances(connection, name)
         calendars.delete(connection, found.id)
         record(connection, by, now_us, "calendars.delete", name, spec_of(found), "", reason)
 
     return change
+
+
+def _refuse_instances(connection: sqlite3.Connection, name: str) -> None:
+    """Conflict while a special instance of a job is on the days of the calendar: it knows it by name."""
+    jobs = calendars.of_instances(connection, name)
+    if jobs:
+        raise Conflict(f"Special instances of {', '.join(jobs[:5])} are on days of {name}. Change that first.")
 
 
 def find(connection: sqlite3.Connection, name: str) -> Calendar:

@@ -244,6 +244,7 @@ def _continue(
         "schedule_id": run.schedule_id,
         "scheduled_for_us": run.scheduled_for_us,
         "event_id": run.event_id,
+        "instance": run.instance,
     }
     if checkpoint is not None:
         more |= {"resumed_run": checkpoint.run, "resumed_checkpoint": checkpoint.number}

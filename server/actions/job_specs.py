@@ -40,6 +40,7 @@ def of_job(connection: sqlite3.Connection, job: Job) -> JobSpec:
         limits=job.limits,
         tags=tags.of(connection, "job", job.id),
         checkpoints=job.checkpoints,
+        special_instances=job.special_instances,
         prerequisites=prerequisites.text_of(connection, job.prerequisites),
         workflow=workflow,
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def columns(connection: sqlite3.Connection, job_id: int | None, spec: JobSpec) -> dict[str, object]:
     """The columns that stand for names. Raises NotFound for one, Invalid for variables that are not there."""
-    variables.check_texts(connection, job_id, _clear(spec), spec.environment.values())
+    variables.check_texts(connection, job_id, _clear(spec), _environments(spec))
     resources.check(connection, spec.limits.resources)
     environment, commands = spec.uses.environment, spec.uses.command_set
     return {
@@ -28,7 +28,7 @@ def columns(connection: sqlite3.Connection, job_id: int | None, spec: JobSpec) -
 
 def note(connection: sqlite3.Connection, job_id: int, spec: JobSpec) -> None:
     """Remember what the job names, inside the caller's change."""
-    variables.note_uses(connection, "job", job_id, _clear(spec).values(), spec.environment.values())
+    variables.note_uses(connection, "job", job_id, _clear(spec).values(), _environments(spec))
     tags.put(connection, "job", job_id, spec.tags)
     limits.mark(connection, job_id, spec.limits)
 
@@ -46,4 +46,11 @@ def of_job(connection: sqlite3.Connection, job: Job) -> Uses:
 def _clear(spec: JobSpec) -> dict[str, str]:
     """The texts of a job that people see, and where a variable may be named."""
     fields = ("command", "working_directory", "run_as", "standard_input")
-    return {field: getattr(spec, field) for field in fields}
+    own = {f"special_instances.{one.name}.command": one.command for one in spec.special_instances}
+    return {field: getattr(spec, field) for field in fields} | own
+
+
+def _environments(spec: JobSpec) -> list[str]:
+    """The values of its variables, those of special instances included."""
+    found = [spec.environment, *(one.environment for one in spec.special_instances)]
+    return [value for environment in found for value in environment.values()]

@@ -33,6 +33,7 @@ def wrong(spec: JobSpec) -> dict[str, str]:
     said += ["exit_rules"] if spec.exit_rules != ExitRules() else []
     said += ["uses"] if spec.uses != Uses() else []
     said += ["checkpoints"] if spec.checkpoints.restartable else []
+    said += ["special_instances"] if any(one.command or one.environment for one in spec.special_instances) else []
     return {field: "belongs to the steps of the workflow: leave it out here" for field in said}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from server.actions import agents, job_uses, job_workflows, prerequisites
+from server.actions import agents, job_uses, job_workflows, prerequisites, special_instances
 from server.actions import groups as group_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core import checkpoints
@@ -32,6 +32,7 @@ from server.core.model import Job, Principal, ScheduleRow
 from server.core.prerequisites import Prerequisites
 from server.core.retry import WATCHER as RETRIES
 from server.core.retry import RetryRule, wrong_retry
+from server.core.special_instances import SpecialInstance, wrong_special_instances
 from server.core.when import When as When
 from server.core.when import of_rules
 from server.errors import Conflict, Invalid, NotFound
@@ -76,6 +77,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     prerequisites: str = ""
     limits: Limits = Limits()
     workflow: str = ""
+    special_instances: list[SpecialInstance] = []
 
 
 def create(spec: JobSpec, by: Principal, now_us: int) -> Change[Job]:
@@ -110,6 +112,7 @@ def update(name: str, spec: JobSpec, by: Principal, now_us: int, version: int | 
         columns = _columns(connection, spec, _place(connection, spec, now_us), name)
         values = columns | job_uses.columns(connection, job.id, spec)
         job_uses.note(connection, job.id, spec)
+        special_instances.check(connection, spec.special_instances, job.id)
         prerequisites.put(connection, job.id, values["prerequisites"])
         jobs.update(connection, job.id, **values, version=job.version + 1, updated_at_us=now_us)
         _set_schedules(connection, job.id, spec.schedules, now_us)
@@ -198,6 +201,7 @@ def validate(spec: JobSpec) -> None:
     wrong |= wrong_give_up(spec.give_up_after_s, spec.may_run_twice)
     wrong |= wrong_retry(spec.retry) | wrong_exit_rules(spec.exit_rules) | wrong_job_monitors(spec.job_monitors)
     wrong |= wrong_checkpoints(spec.checkpoints) | job_workflows.wrong(spec)
+    wrong |= wrong_special_instances(spec.special_instances)
     if any("=" in key or not key or "\0" in key + value for key, value in spec.environment.items()):
         wrong["environment"] = "names must not be empty or hold =, values must not hold NUL"
     if len(spec.schedules) > SCHEDULES_MAX:
@@ -214,6 +218,7 @@ def insert(connection: sqlite3.Connection, spec: JobSpec, by: Principal, now_us:
     agent_id = _place(connection, spec, now_us)
     if jobs.by_name(connection, spec.name) is not None:
         raise Conflict(f"There is a job {spec.name} already. Choose another name.")
+    special_instances.check(connection, spec.special_instances)
     values = _columns(connection, spec, agent_id, spec.name) | job_uses.columns(connection, None, spec)
     job_id = jobs.insert(connection, **values, created_at_us=now_us, updated_at_us=now_us)
     job_uses.note(connection, job_id, spec)

@@ -43,7 +43,8 @@ def follow(connection: sqlite3.Connection, happening: Happening, now_us: int) ->
     status = status_of(happening.kind, happening.status, asked)
     if status is None or (status in _NOT_FINAL and run is not None and runs.has_later_attempt(connection, run)):
         return
-    changed = [row.job_id for row in waiting if _note(connection, row, status, happening)]
+    instance = run.instance if run is not None else ""
+    changed = [row.job_id for row in waiting if _note(connection, row, status, happening, instance)]
     for job_id in dict.fromkeys(changed):
         settle(connection, job_id, now_us)
 
@@ -94,7 +95,9 @@ def submit_due(
     return run_actions.submit_occurrence(connection, job, schedule_id, at_us, requested_by, now_us)
 
 
-def _note(connection: sqlite3.Connection, row: ConditionRow, status: Status, happening: Happening) -> bool:
+def _note(
+    connection: sqlite3.Connection, row: ConditionRow, status: Status, happening: Happening, instance: str
+) -> bool:
     """Judge one condition; True when it became met, or is no more."""
     job = jobs.get(connection, row.job_id)
     found = job.prerequisites.conditions() if job is not None and job.deleted_at_us is None else iter(())
@@ -102,7 +105,7 @@ def _note(connection: sqlite3.Connection, row: ConditionRow, status: Status, hap
     if condition is None:
         return False
     now = Standing(met=row.met, status=row.status, subject=row.subject)
-    after = judge(condition, now, status, happening.subject)
+    after = judge(condition, now, status, happening.subject, instance)
     if after is now:
         return False
     since_us = row.since_us if row.met and after.met else happening.at_us

@@ -24,7 +24,10 @@ _FIND = {
 def read(connection: sqlite3.Connection, text: str) -> Prerequisites:
     """What a text says. Raises Invalid, also for a name that there is not."""
     try:
-        return parse(text, lambda source: _find(connection, source))
+        found = parse(text, lambda source: _find(connection, source))
+        for condition in found.conditions():
+            _check_during(connection, condition)
+        return found
     except BadPrerequisites as error:
         said = f"{error}. Write for example: backup completed and load ended"
         raise Invalid(f"The prerequisites are not right: {said}", fields={"prerequisites": said}) from error
@@ -80,6 +83,14 @@ def _find(connection: sqlite3.Connection, source: Source) -> int:
     if found is None:
         raise BadPrerequisites(f"there is no {noun} {source.name}; `{command}` shows those there are")
     return found.id
+
+
+def _check_during(connection: sqlite3.Connection, condition: Condition) -> None:
+    source = jobs.get(connection, condition.source_id) if condition.during else None
+    names = [one.name for one in source.special_instances] if source is not None else []
+    if source is not None and condition.during not in names:
+        there = f"it has {', '.join(names)}" if names else "it has none"
+        raise BadPrerequisites(f"{source.name} has no special instance {condition.during} ({there})")
 
 
 def _before(connection: sqlite3.Connection, job_id: int) -> list[tuple[Condition, ConditionRow]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from server.actions import checkpoints, debts, pools, reports, witnesses, workflow_engine
+from server.actions import checkpoints, debts, pools, reports, special_instances, witnesses, workflow_engine
 from server.actions import events as event_actions
 from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
@@ -17,13 +17,12 @@ from server.core.agent_trust import ticket_fits
 from server.core.confidential import NO_SECRETS
 from server.core.debts import OWED
 from server.core.gates import NO_AGENT, reason
-from server.core.model import SYSTEM, Agent, Job, Run, Specification
+from server.core.model import SYSTEM, Agent, Run, Specification
 from server.core.run_states import RunEvent, step
 from server.errors import Invalid
 from server.storage import (
     agents,
     deliveries,
-    exceptions,
     gates,
     groups,
     jobs,
@@ -31,7 +30,6 @@ from server.storage import (
     runs,
     server_history,
     silence,
-    specifications,
     system_messages,
 )
 from server.storage import debts as debt_rows
@@ -324,7 +322,7 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
                 why = f"checkpoint {run.resumed_checkpoint}, from which it was to go on, is not kept any more"
                 runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, why)
                 continue
-            specification = event_actions.of_run(connection, run, _specification(connection, job, run))
+            specification = event_actions.of_run(connection, run, special_instances.specification(connection, job, run))
             specification = workflow_engine.of_run(connection, run, specification)
             try:
                 specification = told(specification)
@@ -359,16 +357,6 @@ def _refuse(connection: sqlite3.Connection, run: Run, why: str, now_us: int) -> 
         runs.set_state(connection, run.number, step(run.state, RunEvent.FAILED), now_us, why)
     else:
         _wait(connection, run, why, now_us)
-
-
-def _specification(connection: sqlite3.Connection, job: Job, run: Run) -> Specification:
-    """What the agent is told of a run: the command that the run was made with, and what an exception adds to it."""
-    specification = msgspec.structs.replace(specifications.of_job(connection, job, run.agent_id), command=run.command)
-    if run.schedule_id is None or run.scheduled_for_us is None:
-        return specification
-    special = exceptions.of_occurrence(connection, run.schedule_id, run.scheduled_for_us)
-    environment = specifications.environment(connection, job, (special.environment if special else None) or {})
-    return msgspec.structs.replace(specification, environment={**specification.environment, **environment})
 
 
 def fall_silent(agent_id: str, since_us: int, now_us: int) -> Change[int]:

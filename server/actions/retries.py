@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime
 
+import msgspec
+
 from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction
 from server.core.gates import NO_AGENT
@@ -18,7 +20,8 @@ from server.core.model import SECOND_US, Job, Run
 from server.core.retry import Retry, decide
 from server.core.run_keys import next_attempt_key
 from server.core.run_states import ENDED, RunEvent, step
-from server.storage import agents, checkpoints, exceptions, gates, groups, jobs, runs, workflow_runs
+from server.core.special_instances import applied
+from server.storage import agents, checkpoints, exceptions, gates, groups, jobs, runs, specifications, workflow_runs
 
 REQUESTED_BY = "retry"
 
@@ -58,6 +61,7 @@ def attempt_again(
         "schedule_id": run.schedule_id,
         "scheduled_for_us": run.scheduled_for_us,
         "event_id": run.event_id,
+        "instance": run.instance,
         "group_id": agent_id if groups.is_group(connection, agent_id) else "",
         **more,
     }
@@ -106,11 +110,13 @@ def _is_silent(connection: sqlite3.Connection, agent_id: str) -> bool:
 
 
 def _command(connection: sqlite3.Connection, job: Job, run: Run) -> str:
-    """What the job says now, or an exception of its occurrence."""
-    if run.schedule_id is None or run.scheduled_for_us is None:
-        return job.command
-    special = exceptions.of_occurrence(connection, run.schedule_id, run.scheduled_for_us)
-    return special.command if special is not None and special.command is not None else job.command
+    """What the job says now, or its special instance, or an exception of its occurrence; with its variables."""
+    job = applied(job, run.instance)
+    if run.schedule_id is not None and run.scheduled_for_us is not None:
+        special = exceptions.of_occurrence(connection, run.schedule_id, run.scheduled_for_us)
+        if special is not None and special.command is not None:
+            job = msgspec.structs.replace(job, command=special.command)
+    return specifications.command(connection, job)
 
 
 def _clock_text(at_us: int) -> str:

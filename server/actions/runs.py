@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from server.actions import job_workflows
+from server.actions import job_workflows, special_instances
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
 from server.core.confidential import NO_SECRETS
@@ -28,16 +28,18 @@ from server.core.prerequisites import UNMET_US
 from server.core.run_keys import next_attempt_key, occurrence_key, parse_key, request_key
 from server.core.run_states import ENDED, RunEvent, step
 from server.core.silence import why_not_again
+from server.core.special_instances import applied
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import agents, exceptions, gates, groups, jobs, runs, schedules, specifications
 
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
 
-def run_now(job: str, request_id: str, by: Principal, now_us: int) -> Change[Run]:
+def run_now(job: str, request_id: str, by: Principal, now_us: int, instance: str = "") -> Change[Run]:
     """Submit a run on request. `request_id` (1 to 64 letters, digits, hyphens) makes its key: twice is one run.
 
-    For a group with the policy `all` it is one for each member; the first one is returned.
+    For a group with the policy `all` it is one for each member; the first one is returned. `instance`: a special
+    instance of the job; NotFound for one that it has not.
     """
     require(by, "runs.start")
     if not _REQUEST_ID.match(request_id):
@@ -46,7 +48,9 @@ def run_now(job: str, request_id: str, by: Principal, now_us: int) -> Change[Run
     def change(transaction: Transaction) -> Run:
         connection = transaction.connection
         found = find_job(connection, job)
-        made = [_request(connection, found, request_id, member, by, now_us) for member in _asked(connection, found)]
+        special_instances.find(found, instance)
+        members = _asked(connection, found)
+        made = [_request(connection, found, request_id, member, by, now_us, instance) for member in members]
         if any(is_new for _, is_new in made):
             record(connection, by, now_us, "runs.run_now", job, "", made[0][0].key)
         return made[0][0]
@@ -68,13 +72,13 @@ def _asked(connection: sqlite3.Connection, job: Job) -> list[str]:
 
 
 def _request(
-    connection: sqlite3.Connection, job: Job, request_id: str, member: str, by: Principal, now_us: int
+    connection: sqlite3.Connection, job: Job, request_id: str, member: str, by: Principal, now_us: int, instance: str
 ) -> tuple[Run, bool]:
     key = request_key(job.id, request_id, member=member)
     known = runs.by_key(connection, key)
     if known is not None:
         return known, False
-    return submit(connection, job, key, by.name, now_us, member=member), True
+    return submit(connection, job, key, by.name, now_us, member=member, instance=instance), True
 
 
 def submit(
@@ -86,13 +90,16 @@ def submit(
     member: str = "",
     continues: bool = False,
     awaits: str = "",
+    instance: str = "",
+    command: str | None = None,
     **more: object,
 ) -> Run:
     """Insert a run inside the caller's change: starting, waiting with its reason, or skipped.
 
     A run of a group waits in its pool until the fleet has chosen a member. `member`: the one that it is for.
     `continues`: it goes on with a run that is open still, or was, and is not skipped for that. `awaits`: the
-    prerequisites that it waits for, whatever else is in the way (`actions.prerequisite_runs`).
+    prerequisites that it waits for, whatever else is in the way (`actions.prerequisite_runs`). `instance`: the special
+    instance that it is. `command`: instead of what that, or the job, says.
     """
     agent_id = member or job.agent_id
     refuse_dead(connection, job, agent_id)
@@ -108,16 +115,19 @@ def submit(
     if job.skip_if_running and not member and not continues and runs.is_job_open(connection, job.id):
         state, why = "skipped", "another run of the job is open"
         more = {**more, "ended_at_us": now_us, "begin_after_us": None}
+    special = applied(job, instance)
+    special = special if command is None else msgspec.structs.replace(special, command=command)
     number = runs.insert(
         connection,
         key,
         job.id,
         agent_id,
-        specifications.command(connection, job),
+        specifications.command(connection, special),
         state,
         now_us,
         reason=why or "",
         requested_by=requested_by,
+        instance=instance,
         **more,
     )
     return find(connection, number)
@@ -157,11 +167,11 @@ def submit_occurrence(
     if known is not None:
         return known
     special = exceptions.of_occurrence(connection, schedule_id, at_us)
-    if special is not None and special.command is not None:
-        job = msgspec.structs.replace(job, command=special.command)
     schedule = schedules.get(connection, schedule_id)
     member = schedule.member_id if schedule is not None else ""
     values: dict[str, Any] = {"schedule_id": schedule_id, "scheduled_for_us": at_us, "awaits": awaits}
+    values |= {"command": special.command if special is not None else None}
+    values |= {"instance": special_instances.of_occurrence(connection, job, schedule, at_us)}
     return submit(connection, job, key, requested_by, now_us, member, **values)
 
 
@@ -265,6 +275,7 @@ def rerun(number: int, by: Principal, now_us: int, reason: str = "") -> Change[R
 def again(connection: sqlite3.Connection, job: Job, last: Run, requested_by: str, now_us: int) -> Run:
     """Submit the attempt after `last`, the latest of its occurrence or request, inside the caller's change."""
     values: dict[str, Any] = {"schedule_id": last.schedule_id, "scheduled_for_us": last.scheduled_for_us}
+    values |= {"instance": last.instance}
     member, key = member_of(connection, last), next_attempt_key(last.key)
     return submit(
         connection, job, key, requested_by, now_us, member, attempt=last.attempt + 1, event_id=last.event_id, **values

@@ -18,6 +18,7 @@ from server.core.limits import Limits
 from server.core.occurrence_exceptions import OccurrenceException
 from server.core.prerequisites import Prerequisites
 from server.core.retry import RetryRule
+from server.core.special_instances import SpecialInstance
 from server.core.timing import Timing, TimingRules
 
 SECOND_US = 1_000_000
@@ -145,9 +146,10 @@ class Gate(Row, frozen=True, kw_only=True):
 
 
 class Job(Row, frozen=True, kw_only=True):
-    JSON: ClassVar[frozenset[str]] = frozenset(
-        {"environment", "prerequisites", "retry", "exit_rules", "job_monitors", "checkpoints", "limits"}
-    )
+    JSON: ClassVar[frozenset[str]] = frozenset({
+        "environment", "prerequisites", "retry", "exit_rules", "job_monitors", "checkpoints", "limits",
+        "special_instances",
+    })  # fmt: skip
 
     id: int
     name: str
@@ -181,6 +183,7 @@ class Job(Row, frozen=True, kw_only=True):
     begins_workflow_id: int | None = None
     job_monitors: JobMonitors = JobMonitors()
     checkpoints: CheckpointRule = CheckpointRule()
+    special_instances: list[SpecialInstance] = []
 
 
 class ScheduleRow(Row, frozen=True, kw_only=True):
@@ -308,6 +311,7 @@ class Run(Row, frozen=True, kw_only=True):
     dismissed_by: str = ""
     rank_us: int = 0
     limited: bool = False
+    instance: str = ""
 
 
 class Missed(Row, frozen=True, kw_only=True):

@@ -110,7 +110,7 @@ def is_by_master(job: Job, is_group: bool) -> bool:
 
     `is_group`: whoever would hold the order is a group. Every other order its agent acts on, connected or not.
     """
-    needs_all = job.prerequisites.is_set or job.limits.is_set
+    needs_all = job.prerequisites.is_set or job.limits.is_set or bool(job.special_instances)
     return is_group or needs_all or job.begins_workflow_id is not None
 
 

@@ -1,6 +1,6 @@
 """Prerequisites as people write them, in one line, and back. Pure.
 
-    backup and (load completed|failed or event:arrived) and report ended dont-overwrite
+    backup and (load completed|failed or event:arrived) and report ended dont-overwrite during:month-end
 
 Lines may be broken anywhere. AND binds closer than OR.
 """
@@ -97,12 +97,12 @@ class _Reader:
             raise BadPrerequisites(f"{_at(self.tokens, self.here)}: the name of a job is missing, or event:NAME")
         self.here += 1
         source = _source(token)
-        flags, statuses = set[str](), tuple[Status, ...]()
+        flags, statuses, during = set[str](), tuple[Status, ...](), ""
         while (word := self._next()) not in ("", "(", ")") and word.lower() not in (Operator.AND, Operator.OR):
             if word in (DONT_OVERWRITE, DONT_CLEAR):
                 flags.add(word)
-            elif word.startswith(DURING):
-                raise BadPrerequisites(f"{word!r}: there are no special instances yet, so it would wait for ever")
+            elif word.startswith(DURING) and word != DURING and source.kind == "run":
+                during = word.removeprefix(DURING)
             elif not statuses:
                 statuses = _statuses(word, source)
             else:
@@ -118,6 +118,7 @@ class _Reader:
             statuses=statuses or (DEFAULTS.get(source.kind, Status.COMPLETED),),
             dont_overwrite=DONT_OVERWRITE in flags,
             dont_clear=DONT_CLEAR in flags,
+            during=during,
         )
 
     def _next(self) -> str:

@@ -202,7 +202,7 @@ def _fixed(timing: Timing, expression: Expression, after: datetime, until: datet
     ahead: list[datetime] = []
     last = after
     horizon = to_local(until + early, zone) + _DAY
-    for local in expression.ticks(to_local(after - late, zone), horizon, lambda day: _is_working(timing, day)):
+    for local in expression.ticks(to_local(after - late, zone), horizon, lambda day: is_working(timing, day)):
         own = first_valid(local, zone)
         while ahead and ahead[0] <= min(own - early, until):
             at = heapq.heappop(ahead)
@@ -250,7 +250,7 @@ def _allows(timing: Timing, day: int) -> bool:
     return timing.days is None or (day in timing.days) == (timing.rules.calendar_use == "only")
 
 
-def _is_working(timing: Timing, day: int) -> bool:
+def is_working(timing: Timing, day: int) -> bool:
     """A working day is one that the calendar allows; without a calendar Monday to Friday."""
     return _allows(timing, day) if timing.days is not None else (day + 6) % 7 < 5
 

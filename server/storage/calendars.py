@@ -95,6 +95,21 @@ def by_name(connection: sqlite3.Connection, name: str) -> Calendar | None:
     return rows.first(connection, Calendar, "FROM calendars WHERE name = ?", (name,))
 
 
+def marks(connection: sqlite3.Connection, name: str) -> Days | None:
+    """The days that the calendar of that name marks; None when there is none."""
+    found = by_name(connection, name)
+    return None if found is None else days(connection, found.id)
+
+
+def of_instances(connection: sqlite3.Connection, name: str) -> list[str]:
+    """The jobs with a special instance on the days of that calendar, by name."""
+    query = (
+        "SELECT DISTINCT j.name FROM jobs j, json_each(j.special_instances) i WHERE j.special_instances != '[]'"
+        " AND j.deleted_at_us IS NULL AND json_extract(i.value, '$.calendar') = ? ORDER BY j.name"
+    )
+    return [str(row[0]) for row in connection.execute(query, (name,))]
+
+
 def lines(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> list[CalendarLine]:
     """The list of calendars by name, above `after`."""
     query = (

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
+import msgspec
+
 from server.core.model import Row
-from server.core.prerequisites import Condition
+from server.core.prerequisites import Condition, Prerequisites
 from server.storage import rows
 
 
@@ -55,6 +57,21 @@ def dependents(connection: sqlite3.Connection, kind: str, source_id: int) -> lis
         " WHERE c.kind = ? AND c.source_id = ? AND j.deleted_at_us IS NULL ORDER BY j.name"
     )
     return [str(row[0]) for row in connection.execute(query, (kind, source_id))]
+
+
+def during(connection: sqlite3.Connection, source_id: int) -> list[tuple[str, str]]:
+    """(job, special instance) of each condition of other jobs that is met by such a run of the job only."""
+    waiting = connection.execute(
+        "SELECT DISTINCT j.name, j.prerequisites FROM prerequisite_conditions c JOIN jobs j ON j.id = c.job_id"
+        " WHERE c.kind = 'run' AND c.source_id = ? AND j.deleted_at_us IS NULL ORDER BY j.name",
+        (source_id,),
+    )
+    return [
+        (str(name), one.during)
+        for name, text in waiting
+        for one in msgspec.json.decode(text, type=Prerequisites).conditions()
+        if one.during and (one.kind, one.source_id) == ("run", source_id)
+    ]
 
 
 def replace(connection: sqlite3.Connection, job_id: int, conditions: Iterable[tuple[Condition, ConditionRow]]) -> None:

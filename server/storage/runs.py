@@ -40,13 +40,15 @@ class RunLine(Row, frozen=True, kw_only=True):
     begin_after_us: int | None = None
     workflow_run: int | None = None
     """The workflow's run that it is a step of."""
+    instance: str = ""
+    """The special instance of the job that it is."""
 
 
 _LINES = (
     "SELECT r.number, r.key, r.job_id, j.name, r.agent_id, coalesce(a.name, substr(r.agent_id, 1, 8)), r.attempt,"
     " r.state, r.reason, r.state_since_us, r.scheduled_for_us, r.requested_by, r.submitted_at_us, r.started_at_us,"
     " r.ended_at_us, r.exit_code, r.signal, r.output_bytes, r.output_cut, r.cancel_requested_by,"
-    " coalesce(g.name, ''), r.begin_after_us, r.workflow_run FROM runs r JOIN jobs j ON j.id = r.job_id"
+    " coalesce(g.name, ''), r.begin_after_us, r.workflow_run, r.instance FROM runs r JOIN jobs j ON j.id = r.job_id"
     " LEFT JOIN agents a ON a.id = r.agent_id LEFT JOIN groups g ON g.id = r.group_id"
 )
 

@@ -273,6 +273,13 @@ def job(**more: object) -> Job:
 WHEN = [Schedule(id=3, job_id=3, cron="30 1 * * *", zone="Europe/Berlin", created_at_us=NOW_US - 80 * DAY_US)]
 
 
+INSTANCES = [
+    {"name": "month-end", "days": ["last working day"], "command": "pack --month", "environment": {"KEEP": "forever"}},
+    {"name": "audit", "calendar": "audit-days"},
+    {"name": "by-hand"},
+]
+
+
 def _job_line(number: int, name: str, schedules: str, state: str | None, **more: object) -> JobLine:
     values: dict[str, object] = {
         "id": number,
@@ -298,7 +305,11 @@ def job_stories() -> list[Story]:
         _job_line(3, "nightly-archive", "30 1 * * * Europe/Berlin; 0 12 * * 6 UTC", "running"),
         _job_line(12, "year-end", "", None),
     )
-    values = {**values_of(job(), "dock-1", WHEN, {}), "cron": "30 25 * * *", "timeout_s": "soon"}
+    values = {
+        **values_of(job(special_instances=INSTANCES), "dock-1", WHEN, {}),
+        "cron": "30 25 * * *",
+        "timeout_s": "soon",
+    }
     errors = {"cron": "the field hour is wrong: '25'", "timeout_s": "soon is not a whole number."}
     names = ("dock-1", "dock-2")
     wrong = frame("Change a job", "/jobs", problem="Some fields are not right.")
@@ -318,6 +329,18 @@ def job_stories() -> list[Story]:
                 once,
                 monitors=LINES[1:2],
                 needs=NEEDS,
+            ),
+        ),
+        Story(
+            "job-special-instances",
+            JobPage(
+                frame("nightly-archive", "/jobs"),
+                job(special_instances=INSTANCES),
+                "dock-1",
+                lines_of(WHEN, {}),
+                (),
+                (),
+                once,
             ),
         ),
         Story(

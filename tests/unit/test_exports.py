@@ -14,10 +14,15 @@ from server.core.calendar_rules import CalendarSpec
 from server.core.model import SYSTEM, Principal
 from server.core.monitors import Settings
 from server.core.retry import RetryRule
+from server.core.special_instances import SpecialInstance
 from server.core.when import When
 from server.errors import Forbidden, Invalid
 from tests.unit.ledger import START_US, Ledger
 
+AUDIT = [
+    SpecialInstance(name="audit", days=["last day"], calendar="works", command="cp b\nc", environment={"A": "1"}),
+    SpecialInstance(name="plain"),
+]
 WORKFLOW = """\
 name: nightly
 agent: north
@@ -60,10 +65,18 @@ def full() -> Ledger:
     do(variables.put(VariableSpec(name="depot", value="/srv/depot"), seal, by, now))
     do(variables.put(VariableSpec(name="password", value="geheim", secret=True), seal, by, now))
     do(groups.create(GroupSpec(name="workers", agents=["south:2", "north"]), ("workers" * 8)[:32], by, now))
-    base = ledger.add_job(name="base", cron="", command="cp a ${{ depot }}", retry=RetryRule(attempts_max=3, delay_s=5))
+    base = ledger.add_job(
+        name="base",
+        cron="",
+        command="cp a ${{ depot }}",
+        retry=RetryRule(attempts_max=3, delay_s=5),
+        special_instances=AUDIT,
+    )
     assert base.id
     when = [When("2nd Tuesday at 06:00", "Europe/Berlin", calendar="works", shift="next"), When("@daily")]
-    ledger.add_job(name="after", agent="", group="workers", schedules=when, prerequisites="base completed", tags=["x"])
+    ledger.add_job(
+        name="after", agent="", group="workers", schedules=when, prerequisites="base during:audit", tags=["x"]
+    )
     do(workflows.create(workflows.read(WORKFLOW), by, now))
     ledger.add_job(name="at-two", agent="", command="", workflow="nightly", cron="0 2 * * *")
     do(

@@ -295,6 +295,7 @@ def _find(source: Source) -> int:
         ("a and (b or load.x)", "a completed and (b completed or load.x completed)"),
         ("event:door and\n a ended dont-clear", "event:door and a ended dont-clear"),
         ("a dont-overwrite dont-clear", "a completed dont-overwrite dont-clear"),
+        ("a dont-overwrite during:month-end", "a completed dont-overwrite during:month-end"),
         ("job:or or a", "job:or completed or a completed"),
     ],
 )
@@ -317,7 +318,7 @@ def test_what_is_written_reads_the_same(text: str, same: str) -> None:
         ("a done", "'done' after a: the statuses are completed, failed, cancelled, skipped, ended, running, submitted"),
         ("a completed failed", "several statuses are written completed|failed"),
         ("event:door completed", "the statuses are fired"),
-        ("a during:month-end", "'during:month-end': there are no special instances yet"),
+        ("event:door during:month-end", "'during:month-end' after door: the statuses are fired"),
         ("file:x", "write NAME for a job, or one of job:NAME, workflow:NAME, event:NAME, monitor:NAME"),
         ("(" * 21 + "a" + ")" * 21, "nested at most 20 deep"),
         (" or ".join(["a"] * 101), "at most 100 conditions"),

@@ -239,3 +239,8 @@ CREATE TABLE happenings_aside (
 -- that stands for nobody. The workflow's run has the key of the job's run that began it.
 ALTER TABLE jobs ADD COLUMN begins_workflow_id INTEGER REFERENCES workflows (id);
 CREATE INDEX jobs_by_workflow ON jobs (begins_workflow_id) WHERE begins_workflow_id IS NOT NULL;
+
+-- Special instances (SKY-17). jobs.special_instances: JSON list of core.special_instances.SpecialInstance. runs.instance:
+-- the name of the one that the run is of, '' for none.
+ALTER TABLE jobs ADD COLUMN special_instances TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE runs ADD COLUMN instance TEXT NOT NULL DEFAULT '';

@@ -27,6 +27,12 @@ class Started(msgspec.Struct, frozen=True):
     reason: str
 
 
+class RunNow(msgspec.Struct, frozen=True):
+    """Which special instance of the job; none without."""
+
+    instance: str = ""
+
+
 class Reason(msgspec.Struct, frozen=True):
     """Why, for the audit history."""
 
@@ -36,7 +42,9 @@ class Reason(msgspec.Struct, frozen=True):
 async def run_now(call: Call) -> Answer:
     """Submit a run of a job. Its key comes from the Idempotency-Key: twice is one run."""
     request_id = hashlib.sha256(f"{call.by.name}\n{call.key}".encode()).hexdigest()[:32]
-    return await call.write(runs.run_now(call.path("name"), request_id, call.by, call.now_us), started, 202)
+    instance = call.body.instance
+    change = runs.run_now(call.path("name"), request_id, call.by, call.now_us, instance)
+    return await call.write(change, started, 202)
 
 
 async def list_runs(call: Call) -> list[RunLine]:
@@ -103,7 +111,7 @@ def _post(path: str, handle: Any, summary: str, body: Any = Reason, answer: Any 
 
 
 ENDPOINTS = (
-    Endpoint("POST", "/api/v1/jobs/{name}/run", run_now, "Run a job now", answer=Started, status=202),
+    Endpoint("POST", "/api/v1/jobs/{name}/run", run_now, "Run a job now", body=RunNow, answer=Started, status=202),
     Endpoint(
         "GET",
         "/api/v1/runs",

@@ -28,6 +28,7 @@ from server.web.frame import Frame
 from server.web.pages import (
     exceptions,
     job_checkpoints,
+    job_instances,
     job_prerequisites,
     job_retry,
     job_uses,
@@ -122,6 +123,7 @@ EMPTY = {
     "give_up_after_s": "0", "prerequisites": "", **job_retry.EMPTY, **job_watch.EMPTY, **job_uses.EMPTY,
     **resources.JOB_EMPTY,
     **job_checkpoints.EMPTY,
+    **job_instances.EMPTY,
 }  # fmt: skip
 
 
@@ -141,6 +143,7 @@ def values_of(job: Job, agent: str, found: list[Schedule], calendars: Mapping[in
         **resources.job_values(job.limits),
         **job_watch.values_of(job.job_monitors),
         **job_checkpoints.values_of(job.checkpoints),
+        **job_instances.values_of(job.special_instances),
     }  # fmt: skip
 
 
@@ -155,6 +158,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
     job_monitors = job_watch.monitors_from(values, wrong)
     checkpoints = job_checkpoints.rule_from(values, wrong)
     workflow = workflow_of(values["agent"])
+    special_instances = job_instances.instances_from(values, wrong)
     if wrong:
         raise Invalid("Some fields are not right.", fields=wrong)
     return JobSpec(
@@ -184,6 +188,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
         job_monitors=job_monitors,
         prerequisites=values["prerequisites"].strip(),
         checkpoints=checkpoints,
+        special_instances=special_instances,
     )
 
 

@@ -247,7 +247,9 @@ async def run_now(request: web.Request) -> web.Response:
     if job is None:
         raise NotFound("There is no such job. See the list of jobs.")
     once = fields.get("once") or secrets.token_hex(8)
-    run = await serve.write(request, lambda by, now_us: actions.run_now(job.name, once, by, now_us))
+    run = await serve.write(
+        request, lambda by, now_us: actions.run_now(job.name, once, by, now_us, fields.get("instance", ""))
+    )
     return serve.back(f"/runs/{run.number}")
 
 
