@@ -46,6 +46,7 @@ COMMANDS = {
     "missed": ("scripts.commands.missed", "missed"),
     "export": ("scripts.commands.imports", "export"),
     "forecast": ("scripts.commands.forecast", "forecast"),
+    "explain": ("scripts.commands.explain", "explain"),
     "run": ("scripts.commands.runs", "run"),
     "history": ("scripts.commands.history", "history"),
     "user": ("scripts.commands.people", "user"),

@@ -29,6 +29,19 @@ def insert(
     return int(cursor.lastrowid or 0)
 
 
+LATEST_OF = 100_000
+"""How far back `latest` looks: it reads entry by entry."""
+
+
+def latest(connection: sqlite3.Connection, action: str, object_: str) -> AuditEntry | None:
+    """The newest entry of an action on an object, among the newest `LATEST_OF`."""
+    tail = (
+        f"FROM audit WHERE id > coalesce((SELECT max(id) FROM audit), 0) - {LATEST_OF} AND action = ? AND object = ?"
+        " ORDER BY id DESC LIMIT 1"
+    )
+    return rows.first(connection, AuditEntry, tail, (action, object_))
+
+
 def page(
     connection: sqlite3.Connection, after: int | None = None, limit: int = 100, match: str = ""
 ) -> list[AuditEntry]:

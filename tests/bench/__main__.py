@@ -6,7 +6,19 @@ import argparse
 import importlib
 import json
 
-NAMES = ("writes", "swap", "memory", "copy", "restart", "compression", "jobs", "punctuality", "agents", "pages")
+NAMES = (
+    "writes",
+    "swap",
+    "memory",
+    "copy",
+    "restart",
+    "compression",
+    "jobs",
+    "punctuality",
+    "agents",
+    "pages",
+    "scheduler",
+)
 
 
 def main() -> None:

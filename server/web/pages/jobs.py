@@ -10,10 +10,11 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from server.actions import job_workflows
+from server.actions import explanations, job_workflows
 from server.actions import jobs as actions
 from server.actions.jobs import JobSpec
 from server.actions.prerequisites import text_of as text_of_prerequisites
+from server.core.explanations import Explanation
 from server.core.model import Job, Schedule
 from server.core.monitor_watches import Trip
 from server.errors import Invalid, NotFound, UnderstudyError
@@ -94,6 +95,7 @@ class JobPage:
     trips: tuple[Trip, ...] = ()
     shares: JobShares = field(default_factory=JobShares)
     needs: JobNeeds = field(default_factory=JobNeeds)
+    why: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,24 +248,26 @@ def _places(connection: sqlite3.Connection) -> tuple[str, ...]:
 async def show(request: web.Request) -> web.Response:
     """`GET /jobs/{id}`."""
     job_id, now_us = int(request.match_info["id"]), serve.site(request).clock.utc_us()
-    frame, ((job, agent, found, newest, _, named), unknown, held, starting, tripped, shares, needs) = await serve.load(
+    frame, (one, unknown, held, starting, tripped, shares, needs, why) = await serve.load(
         request,
         "Job",
         lambda c: (
-            _one(c, job_id),
+            one := _one(c, job_id),
             tuple(silence.unknown(c, now_us, job_id=job_id)),
             exceptions.read(c, job_id, now_us),
             tuple(monitors.lines_of_job(c, job_id)),
             tuple(trips.trips(c, job_id, limit=TRIPS)),
             job_uses.shares_of(c, job_id),
-            job_prerequisites.read(c, _one(c, job_id)[0]),
+            job_prerequisites.read(c, one[0]),
+            explanations.of_job(c, one[0], now_us),
         ),
     )
+    job, agent, found, newest, _, named = one
     told = exceptions.job_orders(request, held)
     instants = () if job.held or job.deleted_at_us else instants_of(found, frame.now_us, special=told.exceptions)
     once, title = secrets.token_hex(8), frame.with_title(job.name)
     orders = lines_of(found, named), instants, tuple(newest)
-    page = JobPage(title, job, agent, *orders, once, tuple(unknown), told, starting, tripped, shares, needs)
+    page = JobPage(title, job, agent, *orders, once, tuple(unknown), told, starting, tripped, shares, needs, why)
     return serve.html(page)
 
 

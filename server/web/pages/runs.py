@@ -12,11 +12,12 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from server.actions import pools, resources
+from server.actions import explanations, pools, resources
 from server.actions import runs as actions
+from server.core.explanations import Explanation, state_sentence
 from server.core.model import Run
 from server.core.monitor_watches import Trip
-from server.core.run_states import ENDED, TABLE, RunState
+from server.core.run_states import ENDED, RunState
 from server.core.silence import why_not_again
 from server.errors import NotFound
 from server.storage import agents, job_monitors, jobs, runs, silence, workflow_runs
@@ -83,6 +84,7 @@ class RunPage:
     saved: RunCheckpoints = NOTHING_SAVED
     earlier: tuple[Earlier, ...] = ()
     """What the attempts printed from which it goes on."""
+    why: Explanation | None = None
     begun: int | None = None
     """The run of the workflow that it began."""
 
@@ -97,35 +99,9 @@ class RunPage:
         return self.run.state in ENDED
 
 
-SENTENCES = {
-    "waiting": "It has not started.",
-    "starting": "It was given to its agent, which has not reported a start yet.",
-    "running": "Its process runs on the agent.",
-    "suspending": "Its process runs on the agent, and is ended at its next checkpoint.",
-    "suspended": "It stopped at a checkpoint and goes on when somebody says so.",
-    "resuming": "It stopped at a checkpoint; its next attempt goes on from there.",
-    "unknown": "Its agent is silent and may have it. It is not repeated: the agent answers when it is back.",
-}
-
-
-OF_WORKFLOWS = {
-    "starting": "Its workflow is about to begin.",
-    "running": "Its workflow runs.",
-    "succeeded": "Its workflow succeeded.",
-    "failed": "Its workflow failed.",
-    "cancelled": "It was cancelled, and what ran of its workflow with it.",
-    "killed": "It was killed, and what ran of its workflow with it.",
-}
-"""Of a run whose doing is a workflow's run."""
-
-
 def sentence(run: RunLine) -> str:
-    """What the state means, for people; ends are worded by the table of states."""
-    if run.agent_id == WORKFLOWS and run.state in OF_WORKFLOWS:
-        return OF_WORKFLOWS[run.state]
-    if run.state in SENTENCES:
-        return SENTENCES[run.state]
-    return next((rule.sentence for rule in TABLE if rule.next == run.state), "")
+    """What the state means, for people."""
+    return state_sentence(run.state, run.started_at_us is not None, run.agent_id == WORKFLOWS)
 
 
 def moments(run: RunLine, saved: RunCheckpoints = NOTHING_SAVED) -> tuple[Moment, ...]:
@@ -214,13 +190,14 @@ async def show(request: web.Request) -> web.Response:
     """`GET /runs/{number}`."""
     number = int(request.match_info["number"])
     connected = serve.site(request).agent_connected
-    frame, ((line, run, attempts, why_not, trips), members, saved, begun) = await serve.load(
+    frame, ((line, run, attempts, why_not, trips), members, saved, why, begun) = await serve.load(
         request,
         f"Run {number}",
         lambda c: (
             found := _one(c, number),
             _members(c, found[1], connected),
             read_saved(c, found[1], found[2]),
+            explanations.of_run(c, found[1]),
             workflow_runs.by_key(c, found[1].key),
         ),
     )
@@ -228,7 +205,7 @@ async def show(request: web.Request) -> web.Response:
     output, hidden = await asyncio.to_thread(tail, site.output_path(number))
     earlier = await asyncio.to_thread(outputs, saved.earlier, lines, lambda n: tail(site.output_path(n)))
     said, times = sentence(line), moments(line, saved)
-    rest = (output, hidden, why_not, members, trips, saved, earlier, begun.id if begun is not None else None)
+    rest = (output, hidden, why_not, members, trips, saved, earlier, why, begun.id if begun is not None else None)
     return serve.html(RunPage(frame, line, run.command, said, times, lines, *rest))
 
 
