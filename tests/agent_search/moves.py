@@ -137,7 +137,7 @@ class Moves(World):
         if "move" in self.bounds.words and self.bounds.agents > 1:
             done = self.offices.move(rows, 1 - facts.job_at, s.time)
             yield from self._paid(("move the job", 1 - facts.job_at), WORDS, self.wrote(s, NOW, done), s.left)
-        if "give" in self.bounds.words:
+        if "give" in self.bounds.words and self.bounds.agents > 1:
             for who in (0, 1):
                 yield from self._paid(
                     ("give", who), WORDS, self.wrote(s, NOW, self.offices.give(rows, who, s.time)), s.left
