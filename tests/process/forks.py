@@ -40,8 +40,7 @@ def forks(directory: Path, count: int, say: Say) -> Verdict:
 def _cut(pair: Pair, number: int, say: Say) -> Counter[str]:
     """The master journals what its dead standby cannot acknowledge, and dies: an unapplied tail."""
     master, standby = pair.wait_healthy()
-    standby.program.kill()
-    answers = asyncio.run(_write_many(master, f"tail{number}", WRITES))
+    answers = asyncio.run(_write_many(master, f"tail{number}", WRITES, standby.program.kill))
     tail = _beyond_commit(master)
     master.program.kill()
     standby.program.start()
@@ -87,8 +86,8 @@ def _has_ended_run(node: Node) -> bool:
     return bool(newest) and newest[0]["state"] in ENDED and newest[0]["output_bytes"] > 0
 
 
-async def _write_many(node: Node, stem: str, count: int) -> dict[int, int]:
-    """So many changes at once: one run of `nightly`, the others new jobs. Returns answers by status."""
+async def _write_many(node: Node, stem: str, count: int, first: Callable[[], None] = lambda: None) -> dict[int, int]:
+    """So many changes at once, right after `first`: one run of `nightly`, the others new jobs. Answers by status."""
     context = ssl.create_default_context(cafile=str(node.data / "ca.crt"))
     headers = {"Authorization": f"Bearer {node.token}"}
     pool = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context)
@@ -106,6 +105,7 @@ async def _write_many(node: Node, stem: str, count: int) -> dict[int, int]:
 
         await asyncio.gather(*(warm() for _ in range(CONNECTIONS)))
         jobs = [{"name": f"{stem}-{number}", "command": "true", "agent": "beta"} for number in range(1, count)]
+        first()
         work = [ask("/jobs/nightly/run", {}), *(ask("/jobs", job) for job in jobs)]
         return dict(Counter(await asyncio.gather(*work)))
 
