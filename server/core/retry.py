@@ -30,7 +30,7 @@ def wrong_retry(rule: RetryRule) -> dict[str, str]:
     if not 1 <= rule.attempts_max <= 100:
         wrong["retry.attempts_max"] = "must be from 1 (never again) to 100"
     if not 0 <= rule.delay_s <= rule.delay_s_max <= 30 * 86400:
-        wrong["retry.delay_s"] = "must be from 0 to delay_s_max, and that at most 30 days (2592000)"
+        wrong["retry.delay_s"] = "must be from 0 to the longest wait (delay_s_max), and that at most 2592000 (30 days)"
     if not 1 <= rule.factor <= 100:
         wrong["retry.factor"] = "must be from 1 (always the same wait) to 100"
     if any(not 0 <= code <= 255 for code in rule.exit_codes):

@@ -27,11 +27,17 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/workflows", "Workflows", "workflow"),
             Link("/runs", "Runs", "circle-play"),
             Link("/forecast", "Forecast", "clock"),
-            Link("/calendars", "Calendars", "calendar-clock"),
-            Link("/monitors", "Event Monitors", "eye"),
             Link("/agents", "Agents", "cpu"),
-            Link("/groups", "Groups", "users"),
+            Link("/groups", "Groups", "layers"),
+        ),
+    ),
+    (
+        "Rules",
+        (
+            Link("/calendars", "Calendars", "list-checks"),
+            Link("/monitors", "Event Monitors", "eye"),
             Link("/shared", "Shared Settings", "settings"),
+            Link("/notifications", "Notifications", "activity"),
         ),
     ),
     (
@@ -40,7 +46,6 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/scheduler", "Job Scheduler", "timer"),
             Link("/replication", "Replication", "database"),
             Link("/swap", "Role Swap", "arrow-left-right"),
-            Link("/notifications", "Notifications", "activity"),
             Link("/messages", "System Messages", "mail-warning"),
             Link("/server-history", "Server History", "history"),
             Link("/properties", "Server Properties", "server"),

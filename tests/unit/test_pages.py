@@ -14,7 +14,7 @@ from server.web.pages.chart import SPAN_US, Sample, chart
 from server.web.pages.contacts import Contact
 from server.web.pages.flow import Sampler, mark
 from server.web.pages.job_schedules import instants_of
-from server.web.pages.jobs import EMPTY, spec_from, values_of
+from server.web.pages.jobs import EMPTY, JobFormPage, spec_from, values_of
 from server.web.pages.nodes import replication_from
 from server.web.pages.pair import Flow, agrees, page_pair, verdict
 from server.web.pages.people import local_path
@@ -169,6 +169,20 @@ def test_the_job_form_names_every_wrong_field_at_once() -> None:
     with pytest.raises(Invalid) as refused:
         spec_from(values)
     assert set(refused.value.fields) == {"timeout_s", "misfire_grace_s", "environment"}
+
+
+def test_the_job_form_folds_what_is_not_used_and_hides_no_error() -> None:
+    """A new job's form is folded; what holds something or is wrong is open, and no error is without a place."""
+    closed = JobFormPage(frame("New job", "/jobs"), 0, "", ("dock-1",), {**EMPTY, "agent": "dock-1"})
+    assert "open><summary>" not in render(closed)
+    errors = {"retry_delay_s_max": "too long", "instants": "not possible"}
+    page = JobFormPage(frame("New job", "/jobs"), 0, "", ("dock-1",), {**EMPTY, "tags": "shop"}, errors)
+    html = render(page)
+    assert "open><summary>Success and retries" in html
+    assert "open><summary>Shared environment" in html
+    assert html.count("open><summary>") == 2
+    assert "too long" in html
+    assert "instants: not possible" in html
 
 
 def test_a_daily_schedule_is_not_taken_for_a_zone() -> None:

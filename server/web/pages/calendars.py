@@ -129,7 +129,7 @@ def page_of(
 ) -> CalendarPage:
     """The page of a calendar in a year."""
     marked = [(when, name) for when, is_marked, name in days_of_year(days, year) if is_marked]
-    named = tuple((f"{when:%A, %d %B}", name) for when, name in marked if name)
+    named = tuple((f"{when:%A}, {when.day} {when:%B}", name) for when, name in marked if name)
     return CalendarPage(frame, found, year, picture(days, year), named, len(marked), values, errors)
 
 

@@ -15,6 +15,7 @@ FIELDS = {
     "retry.attempts_max": "attempts_max",
     "retry.delay_s": "retry_delay_s",
     "retry.factor": "retry_factor",
+    "retry.delay_s_max": "retry_delay_s_max",
     "retry.exit_codes": "retry_exit_codes",
     "exit_rules.success_codes": "success_codes",
     "exit_rules.success_pattern": "success_pattern",

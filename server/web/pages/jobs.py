@@ -117,6 +117,15 @@ class JobFormPage:
         """Each schedule of the form in plain English, as far as it can be read."""
         return sentences_of(self.values["cron"], self.values["zone"])
 
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """What is wrong with something that has no field of its own here, so that no refusal is without its reason."""
+        return tuple(f"{name}: {text}" for name, text in self.errors.items() if name not in {*EMPTY, "workflow"})
+
+    def opened(self, *names: str) -> bool:
+        """Whether the part of the form with these fields holds something or is wrong: else it is folded."""
+        return any(name in self.errors or self.values[name] != EMPTY[name] for name in names)
+
 
 EMPTY = {
     "name": "", "command": "", "agent": "", "cron": "", "zone": "UTC", "description": "", "working_directory": "",
