@@ -84,8 +84,8 @@ async def _move_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnsw
 
 async def _admit_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
     by = await check_password(site, asked.user, asked.password, address)
-    if not may(by.role, "nodes.manage"):
-        raise Forbidden(f"{by.name} has the role {by.role}; a node is added by an administrator.")
+    if not may(by, "nodes.manage"):
+        raise Forbidden(f"{by.name} has the role {by.role}; a node is added by an administrator of the host.")
     assert site.identity is not None
     if asked.id == site.identity.id:
         raise Conflict("That is this node's own id: the data directory is a copy of this node's. Use an empty one.")
@@ -135,7 +135,7 @@ async def check_password(site: Site, name: str, password: str, address: str) -> 
     if not await site.passwords.verify(password, stored) or user is None:
         await asyncio.sleep(FAILURE_PAUSE_S)
         raise Unauthenticated("The name or the password is wrong. Try again.")
-    return Principal(user.name, user.role, address)
+    return Principal(user.name, user.role, address, user.tenant)
 
 
 async def load_authority(site: Site) -> Authority:

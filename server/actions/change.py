@@ -39,10 +39,15 @@ def both(first: Change[object], second: Change[T]) -> Change[T]:
 
 
 def require(by: Principal, permission: str) -> None:
-    """Raise Forbidden when the role of `by` lacks `permission`."""
-    if not access.may(by.role, permission):
-        roles = " or ".join(access.roles_with(permission))
-        raise Forbidden(f"{by.name} has the role {by.role}; this needs the role {roles}. Ask an administrator.")
+    """Raise Forbidden when `by` lacks `permission`."""
+    if access.may(by, permission):
+        return
+    if by.tenant and permission in access.HOST_ONLY:
+        raise Forbidden(f"{by.name} belongs to the tenant {by.tenant}; this concerns the host. Ask its administrator.")
+    if by.granted is not None:
+        raise Forbidden(f"{by.name} lacks the permission {permission}. Ask an administrator.")
+    roles = " or ".join(access.roles_with(permission))
+    raise Forbidden(f"{by.name} has the role {by.role}; this needs the role {roles}. Ask an administrator.")
 
 
 def record(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sqlite3
 
 from server.actions.change import Change, Transaction, record, require
-from server.core.model import HOUR_US, Principal, Session
+from server.core.model import HOUR_US, Principal
+from server.core.people import Session
 from server.errors import Conflict, Forbidden, Unauthenticated
 from server.storage import sessions, settings, swaps, users
 
@@ -38,7 +39,7 @@ def create(name: str, password: str, token_hash: str, by: Principal, now_us: int
             user_agent=user_agent[:200],
         )
         sessions.insert(connection, session)
-        signed = Principal(user.name, user.role, by.address)
+        signed = Principal(user.name, user.role, by.address, user.tenant)
         record(connection, signed, now_us, "sessions.create", user.name)
         return session
 
@@ -99,7 +100,7 @@ def end_all(by: Principal, now_us: int, keep: str = "", reason: str = "") -> Cha
 def authenticate(connection: sqlite3.Connection, token_hash: str, now_us: int, address: str) -> Principal | None:
     """A query: whose browser is this? None when the session is over or unknown."""
     found = sessions.signed_in(connection, token_hash, now_us)
-    return Principal(found.name, found.role, address) if found else None
+    return Principal(found.name, found.role, address, found.tenant) if found else None
 
 
 def prune(by: Principal, now_us: int) -> Change[int]:

@@ -13,7 +13,8 @@ import sqlite3
 
 from server.actions.change import Change, Transaction, record, require
 from server.core import access
-from server.core.model import ApiToken, Principal, User
+from server.core.model import Principal
+from server.core.people import ApiToken, User
 from server.errors import Conflict, Forbidden, Invalid, NotFound
 from server.storage import api_tokens, sessions, users
 
@@ -164,12 +165,12 @@ def authenticate_token(connection: sqlite3.Connection, token_hash: str, now_us: 
     owner = users.get(connection, found.user_id)
     if owner is None or owner.disabled_at_us is not None:
         return None
-    return Principal(owner.name, owner.role, address)
+    return Principal(owner.name, owner.role, address, owner.tenant)
 
 
 def _own(user: str, by: Principal) -> None:
     require(by, "tokens.own")
-    if user != by.name and not access.may(by.role, "users.manage"):
+    if user != by.name and not access.may(by, "users.manage"):
         raise Forbidden(f"{by.name} may make tokens for {by.name} only. Ask an administrator.")
 
 

@@ -37,11 +37,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who asks: user name, role, and the network address asked from ("" on the local socket)."""
+    """Who asks: user name, role, and the network address asked from ("" on the local socket).
+
+    `tenant` "" is the host: it sees every tenant's. `granted` are the permissions of a role that the cluster made or of
+    a token with a scope; None: all that the built-in role has. `core.access.may` reads them.
+    """
 
     name: str
     role: str
     address: str = ""
+    tenant: str = ""
+    granted: frozenset[str] | None = None
 
 
 SYSTEM = Principal("system", "administrator")
@@ -94,35 +100,6 @@ class Agent(Row, frozen=True, kw_only=True):
     deployment_kept: int = 0
     replaced_at_us: int | None = None
     replaces: str = ""
-
-
-class User(Row, frozen=True, kw_only=True):
-    id: int
-    name: str
-    password: str
-    role: str
-    created_at_us: int
-    disabled_at_us: int | None = None
-
-
-class Session(Row, frozen=True, kw_only=True):
-    token_hash: str
-    user_id: int
-    created_at_us: int
-    expires_at_us: int
-    address: str
-    user_agent: str
-    ended_at_us: int | None = None
-
-
-class ApiToken(Row, frozen=True, kw_only=True):
-    id: int
-    user_id: int
-    name: str
-    token_hash: str
-    created_at_us: int
-    expires_at_us: int | None = None
-    revoked_at_us: int | None = None
 
 
 class Outcome(Row, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from server.core.model import ApiToken
+from server.core.people import ApiToken
 from server.storage import rows
 
 

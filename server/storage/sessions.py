@@ -6,7 +6,8 @@ import sqlite3
 
 import msgspec
 
-from server.core.model import Row, Session
+from server.core.model import Row
+from server.core.people import Session
 from server.storage import rows
 
 
@@ -17,6 +18,7 @@ class SignedIn(Row, frozen=True, kw_only=True):
     user_id: int
     name: str
     role: str
+    tenant: str
     created_at_us: int
     expires_at_us: int
     address: str
@@ -24,8 +26,8 @@ class SignedIn(Row, frozen=True, kw_only=True):
 
 
 _SIGNED_IN = (
-    "SELECT s.token_hash, s.user_id, u.name, u.role, s.created_at_us, s.expires_at_us, s.address, s.user_agent"
-    " FROM sessions s JOIN users u ON u.id = s.user_id"
+    "SELECT s.token_hash, s.user_id, u.name, u.role, u.tenant,"
+    " s.created_at_us, s.expires_at_us, s.address, s.user_agent FROM sessions s JOIN users u ON u.id = s.user_id"
     " WHERE s.ended_at_us IS NULL AND s.expires_at_us > :now AND u.disabled_at_us IS NULL"
 )
 

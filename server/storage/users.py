@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from server.core.model import User
+from server.core.people import User
 from server.storage import rows
 
 

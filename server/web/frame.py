@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from server.core.access import may
+from server.core.model import Principal
 
 PRODUCT = "Understudy"
 
@@ -86,6 +87,8 @@ class Frame:
     role: str
     user: str = ""
     user_role: str = ""
+    tenant: str = ""
+    granted: frozenset[str] | None = None
     gates: tuple[GateLine, ...] = ()
     waiting_for: str = ""
     unconfirmed: bool = False
@@ -109,7 +112,8 @@ class Frame:
 
     def may(self, permission: str) -> bool:
         """Whether this person has a permission of `core.access`; nobody has one before sign-in."""
-        return bool(self.user) and may(self.user_role, permission)
+        by = Principal(self.user, self.user_role, tenant=self.tenant, granted=self.granted)
+        return bool(self.user) and may(by, permission)
 
     def with_title(self, title: str) -> Frame:
         """The same frame for another title."""

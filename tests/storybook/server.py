@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from replication.core.schema import cannot_open
-from server.core.model import AuditEntry, Gate, NodeRow, Step, Swap, SystemMessage, User
+from server.core.model import AuditEntry, Gate, NodeRow, Step, Swap, SystemMessage
+from server.core.people import User
 from server.core.swap_plan import (
     AGENTS,
     BACKLOG,
@@ -253,6 +254,7 @@ def people_stories() -> list[Story]:
             user_id=n,
             name=name,
             role="operator",
+            tenant="",
             created_at_us=NOW_US - n * HOUR_US,
             expires_at_us=NOW_US + DAY_US,
             address=f"10.20.0.{40 + n}",

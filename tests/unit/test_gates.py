@@ -6,7 +6,7 @@ import pytest
 
 from server.core import access, gates
 from server.core.gates import Verdict
-from server.core.model import Gate
+from server.core.model import Gate, Principal
 
 
 def gate(kind: str, agent_id: str = "") -> Gate:
@@ -54,14 +54,14 @@ def test_a_due_instant_under_gates(kinds: list[str], verdict: Verdict, why: str)
 
 def test_roles() -> None:
     """Auditors read and change nothing; users start runs; operators lock; administrators do everything."""
-    assert access.may("auditor", "audit.read")
-    assert not access.may("auditor", "runs.start")
-    assert access.may("user", "runs.start")
-    assert not access.may("user", "gates.change")
-    assert access.may("operator", "gates.change")
-    assert not access.may("operator", "users.manage")
-    assert all(access.may("administrator", permission) for permission in access.PERMISSIONS)
-    assert not access.may("stranger", "read")
+    assert access.may(Principal("somebody", "auditor"), "audit.read")
+    assert not access.may(Principal("somebody", "auditor"), "runs.start")
+    assert access.may(Principal("somebody", "user"), "runs.start")
+    assert not access.may(Principal("somebody", "user"), "gates.change")
+    assert access.may(Principal("somebody", "operator"), "gates.change")
+    assert not access.may(Principal("somebody", "operator"), "users.manage")
+    assert all(access.may(Principal("somebody", "administrator"), permission) for permission in access.PERMISSIONS)
+    assert not access.may(Principal("somebody", "stranger"), "read")
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,17 @@ def test_who_may_be_chosen() -> None:
         assert not gates.takes_runs([gate(kind, "a")], "a")
         assert gates.takes_runs([gate(kind, "a")], "b")
     assert not gates.takes_runs([], "a", stopping={"a"})
+
+
+def test_people_of_a_tenant_never_have_what_concerns_the_host() -> None:
+    """A tenant's administrator manages its people and no machine, gate of the host or swap (UIP-8)."""
+    theirs = Principal("somebody", "administrator", tenant="acme")
+    assert access.may(theirs, "users.manage")
+    assert not any(access.may(theirs, permission) for permission in access.HOST_ONLY)
+
+
+def test_granted_permissions_take_the_place_of_the_roles() -> None:
+    """A role of the cluster's own or a scoped token has what it was granted, and nothing else (SKY-19)."""
+    scoped = Principal("somebody", "administrator", granted=frozenset({"runs.start"}))
+    assert access.may(scoped, "runs.start")
+    assert not access.may(scoped, "jobs.change")

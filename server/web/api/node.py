@@ -8,6 +8,7 @@ import msgspec
 
 from server.actions import nodes as node_actions
 from server.actions.change import require
+from server.core.access import may
 from server.core.model import NodeRow, Outcome
 from server.core.role_requests import BecomeMaster, BecomeStandby, PromotionNote
 from server.errors import Conflict, Forbidden, NotFound, Unavailable
@@ -113,7 +114,7 @@ async def show_outcome(call: Call) -> dict[str, Any]:
     """What became of the request with this Idempotency-Key."""
     key = call.path("key")
     found: Outcome | None = await call.read(lambda connection: outcomes.get(connection, key))
-    if found is None or (found.principal != call.by.name and call.by.role != "administrator"):
+    if found is None or (found.principal != call.by.name and not may(call.by, "users.manage")):
         raise NotFound(f"No answer is kept for the key {key}: the request was never done, or it is older than 7 days.")
     return {
         "key": found.key,

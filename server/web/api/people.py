@@ -10,7 +10,9 @@ from aiohttp import web
 from server.actions import sessions, users
 from server.actions.change import require
 from server.admission import check_password
-from server.core.model import DAY_US, Principal, User
+from server.core.access import may
+from server.core.model import DAY_US, Principal
+from server.core.people import User
 from server.errors import Forbidden, Invalid, NotFound
 from server.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN
 from server.site import SEQUENCE, Site
@@ -186,7 +188,7 @@ async def change_password(call: Call, name: str) -> Answer:
 
 async def list_sessions(call: Call) -> list[SessionLine]:
     """Who is signed in: everybody for administrators, else one's own."""
-    everybody = call.by.role == "administrator"
+    everybody = may(call.by, "users.manage")
     found = await call.read(lambda rows: session_rows.page(rows, call.now_us, call.query("after"), call.limit()))
     own = call.request.get(SESSION_HASH, "")
     return [
@@ -228,7 +230,7 @@ async def end_all_sessions(call: Call) -> Answer:
 
 async def list_tokens(call: Call) -> list[TokenLine]:
     """API tokens: everybody's for administrators, else one's own."""
-    everybody = call.by.role == "administrator"
+    everybody = may(call.by, "users.manage")
     after, limit = call.query_number("after", 0, 0, 2**53), call.limit()
     found = await call.read(lambda rows: _token_lines(rows, after, limit))
     return [line for line in found if everybody or line.user == call.by.name]

@@ -13,8 +13,8 @@ from aiohttp import web
 from server.actions import sessions as session_actions
 from server.actions import users as user_actions
 from server.actions.change import require
-from server.core.access import ROLES
-from server.core.model import User
+from server.core.access import ROLES, may
+from server.core.people import User
 from server.errors import (
     Conflict,
     Forbidden,
@@ -125,7 +125,7 @@ def page_from(frame: Frame, found: Rows, own: str) -> UsersPage:
 
 async def _page(request: web.Request) -> UsersPage:
     by = require_principal(request)
-    now_us, everybody = serve.site(request).clock.utc_us(), by.role == "administrator"
+    now_us, everybody = serve.site(request).clock.utc_us(), may(by, "users.manage")
 
     def query(connection: sqlite3.Connection) -> Rows:
         people = users.page(connection, limit=LIMIT)
