@@ -17,6 +17,7 @@ import aiosqlite
 import msgspec
 
 from server.core.agent_memory import (
+    DropChain,
     DropMonitor,
     DropOrder,
     DropReports,
@@ -33,6 +34,7 @@ from server.core.agent_memory import (
     Requested,
     RunRecord,
     Save,
+    SaveChain,
     SaveDurable,
     SaveMonitor,
     SaveNumber,
@@ -44,6 +46,7 @@ from server.core.agent_memory import (
     SaveSettled,
 )
 from server.core.agent_wire import Report
+from server.core.chain_messages import KeptChain
 from server.core.sightings import Seen
 
 SPOOL_FILE = "spool.db"
@@ -62,6 +65,7 @@ CREATE TABLE IF NOT EXISTS seen (
     monitor_id INTEGER NOT NULL, path TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (monitor_id, path)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS requested (request TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS chains (workflow_run INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 """
 UNUSABLE = (
     sqlite3.SQLITE_FULL,
@@ -224,6 +228,8 @@ def _read(connection: sqlite3.Connection) -> Memory:
         memory.apply(SaveSeen(monitor_id, path, decode(body, type=Seen)))
     for request, body in connection.execute("SELECT request, body FROM requested"):
         memory.apply(SaveRequested(request, decode(body, type=Requested)))
+    for (body,) in connection.execute("SELECT body FROM chains ORDER BY workflow_run"):
+        memory.apply(SaveChain(decode(body, type=KeptChain)))
     return memory
 
 
@@ -309,5 +315,10 @@ def _monitor_statement(save: Save) -> Statement:
             return "INSERT OR REPLACE INTO requested VALUES (?, ?)", [(request, _pack(requested))]
         case DropRequested(requests):
             return "DELETE FROM requested WHERE request = ?", [(request,) for request in requests]
+        case SaveChain(kept):
+            number = kept.chain.workflow_run
+            return "INSERT OR REPLACE INTO chains (workflow_run, body) VALUES (?, ?)", [(number, _pack(kept))]
+        case DropChain(number):
+            return "DELETE FROM chains WHERE workflow_run = ?", [(number,)]
         case _:
             raise AssertionError(f"no statement for {type(save).__name__}")

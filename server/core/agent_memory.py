@@ -13,6 +13,7 @@ import msgspec
 from replication.core.types import NO_EPOCH, Epoch
 from server.core.agent_reports import Parted
 from server.core.agent_wire import GateSet, Report, StandingOrder
+from server.core.chain_messages import KeptChain
 from server.core.checkpoint_messages import Resume
 from server.core.model import Specification
 from server.core.monitors import StandingMonitor
@@ -236,6 +237,16 @@ class DropRequested:
     requests: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SaveChain:
+    kept: KeptChain
+
+
+@dataclass(frozen=True, slots=True)
+class DropChain:
+    workflow_run: int
+
+
 Save = (
     SaveDurable
     | SaveRun
@@ -254,6 +265,8 @@ Save = (
     | DropSeen
     | SaveRequested
     | DropRequested
+    | SaveChain
+    | DropChain
 )
 
 
@@ -271,6 +284,7 @@ class Memory:
     numbers: dict[int, int] = field(default_factory=dict)
     seen: dict[int, dict[str, Seen]] = field(default_factory=dict)
     requested: dict[str, Requested] = field(default_factory=dict)
+    chains: dict[int, KeptChain] = field(default_factory=dict)
 
     def apply(self, save: Save) -> None:
         """Do one change to the values; the caller makes it durable before it acts on it."""
@@ -299,6 +313,10 @@ class Memory:
                 for number in ids:
                     self.reports.pop(number, None)
                     self.marks.pop(number, None)
+            case SaveChain(kept):
+                self.chains[kept.chain.workflow_run] = kept
+            case DropChain(number):
+                self.chains.pop(number, None)
             case _:
                 self._apply_monitor(save)
 

@@ -38,7 +38,8 @@ class Ended(_Body, frozen=True, tag="ended"):
     `exit_code` and `signal` are both None unless the exit status is known. `output_bytes` is the final size.
     `recall`: the number of the request by which the run, not begun, was given back. `verdict`: succeeded | failed, by
     the exit rules that the run began with, and `why` where the exit code does not say it; "" from protocol 1.
-    `outputs`: what the run told those after it (`core.step_outputs`).
+    `outputs`: what the run told those after it (`core.step_outputs`). `begun`: keys of the steps that this end began at
+    the agent, durable with it (`core.agent_chains`).
     """
 
     exit_code: int | None
@@ -53,6 +54,7 @@ class Ended(_Body, frozen=True, tag="ended"):
     verdict: str = ""
     why: str = ""
     outputs: dict[str, str] = {}
+    begun: tuple[str, ...] = ()
 
 
 class Suppressed(_Body, frozen=True, tag="suppressed"):

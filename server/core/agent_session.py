@@ -6,8 +6,11 @@ and stops: so an intent is durable before its process, a result before its repor
 
 from __future__ import annotations
 
+import msgspec
+
 from replication.core.types import Epoch
 from server.core import agent_wire as wire
+from server.core.agent_chains import Chains
 from server.core.agent_checkpoints import Checkpoints
 from server.core.agent_drain import Drain
 from server.core.agent_events import Events
@@ -34,6 +37,7 @@ class Session:
         self.drain = Drain(self._ledger, self.work, boot_id)
         self.checkpoints = Checkpoints(self._ledger, self.work, self.drain)
         self.events = Events(self._ledger, self.work, boot_id)
+        self.chains = Chains(self._ledger)
         self._boot_id = boot_id
         self._links: set[str] = set()
         self._obeyed = ""
@@ -173,9 +177,15 @@ class Session:
         return self._ledger.take()
 
     def ended(self, key: str, end: wire.Ended, now: Moment) -> Outcome:
-        """The run is over; its exit status and output are durable, or known to be unknowable."""
+        """The run is over; its exit status and output are durable, or known to be unknowable.
+
+        What of its workflow follows here begins in the same outcome.
+        """
         self._tell_progress()
-        self.work.ended(key, end, now)
+        begun = self.chains.ended(key, end, self.waiting(now) or self.work.in_the_way(), now)
+        self.work.ended(key, msgspec.structs.replace(end, begun=tuple(one for one, _ in begun)), now)
+        for one, specification in begun:
+            self.work.begin_step(one, specification, now)
         self.checkpoints.ended(key)
         self.drain.ended(key, end.cause, now)
         self._acknowledge_gates()
@@ -295,6 +305,7 @@ class Session:
             ticket=admitted.ticket, quarantined=admitted.quarantined, boot_id=self._boot_id, place=self._place
         )
         self._admitted = self._answered = True
+        self.chains.drop()
         self._answer(self._asked_us, now)
         self._ledger.send(node, wire.TicketKept(admitted.ticket))
         self._ledger.open(node, self.protocol)
@@ -329,9 +340,14 @@ class Session:
                 self._release(node, order_id, version)
             case wire.Dispatch() if not self._memory.durable.quarantined:
                 self.work.dispatch(message, now)
+                if message.chain is not None:
+                    self.chains.take(message.chain)
             case wire.StopRun():
+                self.chains.stopped(message.key)
                 self.work.stop(message, now)
             case wire.Suspend():
+                if message.wanted:
+                    self.chains.stopped(message.key)
                 self.checkpoints.suspend(message)
             case wire.GiveMonitor(monitor, next_number):
                 self.events.take(monitor, next_number)

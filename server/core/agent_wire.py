@@ -31,6 +31,7 @@ from server.core.agent_reports import Trouble as Trouble
 from server.core.agent_witness import AskAlone as AskAlone
 from server.core.agent_witness import AskGrant as AskGrant
 from server.core.agent_witness import WitnessSays as WitnessSays
+from server.core.chain_messages import Chain
 from server.core.checkpoint_messages import Progress as Progress
 from server.core.checkpoint_messages import Resume as Resume
 from server.core.checkpoint_messages import Suspend as Suspend
@@ -169,7 +170,11 @@ class ReleaseOrder(_Message, frozen=True, tag="release"):
 
 
 class Dispatch(_Message, frozen=True, tag="dispatch"):
-    """Start this one run; a key that the agent already knows changes nothing. `resume`: it goes on from there."""
+    """Start this one run; a key that the agent already knows changes nothing. `resume`: it goes on from there.
+
+    `chain`: what of its workflow the agent may begin behind it. Of a run that it has already, the specification names
+    no job (`job_id` 0): nothing begins by that, only the chain is given.
+    """
 
     key: str
     specification: Specification
@@ -177,6 +182,7 @@ class Dispatch(_Message, frozen=True, tag="dispatch"):
     attempt: int = 1
     group: str = ""
     resume: Resume | None = None
+    chain: Chain | None = None
 
 
 class StopRun(_Message, frozen=True, tag="stop"):

@@ -186,7 +186,7 @@ class Work:
 
     def dispatch(self, message: wire.Dispatch, now: Moment) -> None:
         """Begin or hold one run; a known key changes nothing."""
-        if message.key not in self._memory.runs:
+        if message.key not in self._memory.runs and message.specification.job_id:
             schedule = parse_key(message.key).schedule_id if message.scheduled_for_us is not None else None
             run = self._record(message.key, message.specification, now)
             values = {
@@ -206,6 +206,16 @@ class Work:
         if key not in self._memory.runs:
             run = self._record(key, specification, now)
             self._submit(msgspec.structs.replace(run, monitor_id=monitor_id), now)
+
+    def begin_step(self, key: str, specification: Specification, now: Moment) -> None:
+        """Begin a step of a chain: whoever asks has seen that nothing is in the way."""
+        run = self._record(key, specification, now)
+        self._begin(msgspec.structs.replace(run, attempt=parse_key(key).attempt), now)
+
+    def in_the_way(self) -> str:
+        """Why the master has to decide when a step may begin: any gate, a stopped scheduler too; "" for nothing."""
+        _, reason = on_occurrence(self._gates())
+        return reason or self._hold_reason()
 
     def is_active(self, job_id: int) -> bool:
         """Whether a run of the job waits or runs here."""

@@ -20,6 +20,7 @@ from server.agent.witness import Witness, WitnessDamagedError
 from server.config import ConfigError
 from server.core import agent_memory as memory
 from server.core import agent_wire as wire
+from server.core.chain_messages import Chain, ChainStep, KeptChain
 from tests.unit.agent_world import BOOT, START_US, A, order, specification
 
 KEYS = st.sampled_from(["j1.rone.a1", "j1.rtwo.a1"])
@@ -48,6 +49,10 @@ SAVES = st.one_of(
     st.builds(lambda n: memory.SaveReport(report(n)), NUMBERS),
     st.builds(lambda n: memory.MarkReports((n,), memory.Mark(Epoch(2, A), n, START_US)), NUMBERS),
     st.builds(lambda n: memory.DropReports((n,)), NUMBERS),
+    st.builds(
+        lambda n, t: memory.SaveChain(KeptChain(Chain(n, t, (ChainStep("a", "k"),)), {"a": "failed"})), NUMBERS, NUMBERS
+    ),
+    st.builds(lambda n: memory.DropChain(n), NUMBERS),
 )
 
 
