@@ -50,6 +50,7 @@ COMMANDS = {
     "run": ("scripts.commands.runs", "run"),
     "history": ("scripts.commands.history", "history"),
     "user": ("scripts.commands.people", "user"),
+    "role": ("scripts.commands.roles", "role"),
     "demo": ("scripts.commands.node", "demo"),
 }
 

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.actions import agents, nodes
+from server.actions import agents, nodes, roles
 from server.core.access import may
 from server.core.model import NodeRow, Principal
+from server.core.people import User
 from server.enrolment import ENROLMENT_VERSION, EnrolAnswer, EnrolRequest, Place
 from server.errors import Conflict, Forbidden, Invalid, Unauthenticated
 from server.storage import agents as agent_rows
@@ -130,12 +131,17 @@ async def _answer(
 async def check_password(site: Site, name: str, password: str, address: str) -> Principal:
     """Who this is; raises `Unauthenticated`, a second late, without saying whether name or password was
     wrong."""
-    user = await site.read_now(lambda connection: users.by_name(connection, name))
+    user, by = await site.read_now(lambda connection: _asks_to_sign_in(connection, name, address))
     stored = user.password if user is not None and user.disabled_at_us is None else None
-    if not await site.passwords.verify(password, stored) or user is None:
+    if not await site.passwords.verify(password, stored) or by is None:
         await asyncio.sleep(FAILURE_PAUSE_S)
         raise Unauthenticated("The name or the password is wrong. Try again.")
-    return Principal(user.name, user.role, address, user.tenant)
+    return by
+
+
+def _asks_to_sign_in(connection: sqlite3.Connection, name: str, address: str) -> tuple[User | None, Principal | None]:
+    user = users.by_name(connection, name)
+    return user, roles.principal(connection, user, address) if user is not None else None
 
 
 async def load_authority(site: Site) -> Authority:

@@ -21,6 +21,7 @@ from server.clock import Clock
 from server.config import Config
 from server.core.model import NodeRow
 from server.core.role_requests import BecomeMaster, BecomeStandby
+from server.door import Door
 from server.errors import NotMaster, Unavailable, UnderstudyError
 from server.identity import Identity
 from server.passwords import Passwords
@@ -94,6 +95,7 @@ class Site:
     become_standby: Callable[[BecomeStandby], Awaitable[dict[str, Any]]] | None = None
     become_master: Callable[[BecomeMaster], Awaitable[dict[str, Any]]] | None = None
     roster: dict[str, NodeRow] = field(default_factory=dict)
+    door: Door = field(default_factory=Door)
 
     @property
     def seal(self) -> Seal:

@@ -27,7 +27,7 @@ def list_users(asker: Asker) -> None:
 
 @user.command()
 @click.argument("name")
-@click.option("--role", default="user", help="administrator, operator, user or auditor.")
+@click.option("--role", default="user", help="See: understudy role list")
 @click.option("--password-file", help="File with the password.")
 @asks_node
 def create(asker: Asker, name: str, role: str, password_file: str | None) -> None:
@@ -48,6 +48,34 @@ def password(asker: Asker, name: str, password_file: str | None) -> None:
     asker.show(done, f"The password of {name} is changed; {done['sessions_ended']} sessions ended.")
 
 
+@user.command("role")
+@click.argument("name")
+@click.argument("role")
+@asks_node
+def change_role(asker: Asker, name: str, role: str) -> None:
+    """Give a user another role."""
+    done = asker.client.ask("PUT", f"/api/v1/users/{quote(name)}", {"role": role}).value
+    asker.show(done, f"The user {name} is {role}.")
+
+
+@user.command()
+@click.argument("name")
+@asks_node
+def disable(asker: Asker, name: str) -> None:
+    """Close an account: its sessions end, its tokens are revoked."""
+    done = asker.client.ask("PUT", f"/api/v1/users/{quote(name)}", {"disabled": True}).value
+    asker.show(done, f"The account of {name} is closed.")
+
+
+@user.command()
+@click.argument("name")
+@asks_node
+def enable(asker: Asker, name: str) -> None:
+    """Open a closed account again; its tokens stay revoked."""
+    done = asker.client.ask("PUT", f"/api/v1/users/{quote(name)}", {"disabled": False}).value
+    asker.show(done, f"The account of {name} is open.")
+
+
 @user.command("sign-out-all")
 @asks_node
 def sign_out_all(asker: Asker) -> None:
@@ -64,11 +92,13 @@ def token() -> None:
 @token.command("create")
 @click.argument("name_of_user", metavar="[USER]", default="admin")
 @click.option("--name", default="command line", help="What the token is for.")
-@click.option("--days", type=int, default=365, help="Until it expires.")
+@click.option("--days", type=click.IntRange(1, 36500), default=365, help="Until it expires.")
+@click.option("--scope", default="", help="What it may at most: permissions separated by blanks, or read-only.")
 @asks_node
-def create_token(asker: Asker, name_of_user: str, name: str, days: int) -> None:
+def create_token(asker: Asker, name_of_user: str, name: str, days: int, scope: str) -> None:
     """Make a token of USER (default admin); it is printed this once."""
-    made = asker.client.post("/api/v1/tokens", {"user": name_of_user, "name": name, "days": days})
+    body = {"user": name_of_user, "name": name, "days": days, "scope": scope}
+    made = asker.client.post("/api/v1/tokens", body)
     asker.show(made, made["token"])
 
 
@@ -78,10 +108,13 @@ def list_tokens(asker: Asker) -> None:
     """API tokens."""
     found = list(asker.client.pages("/api/v1/tokens", "id"))
     rows = [
-        (t["id"], t["user"], t["name"], instant(t["expires_at_us"]), "revoked" if t["revoked_at_us"] else "")
+        (
+            *(t["id"], t["user"], t["name"], t["scope"] or "all"),
+            *(instant(t["expires_at_us"]), instant(t["last_used_at_us"]), "revoked" if t["revoked_at_us"] else ""),
+        )
         for t in found
     ]
-    asker.show(found, table(rows, ("ID", "USER", "NAME", "UNTIL", "")))
+    asker.show(found, table(rows, ("ID", "USER", "NAME", "SCOPE", "UNTIL", "LAST USE", "")))
 
 
 @token.command("revoke")

@@ -33,7 +33,9 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     witnesses   choose                                                          agents.manage
     nodes       put remove                                                      nodes.manage
     users       create update_role disable enable                               users.manage
-                change_password create_token revoke_token     tokens.own; users.manage for those of others
+                change_password                               users.manage; nothing for one's own
+    roles       create update delete                                            users.manage, of the host
+    tokens      create revoke                         tokens.own; users.manage for those of others
     sessions    end                                           sessions.own; sessions.manage for those of others
                 end_all                                                         sessions.manage
     settings    put                                                             settings.change

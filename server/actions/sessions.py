@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 
+from server.actions import roles
 from server.actions.change import Change, Transaction, record, require
+from server.core import access
 from server.core.model import HOUR_US, Principal
 from server.core.people import Session
 from server.errors import Conflict, Forbidden, Unauthenticated
+from server.storage import roles as role_rows
 from server.storage import sessions, settings, swaps, users
 
 
@@ -28,7 +31,8 @@ def create(name: str, password: str, token_hash: str, by: Principal, now_us: int
         user = users.by_name(connection, name)
         if user is None or user.disabled_at_us is not None or user.password != password:
             raise Unauthenticated("The name or the password is wrong. Try again.")
-        refuse_while_swapping(connection, user.role)
+        signed = roles.principal(connection, user, by.address)
+        refuse_while_swapping(connection, signed)
         hours = int(settings.get(connection, "session_hours", "12"))
         session = Session(
             token_hash=token_hash,
@@ -39,16 +43,15 @@ def create(name: str, password: str, token_hash: str, by: Principal, now_us: int
             user_agent=user_agent[:200],
         )
         sessions.insert(connection, session)
-        signed = Principal(user.name, user.role, by.address, user.tenant)
         record(connection, signed, now_us, "sessions.create", user.name)
         return session
 
     return change
 
 
-def refuse_while_swapping(connection: sqlite3.Connection, role: str) -> None:
-    """SKY-13: while a swap runs only administrators sign in. Raises Conflict."""
-    if role != "administrator" and swaps.open_swap(connection) is not None:
+def refuse_while_swapping(connection: sqlite3.Connection, signed: Principal) -> None:
+    """SKY-13: while a swap runs only who may swap signs in. Raises Conflict."""
+    if not access.may(signed, "swap.run") and swaps.open_swap(connection) is not None:
         raise Conflict("A role swap is running; only administrators can sign in. Try again in a few minutes.")
 
 
@@ -60,8 +63,7 @@ def end(token_hash: str, by: Principal, now_us: int) -> Change[bool]:
         found = sessions.signed_in(connection, token_hash, now_us)
         if found is None:
             return False
-        if found.name != by.name:
-            require(by, "sessions.manage")
+        require(by, "sessions.own" if found.name == by.name else "sessions.manage")
         sessions.end(connection, token_hash, now_us)
         record(connection, by, now_us, "sessions.end", found.name)
         return True
@@ -70,12 +72,13 @@ def end(token_hash: str, by: Principal, now_us: int) -> Change[bool]:
 
 
 def end_ordinary(by: Principal, now_us: int, reason: str) -> Change[int]:
-    """Sign out everybody who is not an administrator; returns how many (SKY-13)."""
+    """Sign out everybody who may not swap roles; returns how many (SKY-13)."""
     require(by, "sessions.manage")
 
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
-        ended = sessions.end_ordinary(connection, now_us)
+        own = [role.name for role in role_rows.every(connection) if "swap.run" in role.permissions]
+        ended = sessions.end_ordinary(connection, now_us, [*access.roles_with("swap.run"), *own])
         if ended:
             record(connection, by, now_us, "sessions.end_ordinary", "all but administrators", ended, 0, reason)
         return ended
@@ -100,7 +103,9 @@ def end_all(by: Principal, now_us: int, keep: str = "", reason: str = "") -> Cha
 def authenticate(connection: sqlite3.Connection, token_hash: str, now_us: int, address: str) -> Principal | None:
     """A query: whose browser is this? None when the session is over or unknown."""
     found = sessions.signed_in(connection, token_hash, now_us)
-    return Principal(found.name, found.role, address, found.tenant) if found else None
+    if found is None:
+        return None
+    return Principal(found.name, found.role, address, found.tenant, roles.granted(connection, found.role))
 
 
 def prune(by: Principal, now_us: int) -> Change[int]:

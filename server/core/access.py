@@ -53,6 +53,60 @@ HOST_ONLY = frozenset({
 """What only people of the host may do: it concerns machines, or all tenants at once (UIP-8)."""
 
 
+SENTENCES: dict[str, str] = {
+    "read": "See jobs, runs, agents and how the pair does. Every role has it.",
+    "audit.read": "Read the audit history.",
+    "jobs.change": "Make, change and delete jobs, workflows, calendars, variables and what jobs share.",
+    "runs.start": "Start jobs and workflows, fire events, resume what was suspended.",
+    "runs.stop": "Cancel, kill and suspend runs.",
+    "missed.resolve": "Decide what becomes of missed occurrences.",
+    "gates.change": "Stop and start the scheduler, lock and unlock queues, drain agents.",
+    "agents.manage": "Enrol, remove and replace agents, choose witnesses, deploy groups.",
+    "nodes.manage": "Add and remove machines of the pair.",
+    "users.manage": "Add and close accounts, give roles, make roles; never more than one has oneself.",
+    "sessions.own": "See and end one's own sessions, set one's own second factor. Every role has it.",
+    "sessions.manage": "Sign other people out.",
+    "tokens.own": "Make and revoke API tokens of one's own.",
+    "settings.change": "Change the settings that both nodes share.",
+    "swap.run": "Swap roles, and sign in while a swap runs.",
+    "swap.abort": "Abort a role swap.",
+    "history.adopt": "Put runs of a fork on record in Server History or Job History.",
+    "forks.read": "Look at what a fork holds.",
+    "forks.delete": "Delete a fork.",
+    "messages.acknowledge": "Acknowledge system messages.",
+    "messages.change": "Set the banner and the message at sign-in.",
+    "maintenance.read": "See the state of maintenance and its log.",
+    "maintenance.change": "Begin, plan and end maintenance.",
+    "tenants.manage": "Make and close tenants.",
+    "certificates.manage": "Revoke and renew certificates, rotate the authority.",
+}
+"""What each permission lets people do, as the pages and the API say it."""
+
+EVERY_ROLE = frozenset({"read", "sessions.own"})
+"""What every role has: whoever is signed in may look, and may sign out."""
+
+READ_ONLY = "read-only"
+READS = frozenset({"read", "audit.read", "forks.read", "maintenance.read"})
+"""What a token of the scope `read-only` may at most."""
+
+
+def permissions_of(by: Principal) -> frozenset[str]:
+    """All that `by` may."""
+    return frozenset(name for name in PERMISSIONS if may(by, name))
+
+
+def scope_of(text: str) -> frozenset[str]:
+    """The permissions that a token's scope names, words separated by blanks; `read` is part of every scope.
+
+    Raises ValueError with the words that are no permission, or when there is none.
+    """
+    words = frozenset(text.split())
+    named = (words - {READ_ONLY}) | (READS if READ_ONLY in words else frozenset())
+    if not words or named - PERMISSIONS.keys():
+        raise ValueError(", ".join(sorted(named - PERMISSIONS.keys())))
+    return named | {"read"}
+
+
 def may(by: Principal, permission: str) -> bool:
     """True when `by` has `permission`. An unknown role has none; an unknown permission is a KeyError."""
     roles = PERMISSIONS[permission]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from server.core.model import Row
 
 
@@ -33,3 +35,18 @@ class ApiToken(Row, frozen=True, kw_only=True):
     created_at_us: int
     expires_at_us: int | None = None
     revoked_at_us: int | None = None
+    scope: str = ""
+    last_used_at_us: int | None = None
+    warned_at_us: int | None = None
+
+
+class OwnRole(Row, frozen=True, kw_only=True):
+    """A role that the cluster made itself: a name for permissions of `core.access`."""
+
+    JSON: ClassVar[frozenset[str]] = frozenset({"permissions"})
+
+    name: str
+    permissions: tuple[str, ...]
+    description: str = ""
+    created_at_us: int
+    created_by: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 import msgspec
 
@@ -80,13 +81,14 @@ def end_all(connection: sqlite3.Connection, now_us: int, keep: str = "") -> int:
     return connection.execute(query, (now_us, keep)).rowcount
 
 
-def end_ordinary(connection: sqlite3.Connection, now_us: int) -> int:
-    """End every session of users who are not administrators; return how many."""
+def end_ordinary(connection: sqlite3.Connection, now_us: int, kept: Sequence[str]) -> int:
+    """End every session of people of a tenant, and of those of the host who have none of the roles `kept`."""
+    marks = ", ".join("?" for _ in kept)
     query = (
         "UPDATE sessions SET ended_at_us = ? WHERE ended_at_us IS NULL "
-        "AND user_id IN (SELECT id FROM users WHERE role != 'administrator')"
+        f"AND user_id IN (SELECT id FROM users WHERE tenant != '' OR role NOT IN ({marks}))"
     )
-    return connection.execute(query, (now_us,)).rowcount
+    return connection.execute(query, (now_us, *kept)).rowcount
 
 
 def oldest_expiry_us(connection: sqlite3.Connection) -> int:

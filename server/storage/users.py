@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from server.core.people import User
 from server.storage import rows
@@ -23,10 +24,11 @@ def page(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> l
     return rows.every(connection, User, "FROM users WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
 
 
-def active_administrators(connection: sqlite3.Connection) -> int:
-    """How many administrators can sign in."""
-    query = "SELECT count(*) FROM users WHERE role = 'administrator' AND disabled_at_us IS NULL"
-    return rows.number(connection, query)
+def active_with(connection: sqlite3.Connection, roles: Sequence[str]) -> int:
+    """How many people of the host who have one of these roles can sign in."""
+    marks = ", ".join("?" for _ in roles)
+    query = f"SELECT count(*) FROM users WHERE role IN ({marks}) AND tenant = '' AND disabled_at_us IS NULL"
+    return rows.number(connection, query, roles)
 
 
 def insert(connection: sqlite3.Connection, name: str, password: str, role: str, now_us: int) -> int:

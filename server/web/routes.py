@@ -32,12 +32,14 @@ from server.web.api import (
     people,
     requests,
     resources,
+    roles,
     runs,
     scheduler,
     settings,
     silence,
     status,
     swap,
+    tokens,
     variables,
     verify,
     witnesses,
@@ -46,6 +48,7 @@ from server.web.api import (
 )
 from server.web.api.endpoint import Endpoint
 from server.web.csrf import SAFE_METHODS, check_origin
+from server.web.door import keeping_the_door
 from server.web.errors import errors_as_answers
 from server.web.live import LIVE, Live
 from server.web.session import identify, is_local
@@ -83,6 +86,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *silence.ENDPOINTS,
     *history.ENDPOINTS,
     *people.ENDPOINTS,
+    *roles.ENDPOINTS,
+    *tokens.ENDPOINTS,
     *settings.ENDPOINTS,
     *node.ENDPOINTS,
     *forks.ENDPOINTS,
@@ -107,6 +112,7 @@ def make_app(site: Site) -> web.Application:
     app = web.Application(middlewares=[errors_as_answers, guard], client_max_size=BODY_BYTES_MAX)
     app[SITE] = site
     app[LIVE] = Live(site)
+    app.cleanup_ctx.append(keeping_the_door)
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.handler())
     app.router.add_get("/api/v1/openapi.json", openapi.handler(ENDPOINTS))

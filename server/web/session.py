@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from aiohttp import web
 
 from replication.errors import ReplicationError
-from server.actions import sessions, users
+from server.actions import sessions, tokens
 from server.core.model import Principal
 from server.errors import Unauthenticated, Unavailable
 from server.site import Site, site_of
@@ -91,7 +91,11 @@ async def identify(request: web.Request) -> None:
 async def _by_token(site: Site, token: str, address: str) -> Principal | None:
     now_us = site.clock.utc_us()
     hashed = secret_hash(token)
-    return await site.read_now(lambda connection: users.authenticate_token(connection, hashed, now_us, address))
+    found = await site.read_now(lambda connection: tokens.authenticate(connection, hashed, now_us, address))
+    if found is None:
+        return None
+    site.door.token_used(found.token_id, now_us)
+    return found.principal
 
 
 async def _by_session(site: Site, request: web.Request, hashed: str) -> None:

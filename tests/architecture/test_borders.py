@@ -30,6 +30,7 @@ PARTS = {
     "server.enrolment": "trust",
     "server.identity": "trust",
     "server.site": "edges",
+    "server.door": "edges",
     "server.problems": "edges",
     "server.admission": "edges",
     "server.acceptor": "edges",

@@ -263,7 +263,7 @@ def people_stories() -> list[Story]:
         for n, name in enumerate(("admin", "operator", "operator"))
     ]
     at = frame("Users and Sessions", "/users")
-    page = page_from(at, (users, signed_in), signed_in[0].token_hash)
+    page = page_from(at, (users, signed_in, []), signed_in[0].token_hash)
     wrong = UsersPage(
         at.with_problem("A password has 10 to 200 characters."),
         page.users,

@@ -1,4 +1,4 @@
-"""Sign in and out, users, sessions and API tokens. Secrets are shown once and never stored."""
+"""Sign in and out, users and sessions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from server.actions import sessions, users
 from server.actions.change import require
 from server.admission import check_password
 from server.core.access import may
-from server.core.model import DAY_US, Principal
+from server.core.model import Principal
 from server.core.people import User
-from server.errors import Forbidden, Invalid, NotFound
+from server.errors import Invalid, NotFound
 from server.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN
 from server.site import SEQUENCE, Site
-from server.storage import api_tokens
 from server.storage import sessions as session_rows
 from server.storage import users as user_rows
 from server.tls import secret_hash
 from server.web.api.endpoint import Answer, Call, Endpoint, respond
-from server.web.session import SESSION_HASH, TOKEN_PREFIX, drop_cookie, new_token, remote_address, set_cookie
+from server.web.session import SESSION_HASH, drop_cookie, new_token, remote_address, set_cookie
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -68,25 +67,6 @@ class SessionLine(msgspec.Struct, frozen=True):
     address: str
     user_agent: str
     own: bool
-
-
-class NewToken(msgspec.Struct, frozen=True):
-    """An API token to make. Without `user` it is one's own; `days` None never expires."""
-
-    name: str
-    user: str = ""
-    days: int | None = 365
-
-
-class TokenLine(msgspec.Struct, frozen=True):
-    """An API token, without its secret."""
-
-    id: int
-    user: str
-    name: str
-    created_at_us: int
-    expires_at_us: int | None
-    revoked_at_us: int | None
 
 
 async def sign_in(site: Site, request: web.Request, name: str, password: str) -> tuple[str, Principal, int]:
@@ -228,54 +208,6 @@ async def end_all_sessions(call: Call) -> Answer:
     return await call.write(change, lambda ended: {"ended": ended})
 
 
-async def list_tokens(call: Call) -> list[TokenLine]:
-    """API tokens: everybody's for administrators, else one's own."""
-    everybody = may(call.by, "users.manage")
-    after, limit = call.query_number("after", 0, 0, 2**53), call.limit()
-    found = await call.read(lambda rows: _token_lines(rows, after, limit))
-    return [line for line in found if everybody or line.user == call.by.name]
-
-
-def _token_lines(connection: sqlite3.Connection, after: int, limit: int) -> list[TokenLine]:
-    names = {}
-    lines = []
-    for token in api_tokens.page(connection, None, after, limit):
-        if token.user_id not in names:
-            owner = user_rows.get(connection, token.user_id)
-            names[token.user_id] = owner.name if owner is not None else ""
-        lines.append(
-            TokenLine(
-                token.id,
-                names[token.user_id],
-                token.name,
-                token.created_at_us,
-                token.expires_at_us,
-                token.revoked_at_us,
-            )
-        )
-    return lines
-
-
-async def create_token(call: Call) -> Answer:
-    """Make an API token; its secret is in this answer and nowhere else."""
-    body = call.body
-    user = body.user or call.by.name
-    if user == "local":
-        raise Forbidden("The local socket has no tokens of its own. Name a user.")
-    secret = TOKEN_PREFIX + call.site.derive_secret("token", call.by.name, call.key)
-    expires = call.now_us + body.days * DAY_US if body.days is not None else None
-    change = users.create_token(user, body.name, secret_hash(secret), expires, call.by, call.now_us)
-    return await call.write(
-        change, lambda number: {"id": number, "user": user, "name": body.name}, 201, secret=lambda _: {"token": secret}
-    )
-
-
-async def revoke_token(call: Call) -> Answer:
-    """Revoke an API token."""
-    number = call.number("id")
-    return await call.write(users.revoke_token(number, call.by, call.now_us), lambda _: {"id": number, "revoked": True})
-
-
 ENDPOINTS = (
     Endpoint("POST", "/api/v1/login", login, "Sign in", body=Login, public=True),
     Endpoint("POST", "/api/v1/logout", logout, "Sign out"),
@@ -287,7 +219,4 @@ ENDPOINTS = (
     ),
     Endpoint("DELETE", "/api/v1/sessions", end_all_sessions, "Sign everybody else out", query=("reason",)),
     Endpoint("DELETE", "/api/v1/sessions/{id}", end_session, "Sign one browser out"),
-    Endpoint("GET", "/api/v1/tokens", list_tokens, "API tokens", answer=list[TokenLine], query=("after", "limit")),
-    Endpoint("POST", "/api/v1/tokens", create_token, "Make an API token", body=NewToken, status=201),
-    Endpoint("DELETE", "/api/v1/tokens/{id}", revoke_token, "Revoke an API token"),
 )

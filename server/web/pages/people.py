@@ -25,6 +25,7 @@ from server.errors import (
     Unavailable,
     UnderstudyError,
 )
+from server.storage import roles as role_rows
 from server.storage import sessions, users
 from server.storage.sessions import SignedIn
 from server.web.api.people import check_new_password, sign_in, sign_out
@@ -113,14 +114,15 @@ async def end_own(request: web.Request) -> web.Response:
     return response
 
 
-Rows = tuple[list[User], list[SignedIn]]
+Rows = tuple[list[User], list[SignedIn], list[str]]
 
 
 def page_from(frame: Frame, found: Rows, own: str) -> UsersPage:
     """Put the page together; `own` is the hash of this browser's session."""
-    people, signed_in = found
+    people, signed_in, own_roles = found
     views = tuple(SessionView(one, one.token_hash == own) for one in signed_in)
-    return UsersPage(frame, tuple(people), tuple(sorted(views, key=lambda one: -one.session.created_at_us)))
+    newest_first = tuple(sorted(views, key=lambda one: -one.session.created_at_us))
+    return UsersPage(frame, tuple(people), newest_first, roles=(*ROLES, *own_roles))
 
 
 async def _page(request: web.Request) -> UsersPage:
@@ -131,8 +133,8 @@ async def _page(request: web.Request) -> UsersPage:
         people = users.page(connection, limit=LIMIT)
         signed_in = sessions.page(connection, now_us, limit=LIMIT)
         if everybody:
-            return people, signed_in
-        return [u for u in people if u.name == by.name], [s for s in signed_in if s.name == by.name]
+            return people, signed_in, [role.name for role in role_rows.every(connection)]
+        return [u for u in people if u.name == by.name], [s for s in signed_in if s.name == by.name], []
 
     frame, found = await serve.load(request, "Users and Sessions", query)
     return page_from(frame, found, request.get(SESSION_HASH, ""))
@@ -153,7 +155,7 @@ async def create_user(request: web.Request) -> web.Response:
         check_new_password(password)
         phc = await serve.site(request).passwords.hash(password)
         await serve.write(request, lambda by, now_us: user_actions.create(name, phc, role, by, now_us))
-    except (Invalid, Conflict) as error:
+    except (Invalid, Conflict, Forbidden) as error:
         return await _again(request, {"name": name, "role": role}, error)
     return serve.back("/users", "user-saved")
 
@@ -162,7 +164,7 @@ async def _again(request: web.Request, values: Mapping[str, str], error: Underst
     page = await _page(request)
     errors = error.fields or {"name": str(error)}
     frame = page.frame.with_problem(str(error))
-    return serve.html(UsersPage(frame, page.users, page.sessions, values, errors), 422)
+    return serve.html(UsersPage(frame, page.users, page.sessions, values, errors, page.roles), 422)
 
 
 async def switch_user(request: web.Request) -> web.Response:
@@ -170,6 +172,13 @@ async def switch_user(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     action = user_actions.disable if request.match_info["what"] == "disable" else user_actions.enable
     await serve.write(request, lambda by, now_us: action(name, by, now_us))
+    return serve.back("/users", "user-saved")
+
+
+async def give_role(request: web.Request) -> web.Response:
+    """`POST /users/{name}/role`."""
+    name, role = request.match_info["name"], (await serve.form(request)).get("role", "")
+    await serve.write(request, lambda by, now_us: user_actions.update_role(name, role, by, now_us))
     return serve.back("/users", "user-saved")
 
 
@@ -198,5 +207,6 @@ ROUTES = (
     serve.post("/users", create_user),
     serve.post("/users/sign-out-all", end_all),
     serve.post(r"/users/{name}/{what:disable|enable}", switch_user),
+    serve.post("/users/{name}/role", give_role),
     serve.post(r"/users/sessions/{start:[0-9a-f]{16}}/end", end_one),
 )

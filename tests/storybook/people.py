@@ -1,0 +1,59 @@
+"""Roles and API tokens."""
+
+from __future__ import annotations
+
+from server.core.access import PERMISSIONS, ROLES
+from server.core.model import DAY_US, HOUR_US
+from server.web.api.roles import BUILT_IN, RoleLine
+from server.web.api.tokens import TokenLine
+from server.web.pages.roles import RolesPage
+from server.web.pages.tokens import TokensPage
+from tests.storybook.fixture import NOW_US, Story, frame
+
+
+def _roles() -> tuple[RoleLine, ...]:
+    built_in = [
+        RoleLine(name, True, [one for one, having in PERMISSIONS.items() if name in having], BUILT_IN[name], ["admin"])
+        for name in ROLES
+    ]
+    night = ["anna", "bert", "cleo", "dora"]
+    return (
+        *built_in,
+        RoleLine("night-shift", False, ["read", "runs.start"], "Starts what was missed", night),
+        RoleLine("release", False, ["read", "jobs.change"], "Brings jobs of a release", []),
+    )
+
+
+def _token(number: int, name: str, days: int, scope: str = "", used: int | None = None) -> TokenLine:
+    return TokenLine(
+        id=number,
+        user="admin" if number % 2 else "release-robot",
+        name=name,
+        created_at_us=NOW_US - 90 * DAY_US,
+        expires_at_us=NOW_US + days * DAY_US,
+        revoked_at_us=NOW_US - DAY_US if name == "old" else None,
+        scope=scope,
+        last_used_at_us=used,
+    )
+
+
+def stories() -> list[Story]:
+    """All of them."""
+    roles, tokens = frame("Roles", "/users"), frame("API Tokens", "/users")
+    lines = (
+        _token(4, "monitoring", 200, "read-only", NOW_US - HOUR_US),
+        _token(3, "releases", 9, "jobs.change runs.start", NOW_US - 3 * DAY_US),
+        _token(2, "command line", 275),
+        _token(1, "old", 100),
+    )
+    typed = {"name": "release", "description": "Brings jobs of a release"}
+    wrong = {"scope": "There is no permission runs.strat. See: understudy role list"}
+    values = {"name": "ci", "user": "", "scope": "runs.strat", "days": "30"}
+    return [
+        Story("roles", RolesPage(roles, _roles())),
+        Story("roles-change", RolesPage(roles, _roles(), typed, frozenset({"jobs.change"}), {}, True)),
+        Story("tokens", TokensPage(tokens, lines)),
+        Story("tokens-empty", TokensPage(tokens, ())),
+        Story("tokens-made", TokensPage(tokens, lines, secret="us_" + "3xAmPlE" * 6)),
+        Story("tokens-wrong", TokensPage(tokens, lines, values, wrong)),
+    ]
