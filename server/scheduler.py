@@ -17,7 +17,16 @@ from typing import Protocol, TypeVar
 import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
-from server.actions import blackouts, group_instants, job_monitors, retries, stops, workflow_begins, workflow_engine
+from server.actions import (
+    blackouts,
+    group_instants,
+    job_monitors,
+    maintenance,
+    retries,
+    stops,
+    workflow_begins,
+    workflow_engine,
+)
 from server.actions import happenings as happening_actions
 from server.actions import orders as order_actions
 from server.actions import outcomes as outcome_actions
@@ -72,6 +81,7 @@ class Look:
 
     revision: int
     may_resolve: bool
+    has_maintenance: bool
     has_happenings: bool
     has_changed_jobs: bool
     has_renewals: bool
@@ -101,9 +111,11 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
     late = workflow_runs.next_deadline_us(connection)
     blackout = schedules.next_blackout_us(connection)
     deadlines = [renewal, suppressed, of_groups, blackout, retry, monitor, late, _stop_deadline_us(connection)]
+    deadlines.append(maintenance.next_deadline_us(connection))
     return Look(
         revision=settings.gate_revision(connection),
         may_resolve=order_actions.may_resolve(connection),
+        has_maintenance=maintenance.has_work(connection, now_us),
         has_happenings=bool(happenings.page(connection, 1)),
         has_changed_jobs=bool(jobs.to_plan(connection, 1)),
         has_renewals=renewal is not None and renewal <= now_us,
@@ -178,6 +190,9 @@ class Scheduler:
 
     async def _work(self, seen: Look, now_us: int) -> bool:
         """Do the first kind of work that there is; False when there is none."""
+        if seen.has_maintenance:
+            await self._store.write(maintenance.go_on(now_us))
+            return True
         if seen.has_happenings:
             await self._store.write(happening_actions.follow(now_us))
             return True

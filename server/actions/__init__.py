@@ -25,7 +25,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     variables   put delete                                                      jobs.change
     missed      run run_all dismiss dismiss_all                                 missed.resolve
     gates       lock_all unlock_all lock unlock stop_scheduler start_scheduler  gates.change
-                maintain end_maintenance                                        gates.change
+    maintenance  start end                     maintenance.change; gates.change for that of an agent
     requests    withdraw_stop                                                   runs.stop
     drains      drain undrain                                                   gates.change
                 configure                                                       agents.manage
@@ -51,8 +51,8 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
 `messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
-`retries.begin_due`, `job_monitors.look_due`, `blackouts.account`, `notifications.settle`, `silence.give_up`,
-`sessions.prune`, `witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`, `swap.finish`,
-`forks.begin`, `forks.add`, `forks.add_output`, `forks.complete`, `forks.deleted`, `requests.mark_stops_sent` and
-`checkpoints.mark_suspends_sent`.
+`maintenance.go_on`, `retries.begin_due`, `job_monitors.look_due`, `blackouts.account`, `notifications.settle`,
+`silence.give_up`, `sessions.prune`, `witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`,
+`swap.finish`, `forks.begin`, `forks.add`, `forks.add_output`, `forks.complete`, `forks.deleted`,
+`requests.mark_stops_sent` and `checkpoints.mark_suspends_sent`.
 """

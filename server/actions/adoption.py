@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from server.actions import gates as gate_actions
+from server.actions import maintenance
 from server.actions.change import record
 from server.core import agent_wire as wire
 from server.core.agent_requests import kinds_at
@@ -44,6 +45,7 @@ def _adopt(connection: sqlite3.Connection, agent: Agent, kind: str, held: wire.G
     gate_actions.put(connection, kind, agent_id, SYSTEM.name, set_at_us, WHY)
     if kind == DRAINING:
         drains.ask(connection, agent.id, set_at_us, SYSTEM.name, WHY, held.drain_s)
+    maintenance.adopt(connection, kind, agent_id, agent.name, now_us, WHY)
     name = "all" if everywhere else agent.name
     record(connection, SYSTEM, now_us, "gates.adopt", name, "", kind, WHY)
     text = (

@@ -13,7 +13,7 @@ from server.actions.change import Change, Transaction, record, require
 from server.actions.lost_orders import bury
 from server.core.model import Agent, JoinToken, Principal
 from server.errors import Conflict, Forbidden, Invalid, NotFound
-from server.storage import agents, gates, happenings, jobs, join_tokens, monitors, orders, runs
+from server.storage import agents, gates, happenings, jobs, join_tokens, maintenance, monitors, orders, runs
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
@@ -99,6 +99,7 @@ def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
             raise Conflict(f"{name} is a witness. Make another agent witness first: `understudy witness set`.")
         agents.update(connection, agent.id, removed_at_us=now_us, name=f"{name} (removed {agent.id[:8]})")
         gates.remove_of_agent(connection, agent.id)
+        maintenance.close_of_agent(connection, agent.id, by.name, now_us)
         bury(connection, agent, now_us)
         debts.settle(connection, agent.id, now_us)
         happenings.unknown_changed(connection, agent.id, now_us)
@@ -188,6 +189,7 @@ def replace(
         agents.update(connection, agent.id, name=replaced_name(agent), removed_at_us=now_us, **values)
         witnesses.lose(connection, agent, "its machine was replaced", now_us)
         gates.remove_of_agent(connection, agent.id)
+        maintenance.close_of_agent(connection, agent.id, by.name, now_us)
         if is_gone:
             bury(connection, agent, now_us)
             debts.settle(connection, agent.id, now_us)

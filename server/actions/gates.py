@@ -1,4 +1,4 @@
-"""Lock and unlock queues, stop and start the scheduler, maintenance as a gate. Permission: gates.change.
+"""Lock and unlock queues, stop and start the scheduler. Permission: gates.change. Maintenance: `actions.maintenance`.
 
 Each change of a gate is one revision, which the fleet sends and agents acknowledge. Saying what is already so
 changes nothing: no revision, no audit entry, and the first who said it stays on record.
@@ -12,12 +12,10 @@ import msgspec
 
 from server.actions.change import Change, Transaction, record, require
 from server.core.agent_requests import GateChange
-from server.core.gates import MAINTENANCE, QUEUE_LOCKED, SCHEDULER_STOPPED, SUSPENDED
+from server.core.gates import QUEUE_LOCKED, SCHEDULER_STOPPED
 from server.core.model import Gate, Principal
 from server.errors import Conflict, NotFound
 from server.storage import agents, gate_changes, gates, settings
-
-PHASES = (MAINTENANCE, SUSPENDED)
 
 
 class GateSummary(msgspec.Struct, frozen=True):
@@ -70,37 +68,6 @@ def stop_scheduler(by: Principal, now_us: int, reason: str = "") -> Change[GateS
 def start_scheduler(by: Principal, now_us: int, reason: str = "") -> Change[GateSummary]:
     """Start the scheduler again. What was missed is run, kept or dropped by each job's misfire policy."""
     return _lift(SCHEDULER_STOPPED, "gates.start_scheduler", by, now_us, reason)
-
-
-def maintain(phase: str, agent: str, by: Principal, now_us: int, reason: str = "") -> Change[GateSummary]:
-    """Maintenance of one agent, or of all with "": `phase` is one of `PHASES` and takes the place of the other."""
-    require(by, "gates.change")
-    assert phase in PHASES, phase
-
-    def change(transaction: Transaction) -> GateSummary:
-        connection = transaction.connection
-        agent_id = _agent_id(connection, agent)
-        changed = put(connection, phase, agent_id, by.name, now_us, reason)
-        if changed:
-            before = _lift_phases(connection, agent_id, by, now_us, reason, kept=phase)
-            record(connection, by, now_us, "gates.maintain", agent or "all", before, phase, reason)
-        return summarise(connection, changed)
-
-    return change
-
-
-def end_maintenance(agent: str, by: Principal, now_us: int, reason: str = "") -> Change[GateSummary]:
-    """End the maintenance of one agent, or the host-wide one with "". What waits starts in order."""
-    require(by, "gates.change")
-
-    def change(transaction: Transaction) -> GateSummary:
-        connection = transaction.connection
-        before = _lift_phases(connection, _agent_id(connection, agent), by, now_us, reason)
-        if before:
-            record(connection, by, now_us, "gates.end_maintenance", agent or "all", before, "", reason)
-        return summarise(connection, bool(before))
-
-    return change
 
 
 def summarise(connection: sqlite3.Connection, changed: bool) -> GateSummary:
@@ -164,16 +131,6 @@ def _note(
         reason=reason,
     )
     gate_changes.add(connection, made)
-
-
-def _lift_phases(
-    connection: sqlite3.Connection, agent_id: str, by: Principal, now_us: int, reason: str, kept: str = ""
-) -> list[Gate]:
-    found = [gates.get(connection, phase, agent_id) for phase in PHASES if phase != kept]
-    present = [gate for gate in found if gate is not None]
-    for gate in present:
-        lift(connection, gate, by.name, now_us, reason)
-    return present
 
 
 def _set(kind: str, action: str, by: Principal, now_us: int, reason: str, agent: str = "") -> Change[GateSummary]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sqlite3
 
 from server.actions import runs as run_actions
+from server.core.gates import SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.groups import Policy
 from server.core.model import Job
 from server.core.monitors import Event, Monitor
 from server.core.run_keys import event_key
-from server.storage import agents, groups, jobs, runs
+from server.storage import agents, gates, groups, jobs, runs
 
 GONE = "its machine was declared dead or replaced"
 NO_MEMBERS = "its group has no members"
@@ -38,6 +39,8 @@ def submit(connection: sqlite3.Connection, monitor: Monitor, event: Event, job_i
             runs.update(connection, known.number, event_id=event.id)
         elif agents.is_gone(connection, member or job.agent_id):
             suppress(connection, monitor, event, job, GONE, member)
+        elif cause := _missed(connection, member or job.agent_id):
+            suppress(connection, monitor, event, job, cause, member)
         else:
             by = event.fired_by or f"event {monitor.name}"
             run_actions.submit(connection, job, key, by, now_us, member, event_id=event.id)
@@ -62,6 +65,13 @@ def suppress(
             ended_at_us=event.at_us,
             event_id=event.id,
         )
+
+
+def _missed(connection: sqlite3.Connection, agent_id: str) -> str:
+    """Why what falls due there is missed, or ""; a stopped scheduler holds back no event that a person fires."""
+    kinds = [gate.kind for gate in gates.for_agent(connection, agent_id) if gate.kind != SCHEDULER_STOPPED]
+    verdict, cause = on_occurrence(kinds)
+    return cause if verdict is Verdict.MISS else ""
 
 
 def _members(connection: sqlite3.Connection, job: Job) -> list[str]:

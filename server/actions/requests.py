@@ -8,10 +8,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from server.actions import checkpoints, drains, gates
+from server.actions import checkpoints, drains, gates, maintenance
 from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction, record, require
 from server.core.agent_requests import CANCEL, DRAIN, KILL, LOCK, MAINTAIN, SUSPEND, WITHDRAWABLE
+from server.core.maintenance import AGENT
 from server.core.model import Principal, Run
 from server.core.run_states import ENDED
 from server.errors import Conflict, Invalid
@@ -25,7 +26,7 @@ def withdraw(agent: str, kind: str, run: int | None, by: Principal, now_us: int,
     if kind == DRAIN:
         return drains.undrain(agent, by, now_us, reason)
     if kind == MAINTAIN:
-        return gates.end_maintenance(agent, by, now_us, reason)
+        return maintenance.end(AGENT + agent, by, now_us, reason)
     if kind in (CANCEL, KILL, SUSPEND):
         if run is None:
             raise Invalid("Which run? Give its number.", field="run")

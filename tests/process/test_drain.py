@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from server.actions import drains, gates, runs
+from server.actions import drains, maintenance, runs
 from server.actions.jobs import When
-from server.core.gates import MAINTENANCE, SUSPENDED
+from server.core.maintenance import CRYOSPARC, Wish
 from server.core.model import Run
 from server.storage import agents as agent_rows
 from server.storage import drains as rows
@@ -89,16 +89,18 @@ async def test_a_short_run_finishes_a_long_one_is_cut_and_a_new_one_waits(tmp_pa
 async def test_maintenance_lets_wait_or_suppresses_and_the_ledger_has_it(tmp_path: Path) -> None:
     """BEY-9: an instant due while it drains waits with the reason and runs at the end; suspended it is missed."""
     async with pair(tmp_path) as (desk, _):
-        waiting = await desk.write(gates.maintain(MAINTENANCE, "alpha", BOSS, now_us()))
-        await desk.until(lambda c: agent_rows.get(c, AGENT).gates_acknowledged == waiting.revision)
+        wish = Wish(phase="draining", policy=CRYOSPARC)
+        waiting = await desk.write(maintenance.start(wish, "agent:alpha", BOSS, now_us()))
+        await desk.until(lambda c: agent_rows.get(c, AGENT).gates_acknowledged == waiting.gates.revision)
         await desk.job("often", "true", "alpha", schedules=[When("* * * * * *")])
         (held, *_) = await desk.until(lambda c: run_rows.page(c, None, "waiting"))
         assert held.reason == "maintenance"
-        await desk.write(gates.maintain(SUSPENDED, "alpha", BOSS, now_us()))
+        wish = Wish(phase="suspended", policy=CRYOSPARC)
+        await desk.write(maintenance.start(wish, "agent:alpha", BOSS, now_us()))
         (row, *_) = await desk.until(lambda c: missed_rows.page(c, None, 10, True))
         assert (row.cause, row.resolution) == ("maintenance", "")
         assert not await desk.read(lambda c: run_rows.page(c, None, "succeeded"))
-        await desk.write(gates.end_maintenance("alpha", BOSS, now_us()))
+        await desk.write(maintenance.end("agent:alpha", BOSS, now_us()))
         await desk.until(lambda c: run_rows.by_key(c, held.key).state == "succeeded")
         await desk.until(lambda c: missed_rows.get(c, row.id).resolution)
 

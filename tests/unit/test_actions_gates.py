@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from server.actions import gates, orders, reports, swap
+from server.actions import gates, maintenance, orders, reports, swap
 from server.core import agent_wire as wire
-from server.core.gates import MAINTENANCE, SUSPENDED
+from server.core.gates import SUSPENDED
+from server.core.maintenance import CRYOSPARC, Wish
 from server.core.model import SYSTEM, Principal
 from server.errors import Conflict, Forbidden, NotFound
 from server.storage import gates as gate_rows
@@ -16,6 +17,7 @@ from server.storage import swaps as swap_rows
 from tests.unit.ledger import START_US, Ledger
 
 ANN = Principal("ann", "operator", "192.0.2.1")
+BOSS = Principal("boss", "administrator", "192.0.2.1")
 
 
 @pytest.fixture
@@ -161,25 +163,27 @@ def test_a_takeover_is_kept_once_in_the_history_with_what_was_told_of_loss(ledge
 
 def test_maintenance_has_one_phase_at_a_time(ledger: Ledger) -> None:
     """Suspended takes the place of draining, of one agent or of all; again is the same; its end leaves nothing."""
-    assert ledger.do(gates.maintain(MAINTENANCE, "north", ANN, START_US)).changed
-    assert ledger.do(gates.maintain(SUSPENDED, "north", ANN, START_US + 1, "new disk")).changed
-    assert not ledger.do(gates.maintain(SUSPENDED, "north", ANN, START_US + 2)).changed
+    draining = Wish(phase="draining", policy=CRYOSPARC)
+    suspended = Wish(phase="suspended", policy=CRYOSPARC)
+    assert ledger.do(maintenance.start(draining, "agent:north", ANN, START_US)).changed
+    assert ledger.do(maintenance.start(suspended, "agent:north", ANN, START_US + 1)).changed
+    assert not ledger.do(maintenance.start(suspended, "agent:north", ANN, START_US + 2)).changed
     north = (name for (name,) in ledger.connection.execute("SELECT id FROM agents WHERE name = 'north'"))
     assert in_force(ledger) == {(SUSPENDED, next(north), "ann")}
-    assert ledger.do(gates.end_maintenance("north", ANN, START_US + 3)).changed
+    assert ledger.do(maintenance.end("agent:north", ANN, START_US + 3)).changed
     assert in_force(ledger) == set()
-    assert not ledger.do(gates.end_maintenance("", ANN, START_US + 4)).changed
+    assert not ledger.do(maintenance.end("", BOSS, START_US + 4)).changed
 
 
 def test_what_a_suspended_maintenance_suppressed_is_in_the_ledger_and_decided_at_its_end(ledger: Ledger) -> None:
     """BEY-9: the agent's report is an open row with its cause; no policy runs it before the maintenance is over."""
     job = ledger.add_job()
     (schedule,) = schedules.of_job(ledger.connection, job.id)
-    ledger.do(gates.maintain(SUSPENDED, "", ANN, START_US))
+    ledger.do(maintenance.start(Wish(phase="suspended"), "", BOSS, START_US))
     told = wire.Report(1, "", START_US, wire.Suppressed(job.id, schedule.id, START_US, "maintenance"))
     ledger.do(reports.record(job.agent_id, [told], 1, START_US))
     ledger.do(orders.resolve_missed(START_US + 1, 0))
     assert ledger.count("missed", "cause = 'maintenance' AND resolution = ''") == 1
-    ledger.do(gates.end_maintenance("", ANN, START_US + 2))
+    ledger.do(maintenance.end("", BOSS, START_US + 2))
     ledger.do(orders.resolve_missed(START_US + 3, 0))
     assert ledger.count("missed", "resolution = 'run'") == 1

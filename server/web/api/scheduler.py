@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from server.actions import gates
+from server.actions import gates, maintenance
 from server.actions.gates import GateSummary
-from server.core.gates import MAINTENANCE, SUSPENDED
+from server.core import maintenance as rule
 from server.core.model import Gate
 from server.errors import Invalid
 from server.storage import gates as rows
@@ -20,10 +20,11 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """draining (what falls due waits), suspended (it is missed) or off; and why."""
+    """draining (what falls due waits), suspended (it is missed) or off; and why. `kill`: what runs there is killed."""
 
     phase: str
     reason: str = ""
+    kill: bool = False
 
 
 async def start(call: Call) -> Answer:
@@ -57,14 +58,19 @@ async def unlock(call: Call) -> Answer:
 
 
 async def maintain(call: Call) -> Answer:
-    """Put one agent into a phase of maintenance, or end it."""
-    name, body = call.path("name"), call.body
+    """Put one agent into a phase of maintenance, or end it (UIP-10)."""
+    scope, body = rule.AGENT + call.path("name"), call.body
     if body.phase == "off":
-        return await call.write(gates.end_maintenance(name, call.by, call.now_us, body.reason))
-    phase = {"draining": MAINTENANCE, "suspended": SUSPENDED}.get(body.phase)
-    if phase is None:
+        return await call.write(maintenance.end(scope, call.by, call.now_us, body.reason), _gates)
+    if body.phase not in (rule.Phase.DRAINING, rule.Phase.SUSPENDED):
         raise Invalid("The phase is draining, suspended or off.", field="phase")
-    return await call.write(gates.maintain(phase, name, call.by, call.now_us, body.reason))
+    running = rule.Running.KILL if body.kill else rule.Running.FINISH
+    wish = rule.Wish(phase=body.phase, policy=rule.Policy(running), force=body.phase == "suspended", reason=body.reason)
+    return await call.write(maintenance.start(wish, scope, call.by, call.now_us), _gates)
+
+
+def _gates(changed: maintenance.Changed) -> GateSummary:
+    return changed.gates
 
 
 async def list_gates(call: Call) -> list[Gate]:
