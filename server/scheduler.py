@@ -24,6 +24,7 @@ from server.actions import (
     maintenance,
     retries,
     stops,
+    withheld_runs,
     workflow_begins,
     workflow_engine,
 )
@@ -89,6 +90,7 @@ class Look:
     has_suppressed: bool
     has_blackout: bool
     has_group_due: bool
+    has_withheld: bool
     has_retries_due: bool
     has_monitors_due: bool
     has_workflow_late: bool
@@ -123,6 +125,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
         has_suppressed=suppressed is not None and suppressed <= now_us,
         has_blackout=blackout is not None and blackout <= now_us,
         has_group_due=of_groups is not None and of_groups <= now_us,
+        has_withheld=withheld_runs.has_work(connection),
         has_retries_due=retry is not None and retry <= now_us,
         has_monitors_due=monitor is not None and monitor <= now_us,
         has_workflow_late=late is not None and late <= now_us,
@@ -204,6 +207,9 @@ class Scheduler:
             return True
         if seen.has_group_due:
             await self._store.write(group_instants.make_due(now_us))
+            return True
+        if seen.has_withheld:
+            await self._store.write(withheld_runs.let_go(now_us))
             return True
         if seen.has_retries_due:
             await self._store.write(retries.begin_due(now_us))

@@ -101,7 +101,7 @@ def remove(name: str, by: Principal, now_us: int, reason: str = "") -> Change[No
         gates.remove_of_agent(connection, agent.id)
         maintenance.close_of_agent(connection, agent.id, by.name, now_us)
         bury(connection, agent, now_us)
-        debts.settle(connection, agent.id, now_us)
+        debts.bury(connection, agent.id, now_us)
         happenings.unknown_changed(connection, agent.id, now_us)
         deployments.withdraw_agent(connection, agent.id, by.name, now_us)
         record(connection, by, now_us, "agents.remove", name, agent, "", reason)
@@ -192,7 +192,7 @@ def replace(
         maintenance.close_of_agent(connection, agent.id, by.name, now_us)
         if is_gone:
             bury(connection, agent, now_us)
-            debts.settle(connection, agent.id, now_us)
+            debts.bury(connection, agent.id, now_us)
         else:
             _take_back(connection, agent)
         runs.lose_agent(connection, agent.id, "agent replaced", now_us)

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 
 from server.actions import gates
 from server.actions.lost_orders import let_go
-from server.core.debts import HELD_US, Debt, owes
+from server.core.debts import HELD_US, OWED, WITHHELD_US, Debt, is_of_before, owes
 from server.core.model import Order, Run
-from server.core.run_states import RunEvent, step
-from server.storage import debts, orders, runs, system_messages
+from server.core.run_states import RunEvent, allows, step
+from server.core.silence import LEASE_SLACK_US
+from server.storage import debts, events, orders, runs, schedules, system_messages
 
 
 def incur(connection: sqlite3.Connection, now_us: int) -> int:
@@ -26,22 +27,57 @@ def incur(connection: sqlite3.Connection, now_us: int) -> int:
 
 
 def settle(connection: sqlite3.Connection, agent_id: str, now_us: int) -> None:
-    """The agent has shown what it holds and given back what is not its own, or its machine is dead.
+    """The agent has shown what it holds and given back what is not its own.
 
-    With the last debt what was withheld goes on: runs are submitted, orders are made anew from now on; what of these
-    fell due meanwhile stays unknown until a person decides.
+    With the last debt what was withheld goes on: the scheduler looks at the runs (`actions.withheld_runs`), orders are
+    made anew from now on; what of these fell due meanwhile stays unknown until a person decides.
     """
-    if not debts.remove(connection, agent_id) or debts.every(connection):
-        return
-    for run in debts.withheld_runs(connection):
-        runs.set_state(connection, run.number, step(run.state, RunEvent.SUBMITTED), now_us)
-    for order in debts.withheld_orders(connection):
-        let_go(connection, order, now_us)
+    if debts.remove(connection, agent_id):
+        _let_orders_go(connection, now_us)
+
+
+def bury(connection: sqlite3.Connection, agent_id: str, now_us: int) -> None:
+    """Its machine is dead: it is waited for no more, and what it may have run is remembered until that is decided."""
+    if debts.die(connection, agent_id, now_us):
+        _let_orders_go(connection, now_us)
+
+
+def _let_orders_go(connection: sqlite3.Connection, now_us: int) -> None:
+    if not debts.is_open(connection):
+        for order in debts.withheld_orders(connection):
+            let_go(connection, order, now_us)
 
 
 def must_wait(connection: sqlite3.Connection, open_debts: list[Debt], run: Run) -> bool:
-    """A query: may a silent agent have received this run? `open_debts`: those of other agents."""
-    return bool(open_debts) and owes(open_debts, run, debts.first_submitted_us(connection, run))
+    """A query: may a silent agent have received this run? `open_debts`: those of other agents.
+
+    Also when it was made after the loss, if the lost master may have made the same.
+    """
+    if not open_debts:
+        return False
+    if owes(open_debts, run, debts.first_submitted_us(connection, run)) or _may_be_its_own(connection, open_debts, run):
+        return True
+    if is_of_before(run, debts.first_id(connection)):
+        return True
+    event = events.get(connection, run.event_id) if run.event_id is not None and run.group_id else None
+    return event is not None and any(event.at_us <= debt.since_us for debt in open_debts)
+
+
+def _may_be_its_own(connection: sqlite3.Connection, open_debts: list[Debt], run: Run) -> bool:
+    """Whether a silent agent may begin this occurrence by itself: an order that was the master's own may be its."""
+    schedule = schedules.get(connection, run.schedule_id) if run.schedule_id is not None else None
+    until_us = max(debt.held_until_us for debt in open_debts) + LEASE_SLACK_US
+    if schedule is None or run.scheduled_for_us is None or run.scheduled_for_us > until_us:
+        return False
+    return debts.may_be_elsewhere(connection, schedule, run.agent_id)
+
+
+def withhold_run(connection: sqlite3.Connection, run: Run, now_us: int) -> None:
+    """It is given to nobody until each agent that owes an answer has answered; inside the caller's change."""
+    event = RunEvent.NEVER_STARTED if allows(run.state, RunEvent.NEVER_STARTED) else RunEvent.GATED
+    values: dict[str, object] = {"begin_after_us": WITHHELD_US, "dispatched_epoch": None, "holds": "{}"}
+    values |= {"agent_id": run.group_id} if run.group_id else {}
+    runs.set_state(connection, run.number, step(run.state, event), now_us, OWED, **values)
 
 
 def withhold(connection: sqlite3.Connection, agent_id: str, order: Order) -> bool:

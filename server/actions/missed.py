@@ -10,6 +10,7 @@ from server.actions import prerequisite_runs
 from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
+from server.core.debts import LATE
 from server.core.instants import MAY_HAVE_RUN, judge_past
 from server.core.model import SYSTEM, Job, Missed, Principal, Run
 from server.core.prerequisites import UNMET
@@ -135,7 +136,7 @@ def apply_policy(connection: sqlite3.Connection, job: Job, schedule_id: int, now
 def _run_row(connection: sqlite3.Connection, row: Missed, job: Job, by: str, now_us: int) -> Run:
     submit = prerequisite_runs.submit_due if by == SYSTEM.name else run_actions.submit_occurrence
     made = submit(connection, job, row.schedule_id, row.scheduled_for_us, by, now_us)
-    if row.cause == UNMET and made.state == RunState.MISSED:
+    if row.cause in (UNMET, LATE) and made.state == RunState.MISSED:
         made = run_actions.again(connection, job, made, by, now_us)
     missed.resolve(connection, row.id, "run", by, now_us)
     return made

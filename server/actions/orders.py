@@ -257,7 +257,7 @@ def _give(connection: sqlite3.Connection, step: planning.Give, job: Job, now_us:
     order = order_content.first(step, job, specification, by_master, told, now_us)
     order = msgspec.structs.replace(order, id=orders.insert(connection, order))
     orders.note_held(connection, order.id, step.content.valid_until_us)
-    if debts.may_be_elsewhere(connection, step.schedule, job.agent_id):
+    if not by_master and debts.may_be_elsewhere(connection, step.schedule, order.agent_id):
         orders.update(connection, order.id, withheld=1)
     elif now_us - planning.PAST_US < since_us < now_us:
         before = msgspec.structs.replace(order, valid_from_us=since_us, accounted_until_us=since_us)

@@ -13,7 +13,7 @@ import msgspec
 
 from server.actions import debts, job_workflows
 from server.actions.change import Change, Transaction
-from server.core.debts import OWED
+from server.core.debts import WITHHELD_US, could_move
 from server.core.gates import DRAINING, REASONS, reason, takes_runs
 from server.core.groups import (
     NOT_CONNECTED,
@@ -51,11 +51,13 @@ class Placement(msgspec.Struct, frozen=True):
     reasons: dict[str, str]
     short: dict[int, str] = {}
     """Of runs that a limit stops and that do not say so yet: what they say then."""
+    owed: list[Run] = []
+    """What an agent that is silent since a loss may have."""
 
     @property
     def is_empty(self) -> bool:
         """Whether no row but reasons would change."""
-        return not (self.choices or self.loose or self.away or self.orphans or self.short)
+        return not (self.choices or self.loose or self.away or self.orphans or self.short or self.owed)
 
 
 def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placement:
@@ -66,7 +68,8 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
     waiting: list[Wish] = []
     limited: dict[int, Run] = {}
     reasons: dict[str, str] = {}
-    owed = debt_rows.every(connection)
+    open_debts = debt_rows.every(connection)
+    owed: list[Run] = []
     for group_id, pool in pools.items():
         seats = {seat.worker.agent_id: seat for seat in pool.seats}
         gate = reason(gates.host_wide(connection), "")
@@ -75,15 +78,15 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
                 seat = seats.get(run.agent_id)
                 if seat is None or seat.worker.barred:
                     loose.append(run)
-            elif owed and debts.must_wait(connection, owed, run):
-                reasons[group_id] = OWED
+            elif open_debts and debts.must_wait(connection, open_debts, run):
+                owed.append(run)
             elif gate is None:
                 waiting.append(_wish(connection, run, group_id, limited))
         if gate is not None:
             reasons[group_id] = gate
     turns = {group_id: pool.turn for group_id, pool in pools.items()}
     groups_only = dict(pools)
-    waiting += _singles(connection, connected, pools, limited)
+    waiting += _singles(connection, connected, pools, limited, owed)
     choices, stopped = place(waiting, pools, limits.usage(connection) if limited else NO_USAGE)
     for group_id, pool in groups_only.items():
         if group_id not in reasons:
@@ -94,7 +97,7 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
     taken = {choice.number for choice in choices}
     says = {n: said(stopped[n]) if n in stopped else pools[wishes[n].group_id].reason() for n in limited.keys() - taken}
     short = {number: why for number, why in sorted(says.items()) if limited[number].reason != why}
-    return Placement(choices, moved, loose, away, orphans, reasons, short)
+    return Placement(choices, moved, loose, away, orphans, reasons, short, owed)
 
 
 def _wish(connection: sqlite3.Connection, run: Run, pool: str, limited: dict[int, Run]) -> Wish:
@@ -107,11 +110,18 @@ def _wish(connection: sqlite3.Connection, run: Run, pool: str, limited: dict[int
 
 
 def _singles(
-    connection: sqlite3.Connection, connected: Collection[str], pools: dict[str, Pool], limited: dict[int, Run]
+    connection: sqlite3.Connection,
+    connected: Collection[str],
+    pools: dict[str, Pool],
+    limited: dict[int, Run],
+    owed: list[Run],
 ) -> list[Wish]:
-    """Runs of single agents that only a limit stops, each agent as a pool of its own: all have one order of ranks."""
+    """Runs of single agents that only a limit stops, each agent as a pool of its own: all have one order of ranks.
+
+    What an agent that is silent since a loss may have is added to `owed` instead.
+    """
     found, in_force = [], gates.every(connection)
-    owed = debt_rows.every(connection)
+    open_debts = debt_rows.every(connection)
     for run in limits.waiting(connection, PAGE):
         job = jobs.get(connection, run.job_id)
         is_connected = run.agent_id in connected or run.agent_id == WORKFLOWS
@@ -122,7 +132,9 @@ def _singles(
             or reason(in_force, run.agent_id, job is not None and job.held) is not None
         ):
             continue
-        if owed and debts.must_wait(connection, owed, run):
+        others = [debt for debt in open_debts if debt.agent_id != run.agent_id]
+        if debts.must_wait(connection, others, run):
+            owed.append(run)
             continue
         if run.agent_id not in pools:
             seats = [Seat(Worker(run.agent_id, run.agent_id[:8]), 0)]
@@ -170,6 +182,8 @@ def place_waiting(connected: Collection[str], now_us: int) -> Change[int]:
         for run in found.orphans:
             state = step(run.state, RunEvent.CANCELLED)
             runs.set_state(connection, run.number, state, now_us, "job deleted")
+        for run in found.owed:
+            debts.withhold_run(connection, run, now_us)
         for choice in found.choices:
             state = step(RunState.WAITING, RunEvent.SUBMITTED)
             holds = msgspec.json.encode(dict(choice.holds)).decode()
@@ -180,7 +194,7 @@ def place_waiting(connected: Collection[str], now_us: int) -> Change[int]:
             groups.update(connection, group_id, turn=turn)
         for run in found.away:
             groups.recall(connection, run, SYSTEM.name, "its agent may not begin it now", now_us)
-        parts = (found.loose, found.orphans, found.choices, found.away, found.short)
+        parts = (found.loose, found.orphans, found.choices, found.away, found.short, found.owed)
         return sum(len(part) for part in parts)
 
     return change
@@ -238,7 +252,7 @@ def give_back(connection: sqlite3.Connection, run: Run, number: int, now_us: int
 
 def adopt(connection: sqlite3.Connection, run: Run, agent_id: str, epoch: int) -> Run:
     """An agent has begun a run of which the rows say that nobody has it: they are of before; it is that agent's."""
-    runs.update(connection, run.number, agent_id=agent_id, dispatched_epoch=epoch)
+    runs.update(connection, run.number, agent_id=agent_id, dispatched_epoch=epoch, begin_after_us=None)
     found = runs.get(connection, run.number)
     assert found is not None, "it was updated just now"
     return found
@@ -248,6 +262,20 @@ def is_in_pool(run: Run) -> bool:
     """Whether it is a group's run that nobody was sent. A suspended one waits for a person, not for a member."""
     is_open = run.state not in (RunState.SUSPENDED, RunState.RESUMING)
     return run.group_id != "" and run.dispatched_epoch is None and is_open
+
+
+def is_nobodys(run: Run) -> bool:
+    """Whether no agent was sent the run: it waits in a pool, or here, or nobody knows whether a dead machine had it.
+
+    An agent that has begun it was given it by a master whose last writes are lost.
+    """
+    is_open = run.state in ("waiting", "starting", "unknown")
+    return is_in_pool(run) or (run.dispatched_epoch is None and is_open and could_move(run))
+
+
+def was_withheld(run: Run) -> bool:
+    """Whether it waits, or is `unknown`, because a silent agent may have been given it by a lost master."""
+    return run.begin_after_us == WITHHELD_US or (run.state == "unknown" and run.dispatched_epoch is None)
 
 
 def hand_over(connection: sqlite3.Connection, group_id: str, agent_id: str, by: str, now_us: int) -> int:

@@ -15,7 +15,6 @@ from server.actions.lost_orders import let_go
 from server.core import agent_wire as wire
 from server.core.agent_trust import ticket_fits
 from server.core.confidential import NO_SECRETS
-from server.core.debts import OWED
 from server.core.gates import NO_AGENT, reason
 from server.core.model import SYSTEM, Agent, Run, Specification
 from server.core.run_states import RunEvent, step
@@ -191,8 +190,13 @@ def _reconcile(
             elif note is None:
                 _not_there(connection, run, restored, now_us)
     for key, note in notes.items():
-        if note in ("intent", "running") and (found := runs.by_key(connection, key)) and pools.is_in_pool(found):
+        found = runs.by_key(connection, key)
+        if found is None or not pools.is_nobodys(found):
+            continue
+        if note in ("intent", "running"):
             reports.begin(connection, pools.adopt(connection, found, agent_id, epoch), now_us)
+        elif pools.was_withheld(found) and not (note == "held" and agents.is_gone(connection, agent_id)):
+            pools.adopt(connection, found, agent_id, epoch)  # its reports say what became of it
 
 
 def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us: int) -> None:
@@ -250,7 +254,7 @@ def _compare_orders(
                 continue
             if debt is not None and held.get(order.id, 0):
                 orders.update(connection, order.id, version=max(order.version, held[order.id]) + 1)
-            if held.get(order.id, 0) == 0 and order.state == "active":
+            if held.get(order.id, 0) == 0 and (order.state == "active" or debt is not None):
                 if debts.withhold(connection, agent.id, order):
                     continue
                 if debt is not None and order.valid_from_us <= debt.since_us:
@@ -313,7 +317,8 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
                 continue
             why = reason(in_force, agent_id, job is not None and job.held)
             if why is None and debts.must_wait(connection, owed, run):
-                why = OWED
+                debts.withhold_run(connection, run, now_us)
+                continue
             if job is None or why is not None:
                 _wait(connection, run, why or NO_AGENT, now_us)
                 continue

@@ -185,8 +185,14 @@ def _find(connection: sqlite3.Connection, agent_id: str, report: wire.Report, ep
         return pools.adopt(connection, run, agent_id, epoch) if is_begun else run
     if run is not None and run.agent_id == agent_id:
         return run
-    if run is not None and pools.is_in_pool(run):
-        return run if isinstance(report.body, wire.Held) else pools.adopt(connection, run, agent_id, epoch)
+    if run is not None and pools.is_nobodys(run):
+        is_its = not isinstance(report.body, wire.Held) or (
+            pools.was_withheld(run) and not agents.is_gone(connection, agent_id)
+        )
+        if is_its:
+            return pools.adopt(connection, run, agent_id, epoch)
+        if pools.is_in_pool(run):
+            return run
     made = _make(connection, agent_id, report.key, report.body, epoch, report.at_us) if run is None else None
     if made is None:
         _keep_unknown(connection, agent_id, report, OTHER_AGENT if run is not None else UNKNOWN_RUN)
@@ -348,6 +354,9 @@ def _output(transaction: Transaction, agent_id: str, message: wire.Output, epoch
         run = _make(connection, agent_id, message.key, None, epoch, now_us)
         if run is not None:
             begin(connection, run, now_us)
+    if run is not None and message.data and run.agent_id != agent_id and pools.is_nobodys(run):
+        run = pools.adopt(connection, run, agent_id, epoch)
+        begin(connection, run, now_us)
     if run is None or run.agent_id != agent_id:
         why = UNKNOWN_RUN if run is None else OTHER_AGENT
         return _unknown_output(connection, agent_id, message, why, now_us)

@@ -57,7 +57,7 @@ def declare_dead(name: str, by: Principal, now_us: int, reason: str = "") -> Cha
         agents.update(connection, agent.id, **values)
         witnesses.lose(connection, agent, "its machine was declared dead", now_us)
         freed = bury(connection, agent, now_us)
-        debt_actions.settle(connection, agent.id, now_us)
+        debt_actions.bury(connection, agent.id, now_us)
         runs.lose_agent(connection, agent.id, "its machine was declared dead", now_us)
         happenings.unknown_changed(connection, agent.id, now_us)
         lines = silence.unknown(connection, now_us, agent.id)

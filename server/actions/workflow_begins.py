@@ -10,7 +10,6 @@ import sqlite3
 
 from server.actions import debts, job_workflows, workflow_engine
 from server.actions.change import Change, Transaction
-from server.core.debts import OWED
 from server.core.happenings import Happening, Kind
 from server.core.model import Run
 from server.core.run_states import ENDED, RunEvent, RunState, step
@@ -69,8 +68,10 @@ def _begin(connection: sqlite3.Connection, run: Run, now_us: int) -> None:
         why = "the job begins no workflow any more" if is_there else "job deleted"
         runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, why)
         return
-    owed = debts.must_wait(connection, debt_rows.every(connection), run)
-    why_not = OWED if owed else job_workflows.why_waits(connection, job)
+    if debts.must_wait(connection, debt_rows.every(connection), run):
+        debts.withhold_run(connection, run, now_us)
+        return
+    why_not = job_workflows.why_waits(connection, job)
     if why_not is not None:
         runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, why_not)
         return

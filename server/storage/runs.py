@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+import msgspec
+
+from server.core.debts import OWED
 from server.core.model import Row, Run
 from server.core.prerequisites import UNMET_US
 from server.core.run_states import ENDED, OPEN
-from server.storage import happenings, limits, missed, position, rows
+from server.storage import debts, happenings, limits, missed, position, rows
 
 _OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN))
 
@@ -66,7 +69,7 @@ def by_key(connection: sqlite3.Connection, key: str) -> Run | None:
 def line(connection: sqlite3.Connection, number: int) -> RunLine | None:
     """The run with the names of its job and agent: the run's page."""
     row = connection.execute(f"{_LINES} WHERE r.number = ?", (number,)).fetchone()
-    return rows.build(RunLine, RunLine.__struct_fields__, tuple(row)) if row else None
+    return _worded(connection, [rows.build(RunLine, RunLine.__struct_fields__, tuple(row))])[0] if row else None
 
 
 def attempts(connection: sqlite3.Connection, key: str, limit: int = 100) -> list[RunLine]:
@@ -315,4 +318,13 @@ def move_waiting(connection: sqlite3.Connection, old_id: str, new_id: str, reaso
 
 
 def _lines(connection: sqlite3.Connection, query: str, values: Sequence[object]) -> list[RunLine]:
-    return [rows.build(RunLine, RunLine.__struct_fields__, tuple(row)) for row in connection.execute(query, values)]
+    found = connection.execute(query, values)
+    return _worded(connection, [rows.build(RunLine, RunLine.__struct_fields__, tuple(row)) for row in found])
+
+
+def _worded(connection: sqlite3.Connection, lines: list[RunLine]) -> list[RunLine]:
+    """What an agent owes an answer for says so by the names of now: they change while it waits."""
+    if not any(line.reason == OWED for line in lines):
+        return lines
+    why = debts.reason(connection)
+    return [msgspec.structs.replace(line, reason=why) if line.reason == OWED else line for line in lines]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from replication.core.types import Epoch
-from server.actions import agents, debts, gates, happenings, jobs, reconciliation, reports
+from server.actions import agents, debts, gates, happenings, jobs, reconciliation, reports, retries, withheld_runs
 from server.actions import checkpoints as checkpoint_actions
 from server.actions import drains as drain_actions
 from server.actions import orders as order_actions
@@ -172,6 +172,8 @@ class Offices(Ledger):
         subjects = order_actions.read_changed(self.connection)
         if subjects:
             self.do(order_actions.put_plans(order_actions.plan_all(subjects, now_us), now_us))
+        while self.do(withheld_runs.let_go(now_us)) or self.do(retries.begin_due(now_us)):
+            pass
         self.do(run_actions.submit_waiting(now_us))
         if order_actions.may_resolve(self.connection):
             self.do(order_actions.resolve_missed(now_us, 0))

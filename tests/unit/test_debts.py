@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.actions import debts, drains, gates, orders, reconciliation, reports, runs, silence
+from server.actions import debts, drains, gates, orders, reconciliation, reports, retries, runs, silence, withheld_runs
 from server.actions.jobs import When
 from server.core import agent_wire as wire
 from server.core.debts import HELD_US, ID_GAP, OWED
@@ -52,13 +52,21 @@ class Taken(Ledger):
 
     def arrive(self, agent_id: str, now_us: int = START_US, held: tuple[tuple[int, int], ...] = ()) -> None:
         hello = wire.Hello(agent_id, 2, "1.0", "boot", "instance", now_us)
-        shown = wire.Present(EPOCH, self.tickets[agent_id], wire.GateSet(), (), held)
-        admission = self.do(reconciliation.present(agent_id, hello, shown, 2, now_us))
+        admission = self.present(hello, wire.Present(EPOCH, self.tickets[agent_id], wire.GateSet(), (), held), now_us)
         assert admission.admitted is not None
         self.tickets[agent_id] = admission.admitted.ticket
 
+    def present(self, hello: wire.Hello, shown: wire.Present, now_us: int) -> reconciliation.Admission:
+        return self.do(reconciliation.present(hello.agent_id, hello, shown, 2, now_us))
+
     def confirm(self, agent_id: str, now_us: int = LOSS_US) -> None:
         self.do(reports.record(agent_id, [wire.TicketKept(self.tickets[agent_id])], 2, now_us))
+
+    def turn(self, now_us: int) -> None:
+        """What the scheduler does with what was withheld."""
+        while withheld_runs.has_work(self.connection):
+            self.do(withheld_runs.let_go(now_us))
+        self.do(retries.begin_due(now_us))
 
     def dispatched(self, now_us: int) -> list[int]:
         given = self.do(reconciliation.dispatch(NORTH, 2, now_us))
@@ -81,6 +89,7 @@ def test_what_is_older_than_the_loss_waits_for_a_silent_agent_and_what_is_newer_
     master.arrive(SOUTH, LOSS_US + MINUTE_US)
     assert master.state(master.before.number) == ("waiting", OWED), "not before it has kept what it was told"
     master.confirm(SOUTH)
+    master.turn(LOSS_US + MINUTE_US)
     assert master.state(master.before.number) == ("starting", "")
     assert master.dispatched(LOSS_US + MINUTE_US) == [master.before.number]
 

@@ -61,3 +61,8 @@ INSERT INTO maintenance_log (session_id, phase, at_us, changed_by)
     SELECT id, 'none', started_at_us, started_by FROM maintenance_sessions;
 INSERT INTO maintenance_log (session_id, phase, at_us, changed_by, reason)
     SELECT id, phase, started_at_us, started_by, reason FROM maintenance_sessions;
+-- What a takeover with loss withholds (docs/decisions/0123): agents whose machine was declared dead before they had
+-- answered, until it is decided what they may have run. Runs that wait for an answer leave every queue.
+CREATE TABLE dead_debts (agent_id TEXT PRIMARY KEY, dead_at_us INTEGER NOT NULL) STRICT;
+UPDATE runs SET begin_after_us = 2305843009213693952
+    WHERE state = 'waiting' AND dispatched_epoch IS NULL AND reason = 'a silent agent may have it';
