@@ -49,6 +49,8 @@ COMMANDS = {
     "explain": ("scripts.commands.explain", "explain"),
     "run": ("scripts.commands.runs", "run"),
     "history": ("scripts.commands.history", "history"),
+    "banner": ("scripts.commands.announcements", "banner"),
+    "login-message": ("scripts.commands.announcements", "login_message"),
     "user": ("scripts.commands.people", "user"),
     "role": ("scripts.commands.roles", "role"),
     "demo": ("scripts.commands.node", "demo"),

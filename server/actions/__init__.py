@@ -44,6 +44,8 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     notifications  put_list delete_list put_smtp                                settings.change
                 send_test                                                       jobs.change
     messages    acknowledge                                                     messages.acknowledge
+    announcements  put switch                                                   messages.change
+                dismiss                                                         sessions.own
     history     adopt                                                           history.adopt
     forks       adopt                                                           history.adopt
                 delete                                                          forks.delete

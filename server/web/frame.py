@@ -47,6 +47,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/scheduler", "Job Scheduler", "timer"),
             Link("/replication", "Replication", "database"),
             Link("/swap", "Role Swap", "arrow-left-right"),
+            Link("/banner", "Messages", "flag"),
             Link("/messages", "System Messages", "mail-warning"),
             Link("/server-history", "Server History", "history"),
             Link("/properties", "Server Properties", "server"),
@@ -67,6 +68,27 @@ class GateLine:
     set_by: str
     set_at_us: int
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """What everybody is told at the top of every page (CRY-4); `body` is Markdown, `href` a page that says more."""
+
+    severity: str
+    title: str
+    body: str = ""
+    href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginMessage:
+    """What this person has yet to dismiss (CRY-5). `version` is the text's; `next` is where the person was going."""
+
+    severity: str
+    title: str
+    body: str
+    version: int
+    next: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +121,8 @@ class Frame:
     exports: str = ""
     exports_word: str = ""
     filters: str = ""
+    banners: tuple[Banner, ...] = ()
+    login_message: LoginMessage | None = None
 
     @property
     def signed_in(self) -> bool:

@@ -2,7 +2,7 @@
 
 A slow reader gets the newest of each type only.
 
-Types: `status` and `backlog` carry their values, `runs`, `agents` and `swap` say that rows of that kind
+Types: `status` and `backlog` carry their values, `runs`, `agents`, `swap` and `banner` say that rows of that kind
 changed up to `sequence`. Nothing above the commit sequence is announced.
 """
 
@@ -46,7 +46,7 @@ class Client:
 
     def offer(self, event: dict[str, Any]) -> None:
         """Keep an event to be sent, in place of an older one of its type."""
-        if self.public and event["type"] not in ("status", "backlog"):
+        if self.public and event["type"] not in ("status", "backlog", "banner"):
             return
         self._pending[event["type"]] = event
         self._changed.set()
@@ -155,6 +155,7 @@ def marks(connection: sqlite3.Connection) -> dict[str, object]:
         "swap": connection.execute(
             "SELECT id, state, steps, abort_requested_by FROM swaps ORDER BY id DESC LIMIT 1"
         ).fetchone(),
+        "banner": connection.execute("SELECT changed_at_us FROM announcements WHERE kind = 'banner'").fetchone(),
     }
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import jinja2
+from markupsafe import Markup
 
+from server.core.markdown_subset import to_html
 from server.web import states
 from server.web.frame import Frame
 
@@ -70,6 +72,7 @@ def environment() -> jinja2.Environment:
     made.filters.update(
         age=age, ago=ago, bytes=size, count=count, instant=instant, iso=iso, plural=plural, seconds=seconds, clock=clock
     )
+    made.filters["markdown"] = lambda text: Markup(to_html(text))  # nothing but its own tags comes out
     for name, table in BADGES.items():
         made.filters[name] = partial(states.badge, table)
     return made

@@ -10,6 +10,7 @@ from server.site import SITE, Site
 from server.web import live, pages
 from server.web.api import (
     agents,
+    announcements,
     calendars,
     checkpoints,
     drains,
@@ -85,6 +86,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *notifications.ENDPOINTS,
     *silence.ENDPOINTS,
     *history.ENDPOINTS,
+    *announcements.ENDPOINTS,
     *people.ENDPOINTS,
     *roles.ENDPOINTS,
     *tokens.ENDPOINTS,

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
 from tests.storybook import (
+    announced,
     calendars,
     checkpoints,
     drains,
@@ -62,6 +63,7 @@ def stories() -> list[Story]:
         *people.stories(),
         *history.stories(),
         *server.stories(),
+        *announced.stories(),
         *silence.stories(),
         *standby.stories(),
     ]

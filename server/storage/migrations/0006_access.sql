@@ -8,6 +8,17 @@ CREATE TABLE tenants (
 ALTER TABLE users ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
 CREATE INDEX users_by_tenant ON users (tenant, name) WHERE tenant != '';
 
+-- What administrators tell people (CRY-4, CRY-5). kind: banner | login_message. audience: role names, none: everybody.
+-- version is raised by a change of the text: what was dismissed before is shown again.
+CREATE TABLE announcements (
+    kind TEXT PRIMARY KEY, title TEXT NOT NULL, body TEXT NOT NULL DEFAULT '', severity TEXT NOT NULL DEFAULT 'info',
+    audience TEXT NOT NULL DEFAULT '[]', before_sign_in INTEGER NOT NULL DEFAULT 0, is_on INTEGER NOT NULL DEFAULT 0,
+    start_us INTEGER, expiry_us INTEGER, version INTEGER NOT NULL, changed_by TEXT NOT NULL, changed_at_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE login_message_dismissals (
+    user_id INTEGER PRIMARY KEY REFERENCES users(id), version INTEGER NOT NULL, dismissed_at_us INTEGER NOT NULL
+) STRICT;
+
 -- Roles of one's own: permissions is a JSON list of names of core.access.PERMISSIONS.
 CREATE TABLE roles (
     name TEXT PRIMARY KEY, permissions TEXT NOT NULL, description TEXT NOT NULL DEFAULT '',

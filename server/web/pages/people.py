@@ -84,7 +84,7 @@ async def show_sign_in(request: web.Request) -> web.Response:
         return await standby.show(request)
     if principal(request) is not None:
         return serve.back("/")
-    frame = serve.frame_of(request, "Sign in")
+    frame = await serve.bare_frame(request, "Sign in")
     return serve.html(SignInPage(frame, local_path(request.query.get("next", "/"))))
 
 
@@ -96,7 +96,7 @@ async def create_session(request: web.Request) -> web.Response:
     try:
         token, _, _ = await sign_in(serve.site(request), request, name, password)
     except (Unauthenticated, Conflict, Forbidden, Invalid, Unavailable) as error:
-        frame = serve.frame_of(request, "Sign in")
+        frame = await serve.bare_frame(request, "Sign in")
         return serve.html(SignInPage(frame, wanted, name, str(error)), error.status)
     response = serve.back(wanted)
     set_cookie(response, token)

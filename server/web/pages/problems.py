@@ -75,4 +75,4 @@ async def show(request: web.Request, status: int, text: str) -> web.Response:
     """What a browser gets for an error, set as the application's error page."""
     advice = ADVICE.get(status, FAULT)
     back = request.path if request.method == "GET" else request.headers.get("Referer", "/")
-    return serve.html(page_from(serve.frame_of(request, advice.title), status, text, back), status)
+    return serve.html(page_from(await serve.bare_frame(request, advice.title), status, text, back), status)

@@ -15,6 +15,7 @@ from server.core.gates import MAINTENANCE, QUEUE_LOCKED, SCHEDULER_STOPPED, SUSP
 from server.core.model import Gate, Principal
 from server.site import SEQUENCE, Site, site_of
 from server.storage import gates
+from server.web import told
 from server.web.frame import Frame, GateLine
 from server.web.listings import LISTINGS
 from server.web.render import Page, render
@@ -77,6 +78,9 @@ NOTICES = {
     "session-ended": "The session is ended.",
     "swap-abort": "Abort is requested. The master undoes the steps that were done.",
     "acknowledged": "Acknowledged.",
+    "banner-saved": "The text is saved. It is shown while it is switched on and within its times.",
+    "banner-on": "It is switched on.",
+    "banner-off": "It is switched off.",
     "agent-drain": "It is to be drained. It takes no new runs once it has heard of it.",
     "agent-undrain": "It takes runs again once it has heard of it.",
     "request-withdrawn": "The request is withdrawn.",
@@ -147,8 +151,14 @@ def gate_lines(found: list[Gate]) -> tuple[GateLine, ...]:
     )
 
 
-def frame_of(request: web.Request, title: str, found: list[Gate] | None = None, confirmed: bool = True) -> Frame:
-    """The frame of this request."""
+def frame_of(
+    request: web.Request,
+    title: str,
+    found: list[Gate] | None = None,
+    confirmed: bool = True,
+    said: told.Told = told.NOTHING,
+) -> Frame:
+    """The frame of this request; `said` is what people are told on it."""
     site, by = site_of(request), principal(request)
     status, listing = site.status(), LISTINGS.get(request.path)
     return Frame(
@@ -171,7 +181,14 @@ def frame_of(request: web.Request, title: str, found: list[Gate] | None = None, 
         exports=request.path if listing is not None else "",
         exports_word=listing.word if listing is not None else "",
         filters=urlencode([(name, value) for name, value in request.query.items() if name not in NO_FILTERS and value]),
+        banners=said.banners,
+        login_message=said.login_message,
     )
+
+
+async def bare_frame(request: web.Request, title: str) -> Frame:
+    """The frame of a page that reads no rows of its own: sign-in, an error, a node that is not in office."""
+    return frame_of(request, title, said=await told.look(request))
 
 
 def _section(path: str) -> str:
@@ -180,13 +197,14 @@ def _section(path: str) -> str:
 
 async def load(request: web.Request, title: str, query: Callable[[sqlite3.Connection], T]) -> tuple[Frame, T]:
     """The frame and what `query` reads, at one sequence; not yet confirmed rows are shown and marked as such."""
+    said = told.reader(request)
     value, sequence, confirmed = (
         await site_of(request)
         .store()
-        .read_unconfirmed(lambda connection: (gates.host_wide(connection), query(connection)))
+        .read_unconfirmed(lambda connection: (gates.host_wide(connection), said(connection), query(connection)))
     )
     request[SEQUENCE] = sequence
-    return frame_of(request, title, value[0], confirmed), value[1]
+    return frame_of(request, title, value[0], confirmed, value[1]), value[2]
 
 
 def html(page: Page, status: int = 200) -> web.Response:

@@ -129,8 +129,8 @@ async def page(request: web.Request, follow: str = "") -> StandbyPage | JoinPage
     site = serve.site(request)
     status = site.status()
     if status is None or (status.role is Role.NONE and status.state is State.INIT):
-        return JoinPage(serve.frame_of(request, "No role yet"), str(site.config.data))
+        return JoinPage(await serve.bare_frame(request, "No role yet"), str(site.config.data))
     roster = await site.refresh_roster()
     names = {node.id: node.name for node in roster.values()}
-    frame = serve.frame_of(request, "Standby" if status.role is Role.STANDBY else "Starting")
+    frame = await serve.bare_frame(request, "Standby" if status.role is Role.STANDBY else "Starting")
     return page_from(frame, status, names, follow)

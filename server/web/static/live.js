@@ -124,6 +124,10 @@
     }, 250);
   });
   document.addEventListener("visibilitychange", () => document.hidden || schedule("*", 0));
+  const must = document.querySelector("dialog[data-must]");         // to be dismissed before anything else
+  must?.addEventListener("cancel", (event) => event.preventDefault());
+  must?.addEventListener("close", () => must.showModal());          // a second Escape closes whatever cancel says
+  must?.showModal();
   enhance(document);
   const address = new URL(location.href);              // what was said once is not said again after a reload
   for (const once of ["done", "confirm"]) address.searchParams.delete(once);

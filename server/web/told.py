@@ -1,0 +1,71 @@
+"""What people are told on a page: the banner (CRY-4) and, after sign-in, the login message (CRY-5)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from replication.errors import ReplicationError
+from server.core.announcements import BANNER, Announcement
+from server.errors import UnderstudyError
+from server.site import site_of
+from server.storage import announcements
+from server.web.frame import Banner, LoginMessage
+from server.web.session import SESSION_HASH, principal
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """For the frame."""
+
+    banners: tuple[Banner, ...] = ()
+    login_message: LoginMessage | None = None
+
+
+NOTHING = Told()
+Query = Callable[[sqlite3.Connection], Told]
+
+
+def banner_of(found: Announcement) -> Banner:
+    """As pages show it."""
+    return Banner(found.severity, found.title, found.body)
+
+
+def login_message_of(found: Announcement, going: str) -> LoginMessage:
+    """As pages show it; `going` is the path to go on to."""
+    return LoginMessage(found.severity, found.title, found.body, found.version, going)
+
+
+def reader(request: web.Request) -> Query:
+    """A query for who asks. Only a browser's session has a login message; a program is not stopped by one."""
+    by, now_us = principal(request), site_of(request).clock.utc_us()
+    role, session = by.role if by else "", request.get(SESSION_HASH, "")
+    is_get = request.method == "GET"
+    going = request.rel_url.path_qs if is_get else "/"
+
+    def query(connection: sqlite3.Connection) -> Told:
+        found = announcements.get(connection, BANNER)
+        banners = (banner_of(found),) if found.is_shown(now_us, role) else ()
+        unread = announcements.unread(connection, session, role, now_us) if session and is_get else None
+        return Told(banners, login_message_of(unread, going) if unread else None)
+
+    return query
+
+
+async def look(request: web.Request) -> Told:
+    """The banner for a page without rows of its own, from whatever this node can read: a standby reads its copy.
+
+    What cannot be read now shows no banner; the page itself says what is wrong.
+    """
+    query = reader(request)
+
+    def banners(connection: sqlite3.Connection) -> Told:
+        return Told(query(connection).banners) if announcements.exist(connection) else NOTHING
+
+    try:
+        return await site_of(request).read_now(banners)
+    except (UnderstudyError, ReplicationError, sqlite3.Error, OSError):
+        return NOTHING
