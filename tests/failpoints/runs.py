@@ -1,6 +1,7 @@
 """Runs courses with one point armed and says what was broken.
 
-`python -m tests.failpoints.runs COURSE NODE POINT NTH` shows one strike again; without arguments it lists all places.
+`python -m tests.failpoints.runs COURSE NODE POINT NTH` shows one strike again; with the number of a pass it runs that
+one, without arguments it lists all places.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.bench.certificates import A, B
@@ -108,47 +110,62 @@ def strike_home(turns: Sequence[tuple[Place, int]]) -> tuple[Place, int, bool, l
     return place, nth, died, wrong
 
 
-def strikes(places: list[Place], count: int, seed: int) -> Iterator[list[tuple[Place, int]]]:
-    """Each distinct point `count` times, in courses and at times drawn by lot; then the first time in each course."""
+def strikes(places: list[Place], seed: int) -> Iterator[list[tuple[Place, int]]]:
+    """Each distinct point once, in a course and at a time drawn by lot; then the first time in each course."""
     rng = random.Random(seed)
     by_point: dict[tuple[str, str], list[Place]] = {}
     for place in places:
         by_point.setdefault((place.node, place.point), []).append(place)
     for _, candidates in sorted(by_point.items()):
-        for _ in range(count):
-            place = rng.choice(candidates)
-            again = [(place, 1), *((other, 1) for other in candidates if other != place)]
-            yield [(place, rng.randint(1, min(place.count, 6))), *again]
+        place = rng.choice(candidates)
+        again = [(place, 1), *((other, 1) for other in candidates if other != place)]
+        yield [(place, rng.randint(1, min(place.count, 6))), *again]
+
+
+def one_pass(places: list[Place], number: int, say: Callable[[str], None]) -> Verdict:
+    """Every point of both nodes once, as the lot of this pass has it; a point at which nothing died is a fault."""
+    planned = list(strikes(places, number))
+    points = {place.point for place in places}
+    hits = 0
+    faults: list[str] = []
+    with ThreadPoolExecutor(LANES) as pool:
+        for done, (place, nth, died, wrong) in enumerate(pool.map(strike_home, planned), 1):
+            hits += died
+            command = f"python -m tests.failpoints.runs {place.course} {place.node} '{place.point}' {nth}"
+            faults += [f"{sentence}; again: {command}" for sentence in wrong]
+            if not died:
+                faults.append(f"never hit: {place.node} {place.point}; again: {command}")
+            if done % 100 == 0:
+                say(f"pass {number}: {done} of {len(planned)} strikes, {len(faults)} faults")
+    say(f"pass {number}: {len(points)} points, {len(planned)} on a node, {hits} hit, {len(faults)} faults")
+    return Verdict({"points": len(points), "on a node": len(planned), "hits": hits}, tuple(faults))
 
 
 def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
-    """Every point of both nodes `count` times; a point at which nothing ever died is a fault."""
+    """`count` passes, each by another lot; first it prints the points, each with the courses that reach it."""
     places = [place for course in COURSES for place in survey(course)]
-    points = {(place.node, place.point) for place in places}
-    hits = dict.fromkeys(sorted(points), 0)
-    faults: list[str] = []
-    planned = list(strikes(places, count, 1))
-    with ThreadPoolExecutor(LANES) as pool:
-        for done, (place, nth, died, wrong) in enumerate(pool.map(strike_home, planned), 1):
-            hits[place.node, place.point] += died
-            command = f"python -m tests.failpoints.runs {place.course} {place.node} '{place.point}' {nth}"
-            faults += [f"{sentence}; again: {command}" for sentence in wrong]
-            if done % 100 == 0:
-                say(f"{done} of {len(planned)} strikes, {len(faults)} faults")
-    for (node, point), hit in hits.items():
-        say(f"{hit:3} {node} {point}")
-    faults += [f"never hit: {node} {point}" for (node, point), hit in hits.items() if not hit]
-    counts = {"points": len({point for _, point in points}), "on a node": len(points), "hits": sum(hits.values())}
-    return Verdict(counts, tuple(faults))
+    courses: dict[tuple[str, str], list[str]] = {}
+    for place in places:
+        courses.setdefault((place.node, place.point), []).append(place.course)
+    for (node, point), names in sorted(courses.items()):
+        say(f"{node} {point}: {' '.join(names)}")
+    passes = [one_pass(places, number, say) for number in range(1, count + 1)]
+    counts = {**passes[-1].counts, "passes": count, "hits": sum(each.counts["hits"] for each in passes)}
+    return Verdict(counts, tuple(fault for each in passes for fault in each.faults))
 
 
 def main() -> int:
-    """One strike again, or the list of all points."""
+    """One strike again, one pass, or the list of all points."""
     if len(sys.argv) == 5:
         course, node, point, nth = sys.argv[1:]
         died, wrong = strike(Place(course, node, point, 0), int(nth))
         print("it died there" if died else "it was never there", *wrong, sep="\n")
         return int(bool(wrong))
+    if len(sys.argv) == 2:
+        places = [place for course in COURSES for place in survey(course)]
+        verdict = one_pass(places, int(sys.argv[1]), partial(print, flush=True))
+        print(verdict)
+        return int(bool(verdict.faults))
     for course in COURSES:
         for place in survey(course):
             print(f"{place.course:8} {place.node} {place.count:5} {place.point}", flush=True)
