@@ -87,6 +87,13 @@ class Unavailable(UnderstudyError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyAttempts(Unavailable):
+    """Somebody tried too often: nothing was looked at, try again after `retry_after_s`."""
+
+    code = "too_many_attempts"
+    status = 429
+
+
 class UnknownOutcome(UnderstudyError):
     """The write may or may not survive; `GET /api/v1/outcomes/{key}` tells later."""
 

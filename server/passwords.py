@@ -9,6 +9,8 @@ import os
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from server.errors import Unavailable
+
 MEMORY_KIB = 19 * 1024
 ITERATIONS = 2
 LANES = 1
@@ -34,19 +36,33 @@ def verify_password(password: str, phc: str) -> bool:
 _NOBODY = hash_password("nobody has this password")
 
 
+WAITING_MAX = 16
+"""So many sign-ins from the network wait for their turn; more are refused at once."""
+
+
 class Passwords:
     """Hashing for coroutines."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Semaphore(2)
+        self._waiting = 0
 
     async def hash(self, password: str) -> str:
         """`hash_password` in a thread."""
         async with self._turn:
             return await asyncio.to_thread(hash_password, password)
 
-    async def verify(self, password: str, phc: str | None) -> bool:
-        """`verify_password` in a thread. With None (no such user) it takes the same time and is False."""
-        async with self._turn:
-            found = await asyncio.to_thread(verify_password, password[:PASSWORD_LENGTH_MAX], phc or _NOBODY)
+    async def verify(self, password: str, phc: str | None, bounded: bool = False) -> bool:
+        """`verify_password` in a thread. With None (no such user) it takes the same time and is False.
+
+        `bounded`: raises `Unavailable` at once when too many wait already.
+        """
+        if bounded and self._waiting >= WAITING_MAX:
+            raise Unavailable("Too many people sign in at once. Try again in a few seconds.")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                found = await asyncio.to_thread(verify_password, password[:PASSWORD_LENGTH_MAX], phc or _NOBODY)
+        finally:
+            self._waiting -= 1
         return found and phc is not None

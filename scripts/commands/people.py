@@ -76,6 +76,15 @@ def enable(asker: Asker, name: str) -> None:
     asker.show(done, f"The account of {name} is open.")
 
 
+@user.command()
+@click.argument("name")
+@asks_node
+def unlock(asker: Asker, name: str) -> None:
+    """Let an account sign in again that failed too often. On the node itself this works without any password."""
+    done = asker.client.ask("PUT", f"/api/v1/users/{quote(name)}", {"locked": False}).value
+    asker.show(done, f"The account {name} may sign in again.")
+
+
 @user.command("sign-out-all")
 @asks_node
 def sign_out_all(asker: Asker) -> None:

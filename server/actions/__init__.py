@@ -32,7 +32,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     agents      invite remove replace accept_restored set_start_alone           agents.manage
     witnesses   choose                                                          agents.manage
     nodes       put remove                                                      nodes.manage
-    users       create update_role disable enable                               users.manage
+    users       create update_role disable enable unlock                        users.manage
                 change_password                               users.manage; nothing for one's own
     roles       create update delete                                            users.manage, of the host
     tokens      create revoke                         tokens.own; users.manage for those of others
@@ -54,7 +54,8 @@ Without a permission, because what they are given proves who asks: `agents.enrol
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
 `messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
 `maintenance.go_on`, `retries.begin_due`, `job_monitors.look_due`, `blackouts.account`, `notifications.settle`,
-`silence.give_up`, `sessions.prune`, `witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`,
+`silence.give_up`, `sessions.prune`, `sessions.record_failures`, `users.lock`, `tokens.note_uses`,
+`tokens.warn_expiring`, `witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`,
 `swap.finish`, `forks.begin`, `forks.add`, `forks.add_output`, `forks.complete`, `forks.deleted`,
 `requests.mark_stops_sent` and `checkpoints.mark_suspends_sent`.
 """

@@ -7,12 +7,14 @@ session.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 
 from server.actions import roles
 from server.actions.change import Change, Transaction, record, require
 from server.core import access
-from server.core.model import HOUR_US, Principal
+from server.core.model import HOUR_US, SYSTEM, Principal
 from server.core.people import Session
+from server.core.sign_in_guard import Failures
 from server.errors import Conflict, Forbidden, Unauthenticated
 from server.storage import roles as role_rows
 from server.storage import sessions, settings, swaps, users
@@ -106,6 +108,18 @@ def authenticate(connection: sqlite3.Connection, token_hash: str, now_us: int, a
     if found is None:
         return None
     return Principal(found.name, found.role, address, found.tenant, roles.granted(connection, found.role))
+
+
+def record_failures(found: Mapping[str, Failures], now_us: int) -> Change[int]:
+    """Audit failed sign-ins, one line for each account; returns how many lines."""
+
+    def change(transaction: Transaction) -> int:
+        for name, failed in found.items():
+            what = {"failures": failed.count, "from": failed.addresses, "first_us": failed.first_us}
+            record(transaction.connection, SYSTEM, now_us, "sessions.failed", name, "", what)
+        return len(found)
+
+    return change
 
 
 def prune(by: Principal, now_us: int) -> Change[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 
 from server.actions.change import Change, Transaction, record, require
@@ -23,10 +24,17 @@ class Known:
 KNOWN = {
     "order_validity_days": Known(7, 1, 31, "Days for which agents hold standing orders in advance."),
     "session_hours": Known(12, 1, 720, "Hours after which a browser must sign in again."),
+    "sign_in_failures_max": Known(10, 3, 100, "Failed sign-ins in a row after which an account is locked for a while."),
+    "lockout_minutes": Known(15, 1, 1440, "Minutes for which an account stays locked."),
     "swap_reminder_days": Known(60, 1, 366, "Days after which Home reminds of the next role swap."),
     "notification_hours": Known(24, 1, 720, "Hours after which a notification that cannot be delivered is given up."),
     "join_token_hours": Known(24, 1, 720, "Hours for which a join token can be used."),
 }
+
+
+def number(connection: sqlite3.Connection, name: str) -> int:
+    """A query: the value in force."""
+    return int(settings.get(connection, name, str(KNOWN[name].default)))
 
 
 def put(name: str, value: str, by: Principal, now_us: int) -> Change[str]:

@@ -13,10 +13,10 @@ import sqlite3
 
 from server.actions import roles
 from server.actions.change import Change, Transaction, record, require
-from server.core.model import Principal
+from server.core.model import SYSTEM, Principal
 from server.core.people import User
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import api_tokens, sessions, users
+from server.storage import api_tokens, sessions, system_messages, users
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 
@@ -112,6 +112,36 @@ def change_password(name: str, password: str, by: Principal, now_us: int, keep: 
         users.update(connection, user.id, password=password)
         record(connection, by, now_us, "users.change_password", name)
         return sessions.end_of_user(connection, user.id, now_us, keep)
+
+    return change
+
+
+def lock(name: str, until_us: int, failures: int, address: str, now_us: int) -> Change[None]:
+    """Nobody signs in as `name` until then: too many attempts failed. The program itself does it."""
+
+    def change(transaction: Transaction) -> None:
+        connection = transaction.connection
+        user = users.by_name(connection, name)
+        if user is None or (user.locked_until_us or 0) >= until_us:
+            return
+        users.update(connection, user.id, locked_until_us=until_us)
+        record(connection, SYSTEM, now_us, "users.lock", name, "", {"failures": failures, "from": address})
+        text = f"The account {name} is locked for a while: {failures} sign-ins failed. understudy user unlock {name}"
+        system_messages.insert(connection, "warning", text, now_us)
+
+    return change
+
+
+def unlock(name: str, by: Principal, now_us: int) -> Change[None]:
+    """Let a locked account sign in again. Again is the same. The caller makes the node's guard forget it, too."""
+    require(by, "users.manage")
+
+    def change(transaction: Transaction) -> None:
+        connection = transaction.connection
+        user = find(connection, name)
+        if user.locked_until_us is not None:
+            users.update(connection, user.id, locked_until_us=None)
+            record(connection, by, now_us, "users.unlock", name)
 
     return change
 

@@ -15,6 +15,7 @@ class User(Row, frozen=True, kw_only=True):
     created_at_us: int
     disabled_at_us: int | None = None
     tenant: str = ""
+    locked_until_us: int | None = None
 
 
 class Session(Row, frozen=True, kw_only=True):

@@ -56,6 +56,9 @@ from server.web.session import identify, is_local
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY_BYTES_MAX = 4 << 20
+SIGN_IN_BYTES_MAX = 16 << 10
+SIGN_IN_PATHS = frozenset({"/login", "/api/v1/login"})
+"""Open to everybody: what is sent there is small, and says how long it is."""
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *health.ENDPOINTS,
@@ -97,12 +100,24 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )
 
 
+def check_small(request: web.Request) -> None:
+    """Raise 411 or 413 before a byte of the body is read."""
+    if request.content_length is None:
+        raise web.HTTPLengthRequired(text="A sign-in says how long it is: Content-Length is missing.")
+    if request.content_length > SIGN_IN_BYTES_MAX:
+        raise web.HTTPRequestEntityTooLarge(
+            SIGN_IN_BYTES_MAX, request.content_length, text=f"A sign-in has at most {SIGN_IN_BYTES_MAX} bytes."
+        )
+
+
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Who asks, and whether another site made the browser ask.
+    """Who asks, whether another site made the browser ask, and that a sign-in is small.
 
     Unsafe requests with a token or by the socket may pass.
     """
+    if request.method == "POST" and request.path in SIGN_IN_PATHS:
+        check_small(request)
     await identify(request)
     if request.method not in SAFE_METHODS and "Authorization" not in request.headers and not is_local(request):
         check_origin(request)

@@ -31,6 +31,9 @@ ALTER TABLE api_tokens ADD COLUMN warned_at_us INTEGER;
 CREATE INDEX api_tokens_expiring ON api_tokens (expires_at_us)
     WHERE expires_at_us IS NOT NULL AND revoked_at_us IS NULL AND warned_at_us IS NULL;
 
+-- An account is locked after failed sign-ins.
+ALTER TABLE users ADD COLUMN locked_until_us INTEGER;
+
 -- UIP, CRY: maintenance. One open session for each scope: '' the host, 'agent:NAME', 'tenant:NAME'.
 CREATE TABLE maintenance_sessions (
     id INTEGER PRIMARY KEY, scope TEXT NOT NULL, agent_id TEXT NOT NULL DEFAULT '',

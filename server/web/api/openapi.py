@@ -30,6 +30,7 @@ PROBLEM = {
                 "conflict",
                 "not_master",
                 "unavailable",
+                "too_many_attempts",
                 "unknown_outcome",
                 "internal",
             ],

@@ -20,7 +20,7 @@ from server.storage import sessions as session_rows
 from server.storage import users as user_rows
 from server.tls import secret_hash
 from server.web.api.endpoint import Answer, Call, Endpoint, respond
-from server.web.session import SESSION_HASH, drop_cookie, new_token, remote_address, set_cookie
+from server.web.session import SESSION_HASH, forget_here, new_token, remote_address, set_cookie
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -39,12 +39,16 @@ class NewUser(msgspec.Struct, frozen=True):
 
 
 class UserChange(msgspec.Struct, frozen=True):
-    """What is to change of a user; None stays. `old_password` is needed for one's own password."""
+    """What is to change of a user; None stays. `old_password` is needed for one's own password.
+
+    `locked` can only be false: it lets an account sign in again that failed too often.
+    """
 
     role: str | None = None
     password: str | None = None
     old_password: str | None = None
     disabled: bool | None = None
+    locked: bool | None = None
 
 
 class UserLine(msgspec.Struct, frozen=True):
@@ -54,6 +58,7 @@ class UserLine(msgspec.Struct, frozen=True):
     role: str
     created_at_us: int
     disabled_at_us: int | None
+    locked_until_us: int | None
 
 
 class SessionLine(msgspec.Struct, frozen=True):
@@ -109,7 +114,7 @@ async def logout(call: Call) -> web.StreamResponse:
     """Sign this browser out."""
     await sign_out(call.site, call.request, call.by)
     response = respond({"signed_out": True}, 200)
-    drop_cookie(response)
+    forget_here(response)
     return response
 
 
@@ -127,7 +132,7 @@ async def list_users(call: Call) -> list[UserLine]:
 
 
 def _user_line(user: User) -> UserLine:
-    return UserLine(user.name, user.role, user.created_at_us, user.disabled_at_us)
+    return UserLine(user.name, user.role, user.created_at_us, user.disabled_at_us, user.locked_until_us)
 
 
 async def create_user(call: Call) -> Answer:
@@ -142,16 +147,27 @@ async def create_user(call: Call) -> Answer:
 async def update_user(call: Call) -> Answer:
     """Change role, password or whether the account is open; one thing at a time."""
     name, body = call.path("name"), call.body
-    wanted = [value for value in (body.role, body.password, body.disabled) if value is not None]
+    wanted = [value for value in (body.role, body.password, body.disabled, body.locked) if value is not None]
     if len(wanted) != 1:
-        raise Invalid("Give one of role, password or disabled.")
+        raise Invalid("Give one of role, password, disabled or locked.")
     answer = {"name": name, "changed": True}
     if body.role is not None:
         return await call.write(users.update_role(name, body.role, call.by, call.now_us), lambda _: answer)
     if body.disabled is not None:
         make = users.disable if body.disabled else users.enable
         return await call.write(make(name, call.by, call.now_us), lambda _: answer)
+    if body.locked is not None:
+        return await unlock(call, name)
     return await change_password(call, name)
+
+
+async def unlock(call: Call, name: str) -> Answer:
+    """Let an account that failed too often sign in again."""
+    if call.body.locked:
+        raise Invalid("An account is locked by failed sign-ins alone. To close it: understudy user disable NAME")
+    answer = await call.write(users.unlock(name, call.by, call.now_us), lambda _: {"name": name, "changed": True})
+    call.site.door.guard.forget(name)
+    return answer
 
 
 async def change_password(call: Call, name: str) -> Answer:

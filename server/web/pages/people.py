@@ -31,7 +31,7 @@ from server.storage.sessions import SignedIn
 from server.web.api.people import check_new_password, sign_in, sign_out
 from server.web.frame import Frame
 from server.web.pages import serve, standby
-from server.web.session import SESSION_HASH, drop_cookie, principal, require_principal, set_cookie
+from server.web.session import SESSION_HASH, forget_here, principal, require_principal, set_cookie
 
 LIMIT = 500
 
@@ -97,7 +97,10 @@ async def create_session(request: web.Request) -> web.Response:
         token, _, _ = await sign_in(serve.site(request), request, name, password)
     except (Unauthenticated, Conflict, Forbidden, Invalid, Unavailable) as error:
         frame = await serve.bare_frame(request, "Sign in")
-        return serve.html(SignInPage(frame, wanted, name, str(error)), error.status)
+        response = serve.html(SignInPage(frame, wanted, name, str(error)), error.status)
+        if isinstance(error, Unavailable):
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        return response
     response = serve.back(wanted)
     set_cookie(response, token)
     return response
@@ -110,7 +113,7 @@ async def end_own(request: web.Request) -> web.Response:
         with contextlib.suppress(NotMaster, Unavailable):
             await sign_out(serve.site(request), request, by)
     response = serve.back("/login")
-    drop_cookie(response)
+    forget_here(response)
     return response
 
 
@@ -168,10 +171,12 @@ async def _again(request: web.Request, values: Mapping[str, str], error: Underst
 
 
 async def switch_user(request: web.Request) -> web.Response:
-    """`POST /users/{name}/disable` and `/enable`."""
-    name = request.match_info["name"]
-    action = user_actions.disable if request.match_info["what"] == "disable" else user_actions.enable
+    """`POST /users/{name}/disable`, `/enable` and `/unlock`."""
+    name, what = request.match_info["name"], request.match_info["what"]
+    action = {"disable": user_actions.disable, "enable": user_actions.enable, "unlock": user_actions.unlock}[what]
     await serve.write(request, lambda by, now_us: action(name, by, now_us))
+    if what == "unlock":
+        serve.site(request).door.guard.forget(name)
     return serve.back("/users", "user-saved")
 
 
@@ -206,7 +211,7 @@ ROUTES = (
     serve.get("/users", show),
     serve.post("/users", create_user),
     serve.post("/users/sign-out-all", end_all),
-    serve.post(r"/users/{name}/{what:disable|enable}", switch_user),
+    serve.post(r"/users/{name}/{what:disable|enable|unlock}", switch_user),
     serve.post("/users/{name}/role", give_role),
     serve.post(r"/users/sessions/{start:[0-9a-f]{16}}/end", end_one),
 )
