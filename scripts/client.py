@@ -23,12 +23,15 @@ OK, FAILED, USAGE, UNREACHABLE, NOT_NOW, PERMISSION, CONFIGURATION, TIMED_OUT = 
 TIMEOUT_S = 15.0
 TRIES = 5
 PAUSE_S = 0.5
+LONG_S = 10
+"""Asking again is left to people when a node says that it takes longer."""
 CODES = {
     "invalid": USAGE,
     "unauthenticated": PERMISSION,
     "forbidden": PERMISSION,
     "not_master": NOT_NOW,
     "unavailable": NOT_NOW,
+    "maintenance": NOT_NOW,
     "unknown_outcome": TIMED_OUT,
     "unreachable": UNREACHABLE,
     **dict.fromkeys(
@@ -147,7 +150,7 @@ class Client:
             code, master = problem.problem.get("code"), str(problem.problem.get("master") or "")
             if code == "not_master" and master and not place.startswith("unix:"):
                 places = [master, *(known for known in places if known != master)]
-            elif code != "unavailable" and (code != "not_master" or len(places) == 1):
+            elif not _may_help(code, answer, len(places)):
                 break
             time.sleep(PAUSE_S)
         raise problem
@@ -264,6 +267,14 @@ def _as_error(answer: Answer) -> CommandError:
         if wrong not in text:
             text += f"\n  {name}: {wrong}"
     return CommandError(CODES.get(str(problem.get("code")), FAILED), text, problem or {"status": answer.status})
+
+
+def _may_help(code: Any, answer: Answer, places: int) -> bool:
+    """Whether to ask again, or the other node: not where the node says that it takes long, as in a maintenance."""
+    wait_s = answer.headers.get("Retry-After", "0")
+    if code == "unavailable":
+        return not (wait_s.isdigit() and int(wait_s) > LONG_S)
+    return bool(code == "not_master" and places > 1)
 
 
 def _nobody_listens(error: Exception) -> bool:

@@ -94,6 +94,13 @@ class TooManyAttempts(Unavailable):
     status = 429
 
 
+class InMaintenance(UnderstudyError):
+    """A maintenance refuses new work; looking, results and its end go on."""
+
+    code = "maintenance"
+    status = 405
+
+
 class UnknownOutcome(UnderstudyError):
     """The write may or may not survive; `GET /api/v1/outcomes/{key}` tells later."""
 

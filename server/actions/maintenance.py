@@ -114,7 +114,7 @@ def is_idle(connection: sqlite3.Connection, session: Session) -> bool:
     """Whether nothing of the scope is at work, and nothing can begin any more where an agent answers."""
     if maintenance.count_busy(connection, place_of(session)):
         return False
-    return not maintenance.unheard(connection, session)[0]
+    return not maintenance.unheard(connection, place_of(session))[0]
 
 
 def adopt(connection: sqlite3.Connection, kind: str, agent_id: str, name: str, now_us: int, why: str) -> None:

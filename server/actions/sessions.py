@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from server.actions import roles
 from server.actions.change import Change, Transaction, record, require
 from server.core import access
+from server.core.maintenance import Phase
 from server.core.model import HOUR_US, SYSTEM, Principal
 from server.core.people import Session
 from server.core.sign_in_guard import Failures
-from server.errors import Conflict, Forbidden, Unauthenticated
+from server.errors import Conflict, Forbidden, Unauthenticated, Unavailable
+from server.storage import maintenance, sessions, settings, swaps, users
 from server.storage import roles as role_rows
-from server.storage import sessions, settings, swaps, users
 
 
 def create(name: str, password: str, token_hash: str, by: Principal, now_us: int, user_agent: str) -> Change[Session]:
@@ -35,6 +36,7 @@ def create(name: str, password: str, token_hash: str, by: Principal, now_us: int
             raise Unauthenticated("The name or the password is wrong. Try again.")
         signed = roles.principal(connection, user, by.address)
         refuse_while_swapping(connection, signed)
+        refuse_while_suspended(connection, signed)
         hours = int(settings.get(connection, "session_hours", "12"))
         session = Session(
             token_hash=token_hash,
@@ -55,6 +57,17 @@ def refuse_while_swapping(connection: sqlite3.Connection, signed: Principal) -> 
     """SKY-13: while a swap runs only who may swap signs in. Raises Conflict."""
     if not access.may(signed, "swap.run") and swaps.open_swap(connection) is not None:
         raise Conflict("A role swap is running; only administrators can sign in. Try again in a few minutes.")
+
+
+def refuse_while_suspended(connection: sqlite3.Connection, signed: Principal) -> None:
+    """UIP-3: while it is Suspended administrators sign in, as often as they want, and others are told. 503 for them."""
+    session = maintenance.concerning(connection, signed.tenant)
+    if session is None or session.phase is not Phase.SUSPENDED or access.may(signed, "maintenance.change"):
+        return
+    why = f" ({session.reason})" if session.reason else ""
+    raise Unavailable(
+        f"Maintenance{why}: only administrators can sign in until it ends. Try again later.", retry_after_s=60
+    )
 
 
 def end(token_hash: str, by: Principal, now_us: int) -> Change[bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from server.core.gates import MAINTENANCE, REASONS
-from server.core.maintenance import Next, Phase, Policy, Session
+from server.core.maintenance import HOST, TENANT, Next, Phase, Policy, Session
 from server.core.model import Row
 from server.storage import agents, rows, settings
 
@@ -99,6 +99,12 @@ def page(connection: sqlite3.Connection, scope: str, after: int | None = None, l
     return rows.every(connection, Session, tail, (scope, _LATE_US if after is None else after, limit))
 
 
+def concerning(connection: sqlite3.Connection, tenant: str) -> Session | None:
+    """The session that concerns who belongs to `tenant`: the host's, else that tenant's own."""
+    found = open_of(connection, HOST)
+    return found if found is not None or not tenant else open_of(connection, TENANT + tenant)
+
+
 def every_open(connection: sqlite3.Connection, limit: int = 1000) -> list[Session]:
     """All open sessions, the host's first."""
     return rows.every(
@@ -157,35 +163,35 @@ def _words(policy: Policy) -> str:
     return f"runs {policy.running}, submissions {policy.submissions}, pages {policy.pages}"
 
 
-def busy(connection: sqlite3.Connection, session_scope: tuple[str, str], limit: int = 200) -> list[BusyRun]:
-    """Runs of a scope that are at work, by number. `session_scope`: the scope and the agent's id of an agent's."""
+def busy(connection: sqlite3.Connection, place: tuple[str, str], limit: int = 200) -> list[BusyRun]:
+    """Runs of a scope that are at work, by number. `place`: the scope, and the id of its agent."""
     query = (
         "SELECT r.number, r.job_id, j.name, coalesce(a.name, substr(r.agent_id, 1, 8)), r.state,"
         " coalesce(r.started_at_us, r.state_since_us), r.cancel_requested_at_us, r.cancel_kill FROM runs r"
         " JOIN jobs j ON j.id = r.job_id LEFT JOIN agents a ON a.id = r.agent_id"
-        f" WHERE {_BUSY}{_within(session_scope)} ORDER BY r.number LIMIT :limit"
+        f" WHERE {_BUSY}{_within(place)} ORDER BY r.number LIMIT :limit"
     )
-    values = {"agent": session_scope[1], "limit": limit}
+    values = {"agent": place[1], "limit": limit}
     return [rows.build(BusyRun, BusyRun.__struct_fields__, tuple(row)) for row in connection.execute(query, values)]
 
 
-def count_busy(connection: sqlite3.Connection, session_scope: tuple[str, str]) -> int:
+def count_busy(connection: sqlite3.Connection, place: tuple[str, str]) -> int:
     """How many runs of a scope are at work."""
-    query = f"SELECT count(*) FROM runs r WHERE {_BUSY}{_within(session_scope)}"
-    return rows.number(connection, query, {"agent": session_scope[1]})
+    query = f"SELECT count(*) FROM runs r WHERE {_BUSY}{_within(place)}"
+    return rows.number(connection, query, {"agent": place[1]})
 
 
-def to_end(connection: sqlite3.Connection, session_scope: tuple[str, str], kill: bool, limit: int = 200) -> list[int]:
+def to_end(connection: sqlite3.Connection, place: tuple[str, str], kill: bool, limit: int = 200) -> list[int]:
     """Numbers of runs at work of a scope that nobody has asked to stop yet, or to be killed."""
     unasked = "r.cancel_kill = 0" if kill else "r.cancel_requested_at_us IS NULL"
-    condition = f"{_BUSY} AND {unasked}{_within(session_scope)}"
+    condition = f"{_BUSY} AND {unasked}{_within(place)}"
     query = f"SELECT r.number FROM runs r WHERE {condition} ORDER BY r.number LIMIT :limit"
-    values = {"agent": session_scope[1], "limit": limit}
+    values = {"agent": place[1], "limit": limit}
     return [int(number) for (number,) in connection.execute(query, values)]
 
 
-def _within(session_scope: tuple[str, str]) -> str:
-    return " AND r.agent_id = :agent" if session_scope[1] else ""
+def _within(place: tuple[str, str]) -> str:
+    return " AND r.agent_id = :agent" if place[1] else ""
 
 
 def add_ended(connection: sqlite3.Connection, session_id: int, run: int, kill: bool, at_us: int) -> None:
@@ -250,14 +256,21 @@ def _of_jobs(session: Session) -> str:
     return " AND j.agent_id = :agent" if session.agent_id else ""
 
 
-def unheard(connection: sqlite3.Connection, session: Session, limit: int = 1000) -> tuple[list[str], list[str]]:
+def count_waiting(connection: sqlite3.Connection, place: tuple[str, str]) -> int:
+    """How many runs of a scope wait, wherever."""
+    query = f"SELECT count(*) FROM runs r WHERE r.state = 'waiting'{_within(place)}"
+    return rows.number(connection, query, {"agent": place[1]})
+
+
+def unheard(connection: sqlite3.Connection, place: tuple[str, str], limit: int = 1000) -> tuple[list[str], list[str]]:
     """(agents that answer and have not acknowledged the gates in force yet, agents that do not answer), by name."""
     names = agents.behind(connection, settings.gate_revision(connection), limit)
     silent: list[str] = []
     late: list[str] = []
     for agent_id, name in names:
         agent = agents.get(connection, agent_id)
-        if agent is None or (session.agent_id and session.agent_id != agent_id) or agent.dead_at_us is not None:
+        if agent is None or (place[1] and place[1] != agent_id) or agent.dead_at_us is not None:
             continue
-        (silent if agent.silent_since_us is not None or not agent.ticket else late).append(name)
+        is_silent = agent.silent_since_us is not None or not agent.ticket or agent.quarantined_at_us is not None
+        (silent if is_silent else late).append(name)
     return late, silent

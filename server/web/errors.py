@@ -114,6 +114,8 @@ async def _shown(request: web.Request, document: dict[str, Any], error: Understu
         response = problem_response(document)
     if isinstance(error, errors.Unavailable):
         response.headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, errors.InMaintenance):
+        response.headers["Allow"] = "GET, HEAD"
     if document["status"] == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

@@ -25,6 +25,7 @@ from server.web.api import (
     imports,
     job_monitors,
     jobs,
+    maintenance,
     missed,
     monitors,
     node,
@@ -52,6 +53,7 @@ from server.web.csrf import SAFE_METHODS, check_origin
 from server.web.door import keeping_the_door
 from server.web.errors import errors_as_answers
 from server.web.live import LIVE, Live
+from server.web.maintenance import admit
 from server.web.session import identify, is_local
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -65,6 +67,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
     *swap.ENDPOINTS,
     *scheduler.ENDPOINTS,
+    *maintenance.ENDPOINTS,
     *requests.ENDPOINTS,
     *agents.ENDPOINTS,
     *drains.ENDPOINTS,
@@ -112,7 +115,7 @@ def check_small(request: web.Request) -> None:
 
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Who asks, whether another site made the browser ask, and that a sign-in is small.
+    """Who asks, whether another site made the browser ask, that a sign-in is small, and what a maintenance answers.
 
     Unsafe requests with a token or by the socket may pass.
     """
@@ -121,6 +124,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     await identify(request)
     if request.method not in SAFE_METHODS and "Authorization" not in request.headers and not is_local(request):
         check_origin(request)
+    await admit(request)
     return await handler(request)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import socket
 import sqlite3
 import threading
@@ -74,9 +75,24 @@ class DeskSite(Site):
 class Desk:
     """Asks the application: `client` as programs do, `run` as people type."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, port: int) -> None:
         self.directory = directory
+        self.port = port
         self.client = Client([f"unix:{directory / 'understudy.sock'}"])
+
+    def call(
+        self, method: str, path: str, token: str = "", accept: str = "application/json", body: Any = None
+    ) -> tuple[int, Any, Mapping[str, str]]:
+        """Status, body (JSON decoded) and headers of a call over TCP, as a program of whoever the token is of sends."""
+        asks = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        headers = {"Accept": accept, "Content-Type": "application/json"}
+        headers |= {"Authorization": f"Bearer {token}"} if token else {}
+        asks.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = asks.getresponse()
+        raw = answer.read()
+        asks.close()
+        is_json = answer.headers.get_content_type().endswith("json")
+        return answer.status, json.loads(raw) if is_json else raw.decode(), dict(answer.headers.items())
 
     def run(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
         """Exit code and all that a command printed."""
@@ -106,6 +122,7 @@ def open_desk(ledger: Ledger, directory: Path) -> Iterator[Desk]:
     """The application, until the block ends. Meanwhile the ledger belongs to its thread."""
     site = DeskSite(Config(data=directory), HandClock(), Passwords())
     site.rows = DeskStore(ledger)
+    site.ready, site.loop_seen_s = True, site.clock.monotonic()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -114,11 +131,12 @@ def open_desk(ledger: Ledger, directory: Path) -> Iterator[Desk]:
         runner = web.AppRunner(make_app(site))
         await runner.setup()
         await web.UnixSite(runner, str(directory / "understudy.sock")).start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         return runner
 
     runner = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
     try:
-        yield Desk(directory)
+        yield Desk(directory, next(at[1] for at in runner.addresses if isinstance(at, tuple)))
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)

@@ -7,7 +7,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from replication.core.types import IN_OFFICE, Role, State, Status
+from server.core.maintenance import HOST, Phase
 from server.site import Site
+from server.storage import maintenance
 from server.web.api.endpoint import Call, Endpoint
 
 LOOP_SILENCE_MAX_S = 10.0
@@ -24,8 +26,14 @@ async def livez(call: Call) -> web.Response:
 
 
 async def readyz(call: Call) -> web.Response:
-    """This node serves what its role has to serve."""
-    return _plain(call.site.ready, "ready" if call.site.ready else "starting, or waiting for a role")
+    """This node serves what its role has to serve; not while a maintenance is Suspended: route nobody here."""
+    if not call.site.ready:
+        return _plain(False, "starting, or waiting for a role")
+    if call.site.in_office:
+        session = await call.site.read_now(lambda connection: maintenance.open_of(connection, HOST))
+        if session is not None and session.phase is Phase.SUSPENDED:
+            return _plain(False, "suspended: maintenance. Route nobody here")
+    return _plain(True, "ready")
 
 
 async def primary(call: Call) -> web.Response:
@@ -115,6 +123,7 @@ def _gauge(name: str, text: str, values: dict[str, float], label: str) -> Metric
 ENDPOINTS = (
     Endpoint("GET", "/livez", livez, "The process works", public=True),
     Endpoint("GET", "/readyz", readyz, "This node serves its role", public=True),
+    Endpoint("GET", "/api/Status/Get", readyz, "Whether to route here, as UiPath's clients ask", public=True),
     Endpoint("GET", "/primary", primary, "200 on the master", public=True),
     Endpoint("GET", "/replica", replica, "200 on a standby in sync", public=True, query=("lag_requests",)),
     Endpoint("GET", "/health", health, "200 when nothing needs a person", public=True),

@@ -31,6 +31,7 @@ PROBLEM = {
                 "not_master",
                 "unavailable",
                 "too_many_attempts",
+                "maintenance",
                 "unknown_outcome",
                 "internal",
             ],
@@ -93,7 +94,7 @@ def _operation(endpoint: Endpoint, body: Any, answer: Any) -> dict[str, Any]:
         "responses": {
             str(endpoint.status): {
                 "description": "Done" if endpoint.method not in SAFE_METHODS else "Found",
-                "content": {"application/json": {"schema": answer}},
+                **({} if endpoint.status == 204 else {"content": {"application/json": {"schema": answer}}}),
             },
             "default": {"description": "A problem document (RFC 9457)", "content": problem},
         },

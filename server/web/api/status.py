@@ -7,11 +7,12 @@ from typing import Any
 
 from replication.core.types import CopyProgress, PeerStatus, Proof, SlotStatus, Status
 from replication.errors import ReplicationError
+from server.core.maintenance import HOST, Phase, meaning
 from server.core.model import Gate
 from server.core.witness_seats import is_held, problem
 from server.errors import UnderstudyError
 from server.site import Site
-from server.storage import agents, debts, gates, settings, silence, swaps, witnesses
+from server.storage import agents, debts, gates, maintenance, settings, silence, swaps, witnesses
 from server.web.api.endpoint import NOBODY, Call, Endpoint
 from server.web.session import is_loopback, require_principal
 
@@ -197,6 +198,7 @@ def _rows(connection: sqlite3.Connection, site: Site) -> dict[str, Any]:
         "witnesses": _witnesses(connection),
         "silence": _silence(connection),
         "gates": [_gate(gate) for gate in in_force if not gate.agent_id],
+        "maintenance": _maintenance(connection),
         "swap": {"id": running.id, "state": running.state, "to": running.to_node} if running else None,
     }
 
@@ -218,6 +220,21 @@ def _silence(connection: sqlite3.Connection) -> dict[str, Any]:
         "withheld_runs": runs,
         "withheld_orders": orders,
         "unknown_runs": silence.count_unknown_runs(connection),
+    }
+
+
+def _maintenance(connection: sqlite3.Connection) -> dict[str, Any]:
+    """The phase of the host's, and what it means for who works here (CRY-3)."""
+    session = maintenance.open_of(connection, HOST)
+    if session is None:
+        return {"phase": Phase.NONE}
+    return {
+        "phase": session.phase,
+        "meaning": meaning(session.phase, session.policy),
+        "started_by": session.started_by,
+        "started_at_us": session.started_at_us,
+        "reason": session.reason,
+        "end_at_us": session.end_at_us,
     }
 
 

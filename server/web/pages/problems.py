@@ -26,6 +26,12 @@ ADVICE = {
     401: Advice("Sign in first", "key-round", "warn", "Nothing was changed."),
     403: Advice("You may not do this", "ban", "warn", "Ask an administrator. Nothing was changed."),
     404: Advice("There is no such page", "circle-question-mark", "warn", "It may have been deleted. Start from Home."),
+    405: Advice(
+        "Not during the maintenance",
+        "settings",
+        "warn",
+        "Nothing was submitted. Send it again when the maintenance is over.",
+    ),
     409: Advice(
         "Not in this state",
         "circle-alert",
