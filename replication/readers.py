@@ -20,12 +20,18 @@ _STEPS = 1000
 _POSITION = "SELECT sequence FROM replication_position WHERE id = 1"
 
 
+Dress = Callable[[sqlite3.Connection], None]
+"""Prepares a connection that is kept for the queries that come with it: with temporary views, for one."""
+
+
 class Reader:
     """One connection; used by one thread at a time. `deadline` (monotonic seconds) may be lowered by any thread."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, dress: Dress | None = None) -> None:
         self.connection = connect(path, read_only=True)
         self.deadline = float("inf")
+        if dress is not None:
+            dress(self.connection)
         self.connection.set_progress_handler(self._expired, _STEPS)
 
     def _expired(self) -> bool:
@@ -75,24 +81,30 @@ class Readers:
         self._paused = False
         self._closed = False
 
-    def run(self, query: Callable[[sqlite3.Connection], T], seconds: float = READ_S) -> tuple[T, int]:
-        """Run a query in this pool thread's connection. Raises Closed, ReadTimeout, or what the query raises."""
+    def run(
+        self, query: Callable[[sqlite3.Connection], T], seconds: float = READ_S, dress: Dress | None = None
+    ) -> tuple[T, int]:
+        """Run a query in this pool thread's connection, or in the one that it keeps for `dress`.
+
+        Raises Closed, ReadTimeout, or what the query raises.
+        """
         with self._state:
             self._state.wait_for(lambda: not self._paused or self._closed, seconds)
             if self._closed:
                 raise Closed("this node left office while the query waited; ask the master")
             self._running += 1
         try:
-            return self._reader().run(query, seconds)
+            return self._reader(dress).run(query, seconds)
         finally:
             with self._state:
                 self._running -= 1
                 self._state.notify_all()
 
-    def _reader(self) -> Reader:
-        reader: Reader | None = getattr(self._mine, "reader", None)
+    def _reader(self, dress: Dress | None) -> Reader:
+        mine: dict[Dress | None, Reader] = self._mine.__dict__.setdefault("readers", {})
+        reader = mine.get(dress)
         if reader is None:
-            reader = self._mine.reader = Reader(self._path)
+            reader = mine[dress] = Reader(self._path, dress)
             with self._state:
                 self._all.append(reader)
         return reader

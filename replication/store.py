@@ -23,7 +23,7 @@ from replication.gate import Gate
 from replication.journal import Journal
 from replication.page_sums import PageSums
 from replication.process import end_process
-from replication.readers import READ_S, Readers
+from replication.readers import READ_S, Dress, Readers
 from replication.store_threads import Answers, StoreThreads, Task, Write
 from replication.writer import Change, Group, Transaction, Writer
 
@@ -129,13 +129,15 @@ class Store:
         return value, sequence
 
     async def read_unconfirmed(
-        self, query: Callable[[sqlite3.Connection], T], wait_s: float = CONFIRM_S
+        self, query: Callable[[sqlite3.Connection], T], wait_s: float = CONFIRM_S, dress: Dress | None = None
     ) -> tuple[T, int, bool]:
         """As `read`, but after `wait_s` returns anyway; the last member says whether it is committed. Never act on it
-        when it is not."""
+        when it is not. `dress`: on a connection that it has prepared once, before the snapshot."""
         if self._closed:
             raise Closed("this node is not in office; ask the master")
-        value, sequence = await self._loop.run_in_executor(self._readers.pool, lambda: self._readers.run(query, READ_S))
+        value, sequence = await self._loop.run_in_executor(
+            self._readers.pool, lambda: self._readers.run(query, READ_S, dress)
+        )
         if sequence > self.gate.sequence and wait_s > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):  # wait_for of Python 3.11 can swallow a cancellation

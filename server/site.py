@@ -26,7 +26,7 @@ from server.errors import NotMaster, Unavailable, UnderstudyError
 from server.identity import Identity
 from server.passwords import Passwords
 from server.sealing import Seal
-from server.storage import nodes
+from server.storage import nodes, tenancy
 
 if TYPE_CHECKING:
     from replication.node import Node
@@ -185,24 +185,24 @@ class Site:
         """When the agent's last link to this node ended; None: it had none since this node started, or has one."""
         return self.witnesses.silent_since_us(agent_id) if self.witnesses is not None else None
 
-    async def read(self, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int, bool]:
-        """Run a query: its value, its sequence, and whether that is committed.
+    async def read(self, query: Callable[[sqlite3.Connection], T], tenant: str) -> tuple[T, int, bool]:
+        """Run a query as people of `tenant` see the rows ("": all): its value, its sequence, whether that is committed.
 
         Waits up to a second for the standby's confirmation, then answers with False: show it so, never act on
         it. On a standby the held copy is read, which only ever holds what is committed.
         """
         store = self._store()
         if store is not None:
-            return await store.read_unconfirmed(query)
-        value, sequence = await self._read_copy(query)
+            return await store.read_unconfirmed(tenancy.seen_by(tenant, query), dress=tenancy.dress_for(tenant))
+        value, sequence = await self._read_copy(tenancy.seen_by(tenant, query))
         return value, sequence, True
 
-    async def read_now(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    async def read_now(self, query: Callable[[sqlite3.Connection], T], tenant: str = "") -> T:
         """Run a query without waiting for the standby: for sign-in and status alone, which must never wait."""
-        store = self._store()
+        seen, store = tenancy.seen_by(tenant, query), self._store()
         if store is not None:
-            return (await store.read_unconfirmed(query, 0.0))[0]
-        return (await self._read_copy(query))[0]
+            return (await store.read_unconfirmed(seen, 0.0, tenancy.dress_for(tenant)))[0]
+        return (await self._read_copy(seen))[0]
 
     async def _read_copy(self, query: Callable[[sqlite3.Connection], T]) -> tuple[T, int]:
         if self.node is None:

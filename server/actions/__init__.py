@@ -36,12 +36,14 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 change_password                               users.manage; nothing for one's own
     roles       create update delete                                            users.manage, of the host
     tokens      create revoke                         tokens.own; users.manage for those of others
+    tenants     create update close reopen give_agent                          tenants.manage
     sessions    end                                           sessions.own; sessions.manage for those of others
                 end_all                                                         sessions.manage
     settings    put                                                             settings.change
     swap        begin                                                           swap.run
                 request_abort                                                   swap.abort
-    notifications  put_list delete_list put_smtp                                settings.change
+    notifications  put_list delete_list                                         notifications.change
+                put_smtp                                                        settings.change
                 send_test                                                       jobs.change
     messages    acknowledge                                                     messages.acknowledge
     announcements  put switch                                                   messages.change

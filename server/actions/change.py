@@ -10,8 +10,9 @@ import msgspec
 
 from server.core import access
 from server.core.model import Principal
-from server.errors import Forbidden
-from server.storage import audit
+from server.core.tenancy import REFUSED
+from server.errors import Forbidden, NotFound
+from server.storage import audit, tenancy, tenants
 
 T = TypeVar("T")
 
@@ -36,6 +37,39 @@ def both(first: Change[object], second: Change[T]) -> Change[T]:
         return second(transaction)
 
     return change
+
+
+class _Scoped:
+    """A transaction whose rows are those of one tenant; its objects are the transaction's own."""
+
+    def __init__(self, transaction: Transaction, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._transaction = transaction
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transaction, name)
+
+
+def for_tenant(tenant: str, change: Change[T]) -> Change[T]:
+    """The change as people of `tenant` make it: it sees their rows alone, and cannot write others. "": as it is.
+
+    What it would write of others raises NotFound, and nothing of it is kept.
+    """
+    if not tenant:
+        return change
+
+    def scoped(transaction: Transaction) -> T:
+        try:
+            if tenants.by_name(transaction.connection, tenant) is None:
+                raise NotFound(f"There is no tenant {tenant}. `understudy tenant list` shows those there are.")
+            with tenancy.guarded(transaction.connection, tenant) as connection:
+                return change(_Scoped(transaction, connection))
+        except sqlite3.IntegrityError as error:
+            if REFUSED not in str(error):
+                raise
+            raise NotFound("There is no such thing. Nothing was changed.") from None
+
+    return scoped
 
 
 def require(by: Principal, permission: str) -> None:

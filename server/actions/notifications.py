@@ -26,7 +26,7 @@ from server.core.notifications import (
     wrong_smtp,
 )
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import notifications, sealed, settings, system_messages
+from server.storage import notifications, sealed, settings, system_messages, tenancy
 
 Seal = Callable[[str, str], tuple[bytes, bytes]]
 """(name of the row, value) to (nonce, ciphertext)."""
@@ -43,7 +43,7 @@ class Result(msgspec.Struct, frozen=True):
 
 def put_list(name: str, spec: ListSpec, seal: Seal, by: Principal, now_us: int) -> Change[NotificationList]:
     """Make a list, or give the one of that name these receivers. Raises Invalid naming the fields."""
-    require(by, "settings.change")
+    require(by, "notifications.change")
     _refuse(wrong_list(name, spec))
 
     def change(transaction: Transaction) -> NotificationList:
@@ -59,8 +59,9 @@ def put_list(name: str, spec: ListSpec, seal: Seal, by: Principal, now_us: int) 
             updated_at_us=now_us,
             updated_by=by.name,
         )
-        secrets = {place_of(name, WEBHOOK, hook.url): hook.secret for hook in spec.webhooks}
-        secrets |= {place_of(name, TRAP, trap.address): trap.community for trap in spec.traps}
+        stored = tenancy.stored(connection, name)
+        secrets = {place_of(stored, WEBHOOK, hook.url): hook.secret for hook in spec.webhooks}
+        secrets |= {place_of(stored, TRAP, trap.address): trap.community for trap in spec.traps}
         for place, secret in secrets.items():
             if secret is None and sealed.get(connection, place) is None:
                 if f"/{WEBHOOK}/" in place:
@@ -68,7 +69,7 @@ def put_list(name: str, spec: ListSpec, seal: Seal, by: Principal, now_us: int) 
                 secret = PUBLIC
             if secret is not None:
                 sealed.put(connection, place, *seal(place, secret))
-        for place in _places(before):
+        for place in _places(stored, before):
             if place not in secrets:
                 sealed.remove(connection, place)
         notifications.put(connection, found)
@@ -80,7 +81,7 @@ def put_list(name: str, spec: ListSpec, seal: Seal, by: Principal, now_us: int) 
 
 def delete_list(name: str, by: Principal, now_us: int, reason: str = "") -> Change[None]:
     """Delete a list with what waits for it; Conflict while a job names it."""
-    require(by, "settings.change")
+    require(by, "notifications.change")
 
     def change(transaction: Transaction) -> None:
         connection = transaction.connection
@@ -88,7 +89,7 @@ def delete_list(name: str, by: Principal, now_us: int, reason: str = "") -> Chan
         named_by = notifications.jobs_of(connection, name)
         if named_by:
             raise Conflict(f"{name} is named by {', '.join(named_by)}. Take it out of these jobs first.")
-        for place in _places(before):
+        for place in _places(tenancy.stored(connection, name), before):
             sealed.remove(connection, place)
         notifications.delete(connection, name)
         record(connection, by, now_us, "notifications.delete_list", name, before, "", reason)
@@ -181,11 +182,11 @@ def _say_given_up(connection: sqlite3.Connection, delivery: Delivery, hours: int
     system_messages.insert(connection, "warning", text, now_us)
 
 
-def _places(found: NotificationList | None) -> list[str]:
+def _places(stored: str, found: NotificationList | None) -> list[str]:
     if found is None:
         return []
-    hooks = [place_of(found.name, WEBHOOK, url) for url in found.webhooks]
-    return hooks + [place_of(found.name, TRAP, address) for address in found.traps]
+    hooks = [place_of(stored, WEBHOOK, url) for url in found.webhooks]
+    return hooks + [place_of(stored, TRAP, address) for address in found.traps]
 
 
 def _refuse(wrong: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from server.core.model import HOUR_US, SYSTEM, Principal
 from server.core.people import Session
 from server.core.sign_in_guard import Failures
 from server.errors import Conflict, Forbidden, Unauthenticated, Unavailable
-from server.storage import maintenance, sessions, settings, swaps, users
+from server.storage import maintenance, sessions, settings, swaps, tenants, users
 from server.storage import roles as role_rows
 
 
@@ -34,6 +34,8 @@ def create(name: str, password: str, token_hash: str, by: Principal, now_us: int
         user = users.by_name(connection, name)
         if user is None or user.disabled_at_us is not None or user.password != password:
             raise Unauthenticated("The name or the password is wrong. Try again.")
+        if not tenants.is_open(connection, user.tenant):
+            raise Forbidden(f"The tenant {user.tenant} is closed. Ask an administrator of the host.")
         signed = roles.principal(connection, user, by.address)
         refuse_while_swapping(connection, signed)
         refuse_while_suspended(connection, signed)

@@ -18,13 +18,14 @@ from server.core.run_keys import request_key
 from server.core.workflow_runs import ItemName, WorkflowRun, request_id
 from server.core.workflows import WorkflowSpec, WorkflowStep
 from server.errors import Conflict
-from server.storage import agents, groups, jobs, workflow_runs
+from server.storage import agents, groups, jobs, tenancy, workflow_runs, workflows
 
 
 def of_step(
     connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec, step: WorkflowStep, now_us: int
 ) -> Job:
     """The job that a step submits, with the place where it runs now. Raises NotFound or Conflict, saying what to do."""
+    connection = tenancy.within(connection, workflows.tenant(connection, run.workflow_id))
     place = run.places.get(step.name, "")
     if step.job:
         job = find_job(connection, step.job)

@@ -19,7 +19,7 @@ from server.actions.users import find
 from server.core import access
 from server.core.model import DAY_US, HOUR_US, Principal
 from server.errors import Forbidden, Invalid, NotFound
-from server.storage import api_tokens, system_messages, users
+from server.storage import api_tokens, system_messages, tenants, users
 
 WARNED_BEFORE_US = 14 * DAY_US
 USE_NOTED_US = HOUR_US
@@ -89,7 +89,7 @@ def authenticate(connection: sqlite3.Connection, token_hash: str, now_us: int, a
     if found.expires_at_us is not None and found.expires_at_us <= now_us:
         return None
     owner = users.get(connection, found.user_id)
-    if owner is None or owner.disabled_at_us is not None:
+    if owner is None or owner.disabled_at_us is not None or not tenants.is_open(connection, owner.tenant):
         return None
     return Bearer(scoped(roles.principal(connection, owner, address), found.scope), found.id)
 

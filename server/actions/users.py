@@ -16,7 +16,7 @@ from server.actions.change import Change, Transaction, record, require
 from server.core.model import SYSTEM, Principal
 from server.core.people import User
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import api_tokens, sessions, system_messages, users
+from server.storage import api_tokens, sessions, system_messages, tenancy, users
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 
@@ -30,11 +30,12 @@ def create(name: str, password: str, role: str, by: Principal, now_us: int) -> C
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
         roles.check_exists(connection, role)
-        roles.check_within(connection, role, "", by)
-        if users.by_name(connection, name) is not None:
-            raise Conflict(f"There is a user {name} already. Choose another name.")
-        user_id = users.insert(connection, name, password, role, now_us)
-        record(connection, by, now_us, "users.create", name, "", {"role": role})
+        roles.check_within(connection, role, tenancy.tenant_of(connection), by)
+        stored = tenancy.stored(connection, name)
+        if users.by_name(connection, stored) is not None:
+            raise Conflict(f"There is a user {stored} already. Choose another name.")
+        user_id = users.insert(connection, stored, password, role, now_us)
+        record(connection, by, now_us, "users.create", stored, "", {"role": role})
         return user_id
 
     return change
@@ -148,7 +149,7 @@ def unlock(name: str, by: Principal, now_us: int) -> Change[None]:
 
 def find(connection: sqlite3.Connection, name: str) -> User:
     """The user of that name; raises NotFound."""
-    user = users.by_name(connection, name)
+    user = users.by_name(connection, tenancy.stored(connection, name))
     if user is None:
         raise NotFound(f"There is no user {name}. See the list of users.")
     return user

@@ -18,7 +18,6 @@ from server.core.variables import (
     Variable,
     job_scope,
     references,
-    seal_name,
     wrong_references,
     wrong_variable,
 )
@@ -74,7 +73,7 @@ def put(spec: VariableSpec, seal: Seal, by: Principal, now_us: int) -> Change[Va
         if spec.secret:
             _check_hidden(connection, scope, job, spec.name)
         values: dict[str, object] = {"secret": int(spec.secret), "description": spec.description}
-        place = seal_name(scope, spec.name)
+        place = variables.place(connection, scope, spec.name)
         if spec.value is not None:
             values["value"] = "" if spec.secret else spec.value
             if spec.secret:

@@ -31,6 +31,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "sessions.manage": _ADMINISTRATOR,
     "tokens.own": _EVERYBODY,
     "settings.change": _ADMINISTRATOR,
+    "notifications.change": _ADMINISTRATOR,
     "swap.run": _ADMINISTRATOR,
     "swap.abort": _OPERATOR,
     "history.adopt": _OPERATOR,
@@ -48,7 +49,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
 
 HOST_ONLY = frozenset({
     "agents.manage", "nodes.manage", "settings.change", "swap.run", "swap.abort", "gates.change",
-    "forks.read", "forks.delete", "tenants.manage", "certificates.manage",
+    "forks.read", "forks.delete", "tenants.manage", "certificates.manage", "messages.change", "maintenance.change",
 })  # fmt: skip
 """What only people of the host may do: it concerns machines, or all tenants at once (UIP-8)."""
 
@@ -68,6 +69,7 @@ SENTENCES: dict[str, str] = {
     "sessions.manage": "Sign other people out.",
     "tokens.own": "Make and revoke API tokens of one's own.",
     "settings.change": "Change the settings that both nodes share.",
+    "notifications.change": "Make, change and delete notification lists.",
     "swap.run": "Swap roles, and sign in while a swap runs.",
     "swap.abort": "Abort a role swap.",
     "history.adopt": "Put runs of a fork on record in Server History or Job History.",

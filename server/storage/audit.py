@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from server.core.model import AuditEntry
-from server.storage import rows
+from server.storage import rows, tenancy
 
 
 def insert(
@@ -20,10 +20,10 @@ def insert(
     reason: str,
 ) -> int:
     """Add an entry and return its id. `before` and `after` are text or JSON of what changed."""
-    values = (at_us, who, address, action, object_, before, after, reason)
+    values = (at_us, who, address, action, object_, before, after, reason, tenancy.tenant_of(connection))
     cursor = connection.execute(
-        "INSERT INTO audit (at_us, who, address, action, object, before, after, reason, sequence)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, coalesce((SELECT sequence FROM replication_position), 0))",
+        "INSERT INTO audit (at_us, who, address, action, object, before, after, reason, tenant, sequence)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce((SELECT sequence FROM replication_position), 0))",
         values,
     )
     return int(cursor.lastrowid or 0)

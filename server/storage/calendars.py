@@ -9,7 +9,7 @@ from typing import ClassVar
 from server.core import calendar_days
 from server.core.calendar_days import Days
 from server.core.model import Row
-from server.storage import rows
+from server.storage import rows, tenancy
 
 
 class Calendar(Row, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ def get(connection: sqlite3.Connection, calendar_id: int) -> Calendar | None:
 
 def by_name(connection: sqlite3.Connection, name: str) -> Calendar | None:
     """The calendar of that name."""
-    return rows.first(connection, Calendar, "FROM calendars WHERE name = ?", (name,))
+    return rows.first(connection, Calendar, "FROM calendars WHERE name = ?", (tenancy.typed(connection, name),))
 
 
 def marks(connection: sqlite3.Connection, name: str) -> Days | None:

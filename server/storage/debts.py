@@ -81,7 +81,7 @@ def loss_us(connection: sqlite3.Connection) -> int:
 def next_id(connection: sqlite3.Connection, table: str) -> dict[str, object]:
     """The id that a new row must have after a loss, as a column to insert; {} when any does."""
     first = first_id(connection)
-    if first == 0 or rows.number(connection, f"SELECT max(id) FROM {table}") >= first:
+    if first == 0 or rows.number(connection, f"SELECT max(id) FROM main.{table}") >= first:
         return {}
     return {"id": first}
 

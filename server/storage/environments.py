@@ -6,7 +6,7 @@ import sqlite3
 
 from server.core.command_sets import CommandSet
 from server.core.environments import Environment
-from server.storage import rows
+from server.storage import rows, tenancy
 
 
 def get(connection: sqlite3.Connection, environment_id: int) -> Environment | None:
@@ -16,7 +16,7 @@ def get(connection: sqlite3.Connection, environment_id: int) -> Environment | No
 
 def by_name(connection: sqlite3.Connection, name: str) -> Environment | None:
     """The environment of that name."""
-    return rows.first(connection, Environment, "FROM environments WHERE name = ?", (name,))
+    return rows.first(connection, Environment, "FROM environments WHERE name = ?", (tenancy.typed(connection, name),))
 
 
 def page(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> list[Environment]:
@@ -26,7 +26,7 @@ def page(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> l
 
 def set_by_name(connection: sqlite3.Connection, name: str) -> CommandSet | None:
     """The command set of that name."""
-    return rows.first(connection, CommandSet, "FROM command_sets WHERE name = ?", (name,))
+    return rows.first(connection, CommandSet, "FROM command_sets WHERE name = ?", (tenancy.typed(connection, name),))
 
 
 def get_set(connection: sqlite3.Connection, set_id: int) -> CommandSet | None:

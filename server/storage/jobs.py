@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from server.core.model import Job, Row
-from server.storage import debts, rows
+from server.storage import debts, rows, tenancy
 
 
 class JobLine(Row, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ def get(connection: sqlite3.Connection, job_id: int) -> Job | None:
 def by_name(connection: sqlite3.Connection, name: str) -> Job | None:
     """The job of that name that is not deleted, and that people made."""
     tail = "FROM jobs WHERE name = ? AND deleted_at_us IS NULL AND workflow_id IS NULL"
-    return rows.first(connection, Job, tail, (name,))
+    return rows.first(connection, Job, tail, (tenancy.typed(connection, name),))
 
 
 def has_name(connection: sqlite3.Connection, name: str) -> bool:

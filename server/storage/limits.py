@@ -11,7 +11,7 @@ import msgspec
 from server.core.limits import Limits, Usage, rank_us
 from server.core.model import Row, Run
 from server.core.run_states import OPEN
-from server.storage import rows
+from server.storage import rows, tenancy
 
 
 class Resource(Row, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ _READY = "limited = 1 AND state = 'waiting' AND dispatched_epoch IS NULL AND beg
 
 def get(connection: sqlite3.Connection, name: str) -> Resource | None:
     """The resource."""
-    return rows.first(connection, Resource, "FROM resources WHERE name = ?", (name,))
+    return rows.first(connection, Resource, "FROM resources WHERE name = ?", (tenancy.typed(connection, name),))
 
 
 def page(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> list[Resource]:
@@ -73,7 +73,7 @@ def put(connection: sqlite3.Connection, name: str, count: int, description: str,
 
 def delete(connection: sqlite3.Connection, name: str) -> None:
     """Take a resource away."""
-    connection.execute("DELETE FROM resources WHERE name = ?", (name,))
+    connection.execute("DELETE FROM resources WHERE name = ?", (tenancy.stored(connection, name),))
 
 
 def users(connection: sqlite3.Connection, name: str) -> list[str]:

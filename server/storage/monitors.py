@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from server.core.model import Job, Row
 from server.core.monitors import Monitor, Settings
-from server.storage import rows
+from server.storage import rows, tenancy
 
 
 class MonitorLine(Row, frozen=True, kw_only=True):
@@ -50,7 +50,12 @@ def get(connection: sqlite3.Connection, monitor_id: int) -> Monitor | None:
 
 def by_name(connection: sqlite3.Connection, name: str) -> Monitor | None:
     """The monitor of that name that is not deleted."""
-    return rows.first(connection, Monitor, "FROM monitors WHERE name = ? AND deleted_at_us IS NULL", (name,))
+    return rows.first(
+        connection,
+        Monitor,
+        "FROM monitors WHERE name = ? AND deleted_at_us IS NULL",
+        (tenancy.typed(connection, name),),
+    )
 
 
 def lines(connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "") -> list[MonitorLine]:

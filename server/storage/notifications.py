@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from server.core.model import DAY_US
 from server.core.notifications import MAIL, TEXT_MAX, TRAP, WEBHOOK, Delivery, NotificationList, Smtp
-from server.storage import rows
+from server.storage import rows, tenancy
 
 KEPT_US = 30 * DAY_US
 """For how long the log shows what was sent or given up."""
@@ -15,7 +15,9 @@ KEPT_US = 30 * DAY_US
 
 def get(connection: sqlite3.Connection, name: str) -> NotificationList | None:
     """The list of that name."""
-    return rows.first(connection, NotificationList, "FROM notification_lists WHERE name = ?", (name,))
+    return rows.first(
+        connection, NotificationList, "FROM notification_lists WHERE name = ?", (tenancy.typed(connection, name),)
+    )
 
 
 def page(connection: sqlite3.Connection, after: str = "", limit: int = 1000) -> list[NotificationList]:
@@ -27,12 +29,13 @@ def page(connection: sqlite3.Connection, after: str = "", limit: int = 1000) -> 
 def put(connection: sqlite3.Connection, found: NotificationList) -> None:
     """Make a list, or replace the one of that name."""
     names = found.__struct_fields__
-    connection.execute("DELETE FROM notification_lists WHERE name = ?", (found.name,))
+    connection.execute("DELETE FROM notification_lists WHERE name = ?", (tenancy.stored(connection, found.name),))
     rows.insert(connection, "notification_lists", {name: getattr(found, name) for name in names})
 
 
 def delete(connection: sqlite3.Connection, name: str) -> None:
     """Remove a list; what waits for its receivers goes too."""
+    name = tenancy.stored(connection, name)
     connection.execute("DELETE FROM notification_lists WHERE name = ?", (name,))
     connection.execute("DELETE FROM notification_deliveries WHERE list = ? AND state = 'waiting'", (name,))
 
@@ -71,7 +74,7 @@ def enqueue(
     """One delivery for each receiver of the lists; returns how many are new. `key` says what it is about, once."""
     added = 0
     for name in dict.fromkeys(names):
-        found = get(connection, name)
+        found, stored = get(connection, name), tenancy.stored(connection, name)
         if found is None:
             continue
         receivers = [(MAIL, one) for one in found.emails]
@@ -82,7 +85,7 @@ def enqueue(
                 "INSERT OR IGNORE INTO notification_deliveries"
                 " (list, kind, address, what, key, subject, text, created_at_us, next_us)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (name, kind, address, what, key, subject[:200], text[:TEXT_MAX], now_us, now_us),
+                (stored, kind, address, what, key, subject[:200], text[:TEXT_MAX], now_us, now_us),
             )
             added += cursor.rowcount
     return added
@@ -90,7 +93,8 @@ def enqueue(
 
 def enqueue_alarm(connection: sqlite3.Connection, message_id: int, text: str, now_us: int) -> None:
     """A system message that is an alarm goes to the lists that want alarms."""
-    found = connection.execute("SELECT name FROM notification_lists WHERE alarms = 1 ORDER BY name").fetchall()
+    query = "SELECT name FROM notification_lists WHERE alarms = 1 AND tenant = '' ORDER BY name"
+    found = connection.execute(query).fetchall()  # the host's alarms to the host's lists, a tenant's to its own
     names = [str(row[0]) for row in found]
     if names:
         enqueue(connection, names, "alarm", f"message {message_id}", "Understudy: alarm", text, now_us)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from server.core.model import Row
+from server.storage import tenancy
 
 R = TypeVar("R", bound=Row)
 Parameters = Sequence[object] | Mapping[str, object]
@@ -44,6 +45,7 @@ def first(connection: sqlite3.Connection, kind: type[R], tail: str, parameters: 
 
 def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> int:
     """Insert one row and return its rowid. Mappings, lists and structs are written as JSON text."""
+    values = tenancy.stored_values(connection, table, values)
     names = ", ".join(values)
     marks = ", ".join("?" for _ in values)
     cursor = connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", _encode(values.values()))
@@ -54,6 +56,8 @@ def update(
     connection: sqlite3.Connection, table: str, values: Mapping[str, object], where: Mapping[str, object]
 ) -> int:
     """Set `values` on the rows that equal `where`; return how many there were."""
+    values = tenancy.stored_values(connection, table, values)
+    where = tenancy.stored_values(connection, table, where)
     sets = ", ".join(f"{name} = ?" for name in values)
     conditions = " AND ".join(f"{name} = ?" for name in where)
     cursor = connection.execute(

@@ -77,7 +77,10 @@ def end_of_user(connection: sqlite3.Connection, user_id: int, now_us: int, keep:
 
 def end_all(connection: sqlite3.Connection, now_us: int, keep: str = "") -> int:
     """End every session but `keep` (a token hash); return how many."""
-    query = "UPDATE sessions SET ended_at_us = ? WHERE ended_at_us IS NULL AND token_hash != ?"
+    query = (
+        "UPDATE sessions SET ended_at_us = ? WHERE ended_at_us IS NULL AND token_hash != ?"
+        " AND user_id IN (SELECT id FROM users)"  # in a change for a tenant those are its own
+    )
     return connection.execute(query, (now_us, keep)).rowcount
 
 

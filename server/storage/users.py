@@ -31,6 +31,11 @@ def active_with(connection: sqlite3.Connection, roles: Sequence[str]) -> int:
     return rows.number(connection, query, roles)
 
 
+def of_tenant(connection: sqlite3.Connection, tenant: str) -> list[User]:
+    """All users of a tenant."""
+    return rows.every(connection, User, "FROM users WHERE tenant = ? AND tenant != '' ORDER BY name", (tenant,))
+
+
 def insert(connection: sqlite3.Connection, name: str, password: str, role: str, now_us: int) -> int:
     """Add a user and return the id."""
     values = {"name": name, "password": password, "role": role, "created_at_us": now_us}

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 
 from server.core.model import Row
 from server.core.resolution import Values
+from server.core.tenancy import qualified
 from server.core.variables import HOST, Variable, job_scope, seal_name
-from server.storage import rows, sealed
+from server.storage import rows, sealed, tenancy
 
 
 class Use(Row, frozen=True, kw_only=True):
@@ -23,7 +24,9 @@ class Use(Row, frozen=True, kw_only=True):
 
 def get(connection: sqlite3.Connection, scope: str, name: str) -> Variable | None:
     """The variable of exactly that scope."""
-    return rows.first(connection, Variable, "FROM variables WHERE scope = ? AND name = ?", (scope, name))
+    return rows.first(
+        connection, Variable, "FROM variables WHERE scope = ? AND name = ?", (scope, tenancy.typed(connection, name))
+    )
 
 
 def page(connection: sqlite3.Connection, scope: str | None = None, after: int = 0, limit: int = 100) -> list[Variable]:
@@ -42,10 +45,15 @@ def put(connection: sqlite3.Connection, scope: str, name: str, now_us: int, by: 
         rows.insert(connection, "variables", {**key, **values, **stamp})
 
 
+def place(connection: sqlite3.Connection, scope: str, name: str) -> str:
+    """What its secret value is sealed for: the name as it is stored, so that tenants never share one."""
+    return seal_name(scope, name if scope else tenancy.stored(connection, name))
+
+
 def delete(connection: sqlite3.Connection, variable: Variable) -> None:
     """Take it away, and its sealed value."""
     connection.execute("DELETE FROM variables WHERE id = ?", (variable.id,))
-    sealed.remove(connection, seal_name(variable.scope, variable.name))
+    sealed.remove(connection, place(connection, variable.scope, variable.name))
 
 
 def delete_of_job(connection: sqlite3.Connection, job_id: int) -> None:
@@ -56,11 +64,13 @@ def delete_of_job(connection: sqlite3.Connection, job_id: int) -> None:
 
 
 def known(connection: sqlite3.Connection, job_id: int | None, names: Iterable[str]) -> dict[str, Variable]:
-    """Those of the names that there are: the job's own before those of all jobs."""
+    """Those of the names that there are: the job's own before those of all jobs of its tenant."""
+    row = connection.execute("SELECT tenant FROM jobs WHERE id = ?", (job_id,)).fetchone() if job_id else None
+    tenant = str(row[0]) if row is not None else ""
     found = {}
     for name in names:
         own = get(connection, job_scope(job_id), name) if job_id is not None else None
-        variable = own or get(connection, HOST, name)
+        variable = own or get(connection, HOST, qualified(tenant, name))
         if variable is not None:
             found[name] = variable
     return found
@@ -73,10 +83,10 @@ def values(connection: sqlite3.Connection, job_id: int, names: Iterable[str]) ->
         if not variable.secret:
             plain[name] = variable.value
             continue
-        place = seal_name(variable.scope, variable.name)
-        kept = sealed.get(connection, place)
+        sealed_for = place(connection, variable.scope, variable.name)
+        kept = sealed.get(connection, sealed_for)
         if kept is not None:
-            secrets[name] = (place, base64.b64encode(kept[0] + kept[1]).decode())
+            secrets[name] = (sealed_for, base64.b64encode(kept[0] + kept[1]).decode())
     return Values(plain, secrets)
 
 
@@ -84,7 +94,8 @@ def set_uses(connection: sqlite3.Connection, kind: str, owner_id: int, uses: Map
     """What something names now. True: in a text that people see."""
     connection.execute("DELETE FROM variable_uses WHERE kind = ? AND owner_id = ?", (kind, owner_id))
     for name, clear in uses.items():
-        connection.execute("INSERT INTO variable_uses VALUES (?, ?, ?, ?)", (kind, owner_id, name, int(clear)))
+        values = {"kind": kind, "owner_id": owner_id, "name": name, "clear": int(clear)}
+        rows.insert(connection, "variable_uses", values)
 
 
 def uses(connection: sqlite3.Connection, name: str) -> list[Use]:

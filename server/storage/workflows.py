@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from server.core.model import Row
 from server.core.workflows import Workflow, WorkflowSpec, WorkflowVersion, Written
-from server.storage import debts, rows
+from server.storage import debts, rows, tenancy
 
 _LINES = """
 SELECT w.id, w.name, w.version, w.held, json_extract(v.spec, '$.description'), json_array_length(v.spec, '$.steps'),
@@ -47,7 +47,18 @@ def get(connection: sqlite3.Connection, workflow_id: int) -> Workflow | None:
 
 def by_name(connection: sqlite3.Connection, name: str) -> Workflow | None:
     """The workflow of that name that is not deleted."""
-    return rows.first(connection, Workflow, "FROM workflows WHERE name = ? AND deleted_at_us IS NULL", (name,))
+    return rows.first(
+        connection,
+        Workflow,
+        "FROM workflows WHERE name = ? AND deleted_at_us IS NULL",
+        (tenancy.typed(connection, name),),
+    )
+
+
+def tenant(connection: sqlite3.Connection, workflow_id: int) -> str:
+    """Whose it is: in its text names mean that tenant's things."""
+    row = connection.execute("SELECT tenant FROM workflows WHERE id = ?", (workflow_id,)).fetchone()
+    return str(row[0]) if row is not None else ""
 
 
 def lines(connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "") -> list[WorkflowLine]:
@@ -110,7 +121,7 @@ def set_uses(connection: sqlite3.Connection, workflow_id: int, wanted: Iterable[
     """What the current version names, as (kind, name)."""
     connection.execute("DELETE FROM workflow_uses WHERE workflow_id = ?", (workflow_id,))
     for kind, name in sorted(wanted):
-        connection.execute("INSERT INTO workflow_uses VALUES (?, ?, ?)", (workflow_id, kind, name))
+        rows.insert(connection, "workflow_uses", {"workflow_id": workflow_id, "kind": kind, "name": name})
 
 
 def uses(connection: sqlite3.Connection, workflow_id: int, kind: str) -> list[str]:

@@ -41,6 +41,7 @@ from server.web.api import (
     silence,
     status,
     swap,
+    tenants,
     tokens,
     variables,
     verify,
@@ -54,7 +55,7 @@ from server.web.door import keeping_the_door
 from server.web.errors import errors_as_answers
 from server.web.live import LIVE, Live
 from server.web.maintenance import admit
-from server.web.session import identify, is_local
+from server.web.session import enter_tenant, identify, is_local
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY_BYTES_MAX = 4 << 20
@@ -96,6 +97,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *people.ENDPOINTS,
     *roles.ENDPOINTS,
     *tokens.ENDPOINTS,
+    *tenants.ENDPOINTS,
     *settings.ENDPOINTS,
     *node.ENDPOINTS,
     *forks.ENDPOINTS,
@@ -122,6 +124,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.method == "POST" and request.path in SIGN_IN_PATHS:
         check_small(request)
     await identify(request)
+    enter_tenant(request)
     if request.method not in SAFE_METHODS and "Authorization" not in request.headers and not is_local(request):
         check_origin(request)
     await admit(request)

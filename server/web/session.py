@@ -6,19 +6,25 @@ import secrets
 import socket
 from ipaddress import ip_address
 
+import msgspec
 from aiohttp import web
 
 from replication.errors import ReplicationError
 from server.actions import sessions, tokens
 from server.core.model import Principal
+from server.core.tenancy import tenant_of, wrong_name
 from server.errors import Unauthenticated, Unavailable
 from server.site import Site, site_of
 from server.tls import secret_hash
+from server.web.csrf import SAFE_METHODS
 
 COOKIE = "__Host-understudy"
 TOKEN_PREFIX = "us_"
 LOCAL = Principal("local", "administrator")
 """Who comes in by the local socket: whoever may open it owns the data directory."""
+
+TENANT_COOKIE = "__Host-understudy-tenant"
+"""In whose name a browser of the host's people asks."""
 
 PRINCIPAL = web.RequestKey("principal", Principal)
 SESSION_HASH = web.RequestKey("session_hash", str)
@@ -86,6 +92,20 @@ async def identify(request: web.Request) -> None:
     cookie = request.cookies.get(COOKIE)
     if cookie:
         await _by_session(site, request, secret_hash(cookie))
+
+
+def enter_tenant(request: web.Request) -> None:
+    """Somebody of the host asks in the name of a tenant: by `tenant=` in the address, by the browser's cookie, or by
+    changing a thing that is named with its tenant (`acme:backup`). Then it is as if the tenant asked (docs/tenants.md).
+    """
+    by = principal(request)
+    if by is None or by.tenant:
+        return
+    named = request.query.get("tenant", "") or request.cookies.get(TENANT_COOKIE, "")
+    if not named and request.method not in SAFE_METHODS:
+        named = next((found for part in request.match_info.values() if (found := tenant_of(part))), "")
+    if named and not wrong_name(named):
+        request[PRINCIPAL] = msgspec.structs.replace(by, tenant=named)
 
 
 async def _by_token(site: Site, token: str, address: str) -> Principal | None:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -39,15 +39,29 @@ class DeskStore(LocalStore):
         """As the store takes it, with the key of an outcome."""
         return await super().write(change)
 
+    _copy: tuple[int, sqlite3.Connection] | None = None
+
     async def write_ungated(self, change: Change[T]) -> tuple[T, int]:
         """Nobody is waited for anyhow."""
         return await super().write(change)
 
     async def read_unconfirmed(
-        self, query: Callable[[sqlite3.Connection], T], wait_s: float = 1.0
+        self,
+        query: Callable[[sqlite3.Connection], T],
+        wait_s: float = 1.0,
+        dress: Callable[[sqlite3.Connection], None] | None = None,
     ) -> tuple[T, int, bool]:
-        """Everything is confirmed."""
-        return query(self.ledger.connection), self.sequence, True
+        """Everything is confirmed. A dressed connection is another one: a copy, made again after a change."""
+        return query(self.ledger.connection if dress is None else self._dressed(dress)), self.sequence, True
+
+    def _dressed(self, dress: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+        now = self.ledger.connection.total_changes
+        if self._copy is None or self._copy[0] != now:
+            made = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            made.deserialize(self.ledger.connection.serialize())
+            dress(made)
+            self._copy = now, made
+        return self._copy[1]
 
 
 class DeskSite(Site):
@@ -117,12 +131,42 @@ class Desk:
         return answer.status, answer.getheader("Location") or text
 
 
+class Answered(NamedTuple):
+    """What was answered: `head` is the status and every header."""
+
+    status: int
+    head: str
+    body: bytes
+
+
+class Visitor:
+    """Asks over TCP, as somebody with a token."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._port, self._token = port, token
+
+    def ask(self, method: str, path: str, body: object = None, accept: str = "application/json") -> Answered:
+        """One request: a mapping is sent as JSON, text as the fields of a form."""
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": accept}
+        sent = None if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        if isinstance(body, str):
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        asks = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        try:
+            asks.request(method, path, sent, headers)
+            answer = asks.getresponse()
+            return Answered(answer.status, f"{answer.status} {answer.getheaders()}", answer.read())
+        finally:
+            asks.close()
+
+
 @contextmanager
 def open_desk(ledger: Ledger, directory: Path) -> Iterator[Desk]:
     """The application, until the block ends. Meanwhile the ledger belongs to its thread."""
     site = DeskSite(Config(data=directory), HandClock(), Passwords())
     site.rows = DeskStore(ledger)
     site.ready, site.loop_seen_s = True, site.clock.monotonic()
+    site.seal_key = bytes(32)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

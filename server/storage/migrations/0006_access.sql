@@ -80,3 +80,102 @@ INSERT INTO maintenance_log (session_id, phase, at_us, changed_by, reason)
 CREATE TABLE dead_debts (agent_id TEXT PRIMARY KEY, dead_at_us INTEGER NOT NULL) STRICT;
 UPDATE runs SET begin_after_us = 2305843009213693952
     WHERE state = 'waiting' AND dispatched_epoch IS NULL AND reason = 'a silent agent may have it';
+-- Of whom things are (docs/decisions/0128). What a tenant names is stored as `TENANT:NAME`; own_name is what its people
+-- type and see. Rows without a name get the tenant of what they belong to by a trigger, whoever writes them.
+-- The indexes are partial: the host's rows, and a cluster without tenants, pay nothing.
+ALTER TABLE jobs ADD COLUMN tenant TEXT GENERATED ALWAYS AS (substr(name, 1, max(instr(name, ':') - 1, 0))) VIRTUAL;
+ALTER TABLE jobs ADD COLUMN own_name TEXT GENERATED ALWAYS AS (substr(name, instr(name, ':') + 1)) VIRTUAL;
+CREATE INDEX jobs_of_tenant ON jobs (tenant, own_name) WHERE tenant != '';
+ALTER TABLE workflows ADD COLUMN tenant TEXT GENERATED ALWAYS AS (substr(name, 1, max(instr(name, ':') - 1, 0))) VIRTUAL;
+ALTER TABLE workflows ADD COLUMN own_name TEXT GENERATED ALWAYS AS (substr(name, instr(name, ':') + 1)) VIRTUAL;
+CREATE INDEX workflows_of_tenant ON workflows (tenant, own_name) WHERE tenant != '';
+ALTER TABLE calendars ADD COLUMN tenant TEXT GENERATED ALWAYS AS (substr(name, 1, max(instr(name, ':') - 1, 0))) VIRTUAL;
+ALTER TABLE calendars ADD COLUMN own_name TEXT GENERATED ALWAYS AS (substr(name, instr(name, ':') + 1)) VIRTUAL;
+CREATE INDEX calendars_of_tenant ON calendars (tenant, own_name) WHERE tenant != '';
+ALTER TABLE environments ADD COLUMN tenant TEXT GENERATED ALWAYS AS (substr(name, 1, max(instr(name, ':') - 1, 0))) VIRTUAL;
+ALTER TABLE environments ADD COLUMN own_name TEXT GENERATED ALWAYS AS (substr(name, instr(name, ':') + 1)) VIRTUAL;
+CREATE INDEX environments_of_tenant ON environments (tenant, own_name) WHERE tenant != '';
+ALTER TABLE command_sets ADD COLUMN tenant TEXT GENERATED ALWAYS AS (substr(name, 1, max(instr(name, ':') - 1, 0))) VIRTUAL;
+ALTER TABLE command_sets ADD COLUMN own_name TEXT GENERATED ALWAYS AS (substr(name, instr(name, ':') + 1)) VIRTUAL;
+CREATE INDEX command_sets_of_tenant ON command_sets (tenant, own_name) WHERE tenant != '';
+ALTER TABLE monitors ADD COLUMN tenant TEXT GENERATED ALWAYS AS (substr(name, 1, max(instr(name, ':') - 1, 0))) VIRTUAL;
+ALTER TABLE monitors ADD COLUMN own_name TEXT GENERATED ALWAYS AS (substr(name, instr(name, ':') + 1)) VIRTUAL;
+CREATE INDEX monitors_of_tenant ON monitors (tenant, own_name) WHERE tenant != '';
+ALTER TABLE resources ADD COLUMN tenant TEXT GENERATED ALWAYS AS (substr(name, 1, max(instr(name, ':') - 1, 0))) VIRTUAL;
+ALTER TABLE resources ADD COLUMN own_name TEXT GENERATED ALWAYS AS (substr(name, instr(name, ':') + 1)) VIRTUAL;
+CREATE INDEX resources_of_tenant ON resources (tenant, own_name) WHERE tenant != '';
+ALTER TABLE notification_lists ADD COLUMN tenant TEXT
+    GENERATED ALWAYS AS (substr(name, 1, max(instr(name, ':') - 1, 0))) VIRTUAL;
+ALTER TABLE notification_lists ADD COLUMN own_name TEXT GENERATED ALWAYS AS (substr(name, instr(name, ':') + 1)) VIRTUAL;
+CREATE INDEX notification_lists_of_tenant ON notification_lists (tenant, own_name) WHERE tenant != '';
+ALTER TABLE notification_deliveries ADD COLUMN tenant TEXT
+    GENERATED ALWAYS AS (substr(list, 1, max(instr(list, ':') - 1, 0))) VIRTUAL;
+CREATE INDEX notification_deliveries_of_tenant ON notification_deliveries (tenant, id) WHERE tenant != '';
+
+-- Variables of all jobs of a tenant (scope '') are named like other things; those of one job belong to whom it belongs.
+ALTER TABLE variables ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+ALTER TABLE variables ADD COLUMN own_name TEXT GENERATED ALWAYS AS (substr(name, instr(name, ':') + 1)) VIRTUAL;
+CREATE INDEX variables_of_tenant ON variables (tenant, scope, own_name) WHERE tenant != '';
+CREATE TRIGGER variables_get_a_tenant AFTER INSERT ON variables
+WHEN instr(NEW.name, ':') OR (SELECT tenant FROM jobs WHERE NEW.scope != '' AND id = CAST(substr(NEW.scope, 5) AS INTEGER)) != ''
+BEGIN
+    UPDATE variables SET tenant = CASE WHEN scope = '' THEN substr(name, 1, instr(name, ':') - 1)
+        ELSE (SELECT tenant FROM jobs WHERE id = CAST(substr(NEW.scope, 5) AS INTEGER)) END WHERE id = NEW.id;
+END;
+
+ALTER TABLE orders ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+CREATE INDEX orders_of_tenant ON orders (tenant, state, next_instant_us) WHERE tenant != '';
+CREATE TRIGGER orders_get_a_tenant AFTER INSERT ON orders WHEN (SELECT tenant FROM jobs WHERE id = NEW.job_id) != ''
+BEGIN
+    UPDATE orders SET tenant = (SELECT tenant FROM jobs WHERE id = NEW.job_id) WHERE id = NEW.id;
+END;
+ALTER TABLE runs ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+CREATE INDEX runs_of_tenant ON runs (tenant, number) WHERE tenant != '';
+CREATE INDEX runs_of_tenant_by_state ON runs (tenant, state, number) WHERE tenant != '';
+CREATE TRIGGER runs_get_a_tenant AFTER INSERT ON runs WHEN (SELECT tenant FROM jobs WHERE id = NEW.job_id) != ''
+BEGIN
+    UPDATE runs SET tenant = (SELECT tenant FROM jobs WHERE id = NEW.job_id) WHERE number = NEW.number;
+END;
+ALTER TABLE missed ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+CREATE INDEX missed_of_tenant ON missed (tenant, resolution, id) WHERE tenant != '';
+CREATE TRIGGER missed_get_a_tenant AFTER INSERT ON missed WHEN (SELECT tenant FROM jobs WHERE id = NEW.job_id) != ''
+BEGIN
+    UPDATE missed SET tenant = (SELECT tenant FROM jobs WHERE id = NEW.job_id) WHERE id = NEW.id;
+END;
+ALTER TABLE server_history ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+CREATE INDEX server_history_of_tenant ON server_history (tenant, id) WHERE tenant != '';
+CREATE TRIGGER server_history_gets_a_tenant AFTER INSERT ON server_history
+WHEN (SELECT tenant FROM jobs WHERE id = CAST(substr(NEW.run_key, 2) AS INTEGER)) != ''
+BEGIN
+    UPDATE server_history SET tenant = (SELECT tenant FROM jobs WHERE id = CAST(substr(NEW.run_key, 2) AS INTEGER))
+        WHERE id = NEW.id;
+END;
+ALTER TABLE workflow_runs ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+CREATE INDEX workflow_runs_of_tenant ON workflow_runs (tenant, id) WHERE tenant != '';
+CREATE TRIGGER workflow_runs_get_a_tenant AFTER INSERT ON workflow_runs
+WHEN (SELECT tenant FROM workflows WHERE id = NEW.workflow_id) != ''
+BEGIN
+    UPDATE workflow_runs SET tenant = (SELECT tenant FROM workflows WHERE id = NEW.workflow_id) WHERE id = NEW.id;
+END;
+ALTER TABLE events ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+CREATE INDEX events_of_tenant ON events (tenant, id) WHERE tenant != '';
+CREATE TRIGGER events_get_a_tenant AFTER INSERT ON events
+WHEN (SELECT tenant FROM monitors WHERE id = NEW.monitor_id) != ''
+BEGIN
+    UPDATE events SET tenant = (SELECT tenant FROM monitors WHERE id = NEW.monitor_id) WHERE id = NEW.id;
+END;
+ALTER TABLE job_monitor_trips ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+CREATE INDEX job_monitor_trips_of_tenant ON job_monitor_trips (tenant, id) WHERE tenant != '';
+CREATE TRIGGER job_monitor_trips_get_a_tenant AFTER INSERT ON job_monitor_trips
+WHEN (SELECT tenant FROM jobs WHERE id = NEW.job_id) != ''
+BEGIN
+    UPDATE job_monitor_trips SET tenant = (SELECT tenant FROM jobs WHERE id = NEW.job_id) WHERE id = NEW.id;
+END;
+
+-- An agent (or a group) of one tenant alone; '' is shared by all. A group is a row of agents too.
+ALTER TABLE agents ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+-- Who changed what of which tenant, and what it is told. '' is the host, whose people see all.
+ALTER TABLE audit ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+CREATE INDEX audit_of_tenant ON audit (tenant, id) WHERE tenant != '';
+ALTER TABLE system_messages ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+CREATE INDEX system_messages_of_tenant ON system_messages (tenant, id) WHERE tenant != '';

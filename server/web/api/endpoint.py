@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 
 from server.actions import outcomes
+from server.actions.change import for_tenant
 from server.core.model import Principal
 from server.errors import Invalid
 from server.site import CONFIRMED, IDEMPOTENCY_KEY, SEQUENCE, Site, site_of
@@ -84,7 +85,7 @@ class Call:
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query on committed rows and remember the sequence for the answer's header."""
-        value, sequence, confirmed = await self.site.read(query)
+        value, sequence, confirmed = await self.site.read(query, self.by.tenant)
         self.request[SEQUENCE], self.request[CONFIRMED] = sequence, confirmed
         return value
 
@@ -106,7 +107,8 @@ class Call:
         request_hash = self.request_hash()
         if is_secret:
             request_hash = self.site.derive_secret("request", self.by.name, request_hash)
-        once = outcomes.once(self.key, self.by, request_hash, status, change, render, self.now_us)
+        made = for_tenant(self.by.tenant, lambda transaction: render(change(transaction)))
+        once = outcomes.once(self.key, self.by, request_hash, status, made, lambda value: value, self.now_us)
         (kept_status, kept), sequence = await self.site.store().write(once, self.key)
         self.request[SEQUENCE] = sequence
         value = msgspec.json.decode(kept)

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from server.actions import sessions, users
-from server.actions.change import require
+from server.actions.change import for_tenant, require
 from server.admission import check_password
 from server.core.access import may
 from server.core.model import Principal
@@ -89,7 +89,7 @@ async def sign_in(site: Site, request: web.Request, name: str, password: str) ->
     token, agent = new_token(), request.headers.get("User-Agent", "")
     phc = stored.password if stored is not None else ""
     change = sessions.create(name, phc, secret_hash(token), by, site.clock.utc_us(), agent)
-    _, sequence = await store.write_ungated(change)
+    _, sequence = await store.write_ungated(for_tenant(by.tenant, change))
     return token, by, sequence
 
 
@@ -97,7 +97,8 @@ async def sign_out(site: Site, request: web.Request, by: Principal) -> None:
     """End the session of this request, if it has one. It waits for this node alone."""
     hashed = request.get(SESSION_HASH)
     if hashed is not None:
-        _, sequence = await site.store().write_ungated(sessions.end(hashed, by, site.clock.utc_us()))
+        change = for_tenant(by.tenant, sessions.end(hashed, by, site.clock.utc_us()))
+        _, sequence = await site.store().write_ungated(change)
         request[SEQUENCE] = sequence
 
 

@@ -26,7 +26,7 @@ async def show(call: Call) -> dict[str, Any]:
         if call.site.in_office and not is_loopback(call.request):
             require_principal(call.request)
         return public_status(call.site, status)
-    return await full_status(call.site, status)
+    return await full_status(call.site, status, call.by.tenant)
 
 
 def public_status(site: Site, status: Status | None) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def public_status(site: Site, status: Status | None) -> dict[str, Any]:
     }
 
 
-async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
+async def full_status(site: Site, status: Status | None, tenant: str = "") -> dict[str, Any]:
     """The whole answer of the contract; counts of rows come from what this node holds, without waiting."""
     public = public_status(site, status)
     if status is None:
@@ -90,7 +90,7 @@ async def full_status(site: Site, status: Status | None) -> dict[str, Any]:
         "maintenance": {"phase": "none"},
     }
     try:
-        return answer | await site.read_now(lambda connection: _rows(connection, site))
+        return answer | await site.read_now(lambda connection: _rows(connection, site), tenant)
     except (UnderstudyError, ReplicationError, sqlite3.Error):
         return answer | {
             "scheduler": None,

@@ -61,7 +61,7 @@ async def look(call: Call) -> Rows:
             connection.set_authorizer(None)
 
     try:
-        (columns, rows), sequence, _ = await call.site.read(query)
+        (columns, rows), sequence, _ = await call.site.read(query, call.by.tenant)
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise Invalid(f"SQLite says: {error}. One SELECT is possible, nothing that writes.", field="query") from error
     except ReplicationError as error:

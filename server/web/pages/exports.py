@@ -45,8 +45,9 @@ def _route(path: str, kind: str) -> serve.Route:
 
 async def _read(request: web.Request, listing: Listing, after: object) -> Sequence[Row]:
     """The next page of rows, confirmed or not: as the list itself shows them."""
-    store = site_of(request).store()
-    found, _, _ = await store.read_unconfirmed(lambda c: listing.page(c, request.query, after, PAGE))
+    site = site_of(request)
+    site.store()
+    found, _, _ = await site.read(lambda c: listing.page(c, request.query, after, PAGE), serve.tenant(request))
     return found
 
 

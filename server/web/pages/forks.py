@@ -85,7 +85,7 @@ def _number(request: web.Request, word: str) -> int:
 async def _line(request: web.Request) -> ForkLine:
     """The fork of the path, as it is listed now."""
     site = serve.site(request)
-    found, _, _ = await site.read(rows.page)
+    found, _, _ = await site.read(rows.page, serve.tenant(request))
     return forks.choose(await forks.lines(site, found), request.match_info["name"])
 
 

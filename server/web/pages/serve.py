@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from server.actions.change import Change
+from server.actions.change import Change, for_tenant
 from server.core.gates import MAINTENANCE, QUEUE_LOCKED, SCHEDULER_STOPPED, SUSPENDED, SWAP
 from server.core.model import Gate, Principal
 from server.site import SEQUENCE, Site, site_of
@@ -198,13 +198,19 @@ def _section(path: str) -> str:
 async def load(request: web.Request, title: str, query: Callable[[sqlite3.Connection], T]) -> tuple[Frame, T]:
     """The frame and what `query` reads, at one sequence; not yet confirmed rows are shown and marked as such."""
     said = told.reader(request)
-    value, sequence, confirmed = (
-        await site_of(request)
-        .store()
-        .read_unconfirmed(lambda connection: (gates.host_wide(connection), said(connection), query(connection)))
+    site = site_of(request)
+    site.store()
+    value, sequence, confirmed = await site.read(
+        lambda connection: (gates.host_wide(connection), said(connection), query(connection)), tenant(request)
     )
     request[SEQUENCE] = sequence
     return frame_of(request, title, value[0], confirmed, value[1]), value[2]
+
+
+def tenant(request: web.Request) -> str:
+    """Whose rows the person who asks may see; "" for the host's people and for nobody."""
+    by = principal(request)
+    return by.tenant if by is not None else ""
 
 
 def html(page: Page, status: int = 200) -> web.Response:
@@ -217,7 +223,8 @@ async def write(request: web.Request, action: Callable[[Principal, int], Change[
     site = site_of(request)
     by = principal(request)
     assert by is not None, "a guarded route has a principal"
-    value, sequence = await site.store().write(action(by, site.clock.utc_us()))
+    change = for_tenant(by.tenant, action(by, site.clock.utc_us()))
+    value, sequence = await site.store().write(change)
     request[SEQUENCE] = sequence
     return value
 
