@@ -26,7 +26,7 @@ COMMANDS = {
     "group": ("scripts.commands.groups", "group"),
     "node": ("scripts.commands.nodes", "node"),
     "witness": ("scripts.commands.witness", "witness"),
-    "scheduler": ("scripts.commands.gates", "scheduler"),
+    "scheduler": ("scripts.commands.asides", "scheduler"),
     "queue": ("scripts.commands.gates", "queue"),
     "job": ("scripts.commands.jobs", "job"),
     "variable": ("scripts.commands.variables", "variable"),

@@ -8,8 +8,9 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -22,6 +23,8 @@ from server.actions import (
     group_instants,
     job_monitors,
     maintenance,
+    order_ledger,
+    quarantine,
     retries,
     stops,
     withheld_runs,
@@ -33,7 +36,7 @@ from server.actions import orders as order_actions
 from server.actions import outcomes as outcome_actions
 from server.actions import runs as run_actions
 from server.actions import sessions as session_actions
-from server.actions.change import Change
+from server.actions.change import Change, both
 from server.clock import Clock
 from server.core.gates import SCHEDULER_STOPPED
 from server.core.model import DAY_US, HOUR_US, SECOND_US, SYSTEM
@@ -58,6 +61,8 @@ log = structlog.get_logger()
 SLEEP_S_MAX = 60.0
 """The wall clock may be set meanwhile: a deadline is looked at again at least this often."""
 RETRY_S = 1.0
+STUCK_US = 60 * SECOND_US
+Step = tuple[str, bool, Callable[[], Awaitable[object]]]
 
 
 class Rows(Protocol):
@@ -157,6 +162,8 @@ class Scheduler:
         self._submitted_for = -1
         self._resolved_for = -1
         self._resolved_above = 0
+        self._stuck: dict[str, int] = {}
+        """Until when a kind of work is left alone, because a defect stopped it: by the wall clock."""
 
     async def run(self) -> None:
         """Work until the store closes. What cannot be written now is tried again; nothing is lost by that."""
@@ -173,6 +180,16 @@ class Scheduler:
             except (Unavailable, OutcomeUnknown, ReadTimeout, DiskFull) as error:
                 log.warning("scheduler waits", why=str(error))
                 await asyncio.sleep(RETRY_S)
+            except Exception as error:  # not of one kind of work: the look itself
+                if quarantine.is_of_the_disk(error):
+                    raise
+                await self._say_stuck("the look at what there is to do", error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _say_stuck(self, name: str, error: Exception) -> None:
+        """What cannot be written now is said when it fails again."""
+        with contextlib.suppress(Closed, Unavailable, OutcomeUnknown, ReadTimeout, DiskFull):
+            await self._store.write(quarantine.stick(name, error, self._clock.utc_us()))
 
     async def turn(self) -> tuple[int, int]:
         """Do all there is to do now; returns (the sequence that was seen with nothing to do, next deadline)."""
@@ -185,64 +202,59 @@ class Scheduler:
     async def _sleep(self, sequence: int, deadline_us: int) -> None:
         """Until the commit sequence moves or the deadline comes."""
         delay_s = (deadline_us - self._clock.utc_us()) / SECOND_US
+        least_s = RETRY_S if self._stuck else 0.05
         try:
-            async with asyncio.timeout(min(max(delay_s, 0.05), SLEEP_S_MAX)):
+            async with asyncio.timeout(min(max(delay_s, least_s), SLEEP_S_MAX)):
                 await self._store.wait_past(sequence)
         except TimeoutError:
             return
 
     async def _work(self, seen: Look, now_us: int) -> bool:
-        """Do the first kind of work that there is; False when there is none."""
-        if seen.has_maintenance:
-            await self._store.write(maintenance.go_on(now_us))
-            return True
-        if seen.has_happenings:
-            await self._store.write(happening_actions.follow(now_us))
-            return True
-        if seen.has_workflow_late:
-            await self._store.write(workflow_engine.time_out(now_us))
-            return True
-        if seen.has_workflow_runs:
-            await self._store.write(workflow_begins.begin_due(now_us))
-            return True
-        if seen.has_group_due:
-            await self._store.write(group_instants.make_due(now_us))
-            return True
-        if seen.has_withheld:
-            await self._store.write(withheld_runs.let_go(now_us))
-            return True
-        if seen.has_retries_due:
-            await self._store.write(retries.begin_due(now_us))
-            return True
-        if seen.has_changed_jobs:
-            await self._plan(now_us)
-            return True
-        if seen.has_renewals:
-            await self._renew(now_us)
-            return True
-        if seen.has_suppressed:
-            await self._store.write(order_actions.account_held(now_us))
-            return True
-        if seen.has_blackout:
-            await self._store.write(blackouts.account(now_us))
-            return True
-        if seen.has_stops:
-            await self._store.write(stops.account_stops(now_us))
-            return True
-        if seen.has_monitors_due:
-            await self._store.write(job_monitors.look_due(now_us, self._since_us))
-            return True
-        if seen.has_waiting and self._submitted_for != seen.revision:
-            await self._submit(now_us)
-            self._submitted_for = seen.revision
-            return True
-        if await self._resolve(seen, now_us):
-            return True
-        if seen.has_old:
-            await self._store.write(outcome_actions.prune(now_us))
-            await self._store.write(session_actions.prune(SYSTEM, now_us))
-            return True
+        """Do the first kind of work that there is; False when there is none, or only what a defect keeps from it."""
+        for name, is_due, do in self._steps(seen, now_us):
+            if is_due and self._stuck.get(name, 0) <= now_us:
+                await self._try(name, do, now_us)
+                return True
         return False
+
+    async def _try(self, name: str, do: Callable[[], Awaitable[object]], now_us: int) -> None:
+        """One kind of work. A defect that is not of one row stops this kind for a while and nothing else."""
+        try:
+            await do()
+        except (Closed, Unavailable, OutcomeUnknown, ReadTimeout, DiskFull):
+            raise
+        except Exception as error:  # whatever it is: the next master would meet it too
+            if quarantine.is_of_the_disk(error):
+                raise
+            self._stuck[name] = now_us + STUCK_US
+            await self._store.write(quarantine.stick(name, error, now_us))
+        else:
+            if self._stuck.pop(name, None) is not None:
+                await self._store.write(quarantine.unstick(name))
+
+    def _steps(self, seen: Look, now_us: int) -> Iterator[Step]:
+        """(name, whether there is something to do, what), the most urgent first."""
+
+        def once(name: str, is_due: bool, change: Callable[[int], Change[T]]) -> Step:
+            return name, is_due, lambda: self._store.write(change(now_us))
+
+        yield once("changes of maintenance", seen.has_maintenance, maintenance.go_on)
+        yield once("what follows from what happened", seen.has_happenings, happening_actions.follow)
+        yield once("time limits of workflows", seen.has_workflow_late, workflow_engine.time_out)
+        yield once("jobs that begin workflows", seen.has_workflow_runs, workflow_begins.begin_due)
+        yield once("due instants of its own", seen.has_group_due, group_instants.make_due)
+        yield once("runs that were withheld", seen.has_withheld, withheld_runs.let_go)
+        yield once("runs whose time has come", seen.has_retries_due, retries.begin_due)
+        yield "planning of changed jobs", seen.has_changed_jobs, lambda: self._plan(now_us)
+        yield "renewal of orders", seen.has_renewals, lambda: self._renew(now_us)
+        yield once("the ledger of what is held", seen.has_suppressed, order_ledger.account_held)
+        yield once("the ledger of blackout windows", seen.has_blackout, blackouts.account)
+        yield once("the ledger of stops", seen.has_stops, stops.account_stops)
+        yield once("job monitors", seen.has_monitors_due, partial(job_monitors.look_due, since_us=self._since_us))
+        is_new = seen.has_waiting and self._submitted_for != seen.revision
+        yield "runs that wait", is_new, lambda: self._submit(seen.revision, now_us)
+        yield "misfire policies", self._may_resolve(seen), lambda: self._resolve(seen, now_us)
+        yield once("what is old", seen.has_old, _prune)
 
     async def _plan(self, now_us: int) -> None:
         """Plan changed jobs in a thread; a hold or release may also let waiting runs go."""
@@ -256,20 +268,25 @@ class Scheduler:
         renewals = await asyncio.to_thread(order_actions.renew_all, ending, now_us)
         await self._store.write(order_actions.put_renewals(renewals, now_us))
 
-    async def _submit(self, now_us: int) -> None:
+    async def _submit(self, revision: int, now_us: int) -> None:
         """Let waiting runs go, in order of submission."""
         after: int | None = 0
         while after is not None:
             (_, after), _ = await self._store.write(run_actions.submit_waiting(now_us, after))
+        self._submitted_for = revision
 
-    async def _resolve(self, seen: Look, now_us: int) -> bool:
-        """Let misfire policies decide: all open rows after a change of gates, else the new ones."""
+    def _may_resolve(self, seen: Look) -> bool:
         is_new = seen.newest_missed > self._resolved_above
-        if not seen.may_resolve or (self._resolved_for == seen.revision and not is_new):
-            return False
+        return seen.may_resolve and (self._resolved_for != seen.revision or is_new)
+
+    async def _resolve(self, seen: Look, now_us: int) -> None:
+        """Let misfire policies decide: all open rows after a change of gates, else the new ones."""
         since = self._resolved_above if self._resolved_for == seen.revision else 0
         after: int | None = 0
         while after is not None:
             after, _ = await self._store.write(order_actions.resolve_missed(now_us, after, since))
         self._resolved_for, self._resolved_above = seen.revision, seen.newest_missed
-        return True
+
+
+def _prune(now_us: int) -> Change[object]:
+    return both(outcome_actions.prune(now_us), session_actions.prune(SYSTEM, now_us))

@@ -7,8 +7,10 @@ have it run by itself after the window, a schedule says `wait out` instead. See 
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 
 from server.actions.change import Change, Transaction
+from server.actions.quarantine import guarded
 from server.core.model import DAY_US, Schedule
 from server.core.schedule import BadSchedule
 from server.core.timing import blacked_out
@@ -26,7 +28,8 @@ def account(now_us: int) -> Change[int]:
         connection = transaction.connection
         page = schedules.blacked_out_before(connection, now_us, PAGE)
         for schedule in page:
-            _account(connection, schedule, now_us)
+            do = partial(_account, connection, schedule, now_us)
+            guarded(connection, "blackout", schedule.id, schedule.job_id, now_us, do)
         return len(page)
 
     return change

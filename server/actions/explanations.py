@@ -15,6 +15,7 @@ from server.actions import prerequisites as prerequisite_actions
 from server.actions.jobs import of_row
 from server.core import explanations as say
 from server.core import planning
+from server.core.asides import sentence as of_aside
 from server.core.explanations import Explanation, Place, Why, at
 from server.core.forecast import first
 from server.core.limits import job_name, resource_name
@@ -25,6 +26,7 @@ from server.core.run_states import ENDED, RunState
 from server.core.when import sentence
 from server.storage import (
     agents,
+    asides,
     audit,
     calendars,
     events,
@@ -50,7 +52,12 @@ HOLDERS_MAX = 5
 
 def of_job(connection: sqlite3.Connection, job: Job, now_us: int) -> Explanation:
     """A query: all that decides when, where and by whom a job runs."""
-    lines = [*_when(connection, job, now_us), *_in_the_way(connection, job), *_needs(connection, job)]
+    lines = [
+        *_asides(connection, job),
+        *_when(connection, job, now_us),
+        *_in_the_way(connection, job),
+        *_needs(connection, job),
+    ]
     lines += [*_limits(connection, job), *_where(connection, job), *_starters(connection, job)]
     lines += [say.of_misfire(job), say.of_retry(job.retry), say.of_interruption(job.checkpoints)]
     if count := missed.count_open(connection, job.id):
@@ -83,6 +90,12 @@ def of_run(connection: sqlite3.Connection, run: Run) -> Explanation:
     if run.cancel_requested_by and run.state not in ENDED:
         lines.append(Why(topic="stop", text=f"{run.cancel_requested_by} wants it ended; its agent is told."))
     return Explanation(subject=f"run {run.number} of {name}", lines=lines)
+
+
+def _asides(connection: sqlite3.Connection, job: Job) -> Iterator[Why]:
+    for aside in asides.of_job(connection, job.id):
+        text = f"{of_aside(aside, job.name)}, because of a defect: {aside.error}. Try it again once that is gone."
+        yield Why(topic="put aside", text=text, command=f"understudy scheduler aside retry {aside.id}")
 
 
 def _when(connection: sqlite3.Connection, job: Job, now_us: int) -> Iterator[Why]:

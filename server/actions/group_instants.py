@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 
+from server.actions import order_ledger, prerequisite_runs
 from server.actions import orders as order_actions
-from server.actions import prerequisite_runs
 from server.actions.change import Change, Transaction
+from server.actions.quarantine import guarded
 from server.core import planning
 from server.core.gates import HELD, REASONS, Verdict, on_occurrence
 from server.core.instants import LATE_US
@@ -37,7 +39,7 @@ def make_due(now_us: int) -> Change[int]:
         page = orders.due_by_master(connection, now_us, PAGE)
         stops = stopped_spans(connection)
         for order in page:
-            _make(connection, order, stops, now_us)
+            guarded(connection, "due", order.id, order.job_id, now_us, partial(_make, connection, order, stops, now_us))
         return len(page)
 
     return change
@@ -95,7 +97,7 @@ def _make(connection: sqlite3.Connection, order: Order, stops: Sequence[Span], n
         row = special.get(at_us)
         why = cause(start_us, stops, now_us) or (HELD if job.held else "")
         if why or (row is not None and row.skipped):
-            order_actions.record_missed(connection, order, at_us, why, now_us)
+            order_ledger.record_missed(connection, order, at_us, why, now_us)
         else:
             prerequisite_runs.submit_due(connection, job, schedule.id, at_us, "schedule", now_us)
     next_us = min([next_us, *(row.start_us for row in moved if row.start_us > now_us)])

@@ -14,17 +14,18 @@ undone, the happening is kept aside with the follower's name, an alarm says so, 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 
-import structlog
+import msgspec
 
 from server.actions import checkpoints, job_monitors, prerequisite_runs, retries, workflow_begins, workflow_engine
 from server.actions.change import Change, Transaction
+from server.actions.quarantine import is_of_the_disk, put_aside
 from server.core.happenings import Happening, Kind
-from server.storage import happenings, runs, system_messages
-
-log = structlog.get_logger()
+from server.errors import NotFound
+from server.storage import happenings, runs
 
 PAGE = 200
 _SHOW = {Kind.RUN: "understudy run show", Kind.WORKFLOW: "understudy workflow status"}
@@ -60,36 +61,57 @@ def follow(now_us: int, followers: tuple[Follower, ...] | None = None) -> Change
 def _let_follow(connection: sqlite3.Connection, follower: Follower, happening: Happening, now_us: int) -> None:
     """One follower at one happening, in a savepoint of its own.
 
-    Raises sqlite3.OperationalError: no room or a broken disk is nothing that the happening could be blamed for.
+    Raises what the disk is to blame for: that is nothing of the happening.
     """
     connection.execute("SAVEPOINT follower")
     try:
         follower(connection, happening, now_us)
-    except sqlite3.OperationalError:
-        raise
     except Exception as error:  # whatever it is: it must not stop what other happenings ask for
+        if is_of_the_disk(error):
+            raise
         connection.execute("ROLLBACK TO follower")
         _put_aside(connection, follower, happening, error, now_us)
     connection.execute("RELEASE follower")
 
 
+def name_of(follower: Follower) -> str:
+    """The follower's name, as it is listed."""
+    return f"{follower.__module__.rpartition('.')[2]}.{follower.__name__}"
+
+
+def follow_again(connection: sqlite3.Connection, was: str, name: str, now_us: int) -> None:
+    """Have one follower follow one happening that was put aside (`was`); raises what it raises, and NotFound."""
+    chosen = next((follower for follower in FOLLOWERS if name_of(follower) == name), None)
+    if chosen is None:
+        raise NotFound(f"This release has no follower {name}. Dismiss it, or install the release that put it aside.")
+    chosen(connection, _read(was), now_us)
+
+
+def describe(connection: sqlite3.Connection, was: str) -> str:
+    """What happened, for people, of a happening that was put aside."""
+    happening = _read(was)
+    return f"{subject_of(connection, happening)} is {happening.status}"
+
+
+def _read(was: str) -> Happening:
+    return msgspec.convert(dict(zip(Happening.__struct_fields__, json.loads(was), strict=True)), Happening)
+
+
 def _put_aside(
     connection: sqlite3.Connection, follower: Follower, happening: Happening, error: Exception, now_us: int
 ) -> None:
-    name = f"{follower.__module__.rpartition('.')[2]}.{follower.__name__}"
-    why = f"{type(error).__name__}: {error}"
-    log.error("a happening could not be followed", follower=name, happening=happening, exc_info=error)
-    happenings.put_aside(connection, happening, name, why, now_us)
+    name = name_of(follower)
     show = _SHOW.get(Kind(happening.kind), "")
-    text = (
-        f"What follows from {_subject(connection, happening)} being {happening.status} could not be written by {name}: "
-        f"{why[:300]}. The rest goes on; what should have followed is left to you."
+    seen = f" (see: {show} {happening.subject})" if show else ""
+    what = (
+        f"What follows from {subject_of(connection, happening)} being {happening.status}{seen} is not written by {name}"
     )
-    system_messages.insert(
-        connection, "alarm", f"{text} Look at it: {show} {happening.subject}" if show else text, now_us
-    )
+    was = json.dumps([getattr(happening, field) for field in Happening.__struct_fields__])
+    job_id = happening.source_id if happening.kind == Kind.RUN else None
+    put_aside(connection, "follow", f"{happening.id} {name}", job_id, error, now_us, was, what)
 
 
-def _subject(connection: sqlite3.Connection, happening: Happening) -> str:
+def subject_of(connection: sqlite3.Connection, happening: Happening) -> str:
+    """What it happened to, for people."""
     run = runs.get(connection, happening.subject) if happening.kind == Kind.RUN else None
     return f"run {run.number} ({run.key})" if run is not None else f"{happening.kind} {happening.subject}"

@@ -7,9 +7,11 @@ crashes or fails over in between.
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 
 from server.actions import retries
 from server.actions.change import Change, Transaction
+from server.actions.quarantine import guarded
 from server.core.happenings import Happening, Kind
 from server.core.instants import next_instant
 from server.core.job_monitors import MonitorKind
@@ -72,18 +74,25 @@ def look_due(now_us: int, since_us: int) -> Change[int]:
         found = job_monitors.due(connection, now_us)
         for watch in found:
             monitor = job_monitors.get(connection, watch.monitor_id)
-            job = jobs.get(connection, monitor.job_id) if monitor is not None else None
-            if monitor is None or job is None or monitor.deleted_at_us is not None or job.deleted_at_us is not None:
-                job_monitors.drop_watch(connection, watch.monitor_id, watch.run_key)
-            elif watch.instant_us is None:
-                _judge_run(connection, monitor, job, watch, now_us)
-            elif watch.is_ahead:
-                _arrive(connection, monitor, job, watch, now_us)
-            else:
-                _judge_instant(connection, monitor, job, watch, now_us, since_us)
+            job_id = monitor.job_id if monitor is not None else None
+            subject, do = f"{watch.monitor_id} {watch.run_key}", partial(_look, connection, watch, now_us, since_us)
+            guarded(connection, "monitor", subject, job_id, now_us, do)
         return len(found)
 
     return change
+
+
+def _look(connection: sqlite3.Connection, watch: Watch, now_us: int, since_us: int) -> None:
+    monitor = job_monitors.get(connection, watch.monitor_id)
+    job = jobs.get(connection, monitor.job_id) if monitor is not None else None
+    if monitor is None or job is None or monitor.deleted_at_us is not None or job.deleted_at_us is not None:
+        job_monitors.drop_watch(connection, watch.monitor_id, watch.run_key)
+    elif watch.instant_us is None:
+        _judge_run(connection, monitor, job, watch, now_us)
+    elif watch.is_ahead:
+        _arrive(connection, monitor, job, watch, now_us)
+    else:
+        _judge_instant(connection, monitor, job, watch, now_us, since_us)
 
 
 def _expect_next(connection: sqlite3.Connection, monitor: JobMonitor, schedule_id: int, after_us: int) -> Watch | None:

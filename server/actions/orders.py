@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import msgspec
 
 from server.actions import job_monitors, order_content, prerequisite_runs
 from server.actions.change import Change, Transaction
 from server.actions.missed import apply_policy
+from server.actions.order_ledger import account_span, record_missed
+from server.actions.quarantine import guarded, put_aside
 from server.core import planning
 from server.core.gates import SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.groups import Policy
@@ -23,8 +26,8 @@ from server.core.schedule import expand
 from server.core.silence import DEAD
 from server.storage import (
     agents,
+    asides,
     debts,
-    exceptions,
     gates,
     groups,
     jobs,
@@ -36,8 +39,6 @@ from server.storage import (
     specifications,
 )
 
-BATCH = 500
-PAGE = 200
 RELEASED = "moved to another agent"
 REPLACED = "agent replaced, its new machine has not joined yet"
 
@@ -59,6 +60,15 @@ class Plan(msgspec.Struct, frozen=True):
 
     job: Job
     steps: list[planning.Step]
+    error: Exception | None = None
+    """Why it could not be planned."""
+
+
+class Unrenewed(msgspec.Struct, frozen=True):
+    """An order that could not be renewed, and why."""
+
+    order: Order
+    error: Exception
 
 
 def validity_us(connection: sqlite3.Connection) -> int:
@@ -98,10 +108,15 @@ def gone(connection: sqlite3.Connection, agent_id: str) -> str:
 
 def plan_all(subjects: Sequence[Subject], now_us: int) -> list[Plan]:
     """Plan changed jobs: pure, but takes about 60 ms for a new schedule of every minute. Run it in a thread."""
-    return [
-        Plan(s.job, planning.plan(s.job, s.schedules, s.orders, now_us, s.validity_us, s.suppressed, s.is_group))
-        for s in subjects
-    ]
+    return [_plan(subject, now_us) for subject in subjects]
+
+
+def _plan(s: Subject, now_us: int) -> Plan:
+    try:
+        steps = planning.plan(s.job, s.schedules, s.orders, now_us, s.validity_us, s.suppressed, s.is_group)
+    except Exception as error:  # whatever it is: the other jobs are planned all the same
+        return Plan(s.job, [], error)
+    return Plan(s.job, steps)
 
 
 def read_ending(connection: sqlite3.Connection, now_us: int) -> list[tuple[Order, Schedule, int]]:
@@ -111,11 +126,16 @@ def read_ending(connection: sqlite3.Connection, now_us: int) -> list[tuple[Order
     return [(order, schedule, validity) for order, schedule in found if schedule is not None]
 
 
-def renew_all(ending: Sequence[tuple[Order, Schedule, int]], now_us: int) -> list[planning.Revise]:
+def renew_all(ending: Sequence[tuple[Order, Schedule, int]], now_us: int) -> list[planning.Revise | Unrenewed]:
     """The renewals of orders: pure, run it in a thread."""
-    return [
-        planning.revise(order, schedule, order.suppressed, now_us, validity) for order, schedule, validity in ending
-    ]
+    return [_renew(order, schedule, validity, now_us) for order, schedule, validity in ending]
+
+
+def _renew(order: Order, schedule: Schedule, validity_us: int, now_us: int) -> planning.Revise | Unrenewed:
+    try:
+        return planning.revise(order, schedule, order.suppressed, now_us, validity_us)
+    except Exception as error:  # whatever it is: the other orders are renewed all the same
+        return Unrenewed(order, error)
 
 
 def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
@@ -128,48 +148,51 @@ def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
             job = jobs.get(connection, made.job.id)
             if job is None or not _is_same(job, made.job) or not _is_current(connection, made.steps):
                 continue
-            jobs.mark_planned(connection, job.id, job.version)
-            for step in made.steps:
-                _put_step(connection, step, job, now_us)
-            monitors.touch_of_job(connection, job.id)
-            job_monitors.expect(connection, job, now_us)
-            prerequisite_runs.settle(connection, job.id, now_us)
-            written += 1
-            if job.deleted_at_us is None and _may_decide(connection, job):
-                for schedule in schedules.with_members(connection, job.id):
-                    apply_policy(connection, job, schedule.id, now_us)
+            do = partial(_put_plan, connection, made, job, now_us)
+            written += guarded(connection, "plan", job.id, job.id, now_us, do)
         return written
 
     return change
 
 
-def put_renewals(renewals: Sequence[planning.Revise], now_us: int) -> Change[int]:
+def _put_plan(connection: sqlite3.Connection, made: Plan, job: Job, now_us: int) -> None:
+    if made.error is not None:
+        raise made.error
+    jobs.mark_planned(connection, job.id, job.version)
+    for step in made.steps:
+        _put_step(connection, step, job, now_us)
+    monitors.touch_of_job(connection, job.id)
+    job_monitors.expect(connection, job, now_us)
+    prerequisite_runs.settle(connection, job.id, now_us)
+    asides.clear_orders(connection, job.id)
+    if job.deleted_at_us is None and _may_decide(connection, job):
+        for schedule in schedules.with_members(connection, job.id):
+            apply_policy(connection, job, schedule.id, now_us)
+
+
+def put_renewals(renewals: Sequence[planning.Revise | Unrenewed], now_us: int) -> Change[int]:
     """Write renewals of orders that did not change meanwhile; returns how many."""
 
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
-        current = [step for step in renewals if _is_current(connection, [step])]
-        for step in current:
-            job = jobs.get(connection, step.order.job_id)
-            if job is not None:
-                _revise(connection, step, job, now_us)
-                job_monitors.expect(connection, job, now_us)
-        return len(current)
+        written = 0
+        for step in renewals:
+            order = step.order
+            if isinstance(step, Unrenewed):
+                put_aside(connection, "renewal", str(order.id), order.job_id, step.error, now_us)
+            elif _is_current(connection, [step]):
+                do = partial(_put_renewal, connection, step, now_us)
+                written += guarded(connection, "renewal", order.id, order.job_id, now_us, do)
+        return written
 
     return change
 
 
-def account_held(now_us: int) -> Change[int]:
-    """Write the due instants of held jobs into the ledger; returns how many orders were looked at."""
-
-    def change(transaction: Transaction) -> int:
-        connection = transaction.connection
-        page = orders.suppressed_before(connection, now_us)
-        for order in page:
-            account_span(connection, order, order.suppressed, order.accounted_until_us + 1, now_us + 1, now_us)
-        return len(page)
-
-    return change
+def _put_renewal(connection: sqlite3.Connection, step: planning.Revise, now_us: int) -> None:
+    job = jobs.get(connection, step.order.job_id)
+    if job is not None:
+        _revise(connection, step, job, now_us)
+        job_monitors.expect(connection, job, now_us)
 
 
 def resolve_missed(now_us: int, after: int, since_id: int = 0, limit: int = 50) -> Change[int | None]:
@@ -191,7 +214,8 @@ def resolve_missed(now_us: int, after: int, since_id: int = 0, limit: int = 50) 
             schedule = schedules.get(connection, here)
             job = jobs.get(connection, schedule.job_id) if schedule else None
             if job is not None and job.deleted_at_us is None and _may_decide(connection, job):
-                apply_policy(connection, job, here, now_us)
+                do = partial(apply_policy, connection, job, here, now_us)
+                guarded(connection, "misfire", here, job.id, now_us, do)
         return here
 
     return change
@@ -282,18 +306,6 @@ def _release(connection: sqlite3.Connection, order: Order, now_us: int) -> None:
         orders.begin_release(connection, order)
 
 
-def record_missed(connection: sqlite3.Connection, order: Order, at_us: int, cause: str, now_us: int) -> bool:
-    """Write an occurrence into the ledger; one that somebody skipped with that cause, and closed."""
-    row = exceptions.of_occurrence(connection, order.schedule_id, at_us)
-    if row is None or not row.skipped:
-        return missed.record(connection, order.job_id, order.schedule_id, at_us, cause, now_us)
-    written = missed.record(connection, order.job_id, order.schedule_id, at_us, row.as_told().skipped, now_us)
-    found = missed.of_occurrence(connection, order.schedule_id, at_us)
-    if written and found is not None:
-        missed.resolve(connection, found.id, "policy", row.created_by, now_us)
-    return written
-
-
 def _revise(connection: sqlite3.Connection, step: planning.Revise, job: Job, now_us: int) -> None:
     order, fresh = step.order, step.content
     told = order_content.told(connection, job, order.schedule_id, step.suppressed, now_us)
@@ -319,40 +331,6 @@ def _revise(connection: sqlite3.Connection, step: planning.Revise, job: Job, now
         **values,
     )
     orders.note_held(connection, order.id, fresh.valid_until_us)
-
-
-def account_span(
-    connection: sqlite3.Connection,
-    order: Order,
-    cause: str,
-    from_us: int,
-    until_us: int,
-    now_us: int,
-    limit: int = BATCH,
-) -> int:
-    """Write the instants in [from_us, until_us) that have neither run nor row; returns how many were looked
-    at.
-    """
-    schedule = schedules.get(connection, order.schedule_id)
-    if schedule is None or until_us <= from_us:
-        return 0
-    found, done_us, next_us = planning.unaccounted(order, schedule, from_us, until_us, limit)
-    for at_us in _accountable(connection, order, found, from_us, until_us, now_us):
-        record_missed(connection, order, at_us, cause, now_us)
-    orders.update(connection, order.id, accounted_until_us=done_us, next_instant_us=next_us)
-    return len(found)
-
-
-def _accountable(
-    connection: sqlite3.Connection, order: Order, found: Sequence[int], from_us: int, until_us: int, now_us: int
-) -> list[int]:
-    """Of the instants found those that the master writes: what is skipped or moved the agent reports, if it has it."""
-    special = exceptions.open_of_schedule(connection, order.schedule_id, now_us - planning.PAST_US)
-    aside = {one.instant_us for one in special if one.skipped or one.moved_to_us is not None}
-    mine = [at_us for at_us in found if at_us not in aside]
-    if order.suppressed:
-        mine += [one.instant_us for one in special if one.instant_us in aside and from_us <= one.start_us < until_us]
-    return mine
 
 
 def may_resolve(connection: sqlite3.Connection) -> bool:

@@ -7,16 +7,19 @@ attempt of the run is there (`is_final`): the followers behind this one may rely
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
 from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction
+from server.actions.quarantine import guarded
 from server.core.gates import NO_AGENT
 from server.core.groups import CHOOSING
 from server.core.happenings import Happening, Kind
-from server.core.model import SECOND_US, Job, Run
+from server.core.model import SECOND_US, Gate, Job, Run
 from server.core.retry import Retry, decide
 from server.core.run_keys import next_attempt_key
 from server.core.run_states import ENDED, RunEvent, step
@@ -82,21 +85,26 @@ def begin_due(now_us: int) -> Change[int]:
         due = runs.to_begin(connection, now_us)
         in_force = gates.every(connection) if due else []
         for run in due:
-            runs.update(connection, run.number, begin_after_us=None)
-            job = jobs.get(connection, run.job_id)
-            is_one = run_actions.member_of(connection, run) == ""
-            if job is not None and job.skip_if_running and is_one and runs.is_job_open(connection, job.id, run):
-                state = step(run.state, RunEvent.SKIPPED)
-                runs.set_state(connection, run.number, state, now_us, "another run of the job is open")
-            elif run.group_id:
-                runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, CHOOSING)
-            elif _is_silent(connection, run.agent_id):
-                runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, NO_AGENT)
-            else:
-                run_actions.let_go(connection, run, job, in_force, now_us)
+            do = partial(_begin, connection, run, in_force, now_us)
+            guarded(connection, "begin", run.number, run.job_id, now_us, do)
         return len(due)
 
     return change
+
+
+def _begin(connection: sqlite3.Connection, run: Run, in_force: Sequence[Gate], now_us: int) -> None:
+    runs.update(connection, run.number, begin_after_us=None)
+    job = jobs.get(connection, run.job_id)
+    is_one = run_actions.member_of(connection, run) == ""
+    if job is not None and job.skip_if_running and is_one and runs.is_job_open(connection, job.id, run):
+        state = step(run.state, RunEvent.SKIPPED)
+        runs.set_state(connection, run.number, state, now_us, "another run of the job is open")
+    elif run.group_id:
+        runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, CHOOSING)
+    elif _is_silent(connection, run.agent_id):
+        runs.set_state(connection, run.number, step(run.state, RunEvent.GATED), now_us, NO_AGENT)
+    else:
+        run_actions.let_go(connection, run, job, in_force, now_us)
 
 
 def is_final(connection: sqlite3.Connection, run: Run) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from server.actions import job_workflows, special_instances
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
+from server.actions.quarantine import guarded
 from server.core.confidential import NO_SECRETS
 from server.core.gates import NO_AGENT, reason
 from server.core.groups import CHOOSING, Policy
@@ -186,16 +188,29 @@ def submit_waiting(now_us: int, after: int = 0, limit: int = 200) -> Change[tupl
         page = runs.waiting(connection, after, limit)
         in_force = gates.every(connection)
         known: dict[int, Job | None] = {}
-        started = 0
+        started: list[int] = []
         for run in page:
             if run.reason == NO_AGENT:
                 continue
-            if run.job_id not in known:
-                known[run.job_id] = jobs.get(connection, run.job_id)
-            started += let_go(connection, run, known[run.job_id], in_force, now_us)
-        return started, page[-1].number if len(page) == limit else None
+            do = partial(_look_at, connection, run, known, in_force, now_us, started)
+            guarded(connection, "begin", run.number, run.job_id, now_us, do)
+        return len(started), page[-1].number if len(page) == limit else None
 
     return change
+
+
+def _look_at(
+    connection: sqlite3.Connection,
+    run: Run,
+    known: dict[int, Job | None],
+    in_force: Sequence[Gate],
+    now_us: int,
+    started: list[int],
+) -> None:
+    if run.job_id not in known:
+        known[run.job_id] = jobs.get(connection, run.job_id)
+    if let_go(connection, run, known[run.job_id], in_force, now_us):
+        started.append(run.number)
 
 
 def let_go(connection: sqlite3.Connection, run: Run, job: Job | None, in_force: Sequence[Gate], now_us: int) -> bool:

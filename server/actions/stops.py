@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 
 import msgspec
 
 from server.actions.change import Change, Transaction
-from server.actions.orders import account_span, stop_in_force
+from server.actions.order_ledger import account_span
+from server.actions.orders import stop_in_force
+from server.actions.quarantine import guarded
 from server.core.gates import REASONS, SCHEDULER_STOPPED
 from server.storage import gates, orders
 
@@ -44,7 +47,9 @@ def account_stops(now_us: int) -> Change[int]:
             is_empty = stop.from_us >= stop.until_us
             page = [] if is_empty else orders.due(connection, stop.until_us, stop.revision, PAGE)
             for order in page:
-                account_span(connection, order, stop.cause, stop.from_us, stop.until_us, now_us)
+                span = (stop.cause, stop.from_us, stop.until_us, now_us)
+                do = partial(account_span, connection, order, *span)
+                guarded(connection, "suppressed", order.id, order.job_id, now_us, do)
             if not page and stop.is_over:
                 gates.remove_stop(connection, stop.id)
             if page or stop.is_over:

@@ -8,8 +8,10 @@ decides, as it does of what fell due without a master.
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 
 from server.actions.change import Change, Transaction
+from server.actions.quarantine import guarded
 from server.core.debts import LATE, DeadDebt, could_move
 from server.core.instants import LATE_US
 from server.core.model import Run
@@ -34,7 +36,8 @@ def let_go(now_us: int) -> Change[int]:
         page, dead = debts.withheld_runs(connection, PAGE), debts.dead(connection)
         loss_us = debts.loss_us(connection)
         for run in page:
-            _let_go(connection, run, dead, loss_us, now_us)
+            do = partial(_let_go, connection, run, dead, loss_us, now_us)
+            guarded(connection, "begin", run.number, run.job_id, now_us, do)
         if len(page) < PAGE:
             debts.forget_dead(connection)
         return len(page)

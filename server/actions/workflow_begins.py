@@ -7,9 +7,11 @@ it begins once, whatever crashes or fails over. From then on the run stands as t
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 
 from server.actions import debts, job_workflows, workflow_engine
 from server.actions.change import Change, Transaction
+from server.actions.quarantine import guarded
 from server.core.happenings import Happening, Kind
 from server.core.model import Run
 from server.core.run_states import ENDED, RunEvent, RunState, step
@@ -42,7 +44,8 @@ def begin_due(now_us: int) -> Change[int]:
         connection = transaction.connection
         begin, stop = rows.to_begin(connection), rows.to_stop(connection)
         for run in begin:
-            _begin(connection, run, now_us)
+            do = partial(_begin, connection, run, now_us)
+            guarded(connection, "begin", run.number, run.job_id, now_us, do)
         for run in stop:
             _stop(connection, run, now_us)
         return len(begin) + len(stop)

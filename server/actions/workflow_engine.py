@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping
+from functools import partial
 
 import msgspec
 
 from server.actions import runs as run_actions
 from server.actions import step_jobs
 from server.actions.change import Change, Transaction
+from server.actions.quarantine import guarded
 from server.actions.step_results import WATCHER, is_ahead, is_attempt_of, name_of, settle
 from server.core import workflow_states as states
 from server.core.happenings import Happening, Kind
@@ -364,7 +366,8 @@ def time_out(now_us: int) -> Change[int]:
         connection = transaction.connection
         found = workflow_runs.overdue(connection, now_us)
         for run in found:
-            stop(connection, run, False, TIMEOUT, now_us)
+            do = partial(stop, connection, run, False, TIMEOUT, now_us)
+            guarded(connection, "timeout", run.id, None, now_us, do)
         return len(found)
 
     return change

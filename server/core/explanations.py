@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from server.core import gates, limits, prerequisites
+from server.core import asides, gates, limits, prerequisites
 from server.core.checkpoints import CheckpointRule
 from server.core.confidential import NO_SECRETS
 from server.core.debts import OWED
@@ -169,6 +169,9 @@ _WAITING: dict[str, Sentence] = {
     OWED: lambda _: (
         "A takeover may have lost that it was given to a silent agent: it goes on when each such agent has answered or"
         " is declared dead.", "status",
+    ),
+    asides.REASON: lambda _: (
+        "A defect keeps the scheduler from letting it go: have it tried again, or dismiss it.", "scheduler aside list",
     ),
     NO_SECRETS: _agent("{} is of an earlier release and takes no secrets: upgrade it."),
     "agent disk full": _agent("The disk of {} is full: it starts, in order, when there is room again."),

@@ -58,10 +58,3 @@ def page(connection: sqlite3.Connection, limit: int) -> list[Happening]:
 def followed(connection: sqlite3.Connection, up_to_id: int) -> None:
     """Everything up to this id has its consequences in rows."""
     connection.execute("DELETE FROM happenings WHERE id <= ?", (up_to_id,))
-
-
-def put_aside(connection: sqlite3.Connection, happening: Happening, follower: str, error: str, now_us: int) -> None:
-    """`follower` could not follow it: it leaves the outbox with the rest, and stays here with the reason."""
-    values = {field: getattr(happening, field) for field in Happening.__struct_fields__}
-    more = {"follower": follower, "error": error[:2000], "aside_at_us": now_us}
-    rows.insert(connection, "happenings_aside", {**values, **more})

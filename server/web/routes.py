@@ -11,6 +11,7 @@ from server.web import live, pages
 from server.web.api import (
     agents,
     announcements,
+    asides,
     calendars,
     checkpoints,
     drains,
@@ -69,6 +70,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *swap.ENDPOINTS,
     *scheduler.ENDPOINTS,
     *maintenance.ENDPOINTS,
+    *asides.ENDPOINTS,
     *requests.ENDPOINTS,
     *agents.ENDPOINTS,
     *drains.ENDPOINTS,

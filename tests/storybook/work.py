@@ -19,6 +19,7 @@ from server.web.pages.job_schedules import instants_of, lines_of
 from server.web.pages.jobs import EMPTY, JobFormPage, JobPage, JobsPage, values_of
 from server.web.pages.runs import RunPage, RunsPage, moments, sentence
 from server.web.pages.scheduler import SchedulerPage
+from tests.storybook.asides import ASIDES
 from tests.storybook.fixture import (
     DAY_US,
     HOUR_US,
@@ -239,6 +240,7 @@ def scheduler_stories() -> list[Story]:
         Story("scheduler-running", SchedulerPage(frame("Job Scheduler", "/scheduler"), None, NEXT, DUE, (), 0)),
         Story("scheduler-stopped", SchedulerPage(stopped, STOP, NEXT, DUE, rows, 3)),
         Story("scheduler-missed", SchedulerPage(running, None, NEXT, DUE, rows, 3, causes)),
+        Story("scheduler-put-aside", SchedulerPage(running, None, NEXT, DUE, (), 0, asides=ASIDES)),
         Story("scheduler-empty", SchedulerPage(frame("Job Scheduler", "/scheduler"), None, (), (), (), 0)),
     ]
 

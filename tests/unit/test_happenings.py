@@ -102,8 +102,8 @@ def test_a_happening_that_cannot_be_followed_stops_nothing(ledger: Ledger) -> No
     assert ledger.do(follow(START_US, (broken, sound))) == 3
     assert (seen, happenings.page(ledger.connection, 10)) == ([0, 1, 2], [])
     assert ledger.count("watches", "watcher = 'broken'") == 2
-    aside = ledger.connection.execute("SELECT subject, follower, error FROM happenings_aside").fetchall()
-    assert aside == [(1, "test_happenings.broken", "LookupError: nobody thought of this")]
+    aside = ledger.connection.execute("SELECT subject, error FROM asides").fetchall()
+    assert aside == [("2 test_happenings.broken", "LookupError: nobody thought of this")]
     assert ledger.count("system_messages", "severity = 'alarm' AND text LIKE '%nobody thought of this%'") == 1
 
 
@@ -118,4 +118,4 @@ def test_a_full_disk_puts_no_happening_aside(ledger: Ledger) -> None:
     with pytest.raises(sqlite3.OperationalError):
         ledger.do(follow(START_US, (full,)))
     assert len(happenings.page(ledger.connection, 10)) == 1
-    assert ledger.count("happenings_aside") == 0
+    assert ledger.count("asides") == 0

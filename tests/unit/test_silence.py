@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from server.actions import agents, jobs, missed, orders, reconciliation, reports, runs, silence
+from server.actions import agents, jobs, missed, order_ledger, orders, reconciliation, reports, runs, silence
 from server.core import agent_wire as wire
 from server.core.instants import LATE_US, instants_between
 from server.core.model import DAY_US, MINUTE_US, SECOND_US, Agent, JoinToken, Order, Principal, Run
@@ -142,7 +142,7 @@ def test_a_dead_machine_frees_its_future_only() -> None:
     assert (told.orders, told.unknown_runs, told.unknown_occurrences) == (1, 0, 2)
     master.plan(dead_us)
     later_us = FIRST_US + 7 * MINUTE_US
-    master.do(orders.account_held(later_us))
+    master.do(order_ledger.account_held(later_us))
     assert master.unknown(later_us) == [FIRST_US + 3 * MINUTE_US, FIRST_US + 4 * MINUTE_US]
     open_rows = missed_rows.open_rows(master.connection)
     assert [row.cause for row in open_rows] == ["agent declared dead"] * 3

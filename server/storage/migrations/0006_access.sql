@@ -179,3 +179,15 @@ ALTER TABLE audit ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
 CREATE INDEX audit_of_tenant ON audit (tenant, id) WHERE tenant != '';
 ALTER TABLE system_messages ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
 CREATE INDEX system_messages_of_tenant ON system_messages (tenant, id) WHERE tenant != '';
+
+-- What the scheduler put aside because a defect kept it from doing it. work: a key of core.asides.WORDS; subject: an
+-- order, a run, a job ... by number or key; was: what it takes to do it again.
+CREATE TABLE asides (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, work TEXT NOT NULL, subject TEXT NOT NULL, job_id INTEGER,
+    was TEXT NOT NULL, error TEXT NOT NULL, aside_at_us INTEGER NOT NULL, UNIQUE (work, subject)
+) STRICT;
+CREATE INDEX asides_by_job ON asides (job_id) WHERE job_id IS NOT NULL;
+INSERT INTO asides (work, subject, job_id, was, error, aside_at_us)
+    SELECT 'follow', h.id || ' ' || h.follower, CASE h.kind WHEN 'run' THEN h.source_id END,
+        json_array(h.id, h.kind, h.source_id, h.subject, h.status, h.at_us), h.error, h.aside_at_us
+    FROM happenings_aside h;

@@ -9,8 +9,10 @@ from typing import ClassVar
 
 from aiohttp import web
 
+from server.actions import asides
 from server.actions import gates as gate_actions
 from server.actions import missed as missed_actions
+from server.actions.asides import AsideLine
 from server.core.gates import SCHEDULER_STOPPED
 from server.core.instants import MAY_HAVE_RUN
 from server.core.model import HOUR_US, Gate
@@ -24,7 +26,16 @@ MISSED_SHOWN = 100
 DUE_SHOWN = 15
 
 
-Rows = tuple[Gate | None, tuple[Upcoming, ...], tuple[DueCount, ...], tuple[MissedLine, ...], int, dict[str, int], str]
+Rows = tuple[
+    Gate | None,
+    tuple[Upcoming, ...],
+    tuple[DueCount, ...],
+    tuple[MissedLine, ...],
+    int,
+    dict[str, int],
+    str,
+    tuple[AsideLine, ...],
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,8 @@ class SchedulerPage:
     """How many are open, by cause."""
     cause: str = ""
     """The one that is shown, "" for all."""
+    asides: tuple[AsideLine, ...] = ()
+    """What a defect kept it from doing."""
     may_have_run: str = MAY_HAVE_RUN
     """The cause of rows that are not offered to be run: a lost memory may have begun them."""
 
@@ -64,6 +77,7 @@ def _rows(connection: sqlite3.Connection, now_us: int, cause: str) -> Rows:
         missed.count_open(connection, cause=cause),
         missed.open_causes(connection),
         cause,
+        tuple(asides.page(connection)),
     )
 
 

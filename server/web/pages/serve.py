@@ -70,6 +70,8 @@ NOTICES = {
     "run-cancel": "The request is recorded. The agent is told, now or when it is back.",
     "missed-run": "It is submitted.",
     "missed-dismissed": "Dismissed.",
+    "aside-retried": "It is tried again. What fails again is listed again.",
+    "aside-dismissed": "Dismissed.",
     "users-out": "Everybody else is signed out.",
     "user-saved": "The user is saved.",
     "role-saved": "The role is saved. It holds at the next request of whoever has it.",
