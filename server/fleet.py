@@ -6,7 +6,7 @@ Rows are read at or below the commit sequence only, and whatever an agent is ans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from server.actions import reconciliation, reports
 from server.actions import runs as run_actions
 from server.actions import silence as silence_actions
 from server.agent_links import AgentLink, Links
+from server.agent_tickets import AgentTickets
 from server.core import agent_wire as wire
 from server.core.giving_up import may_be_taken
 from server.core.silence import LEASE_SLACK_US
@@ -36,8 +37,6 @@ ADMISSIONS_MAX = 32
 """Inventories that are reconciled at once: whoever else writes stands behind so many, not behind all agents."""
 SILENT_S = 15.0
 GIVE_UP_LOOK_S = 5.0
-TICKET_S = 60.0
-"""After something that a copy of an agent's memory would not know its ticket advances, at most this often."""
 
 
 class Fleet:
@@ -70,6 +69,7 @@ class Fleet:
         self._admissions = asyncio.Semaphore(ADMISSIONS_MAX)
         self._deliverer = Deliverer(store, self._members, epoch.number, utc_us, told)
         self._placer = Placer(store, self._members, utc_us)
+        self._tickets = AgentTickets(self._advance)
 
     async def open(self) -> None:
         """Mark what an earlier office left open, then take office at every link."""
@@ -88,6 +88,7 @@ class Fleet:
         self._spawn(self._placer.place_forever())
         self._spawn(self._placer.watch_forever())
         self._spawn(self._give_up_forever())
+        self._spawn(self._tickets.advance_forever())
 
     async def close(self) -> None:
         """Say good-bye at every link and stop every use of the store. Reports that are not committed come again."""
@@ -134,8 +135,7 @@ class Fleet:
             del self._members[link.agent_id]
             if member.task is not None:
                 member.task.cancel()
-            if member.ticket_due is not None:
-                member.ticket_due.cancel()
+            self._tickets.forget(link.agent_id)
             self._expect(link.agent_id)
             self._placer.wake()
 
@@ -223,6 +223,7 @@ class Fleet:
         member = self._members.get(agent_id)
         if member is not None:
             member.refuse(why)
+            self._deliverer.consider(agent_id)
 
     # One agent.
 
@@ -255,6 +256,7 @@ class Fleet:
             verdict, _ = await self._write(
                 lambda now_us: reconciliation.present(link.agent_id, link.hello, shown, number, now_us)
             )
+        self._deliverer.consider(link.agent_id)
         if verdict.admitted is None:
             member.refuse(verdict.refusal)
             return
@@ -283,23 +285,19 @@ class Fleet:
             member.admitted = True
             await self._write(lambda now_us: run_actions.agent_is_back(agent_id, now_us))
             self._placer.wake()
-            self._deliverer.wake()
-        if member.admitted and any(isinstance(message, reports.Remembered) for message in messages):
-            self._expect_ticket(member)
+            self._deliverer.consider(agent_id)
+        is_new = any(isinstance(message, reports.Remembered) for message in messages)
+        if is_new and member.admitted and member.link.hello.protocol >= 2 and self._members.get(agent_id) is member:
+            self._tickets.expect(agent_id)
 
-    def _expect_ticket(self, member: Member) -> None:
-        """The next ticket is given in a while: one for all that happens until then (docs/decisions/0072)."""
+    async def _advance(self, agent_ids: Sequence[str]) -> None:
+        for error in await asyncio.gather(*map(self._next_ticket, agent_ids), return_exceptions=True):
+            if error is not None and not isinstance(error, Closed):
+                log.error("a ticket was not given; the agent gets it with its next connection", exc_info=error)
 
-        def due() -> None:
-            member.ticket_due = None
-            self._spawn(self._next_ticket(member))
-
-        if member.ticket_due is None and member.link.hello.protocol >= 2:
-            member.ticket_due = asyncio.get_running_loop().call_later(TICKET_S, due)
-
-    async def _next_ticket(self, member: Member) -> None:
-        agent_id = member.link.agent_id
-        if member.admitted and self._members.get(agent_id) is member:
+    async def _next_ticket(self, agent_id: str) -> None:
+        member = self._members.get(agent_id)
+        if member is not None and member.admitted:
             ticket, _ = await self._write(lambda _: reconciliation.next_ticket(agent_id))
             if ticket:
                 member.link.send(wire.NextTicket(ticket))

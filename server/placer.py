@@ -14,7 +14,7 @@ import structlog
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
 from replication.store import Store
 from server.actions import pools
-from server.deliverer import Member
+from server.deliverer import PACE_S, Member
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +46,7 @@ class Placer:
             self._wake.clear()
             try:
                 await self._place()
+                await asyncio.sleep(len(self._members) * PACE_S)
             except (Unavailable, OutcomeUnknown, ReadTimeout, DiskFull) as error:
                 log.warning("runs of groups wait for their members", why=str(error))
                 await asyncio.sleep(RETRY_S)

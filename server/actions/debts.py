@@ -48,25 +48,25 @@ def _let_orders_go(connection: sqlite3.Connection, now_us: int) -> None:
             let_go(connection, order, now_us)
 
 
-def must_wait(connection: sqlite3.Connection, open_debts: list[Debt], run: Run) -> bool:
-    """A query: may a silent agent have received this run? `open_debts`: those of other agents.
+def must_wait(connection: sqlite3.Connection, debt: Debt | None, run: Run) -> bool:
+    """A query: may a silent agent have received this run? `debt`: the latest one of other agents.
 
     Also when it was made after the loss, if the lost master may have made the same.
     """
-    if not open_debts:
+    if debt is None:
         return False
-    if owes(open_debts, run, debts.first_submitted_us(connection, run)) or _may_be_its_own(connection, open_debts, run):
+    if owes(debt, run, debts.first_submitted_us(connection, run)) or _may_be_its_own(connection, debt, run):
         return True
     if is_of_before(run, debts.first_id(connection)):
         return True
     event = events.get(connection, run.event_id) if run.event_id is not None and run.group_id else None
-    return event is not None and any(event.at_us <= debt.since_us for debt in open_debts)
+    return event is not None and event.at_us <= debt.since_us
 
 
-def _may_be_its_own(connection: sqlite3.Connection, open_debts: list[Debt], run: Run) -> bool:
+def _may_be_its_own(connection: sqlite3.Connection, debt: Debt, run: Run) -> bool:
     """Whether a silent agent may begin this occurrence by itself: an order that was the master's own may be its."""
     schedule = schedules.get(connection, run.schedule_id) if run.schedule_id is not None else None
-    until_us = max(debt.held_until_us for debt in open_debts) + LEASE_SLACK_US
+    until_us = debt.held_until_us + LEASE_SLACK_US
     if schedule is None or run.scheduled_for_us is None or run.scheduled_for_us > until_us:
         return False
     return debts.may_be_elsewhere(connection, schedule, run.agent_id)
@@ -85,7 +85,8 @@ def withhold(connection: sqlite3.Connection, agent_id: str, order: Order) -> boo
 
     True when it is given to nobody for now.
     """
-    if not any(order.valid_from_us <= debt.since_us for debt in debts.every(connection, agent_id)):
+    debt = debts.latest(connection, agent_id)
+    if debt is None or order.valid_from_us > debt.since_us:
         return False
     orders.update(connection, order.id, withheld=1)
     return True

@@ -68,7 +68,7 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
     waiting: list[Wish] = []
     limited: dict[int, Run] = {}
     reasons: dict[str, str] = {}
-    open_debts = debt_rows.every(connection)
+    debt = debt_rows.latest(connection)
     owed: list[Run] = []
     for group_id, pool in pools.items():
         seats = {seat.worker.agent_id: seat for seat in pool.seats}
@@ -78,7 +78,7 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
                 seat = seats.get(run.agent_id)
                 if seat is None or seat.worker.barred:
                     loose.append(run)
-            elif open_debts and debts.must_wait(connection, open_debts, run):
+            elif debts.must_wait(connection, debt, run):
                 owed.append(run)
             elif gate is None:
                 waiting.append(_wish(connection, run, group_id, limited))
@@ -121,7 +121,6 @@ def _singles(
     What an agent that is silent since a loss may have is added to `owed` instead.
     """
     found, in_force = [], gates.every(connection)
-    open_debts = debt_rows.every(connection)
     for run in limits.waiting(connection, PAGE):
         job = jobs.get(connection, run.job_id)
         is_connected = run.agent_id in connected or run.agent_id == WORKFLOWS
@@ -132,8 +131,7 @@ def _singles(
             or reason(in_force, run.agent_id, job is not None and job.held) is not None
         ):
             continue
-        others = [debt for debt in open_debts if debt.agent_id != run.agent_id]
-        if debts.must_wait(connection, others, run):
+        if debts.must_wait(connection, debt_rows.latest(connection, run.agent_id), run):
             owed.append(run)
             continue
         if run.agent_id not in pools:
@@ -322,7 +320,7 @@ def warn_overdue(connected: Collection[str], now_us: int) -> Change[int]:
 
 def overdue(connection: sqlite3.Connection, connected: Collection[str], now_us: int) -> list[Pool]:
     """A query: pools whose oldest run waits too long while no gate or debt stops it and a member has room."""
-    if reason(gates.host_wide(connection), "") is not None or debt_rows.every(connection):
+    if reason(gates.host_wide(connection), "") is not None or debt_rows.is_open(connection):
         return []
     pools = groups.load_pools(connection, barred(connection, connected), groups.pools(connection))
     since = {group_id: groups.oldest_since_us(connection, group_id) for group_id in pools}

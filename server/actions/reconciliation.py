@@ -308,7 +308,7 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
     def change(transaction: Transaction) -> list[Given]:
         connection = transaction.connection
         in_force = gates.for_agent(connection, agent_id)
-        owed = debt_rows.every(connection, agent_id)
+        owed = debt_rows.latest(connection, agent_id)
         given, carried = [], 0
         for run in runs.to_dispatch(connection, agent_id, GIVEN_MAX):
             job = jobs.get(connection, run.job_id)

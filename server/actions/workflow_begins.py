@@ -71,7 +71,7 @@ def _begin(connection: sqlite3.Connection, run: Run, now_us: int) -> None:
         why = "the job begins no workflow any more" if is_there else "job deleted"
         runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, why)
         return
-    if debts.must_wait(connection, debt_rows.every(connection), run):
+    if debts.must_wait(connection, debt_rows.latest(connection), run):
         debts.withhold_run(connection, run, now_us)
         return
     why_not = job_workflows.why_waits(connection, job)

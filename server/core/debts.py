@@ -54,13 +54,13 @@ def words(names: Sequence[str], count: int) -> str:
     )
 
 
-def owes(debts: Sequence[Debt], run: Run, first_submitted_us: int) -> bool:
+def owes(debt: Debt, run: Run, first_submitted_us: int) -> bool:
     """Whether a silent agent may have received a run: it, its occurrence or its first attempt is older than the loss.
 
-    `debts` are those of other agents: the run's own has shown what it has.
+    `debt` is the latest one of other agents: the run's own has shown what it has.
     """
     oldest_us = min(run.submitted_at_us, first_submitted_us, run.scheduled_for_us or run.submitted_at_us)
-    return any(oldest_us <= debt.since_us for debt in debts)
+    return oldest_us <= debt.since_us
 
 
 def could_move(run: Run) -> bool:

@@ -13,9 +13,12 @@ SINCE = "loss_us"
 _WITHHELD = "FROM runs WHERE state = 'waiting' AND begin_after_us = ?"
 
 
-def every(connection: sqlite3.Connection, but: str = "") -> list[Debt]:
-    """Open debts, those of agent `but` left out; usually none."""
-    return rows.every(connection, Debt, "FROM debts WHERE agent_id != ? ORDER BY agent_id", (but,))
+def latest(connection: sqlite3.Connection, but: str = "") -> Debt | None:
+    """The debt of the latest loss, that of agent `but` left out; usually none. Each is held equally long.
+
+    So it alone decides. After a loss thousands of agents may owe an answer, and each of their messages asks for it.
+    """
+    return rows.first(connection, Debt, "FROM debts WHERE agent_id != ? ORDER BY since_us DESC LIMIT 1", (but,))
 
 
 def dead(connection: sqlite3.Connection) -> list[DeadDebt]:
@@ -106,7 +109,7 @@ def may_be_elsewhere(connection: sqlite3.Connection, schedule: Schedule, agent_i
     of orders that were the master's own.
     """
     query = (
-        "SELECT 1 FROM debts d WHERE d.agent_id != ? AND d.since_us >= ? AND NOT EXISTS"
+        "SELECT 1 FROM (SELECT DISTINCT since_us FROM debts WHERE agent_id != ? AND since_us >= ?) d WHERE NOT EXISTS"
         " (SELECT 1 FROM orders o WHERE o.schedule_id = ? AND o.by_master = 0 AND o.valid_from_us <= d.since_us"
         " AND (o.state IN ('active', 'releasing') OR o.released_at_us > d.since_us)) LIMIT 1"
     )

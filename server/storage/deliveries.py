@@ -40,9 +40,9 @@ def quarantined(connection: sqlite3.Connection) -> dict[str, str]:
     return {str(agent_id): str(why) or "an operator took it out of work" for agent_id, why in connection.execute(query)}
 
 
-def starting_alone(connection: sqlite3.Connection) -> set[str]:
+def starting_alone(connection: sqlite3.Connection) -> frozenset[str]:
     """Ids of the agents that begin standing orders after a reboot before a master has answered."""
-    return {row[0] for row in connection.execute("SELECT id FROM agents WHERE start_alone_after_reboot = 1")}
+    return frozenset(row[0] for row in connection.execute("SELECT id FROM agents WHERE start_alone_after_reboot = 1"))
 
 
 def at_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0, limit: int = 500) -> list[Run]:

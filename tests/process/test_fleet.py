@@ -14,7 +14,7 @@ import pytest
 
 from replication.core.types import Epoch
 from replication.core.witness import Claim
-from server import fleet
+from server import agent_tickets, fleet
 from server.actions import agents, gates, history, runs
 from server.actions.jobs import When
 from server.storage import agents as agent_rows
@@ -71,7 +71,7 @@ async def test_a_ticket_advances_and_a_setting_arrives_while_an_agent_is_connect
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """BEY-4: after something happened the next number is durable on both sides; idle, it stays."""
-    monkeypatch.setattr(fleet, "TICKET_S", 0.05)
+    monkeypatch.setattr(agent_tickets, "TICKET_S", 0.05)
     async with pair(tmp_path) as (desk, _):
         await desk.job("hello", "true", "alpha")
         first = (await desk.read(lambda c: agent_rows.get(c, AGENT))).ticket

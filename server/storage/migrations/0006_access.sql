@@ -8,6 +8,11 @@ CREATE TABLE tenants (
 ALTER TABLE users ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
 CREATE INDEX users_by_tenant ON users (tenant, name) WHERE tenant != '';
 
+-- After a loss thousands of agents may owe an answer, and the latest loss is asked for at each of their messages.
+CREATE INDEX debts_since ON debts (since_us, agent_id);
+-- Who is given nothing: looked at after every commit, however many agents there are.
+CREATE INDEX agents_aside ON agents (id) WHERE quarantined_at_us IS NOT NULL OR removed_at_us IS NOT NULL;
+
 -- What administrators tell people (CRY-4, CRY-5). kind: banner | login_message. audience: role names, none: everybody.
 -- version is raised by a change of the text: what was dismissed before is shown again.
 CREATE TABLE announcements (
