@@ -146,6 +146,8 @@ class SimulatedAgent(asyncio.Protocol):
             case wire.SetGates(gates):
                 self.gates = gates
                 self.send(wire.GatesKept(gates.revision))
+            case wire.SetDeployment(number):
+                self.send(wire.DeploymentKept(number))
             case wire.Kept(numbers):
                 for number in numbers:
                     self.unanswered.pop(number, None)
