@@ -43,6 +43,7 @@ from server.fence import fence_of
 from server.fork_keepers import Keepers
 from server.fork_reader import ForkReader
 from server.founding import check_empty, found_cluster
+from server.garbage import Collector
 from server.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
 from server.listeners import bind_local, bind_port, own_address, port_of
 from server.mending import mend_journal
@@ -133,6 +134,7 @@ class Server:
         site.forks = Keepers(site, self._certificates)
         site.proofs = Proofs(site, self._certificates)
         self._run(site.forks.collect())
+        self._run(Collector().look_forever())
         site.ready = True
 
     async def _open_node(self, office: Office, asked: WitnessLinks) -> Node:

@@ -180,7 +180,7 @@ class Deliverer:
             member.link.send(wire.ReleaseOrder(order.id, order.version))
 
     async def _give_gates(self, standing: Standing, agent_ids: Collection[str]) -> None:
-        """Tell the gates to those that have others, many with one look at the rows: a lock of all concerns everybody."""
+        """Tell the gates to those that have others, many with one look at the rows: a lock concerns everybody."""
         known = [(agent_id, self._members[agent_id]) for agent_id in agent_ids if agent_id in self._members]
         behind = [
             (agent_id, member)

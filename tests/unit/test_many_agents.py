@@ -157,4 +157,4 @@ async def test_tickets_that_are_due_at_once_are_given_a_few_at_a_time_and_each_o
         await done.wait()
     giving.cancel()
     assert [len(batch) for batch in given] == [AT_ONCE] * 3
-    assert sorted(sum(given, [])) == [agent_id(number) for number in range(1, 3 * AT_ONCE + 1)]
+    assert sorted(one for batch in given for one in batch) == [agent_id(n) for n in range(1, 3 * AT_ONCE + 1)]
