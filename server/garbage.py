@@ -41,7 +41,7 @@ class Collector:
     def look(self) -> str:
         """Collect if memory has grown: "all" of it when it doubled, else what is "new"; "" when it did not."""
         peak = self._peak_bytes()
-        if peak < self._seen_bytes * (1 + STEP_SHARE) + STEP_BYTES:
+        if peak < self._seen_bytes + self._whole_bytes * STEP_SHARE + STEP_BYTES:
             return ""
         is_doubled = peak > 2 * self._whole_bytes + DOUBLED_BYTES
         self._collect(is_doubled)
