@@ -134,7 +134,7 @@ class Server:
         site.forks = Keepers(site, self._certificates)
         site.proofs = Proofs(site, self._certificates)
         self._run(site.forks.collect())
-        self._run(Collector().look_forever())
+        self._run(Collector(lambda: len(links.connected())).look_forever())
         site.ready = True
 
     async def _open_node(self, office: Office, asked: WitnessLinks) -> Node:

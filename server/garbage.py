@@ -14,21 +14,24 @@ import resource
 import sys
 from collections.abc import Callable
 
-EVERY_S = 5.0
-MADE_MAX = 10_000
+EVERY_S = 1.0
+MADE_MAX = 5_000
 """So many things are made before the youngest are looked at; Python's own number is 700, for small programs."""
-YOUNG_MAX = 20
+YOUNG_MAX = 10
 NEVER = 1_000_000
 STEP_BYTES = 4 << 20
 STEP_SHARE = 0.05
 DOUBLED_BYTES = 64 << 20
 """A small process may grow by so much more before everything is looked at."""
+AGENT_BYTES = 100_000
+"""An agent that is connected is no garbage: for each of them memory may grow by so much more."""
 
 
 class Collector:
-    """Of one process. `peak_bytes` returns the most memory that it ever had; tests give their own."""
+    """Of one process. `agents` says how many are connected, `peak_bytes` the most memory that it ever had."""
 
-    def __init__(self, peak_bytes: Callable[[], int] | None = None) -> None:
+    def __init__(self, agents: Callable[[], int], peak_bytes: Callable[[], int] | None = None) -> None:
+        self._agents = agents
         self._peak_bytes = peak_bytes or peak_resident_bytes
         self._seen_bytes = 0
         self._whole_bytes = 0
@@ -39,16 +42,16 @@ class Collector:
         self._collect(True)
 
     def look(self) -> str:
-        """Collect if memory has grown: "all" of it when it doubled, else what is "new"; "" when it did not."""
+        """Collect if memory has grown: "all" of it when it more than doubled, else what is "new"; else ""."""
         peak = self._peak_bytes()
         if peak < self._seen_bytes + self._whole_bytes * STEP_SHARE + STEP_BYTES:
             return ""
-        is_doubled = peak > 2 * self._whole_bytes + DOUBLED_BYTES
+        is_doubled = peak > 2 * self._whole_bytes + DOUBLED_BYTES + self._agents() * AGENT_BYTES
         self._collect(is_doubled)
         return "all" if is_doubled else "new"
 
     async def look_forever(self) -> None:
-        """Begin, then look every few seconds, until cancelled."""
+        """Begin, then look every second, until cancelled."""
         self.begin()
         while True:
             await asyncio.sleep(EVERY_S)

@@ -32,7 +32,8 @@ def as_before() -> Iterator[None]:
 def test_a_look_is_made_when_memory_grew_and_at_all_of_it_when_that_doubled() -> None:
     """Small growth: nothing; some: what is new; double: all, also what was put aside while it was in use."""
     now = [100 * MB]
-    collector = Collector(lambda: now[0])
+    agents = [0]
+    collector = Collector(lambda: agents[0], lambda: now[0])
     collector.begin()
     old = Ring()
     lost = weakref.ref(old)
@@ -46,7 +47,9 @@ def test_a_look_is_made_when_memory_grew_and_at_all_of_it_when_that_doubled() ->
     assert collector.look() == "new"
     assert young() is None
     assert lost() is not None, "it was put aside: that is what makes a look cheap"
-    now[0] = 200 * MB + DOUBLED_BYTES + 1
+    agents[0], now[0] = 1000, 200 * MB + DOUBLED_BYTES + 1
+    assert collector.look() == "new", "a thousand agents came, and they are no garbage"
+    agents[0], now[0] = 0, now[0] + 20 * MB
     assert collector.look() == "all"
     assert lost() is None
     assert collector.look() == ""
@@ -56,7 +59,7 @@ def test_memory_is_bounded_when_everything_that_comes_is_lost_in_cycles() -> Non
     """Connections that come and go for ever: lost ones take what is needed and the bound; each look adds a step."""
     lost: list[weakref.ref[Ring]] = []
     peak = [100 * MB]
-    collector = Collector(lambda: peak[0])
+    collector = Collector(lambda: 0, lambda: peak[0])
     collector.begin()
     needed, looks = gc.get_freeze_count(), []
     each = needed // 20
