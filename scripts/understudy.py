@@ -51,6 +51,8 @@ COMMANDS = {
     "history": ("scripts.commands.history", "history"),
     "banner": ("scripts.commands.announcements", "banner"),
     "login-message": ("scripts.commands.announcements", "login_message"),
+    "message": ("scripts.commands.audit", "message"),
+    "audit": ("scripts.commands.audit", "audit"),
     "user": ("scripts.commands.people", "user"),
     "role": ("scripts.commands.roles", "role"),
     "demo": ("scripts.commands.node", "demo"),

@@ -15,6 +15,7 @@ from replication.process import end_process
 from server.actions import audit, debts, gates, nodes, swap
 from server.actions.change import Change, Transaction
 from server.agent_links import Links
+from server.audit_watch import AuditWatch
 from server.clock import Clock
 from server.core.model import SYSTEM, NodeRow, Principal
 from server.core.role_requests import PromotionNote
@@ -81,6 +82,7 @@ class Office:
             _loop(Scheduler(store, self._clock).run()),
             _loop(self.guide.run(opening)),
             _loop(changeover.run()),
+            _loop(AuditWatch(store, clock).run()),
             _loop(Notices(store, node.status, clock).run()),
             _loop(Notifier(store, self._seal.opened, lambda: node.status().cluster, clock).run()),
         ]

@@ -25,6 +25,7 @@ from server.actions import (
     maintenance,
     order_ledger,
     quarantine,
+    retention,
     retries,
     stops,
     withheld_runs,
@@ -102,6 +103,7 @@ class Look:
     has_workflow_runs: bool
     has_waiting: bool
     has_old: bool
+    has_outlived: bool
     newest_missed: int
     deadline_us: int
 
@@ -137,6 +139,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
         has_workflow_runs=workflow_begins.has_work(connection),
         has_waiting=bool(waiting),
         has_old=outcomes.oldest_us(connection) < week_ago_us or sessions.oldest_expiry_us(connection) < week_ago_us,
+        has_outlived=retention.has_work(connection, now_us),
         newest_missed=missed.newest_id(connection),
         deadline_us=min((at for at in deadlines if at is not None), default=now_us + HOUR_US),
     )
@@ -255,6 +258,7 @@ class Scheduler:
         yield "runs that wait", is_new, lambda: self._submit(seen.revision, now_us)
         yield "misfire policies", self._may_resolve(seen), lambda: self._resolve(seen, now_us)
         yield once("what is old", seen.has_old, _prune)
+        yield once("what is kept no longer", seen.has_outlived, retention.prune)
 
     async def _plan(self, now_us: int) -> None:
         """Plan changed jobs in a thread; a hold or release may also let waiting runs go."""

@@ -46,7 +46,8 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     notifications  put_list delete_list                                         notifications.change
                 put_smtp                                                        settings.change
                 send_test                                                       jobs.change
-    messages    acknowledge                                                     messages.acknowledge
+    messages    acknowledge acknowledge_all                                     messages.acknowledge
+    audit       put_verified                                                    audit.read
     announcements  put switch                                                   messages.change
                 dismiss                                                         sessions.own
     history     adopt                                                           history.adopt
@@ -55,7 +56,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
-`messages.add`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
+`messages.add`, `retention.prune`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
 `maintenance.go_on`, `withheld_runs`, `quarantine`, `order_ledger`, `retries.begin_due`, `job_monitors.look_due`,
 `blackouts.account`, `notifications.settle`, `silence.give_up`, `sessions.prune`, `sessions.record_failures`,
 `users.lock`, `tokens.note_uses`, `tokens.warn_expiring`, `witnesses.lose`, `witnesses.drop_former`,

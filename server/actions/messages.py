@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from server.actions.change import Change, Transaction, record, require
 from server.core.model import Principal
-from server.errors import NotFound
+from server.errors import Invalid, NotFound
 from server.storage import system_messages
+
+SEVERITIES = ("info", "warning", "error", "alarm")
 
 
 def add(severity: str, text: str, now_us: int) -> Change[int]:
@@ -32,5 +34,22 @@ def acknowledge(message_id: int, by: Principal, now_us: int) -> Change[None]:
         if message.acknowledged_at_us is None:
             system_messages.acknowledge(connection, message_id, by.name, now_us)
             record(connection, by, now_us, "messages.acknowledge", str(message_id), "", message.text)
+
+    return change
+
+
+def acknowledge_all(up_to: int, severity: str, by: Principal, now_us: int, reason: str = "") -> Change[int]:
+    """Somebody has read all up to the id `up_to`, of a severity or, with "", of all. Returns how many that were."""
+    require(by, "messages.acknowledge")
+    if severity and severity not in SEVERITIES:
+        raise Invalid(f"{severity} is no severity: {', '.join(SEVERITIES)}.", field="severity")
+
+    def change(transaction: Transaction) -> int:
+        connection = transaction.connection
+        count = system_messages.acknowledge_all(connection, up_to, severity, by.name, now_us)
+        if count:
+            which = f"all{' ' + severity if severity else ''} up to {up_to}"
+            record(connection, by, now_us, "messages.acknowledge", which, "", f"{count} messages", reason)
+        return count
 
     return change

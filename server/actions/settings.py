@@ -28,6 +28,8 @@ KNOWN = {
     "lockout_minutes": Known(15, 1, 1440, "Minutes for which an account stays locked."),
     "swap_reminder_days": Known(60, 1, 366, "Days after which Home reminds of the next role swap."),
     "notification_hours": Known(24, 1, 720, "Hours after which a notification that cannot be delivered is given up."),
+    "audit_days": Known(3650, 30, 36500, "Days for which the audit history is kept."),
+    "message_days": Known(365, 1, 36500, "Days for which system messages are kept once somebody acknowledged them."),
     "join_token_hours": Known(24, 1, 720, "Hours for which a join token can be used."),
 }
 

@@ -345,6 +345,7 @@ class AuditEntry(Row, frozen=True, kw_only=True):
     before: str
     after: str
     reason: str
+    hash: str = ""
 
 
 class ServerHistoryEntry(Row, frozen=True, kw_only=True):

@@ -110,6 +110,11 @@ def tenant_of(connection: Connection) -> str:
     return str(getattr(connection, "tenant", ""))
 
 
+def whole(connection: Connection) -> Connection:
+    """The connection behind a scope: for what is one for all tenants, such as the chain of the audit history."""
+    return connection._connection if isinstance(connection, Scope) else connection
+
+
 def stored(connection: Connection, name: str) -> str:
     """How a name is stored that was typed in this scope."""
     return tenancy.qualified(tenant_of(connection), name)

@@ -77,7 +77,12 @@ LISTINGS: dict[str, Listing] = {
     "/scheduler": Listing(
         lambda c, f, after, limit: missed.page(c, after, limit, False), "id", word="All that was missed"
     ),
-    "/messages": Listing(lambda c, f, after, limit: system_messages.page(c, after, limit), "id"),
+    "/messages": Listing(
+        lambda c, f, after, limit: system_messages.page(
+            c, after, limit, f.get("open") == "1", f.get("severity", ""), f.get("match", "")
+        ),
+        "id",
+    ),
     "/server-history": Listing(
         lambda c, f, after, limit: server_history.page(c, after, limit, f.get("match", ""), f.get("open") == "1"),
         "id",

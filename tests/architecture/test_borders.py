@@ -59,6 +59,7 @@ PARTS = {
     "server.witness_links": "agent links",
     "server.witnesses": "changeover",
     "server.notices": "changeover",
+    "server.audit_watch": "changeover",
     "server.notifier": "notifier",
     "server.couriers": "notifier",
     "server.cluster_port": "cluster port",

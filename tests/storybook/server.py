@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from replication.core.schema import cannot_open
+from server.core.audit_chain import NOTHING, Chain
 from server.core.model import AuditEntry, Gate, NodeRow, Step, Swap, SystemMessage
 from server.core.people import User
 from server.core.swap_plan import (
@@ -51,6 +54,18 @@ from tests.storybook.fixture import (
 )
 from tests.storybook.standby import standby_frame
 from tests.storybook.witnesses import ALONE, CHANGING, LOST, witnesses
+
+WHOLE = Chain(
+    anchor_id=120, anchor_hash=NOTHING, head_id=4_211, head_hash=NOTHING, removed=120, removed_at_us=NOW_US - DAY_US,
+    verified_id=4_190, verified_at_us=NOW_US - 3 * HOUR_US, verified_by="system",
+)  # fmt: skip
+CHANGED = "Entry 4,002 (2026-10-24 02:11:09 UTC, jobs.update by operator) was changed after it was written."
+
+
+def changed_chain(name: str, value: object) -> Chain:
+    """The chain with one thing else."""
+    return msgspec.structs.replace(WHOLE, **{name: value})
+
 
 ROSTER = [
     NodeRow(
@@ -318,8 +333,13 @@ def ledger_stories() -> list[Story]:
         ),
     )
     return [
-        Story("audit", AuditPage(frame("Audit", "/audit"), entries)),
-        Story("messages", MessagesPage(frame("System Messages", "/messages"), messages)),
+        Story("audit", AuditPage(frame("Audit", "/audit"), entries, WHOLE)),
+        Story("audit-changed", AuditPage(frame("Audit", "/audit"), entries, changed_chain("problem", CHANGED))),
+        Story("audit-unverified", AuditPage(frame("Audit", "/audit"), (), changed_chain("verified_at_us", None))),
+        Story("messages", MessagesPage(frame("System Messages", "/messages"), messages, open=1)),
+        Story(
+            "messages-filtered", MessagesPage(frame("System Messages", "/messages"), (), severity="alarm", match="x")
+        ),
         Story("messages-empty", MessagesPage(frame("System Messages", "/messages"), ())),
     ]
 

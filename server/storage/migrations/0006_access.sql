@@ -24,6 +24,21 @@ CREATE TABLE login_message_dismissals (
     user_id INTEGER PRIMARY KEY REFERENCES users(id), version INTEGER NOT NULL, dismissed_at_us INTEGER NOT NULL
 ) STRICT;
 
+-- The hash chain of the audit history (core.audit_chain). The entries of before begin it: they have no hash of their own.
+ALTER TABLE audit ADD COLUMN previous_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN hash TEXT NOT NULL DEFAULT '';
+CREATE TABLE audit_chain (
+    id INTEGER PRIMARY KEY CHECK (id = 1), anchor_id INTEGER NOT NULL, anchor_hash TEXT NOT NULL,
+    head_id INTEGER NOT NULL, head_hash TEXT NOT NULL, removed INTEGER NOT NULL DEFAULT 0, removed_at_us INTEGER,
+    verified_id INTEGER NOT NULL DEFAULT 0, verified_at_us INTEGER, verified_by TEXT NOT NULL DEFAULT '',
+    problem TEXT NOT NULL DEFAULT ''
+) STRICT;
+INSERT INTO audit_chain (id, anchor_id, anchor_hash, head_id, head_hash)
+    SELECT 1, coalesce(min(id), 1) - 1, hex(zeroblob(32)), coalesce(min(id), 1) - 1,
+        hex(zeroblob(32)) FROM audit;
+-- What retention removes: messages that were read long ago.
+CREATE INDEX system_messages_read ON system_messages (acknowledged_at_us) WHERE acknowledged_at_us IS NOT NULL;
+
 -- Roles of one's own: permissions is a JSON list of names of core.access.PERMISSIONS.
 CREATE TABLE roles (
     name TEXT PRIMARY KEY, permissions TEXT NOT NULL, description TEXT NOT NULL DEFAULT '',

@@ -1,4 +1,4 @@
-"""Server History, the audit history and system messages."""
+"""Server History and system messages."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 
 from server.actions import history, messages
-from server.actions.change import require
-from server.core.model import AuditEntry, ServerHistoryEntry, SystemMessage
-from server.storage import audit, server_history, system_messages
+from server.core.model import ServerHistoryEntry, SystemMessage
+from server.storage import server_history, system_messages
 from server.web.api.endpoint import Answer, Call, Endpoint
 
 
@@ -42,6 +41,14 @@ class Adopt(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class UpTo(msgspec.Struct, frozen=True):
+    """All messages up to this id, of a severity or, with "", of all."""
+
+    up_to: int
+    severity: str = ""
+    reason: str = ""
+
+
 async def list_history(call: Call) -> list[HistoryLine]:
     """Server History, newest first, below `after`; of outputs the beginning. `open=1`: what is not adopted yet."""
     after, limit = call.query_number("after", 0, 1, 2**62) or None, call.limit()
@@ -67,17 +74,18 @@ def _line(entry: ServerHistoryEntry) -> HistoryLine:
     return HistoryLine(**values | {"output": entry.output.decode(errors="replace")})
 
 
-async def list_audit(call: Call) -> list[AuditEntry]:
-    """Who did what, newest first, below `after`; `match` is a part of who, action or object."""
-    require(call.by, "audit.read")
-    after, match, limit = call.query_number("after", 0, 1, 2**62) or None, call.query("match"), call.limit()
-    return await call.read(lambda connection: audit.page(connection, after, limit, match))
-
-
 async def list_messages(call: Call) -> list[SystemMessage]:
-    """System messages, newest first, below `after`."""
+    """System messages, newest first, below `after`; `open=1`: what nobody acknowledged, `match`: a part of the text."""
     after, limit = call.query_number("after", 0, 1, 2**62) or None, call.limit()
-    return await call.read(lambda connection: system_messages.page(connection, after, limit))
+    only_open, severity, match = call.query("open") == "1", call.query("severity"), call.query("match")
+    return await call.read(lambda c: system_messages.page(c, after, limit, only_open, severity, match))
+
+
+async def acknowledge_all(call: Call) -> Answer:
+    """Say that all messages up to one were read; what came later is not."""
+    body = call.body
+    change = messages.acknowledge_all(body.up_to, body.severity, call.by, call.now_us, body.reason)
+    return await call.write(change, lambda count: {"acknowledged": count})
 
 
 async def acknowledge(call: Call) -> Answer:
@@ -107,19 +115,12 @@ ENDPOINTS = (
     ),
     Endpoint(
         "GET",
-        "/api/v1/audit",
-        list_audit,
-        "Who did what",
-        answer=list[AuditEntry],
-        query=("after", "limit", "match"),
-    ),
-    Endpoint(
-        "GET",
         "/api/v1/messages",
         list_messages,
         "System messages",
         answer=list[SystemMessage],
-        query=("after", "limit"),
+        query=("after", "limit", "open", "severity", "match"),
     ),
+    Endpoint("POST", "/api/v1/messages/acknowledge", acknowledge_all, "All messages were read", body=UpTo),
     Endpoint("POST", "/api/v1/messages/{id}/acknowledge", acknowledge, "A message was read"),
 )

@@ -80,6 +80,7 @@ NOTICES = {
     "session-ended": "The session is ended.",
     "swap-abort": "Abort is requested. The master undoes the steps that were done.",
     "acknowledged": "Acknowledged.",
+    "audit-verified": "Every entry was checked. What was found is below.",
     "banner-saved": "The text is saved. It is shown while it is switched on and within its times.",
     "banner-on": "It is switched on.",
     "banner-off": "It is switched off.",
