@@ -16,6 +16,8 @@ from typing import Any
 
 from tests.bench.certificates import A, B, make_authority
 
+START_S = 60.0
+"""For a Python process to say its first word on a machine that does much else: no promise."""
 ORDER_S = 20.0
 SETTLE_S = 40.0
 NO_MASTER_S = 2.0
@@ -68,7 +70,7 @@ class DeadlyPair:
             )
         self.running[name] = process
         try:
-            self._answer(name)
+            self._answer(name, START_S)
         except Died as died:
             self._note_death(died)
             self.start(name)
@@ -77,12 +79,12 @@ class DeadlyPair:
         """The next start of this node ends at `point`."""
         self._armed_start[name] = (point, nth)
 
-    def _answer(self, name: str) -> Any:
+    def _answer(self, name: str, within_s: float = ORDER_S) -> Any:
         process = self.running[name]
         assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], ORDER_S)
+        ready, _, _ = select.select([process.stdout], [], [], within_s)
         if not ready:
-            raise AssertionError(f"node {name[0]} does not answer within {ORDER_S:.0f} s")
+            raise AssertionError(f"node {name[0]} does not answer within {within_s:.0f} s")
         line = process.stdout.readline()
         if not line:
             raise Died(name, process.wait(10))

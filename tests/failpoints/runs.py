@@ -1,7 +1,7 @@
 """Runs courses with one point armed and says what was broken.
 
-`python -m tests.failpoints.runs COURSE NODE POINT NTH` shows one strike again; with the number of a pass it runs that
-one, without arguments it lists all places.
+`python -m tests.failpoints.runs COURSE NODE POINT NTH` shows one strike again; with numbers of passes it runs those,
+without arguments it lists all places.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -37,8 +37,7 @@ class Place:
     count: int
 
 
-def _begin(root: Path, course: str) -> DeadlyPair:
-    pair = DeadlyPair(root)
+def _begin(pair: DeadlyPair, course: str) -> None:
     pair.start(A)
     pair.ask(A, "found")
     pair.write(A, "first", 2)
@@ -52,14 +51,22 @@ def _begin(root: Path, course: str) -> DeadlyPair:
         pair.acknowledged.clear()
         for number in range(3):
             pair.ask(A, "push", f"filling{number}-", 3)
-    return pair
 
 
 def survey(course: str) -> list[Place]:
-    """Run a course with nothing armed; every place it comes by."""
+    """Run a course twice with nothing armed, since it does not always come by the same; every place of either."""
+    found: dict[tuple[str, str], int] = {}
+    for _ in range(2):
+        for place, count in _reached(course).items():
+            found[place] = max(found.get(place, 0), count)
+    return [Place(course, letter, point, count) for (letter, point), count in found.items()]
+
+
+def _reached(course: str) -> dict[tuple[str, str], int]:
     with tempfile.TemporaryDirectory(prefix="failpoints-") as root:
-        pair = _begin(Path(root), course)
+        pair = DeadlyPair(Path(root))
         try:
+            _begin(pair, course)
             before = {name: pair.try_order(name, "reached") or {} for name in (A, B)}
             pair.watched = course
             COURSES[course](pair)
@@ -71,21 +78,21 @@ def survey(course: str) -> list[Place]:
             pair.watched = ""
             pair.close()
     assert not wrong, (course, wrong)
-    places = []
-    for letter, name in NODES.items():
-        for point, count in pair.reached[name].items():
-            count -= before[name].get(point, 0)
-            if count > 0:
-                places.append(Place(course, letter, point, count))
-    return places
+    return {
+        (letter, point): count - before[name].get(point, 0)
+        for letter, name in NODES.items()
+        for point, count in pair.reached[name].items()
+        if count > before[name].get(point, 0)
+    }
 
 
 def strike(place: Place, nth: int) -> tuple[bool, list[str]]:
     """Run the course with the point armed; (whether the process died there, what was wrong afterwards)."""
     with tempfile.TemporaryDirectory(prefix="failpoints-") as root:
-        pair = _begin(Path(root), place.course)
+        pair = DeadlyPair(Path(root))
         name = NODES[place.node]
         try:
+            _begin(pair, place.course)
             if place.node in STARTS.get(place.course, ()):
                 pair.arm_start(name, place.point, nth)
             if name in pair.running:
@@ -141,31 +148,36 @@ def one_pass(places: list[Place], number: int, say: Callable[[str], None]) -> Ve
     return Verdict({"points": len(points), "on a node": len(planned), "hits": hits}, tuple(faults))
 
 
-def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
-    """`count` passes, each by another lot; first it prints the points, each with the courses that reach it."""
+def passes(numbers: Iterable[int], say: Callable[[str], None]) -> Verdict:
+    """These passes, each by its own lot; first it prints the points, each with the courses that reach it."""
     places = [place for course in COURSES for place in survey(course)]
     courses: dict[tuple[str, str], list[str]] = {}
     for place in places:
         courses.setdefault((place.node, place.point), []).append(place.course)
     for (node, point), names in sorted(courses.items()):
         say(f"{node} {point}: {' '.join(names)}")
-    passes = [one_pass(places, number, say) for number in range(1, count + 1)]
-    counts = {**passes[-1].counts, "passes": count, "hits": sum(each.counts["hits"] for each in passes)}
-    return Verdict(counts, tuple(fault for each in passes for fault in each.faults))
+    verdicts = [one_pass(places, number, say) for number in numbers]
+    counts = {**verdicts[-1].counts, "passes": len(verdicts), "hits": sum(each.counts["hits"] for each in verdicts)}
+    return Verdict(counts, tuple(fault for each in verdicts for fault in each.faults))
+
+
+def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
+    """Passes 1 to `count`: every point of both nodes in each of them."""
+    return passes(range(1, count + 1), say)
 
 
 def main() -> int:
-    """One strike again, one pass, or the list of all points."""
-    if len(sys.argv) == 5:
-        course, node, point, nth = sys.argv[1:]
+    """One strike again, some passes, or the list of all points."""
+    words = sys.argv[1:]
+    if words and all(map(str.isdigit, words)):
+        verdict = passes(map(int, words), partial(print, flush=True))
+        print(verdict)
+        return int(bool(verdict.faults))
+    if words:
+        course, node, point, nth = words
         died, wrong = strike(Place(course, node, point, 0), int(nth))
         print("it died there" if died else "it was never there", *wrong, sep="\n")
         return int(bool(wrong))
-    if len(sys.argv) == 2:
-        places = [place for course in COURSES for place in survey(course)]
-        verdict = one_pass(places, int(sys.argv[1]), partial(print, flush=True))
-        print(verdict)
-        return int(bool(verdict.faults))
     for course in COURSES:
         for place in survey(course):
             print(f"{place.course:8} {place.node} {place.count:5} {place.point}", flush=True)
