@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from urllib.parse import urlencode
 
 TIMEOUT_S = 10.0
 PAGE = 1000
+BUSY = 503
+"""A node that cannot answer now and changed nothing: between two modes, or its copy is held by what is applied."""
+BUSY_S = 30.0
+PAUSE_S = 0.1
 
 
 class NoAnswer(Exception):
@@ -66,17 +71,25 @@ class Api:
         return Answer(response.status, _decoded(raw), {k.lower(): v for k, v in response.getheaders()})
 
     def get(self, path: str, **query: Any) -> Any:
-        """The value of a GET; an assertion error when the answer is not 200."""
+        """The value of a GET, repeated for a while at a busy node; an assertion error when the answer is not 200."""
         where = f"{path}?{urlencode(query)}" if query else path
-        answer = self.request("GET", where)
+        answer = self._repeated("GET", where)
         assert answer.status == 200, f"GET {where} at {self.host}: {answer.status} {answer.value}"
         return answer.value
 
     def post(self, path: str, body: Any = None, key: str = "") -> Any:
-        """The value of a POST that must be answered 2xx."""
-        answer = self.request("POST", path, {} if body is None else body, key)
+        """The value of a POST that must be answered 2xx; with a key it is repeated for a while at a busy node."""
+        repeated = self._repeated if key else self.request
+        answer = repeated("POST", path, {} if body is None else body, key)
         assert 200 <= answer.status < 300, f"POST {path} at {self.host}: {answer.status} {answer.value}"
         return answer.value
+
+    def _repeated(self, method: str, path: str, body: Any = None, key: str = "") -> Answer:
+        """As `request`, again and again while the node says that it is busy."""
+        end_s = time.monotonic() + BUSY_S
+        while (answer := self.request(method, path, body, key)).status == BUSY and time.monotonic() < end_s:
+            time.sleep(PAUSE_S)
+        return answer
 
     def pages(self, path: str, key: str, **query: Any) -> Iterator[Any]:
         """All rows of a list, page by page; `key` is the field that the next page continues from."""
