@@ -24,6 +24,7 @@ from server.notices import Notices
 from server.notifier import Notifier
 from server.scheduler import Scheduler
 from server.sealing import Seal
+from server.silence_watch import SilenceWatch
 from server.storage import migrate
 from server.swap import Guide
 from server.witness_links import WitnessLinks
@@ -84,6 +85,7 @@ class Office:
             _loop(changeover.run()),
             _loop(AuditWatch(store, clock).run()),
             _loop(Notices(store, node.status, clock).run()),
+            _loop(SilenceWatch(store, clock).run()),
             _loop(Notifier(store, self._seal.opened, lambda: node.status().cluster, clock).run()),
         ]
         self.store = store

@@ -27,7 +27,7 @@ from server.core.groups import CHOOSING, Policy
 from server.core.limits import TURN, WAITS
 from server.core.model import Gate, Job, Principal, Run
 from server.core.prerequisites import UNMET_US
-from server.core.run_keys import next_attempt_key, occurrence_key, parse_key, request_key
+from server.core.run_keys import is_own_request, next_attempt_key, occurrence_key, parse_key, request_key
 from server.core.run_states import ENDED, RunEvent, step
 from server.core.silence import why_not_again
 from server.core.special_instances import applied
@@ -46,6 +46,8 @@ def run_now(job: str, request_id: str, by: Principal, now_us: int, instance: str
     require(by, "runs.start")
     if not _REQUEST_ID.match(request_id):
         raise Invalid("The request id must have 1 to 64 letters, digits or hyphens.", field="request_id")
+    if is_own_request(request_id):
+        raise Invalid("The program makes request ids like this itself. Put another word before it.", field="request_id")
 
     def change(transaction: Transaction) -> Run:
         connection = transaction.connection

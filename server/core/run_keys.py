@@ -28,6 +28,17 @@ def request_key(job_id: int, request_id: str, attempt: int = 1, member: str = ""
     return f"j{job_id}.r{request_id}{f'.m{member}' if member else ''}.a{attempt}"
 
 
+_OWN = re.compile(r"p-|w\d+-\d+-\d+\Z|history-")
+
+
+def is_own_request(request_id: str) -> bool:
+    """Whether the program makes such ids itself: of prerequisites, of steps of workflows, of adopted history.
+
+    Taken by a person, the run that should follow by itself would be that person's and never be made.
+    """
+    return _OWN.match(request_id) is not None
+
+
 def event_key(job_id: int, monitor_id: int, token: str, attempt: int = 1, member: str = "") -> str:
     """The key of a job's run for an event. `token`: the agent's number, or `r` and a request id for one fired here.
 

@@ -36,7 +36,7 @@ class Holder(Row, frozen=True, kw_only=True):
 
 
 _OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN))
-_GONE = (
+GONE = (
     "r.state = 'unknown' AND (r.given_up_at_us IS NOT NULL OR EXISTS (SELECT 1 FROM agents a WHERE a.id = r.agent_id"
     " AND (a.dead_at_us IS NOT NULL OR (a.removed_at_us IS NOT NULL AND a.replaced_at_us IS NULL))))"
 )
@@ -45,7 +45,7 @@ _LET_GO = (
     "SELECT r.number, r.job_id, j.name, r.state, r.holds, j.limits FROM runs r JOIN jobs j ON j.id = r.job_id"
     " WHERE r.{of} AND r.ended_at_us IS NULL AND NOT (r.state = 'waiting' AND r.dispatched_epoch IS NULL)"
     " AND r.state NOT IN ('suspended', 'resuming')"
-    f" AND NOT ({_GONE})"
+    f" AND NOT ({GONE})"
 )
 _HOLDING = (
     f"{_LET_GO.format(of='''holds != '{}' ''')} UNION"

@@ -100,6 +100,14 @@ def enqueue_alarm(connection: sqlite3.Connection, message_id: int, text: str, no
         enqueue(connection, names, "alarm", f"message {message_id}", "Understudy: alarm", text, now_us)
 
 
+def enqueue_over(connection: sqlite3.Connection, message_id: int, text: str, now_us: int) -> None:
+    """What an alarm said is over: the lists that were told of it hear so."""
+    query = "SELECT DISTINCT list FROM notification_deliveries WHERE what = 'alarm' AND key = ?"
+    names = [str(row[0]) for row in connection.execute(query, (f"message {message_id}",))]
+    if names:
+        enqueue(connection, names, "alarm over", f"message {message_id}", "Understudy: over", text, now_us)
+
+
 def due(connection: sqlite3.Connection, now_us: int, limit: int) -> list[Delivery]:
     """What is to be sent now, the oldest first."""
     tail = "FROM notification_deliveries WHERE state = 'waiting' AND next_us <= ? ORDER BY next_us, id LIMIT ?"

@@ -211,9 +211,15 @@ def of_event(connection: sqlite3.Connection, event_id: int, limit: int = 100) ->
 
 
 def is_job_open(connection: sqlite3.Connection, job_id: int, beside: Run | None = None) -> bool:
-    """True when a run of the job waits or runs, for skip-if-running; not `beside`, nor other attempts of the same."""
+    """True when a run of the job waits or runs, for skip-if-running; not `beside`, nor other attempts of the same.
+
+    One that was given up, or is unknown at a dead machine, is nothing to wait for: it may be repeated.
+    """
     stem = beside.key.rpartition(".a")[0] if beside is not None else ""
-    query = f"SELECT 1 FROM runs WHERE job_id = ? AND state IN ({_OPEN}) AND NOT (key >= ? AND key < ?) LIMIT 1"
+    query = (
+        f"SELECT 1 FROM runs r WHERE r.job_id = ? AND r.state IN ({_OPEN}) AND NOT (r.key >= ? AND r.key < ?)"
+        f" AND NOT ({limits.GONE}) LIMIT 1"
+    )
     return connection.execute(query, (job_id, f"{stem}.a", f"{stem}.b")).fetchone() is not None
 
 

@@ -211,3 +211,9 @@ INSERT INTO asides (work, subject, job_id, was, error, aside_at_us)
     SELECT 'follow', h.id || ' ' || h.follower, CASE h.kind WHEN 'run' THEN h.source_id END,
         json_array(h.id, h.kind, h.source_id, h.subject, h.status, h.at_us), h.error, h.aside_at_us
     FROM happenings_aside h;
+
+-- Agents of which people were told that they do not answer (SKY-15): once for each silence, over failovers. message: the
+-- system message, which is closed when all of its agents are back; silent_since_us: which silence.
+CREATE TABLE silence_notices (
+    agent_id TEXT PRIMARY KEY, message INTEGER NOT NULL, silent_since_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
