@@ -28,6 +28,7 @@ COMMANDS = {
     "witness": ("scripts.commands.witness", "witness"),
     "scheduler": ("scripts.commands.asides", "scheduler"),
     "queue": ("scripts.commands.gates", "queue"),
+    "maintenance": ("scripts.commands.maintenance", "maintenance"),
     "job": ("scripts.commands.jobs", "job"),
     "variable": ("scripts.commands.variables", "variable"),
     "workflow": ("scripts.commands.workflow_group", "workflow"),

@@ -49,11 +49,13 @@ def undrain(asker: Asker, name: str, reason: str) -> None:
 @agent.command()
 @click.argument("name")
 @click.argument("phase", type=click.Choice(["draining", "suspended", "off"]))
+@click.option("--kill", is_flag=True, help="Kill what runs there; without it, it goes on to its end.")
 @reason_option
 @asks_node
-def maintenance(asker: Asker, name: str, phase: str, reason: str) -> None:
+def maintenance(asker: Asker, name: str, phase: str, kill: bool, reason: str) -> None:
     """Keep NAME from new runs: what falls due waits (draining) or is missed (suspended). What runs goes on."""
-    done = asker.client.post(f"/api/v1/agents/{quote(name)}/maintenance", {"phase": phase, "reason": reason})
+    body = {"phase": phase, "kill": kill, "reason": reason}
+    done = asker.client.post(f"/api/v1/agents/{quote(name)}/maintenance", body)
     now = "ended" if phase == "off" else phase
     asker.show(done, f"The maintenance of {name} is {now}" + ("." if done["changed"] else " already."))
 

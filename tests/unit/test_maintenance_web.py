@@ -9,7 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from scripts.understudy import understudy
 from server.actions import maintenance, runs, tokens, users
 from server.core.maintenance import CRYOSPARC, Asks, Wish
 from server.core.model import SECOND_US, SYSTEM, Principal
@@ -252,3 +254,68 @@ def test_every_route_that_creates_work_is_in_the_table() -> None:
         if method != "GET" and _BEGINS.search(path) and table.asks(method, path) is not Asks.WORK
     }
     assert {path for _, path in forgotten} <= no_work, sorted(forgotten)
+
+
+def status_of(desk: Desk, *options: str) -> tuple[int, str]:
+    """What `understudy maintenance status` returns to the program around it, and prints."""
+    words = ["maintenance", "status", *options, "--data", str(desk.directory)]
+    result = CliRunner().invoke(understudy, words, standalone_mode=False)
+    return result.return_value, result.output
+
+
+def test_the_commands_are_one_line_each_with_exit_codes(ledger: Ledger, desk: Desk) -> None:
+    """CRY-1: on, status, off: idempotent, one line, 0 while off and 1 while on."""
+    ledger.connection.execute("UPDATE agents SET gates_acknowledged = 99, ticket = 1")
+    assert status_of(desk) == (0, "Maintenance is off.\n")
+    assert desk.run("maintenance", "on", "--reason", "new disk") == (0, "Maintenance is on.\n")
+    assert desk.run("maintenance", "on") == (0, "Maintenance was on already (Draining, by local).\n")
+    code, text = status_of(desk)
+    assert (code, text.count("\n")) == (1, 1)
+    assert "(Draining)" in text
+    assert "by local: new disk. 0 runs at work, 0 waiting." in text
+    assert desk.run("maintenance", "off") == (0, "Maintenance is off.\n")
+    assert desk.run("maintenance", "off") == (0, "Maintenance was off already.\n")
+    assert desk.run("maintenance", "end")[0] == 1
+    assert desk.run("maintenance", "on", "--tenant", "a", "--agent", "b")[0] == 2
+
+
+def test_start_end_and_log_as_commands(ledger: Ledger, desk: Desk) -> None:
+    """UIP-1 to UIP-6 typed: the refusals say what to add, the log what was done."""
+    number = running(ledger)
+    code, text = desk.run("maintenance", "start", "--phase", "suspended")
+    assert (code, f"run {number} (backup on north)" in text) == (1, True)
+    assert desk.run("maintenance", "start", "--phase", "draining", "--kill-jobs")[0] == 2
+    assert desk.run("maintenance", "start", "--phase", "Draining") == (
+        0,
+        "Maintenance is Draining. Runs: 1 asked to stop, 0 killed.\n",
+    )
+    code, text = desk.run("run", "now", "backup")
+    assert (code, "New work is refused" in text) == (75, True)
+    code, text = desk.run("maintenance", "start", "--phase", "suspended", "--kill-jobs", "--end-at", "+2h")
+    assert (code, "1 killed" in text) == (0, True)
+    assert desk.run("maintenance", "end")[0] == 0
+    code, text = desk.run("maintenance", "log")
+    assert [line.split()[3] for line in text.splitlines()[1:5]] == ["None", "Draining", "Suspended", "None"]
+    assert f"run {number} (backup) killed: running" in text
+    assert desk.run("maintenance", "start", "--phase", "draining", "--end-at", "soon")[0] == 2
+
+
+def test_wait_returns_when_the_last_run_has_ended(ledger: Ledger, desk: Desk) -> None:
+    """CRY-1: `on --wait` ends with 124 while something runs, and with 0 once nothing does."""
+    ledger.connection.execute("UPDATE agents SET gates_acknowledged = 99, ticket = 1")
+    number = running(ledger)
+    code, text = desk.run("maintenance", "on", "--wait", "--timeout", "0")
+    assert (code, "1 run at work" in text) == (124, True)
+    run_rows.set_state(ledger.connection, number, "succeeded", START_US)
+    assert desk.run("maintenance", "on", "--wait") == (0, "Maintenance is on and nothing runs.\n")
+
+
+def test_uip_10_an_agent_by_command_with_wait_or_kill(ledger: Ledger, desk: Desk) -> None:
+    """UIP-10: an agent's maintenance waits for its runs, or kills them; it is one of the same sessions."""
+    number = running(ledger)
+    assert desk.run("agent", "maintenance", "north", "draining")[0] == 0
+    assert runs.find(ledger.connection, number).cancel_requested_at_us is None
+    assert desk.run("agent", "maintenance", "north", "draining", "--kill")[0] == 0
+    assert runs.find(ledger.connection, number).cancel_kill
+    assert status_of(desk, "--agent", "north")[0] == 1
+    assert desk.run("maintenance", "off", "--agent", "north") == (0, "Maintenance is off.\n")
