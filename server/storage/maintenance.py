@@ -214,11 +214,11 @@ def ended(connection: sqlite3.Connection, session_id: int, limit: int = 1000) ->
 
 
 _OCCURRENCES = (
-    "FROM missed m INDEXED BY missed_by_maintenance JOIN jobs j ON j.id = m.job_id WHERE m.cause = 'maintenance'"
+    "FROM missed m JOIN jobs j ON j.id = m.job_id WHERE m.cause = 'maintenance'"
     " AND m.scheduled_for_us >= :first AND m.scheduled_for_us < :end"
 )
 _EVENTS = (
-    "FROM runs r INDEXED BY runs_by_maintenance JOIN jobs j ON j.id = r.job_id WHERE r.state = 'missed'"
+    "FROM runs r JOIN jobs j ON j.id = r.job_id WHERE r.state = 'missed'"
     " AND r.reason = 'maintenance' AND r.submitted_at_us >= :first AND r.submitted_at_us < :end"
     " AND r.event_id IS NOT NULL"
 )

@@ -45,6 +45,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
         "Server",
         (
             Link("/scheduler", "Job Scheduler", "timer"),
+            Link("/maintenance", "Maintenance", "settings"),
             Link("/replication", "Replication", "database"),
             Link("/swap", "Role Swap", "arrow-left-right"),
             Link("/banner", "Messages", "flag"),
@@ -60,7 +61,10 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class GateLine:
-    """A gate in force, as the top bar says it: what, since when, by whom, why, and the page that ends it."""
+    """A gate in force, as the top bar says it: what, since when, by whom, why, and the page that ends it.
+
+    `means` says what it means for who works here (CRY-3).
+    """
 
     word: str
     href: str
@@ -68,6 +72,7 @@ class GateLine:
     set_by: str
     set_at_us: int
     reason: str = ""
+    means: str = ""
 
 
 @dataclass(frozen=True, slots=True)

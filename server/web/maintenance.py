@@ -47,7 +47,7 @@ WORK = frozenset({
     ("POST", "/scheduler/missed/run"), ("POST", "/scheduler/missed/{id}/run"), ("POST", "/unknown/{key}/rerun"),
     ("POST", "/workflows/new"), ("POST", "/workflows/{id}/edit"), ("POST", "/workflows/{id}/run"),
     ("POST", "/workflow-runs/{id}/resume"), ("POST", "/workflow-runs/{id}/restart"),
-    ("POST", "/monitors/new"), ("POST", "/monitors/{id}/edit"),
+    ("POST", "/monitors/new"), ("POST", "/monitors/{id}/edit"), ("POST", "/maintenance/missed/{id}/run"),
 })  # fmt: skip
 """Routes that create work: a run, or what begins runs. Firing an event is none: it is recorded, and submits nothing."""
 

@@ -25,6 +25,7 @@ from tests.storybook import (
     groups,
     history,
     home,
+    maintenance,
     monitors,
     notified,
     people,
@@ -46,6 +47,7 @@ def stories() -> list[Story]:
     """All stories, each name once."""
     return [
         *home.stories(),
+        *maintenance.stories(),
         *work.stories(),
         *forecasts.stories(),
         *checkpoints.stories(),

@@ -319,3 +319,26 @@ def test_uip_10_an_agent_by_command_with_wait_or_kill(ledger: Ledger, desk: Desk
     assert runs.find(ledger.connection, number).cancel_kill
     assert status_of(desk, "--agent", "north")[0] == 1
     assert desk.run("maintenance", "off", "--agent", "north") == (0, "Maintenance is off.\n")
+
+
+def test_the_page_begins_ends_and_decides(ledger: Ledger, desk: Desk) -> None:
+    """UIP-6, UIP-10, CRY-3: by the buttons; every page says what it means; a suppressed execution is dismissed here."""
+    number = running(ledger)
+    assert desk.page("/maintenance/start", {"way": "draining", "reason": "new disk"})[0] == 303
+    status, text = desk.page("/maintenance")
+    assert (status, "asked to stop" in text, "new disk" in text) == (200, True, True)
+    assert "New runs and jobs are refused" in desk.page("/jobs")[1]
+    ledger.connection.execute(
+        "INSERT INTO missed (job_id, schedule_id, scheduled_for_us, cause, recorded_at_us) VALUES (1, 1, ?, ?, 0)",
+        (START_US + 1, "maintenance"),
+    )
+    text = desk.page("/maintenance")[1]
+    assert ("/maintenance/missed/1/dismiss" in text, "/maintenance/missed/1/run" in text) == (True, False)
+    assert desk.page("/maintenance/missed/1/dismiss", {}) == (303, "/maintenance?done=missed-dismissed")
+    assert desk.page("/maintenance/end", {}) == (303, "/maintenance?done=maintenance-off")
+    assert desk.page("/maintenance/start", {"way": "sideways"})[0] == 400
+    assert desk.page("/agents/north/maintenance", {"way": "kill"}) == (303, "/agents/north?done=agent-maintenance")
+    assert runs.find(ledger.connection, number).cancel_kill
+    assert "End maintenance" in desk.page("/agents/north")[1]
+    assert desk.page("/agents/north/maintenance", {"way": "off"})[0] == 303
+    assert ledger.count("maintenance_sessions", "ended_at_us IS NULL") == 0

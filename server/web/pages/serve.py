@@ -11,10 +11,11 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from server.actions.change import Change, for_tenant
-from server.core.gates import MAINTENANCE, QUEUE_LOCKED, SCHEDULER_STOPPED, SUSPENDED, SWAP
+from server.core.gates import QUEUE_LOCKED, SCHEDULER_STOPPED, SWAP
+from server.core.maintenance import Session, meaning
 from server.core.model import Gate, Principal
 from server.site import SEQUENCE, Site, site_of
-from server.storage import gates
+from server.storage import gates, maintenance
 from server.web import told
 from server.web.frame import Frame, GateLine
 from server.web.listings import LISTINGS
@@ -32,8 +33,6 @@ GATES = {
     SCHEDULER_STOPPED: ("Scheduler stopped", "/scheduler", "circle-stop"),
     QUEUE_LOCKED: ("All job queues locked", "/agents", "lock"),
     SWAP: ("Role swap in progress", "/swap", "arrow-left-right"),
-    MAINTENANCE: ("Maintenance", "/agents", "settings"),
-    SUSPENDED: ("Maintenance, suspended", "/agents", "settings"),
 }
 
 NOTICES = {
@@ -68,6 +67,8 @@ NOTICES = {
     "job-released": "The job is released.",
     "run-suspend": "The request is recorded. The run stops at its next checkpoint.",
     "run-cancel": "The request is recorded. The agent is told, now or when it is back.",
+    "maintenance-on": "Maintenance is on. Agents are told now; each row below shows what still runs.",
+    "maintenance-off": "Maintenance is off. What waits starts in order.",
     "missed-run": "It is submitted.",
     "missed-dismissed": "Dismissed.",
     "aside-retried": "It is tried again. What fails again is listed again.",
@@ -84,6 +85,7 @@ NOTICES = {
     "banner-saved": "The text is saved. It is shown while it is switched on and within its times.",
     "banner-on": "It is switched on.",
     "banner-off": "It is switched off.",
+    "agent-maintenance": "It is in maintenance. It takes no new runs once it has heard of it.",
     "agent-drain": "It is to be drained. It takes no new runs once it has heard of it.",
     "agent-undrain": "It takes runs again once it has heard of it.",
     "request-withdrawn": "The request is withdrawn.",
@@ -154,14 +156,25 @@ def gate_lines(found: list[Gate]) -> tuple[GateLine, ...]:
     )
 
 
+def maintenance_line(session: Session | None) -> tuple[GateLine, ...]:
+    """The maintenance that concerns who looks, with what it means for them (CRY-3)."""
+    if session is None:
+        return ()
+    word = f"Maintenance ({session.phase.capitalize()})"
+    means = meaning(session.phase, session.policy)
+    line = GateLine(word, "/maintenance", "settings", session.started_by, session.started_at_us, session.reason, means)
+    return (line,)
+
+
 def frame_of(
     request: web.Request,
     title: str,
     found: list[Gate] | None = None,
     confirmed: bool = True,
     said: told.Told = told.NOTHING,
+    session: Session | None = None,
 ) -> Frame:
-    """The frame of this request; `said` is what people are told on it."""
+    """The frame of this request; `said` is what people are told on it, `session` the maintenance that is on."""
     site, by = site_of(request), principal(request)
     status, listing = site.status(), LISTINGS.get(request.path)
     return Frame(
@@ -175,7 +188,7 @@ def frame_of(
         user_role=by.role if by else "",
         tenant=by.tenant if by else "",
         granted=by.granted if by else None,
-        gates=gate_lines(found or []),
+        gates=(*maintenance_line(session), *gate_lines(found or [])),
         waiting_for=status.waiting_for if status else "",
         unconfirmed=not confirmed,
         notice=NOTICES.get(request.query.get("done", ""), ""),
@@ -203,11 +216,14 @@ async def load(request: web.Request, title: str, query: Callable[[sqlite3.Connec
     said = told.reader(request)
     site = site_of(request)
     site.store()
-    value, sequence, confirmed = await site.read(
-        lambda connection: (gates.host_wide(connection), said(connection), query(connection)), tenant(request)
-    )
+    whose = tenant(request)
+
+    def read(rows: sqlite3.Connection) -> tuple[list[Gate], told.Told, Session | None, T]:
+        return gates.host_wide(rows), said(rows), maintenance.concerning(rows, whose), query(rows)
+
+    (found, heard, session, value), sequence, confirmed = await site.read(read, whose)
     request[SEQUENCE] = sequence
-    return frame_of(request, title, value[0], confirmed, value[1]), value[2]
+    return frame_of(request, title, found, confirmed, heard, session), value
 
 
 def tenant(request: web.Request) -> str:
