@@ -60,6 +60,7 @@ PARTS = {
     "server.witnesses": "changeover",
     "server.notices": "changeover",
     "server.audit_watch": "changeover",
+    "server.silence_watch": "changeover",
     "server.notifier": "notifier",
     "server.couriers": "notifier",
     "server.cluster_port": "cluster port",
