@@ -19,13 +19,14 @@ from server.actions import checkpoints as checkpoint_actions
 from server.actions import drains as drain_actions
 from server.actions import events, reconciliation
 from server.actions import requests as request_actions
+from server.actions import step_chains as chain_actions
 from server.agent_links import AgentLink
 from server.core import agent_wire as wire
 from server.core.model import Order, Run
 from server.core.monitors import Reaction
 from server.core.schedule import compress, expand
 from server.errors import Invalid
-from server.storage import checkpoints, deliveries, groups, monitors, orders, runs, settings, silence
+from server.storage import checkpoints, deliveries, groups, monitors, orders, runs, settings, silence, step_chains
 
 log = structlog.get_logger(__name__)
 
@@ -204,11 +205,12 @@ class Deliverer:
         member.link.send(wire.SetDeployment(number, tuple(group.name for group in found)))
 
     async def _give(self, agent_id: str, member: Member) -> None:
-        (given, asked, fresh, recalls, suspending), _ = await self._store.read(
+        (given, asked, fresh, chains, recalls, suspending), _ = await self._store.read(
             lambda c: (
                 orders.unacknowledged(c, agent_id),
                 runs.to_cancel(c, agent_id),
                 bool(runs.to_dispatch(c, agent_id, 1)),
+                bool(step_chains.to_tell(c, agent_id, 1)),
                 [(r.id, run.key) for r in groups.pending_recalls(c, agent_id) if (run := runs.get(c, r.run))],
                 checkpoints.to_suspend(c, agent_id),
             )
@@ -221,6 +223,8 @@ class Deliverer:
             await self._give_monitors(agent_id, member)
         if fresh:
             await self._dispatch(agent_id, member)
+        if chains:
+            await self._give_chains(agent_id, member)
         for number, key in recalls:
             if member.knows_groups and number not in member.recalled:
                 member.recalled.add(number)
@@ -293,6 +297,16 @@ class Deliverer:
             if wish not in member.stopped:
                 member.stopped.add(wish)
                 member.link.send(stop_message(run))
+
+    async def _give_chains(self, agent_id: str, member: Member) -> None:
+        """It was admitted again, and dropped what it was told. What is lost here is left to the master."""
+        try:
+            told, _ = await self._store.write(chain_actions.renew(agent_id, self._utc_us()))
+        except (Unavailable, DiskFull, OutcomeUnknown):
+            asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
+            return
+        for message in told:
+            member.link.send(message)
 
     async def _dispatch(self, agent_id: str, member: Member) -> None:
         """Mark as sent, commit, send. What was marked and not sent is reconciled at the next connection."""

@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 import msgspec
 
-from server.actions import checkpoints, debts, pools, reports, special_instances, witnesses, workflow_engine
+from server.actions import (
+    checkpoints,
+    debts,
+    pools,
+    reports,
+    special_instances,
+    step_chains,
+    step_environments,
+    witnesses,
+)
 from server.actions import events as event_actions
 from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
@@ -32,10 +41,11 @@ from server.storage import (
     system_messages,
 )
 from server.storage import debts as debt_rows
+from server.storage import step_chains as chain_rows
 
 GIVEN_MAX = 500
 CARRIED_BYTES_MAX = 8 << 20
-"""Of checkpoints that go with dispatches, in one look."""
+"""Of checkpoints and step chains that go with dispatches, in one look."""
 NOT_BEGUN = ("starting", "unknown", "waiting")
 """Of a run that was sent, and of which no begin was reported."""
 
@@ -159,6 +169,7 @@ def _admit(
         silent_since_us=None,
     )
     silence.note_held(connection, agent.id)
+    chain_rows.dropped(connection, agent.id)
     adopt_gates(connection, agent, shown.gates, hello.protocol, now_us)
     notes = {note.key: note.state for note in shown.runs}
     _reconcile(connection, agent.id, notes, restored, epoch, now_us)
@@ -328,7 +339,7 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
                 runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, why)
                 continue
             specification = event_actions.of_run(connection, run, special_instances.specification(connection, job, run))
-            specification = workflow_engine.of_run(connection, run, specification)
+            specification = step_environments.of_run(connection, run, specification)
             try:
                 specification = told(specification)
             except Invalid as error:
@@ -338,9 +349,10 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
             runs.update(connection, run.number, **sent)
             group = groups.get(connection, run.group_id) if run.group_id else None
             name = group.name if group is not None else ""
-            message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt, name, resume)
+            chain = step_chains.of_dispatch(connection, run, now_us)
+            message = wire.Dispatch(run.key, specification, run.scheduled_for_us, run.attempt, name, resume, chain)
             given.append(Given(run.number, message))
-            carried += len(resume.data) if resume is not None else 0
+            carried += (len(resume.data) if resume is not None else 0) + (len(wire.encode(message)) if chain else 0)
             if carried > CARRIED_BYTES_MAX:
                 break  # the rest goes with the next look, which this commit causes
         return given

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from server.actions import checkpoints, debts, drains, pools
+from server.actions import checkpoints, debts, drains, pools, step_begins
 from server.actions import events as event_actions
 from server.actions.change import Change, Transaction
 from server.actions.ends import judge
@@ -162,6 +162,7 @@ def _report(connection: sqlite3.Connection, agent_id: str, report: wire.Report, 
             run = _find(connection, agent_id, report, epoch)
             if run is not None:
                 _end(connection, run, report.body)
+                step_begins.begun(connection, agent_id, run, report.body.begun, epoch, report.at_us)
                 groups.answer_recall(connection, run.number, "ended", now_us)
 
 
@@ -227,6 +228,9 @@ def _make(
     )
     if named.schedule_id is not None and named.scheduled_for_us is not None:
         missed.resolve_by_run(connection, named.schedule_id, named.scheduled_for_us, "agent", at_us)
+    made = runs.by_key(connection, key)
+    if made is not None:
+        step_begins.claim(connection, made, at_us)
     return runs.by_key(connection, key)
 
 

@@ -6,6 +6,7 @@ person can name one. So agents, groups, gates, stops, output and history are tho
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 
 import msgspec
@@ -13,12 +14,14 @@ import msgspec
 from server.actions import agents as agent_actions
 from server.actions import groups as group_actions
 from server.actions.jobs import find as find_job
+from server.actions.step_results import WATCHER
+from server.core.happenings import Kind
 from server.core.model import Job
 from server.core.run_keys import request_key
 from server.core.workflow_runs import ItemName, WorkflowRun, request_id
 from server.core.workflows import WorkflowSpec, WorkflowStep
-from server.errors import Conflict
-from server.storage import agents, groups, jobs, tenancy, workflow_runs, workflows
+from server.errors import Conflict, UnderstudyError
+from server.storage import agents, groups, happenings, jobs, tenancy, workflow_runs, workflows
 
 
 def of_step(
@@ -47,6 +50,18 @@ def next_key(connection: sqlite3.Connection, job: Job, name: ItemName, known: in
     newest = workflow_runs.newest_attempt(connection, key)
     attempt = max(known, newest.attempt if newest is not None else 0) + 1
     return attempt, request_key(job.id, request_id(name), attempt)
+
+
+def prepare(connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec, now_us: int) -> None:
+    """Make the jobs of all steps with a command, watched, in the change that makes the workflow's run.
+
+    So the keys of its steps' runs are known to whoever knows that run: an agent that begins one of them is understood
+    by a later master too, whatever that has lost. What is wrong with a step is said when it begins.
+    """
+    for step in spec.steps:
+        if step.command:
+            with contextlib.suppress(UnderstudyError):
+                happenings.watch(connection, Kind.RUN, of_step(connection, run, spec, step, now_us).id, WATCHER)
 
 
 def _own(

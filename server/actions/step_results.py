@@ -9,10 +9,11 @@ from server.core.model import Run
 from server.core.run_keys import parse_key
 from server.core.run_states import ENDED, RunState
 from server.core.silence import why_not_again
-from server.core.workflow_runs import ItemName, StepRow, parse_request_id
-from server.core.workflow_states import WORKFLOW_ENDED, StepState, WorkflowState
+from server.core.workflow_runs import ItemName, StepRow, WorkflowRun, parse_request_id
+from server.core.workflow_states import WORKFLOW_ENDED, StepState, WorkflowState, phases
+from server.core.workflows import WorkflowSpec
 from server.errors import Conflict
-from server.storage import agents, happenings, jobs, runs, workflow_runs
+from server.storage import agents, happenings, jobs, runs, workflow_runs, workflows
 
 WATCHER = "workflows"
 
@@ -20,6 +21,24 @@ WATCHER = "workflows"
 def name_of(run: Run) -> ItemName | None:
     """The item that a run is of by its key; None for a run of no workflow."""
     return parse_request_id(parse_key(run.key).request_id)
+
+
+def spec_of(connection: sqlite3.Connection, run: WorkflowRun) -> WorkflowSpec:
+    """What the version says that a run goes on with."""
+    version = workflows.version(connection, run.workflow_id, run.version)
+    assert version is not None, "versions stay as long as runs"
+    return version.spec
+
+
+def items_of(connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec) -> dict[str, list[StepState]]:
+    """The states of the items of each step, by its name."""
+    found = workflow_runs.states(connection, run.id)
+    return {step.name: found[index] for index, step in enumerate(spec.steps) if index in found}
+
+
+def phases_of(connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec) -> dict[str, StepState | None]:
+    """The state of every step; None of one that has not begun, or is to run again."""
+    return phases(spec, items_of(connection, run, spec))
 
 
 def is_attempt_of(connection: sqlite3.Connection, run: Run, number: int) -> bool:

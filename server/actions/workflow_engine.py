@@ -10,23 +10,30 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from functools import partial
 
-import msgspec
-
 from server.actions import runs as run_actions
-from server.actions import step_jobs
+from server.actions import step_begins, step_jobs
 from server.actions.change import Change, Transaction
 from server.actions.quarantine import guarded
-from server.actions.step_results import WATCHER, is_ahead, is_attempt_of, name_of, settle
+from server.actions.step_environments import given
+from server.actions.step_results import (
+    WATCHER,
+    is_ahead,
+    is_attempt_of,
+    items_of,
+    name_of,
+    settle,
+    spec_of,
+)
 from server.core import workflow_states as states
 from server.core.happenings import Happening, Kind
-from server.core.model import SECOND_US, Run, Specification
+from server.core.model import SECOND_US
 from server.core.run_states import ENDED, RunState
-from server.core.step_outputs import GIVEN_BYTES_MAX, of_item, size
-from server.core.workflow_runs import ATTEMPTS_MAX, TIMEOUT, ItemName, StepRow, WorkflowRun, variables_of
+from server.core.step_outputs import GIVEN_BYTES_MAX, size
+from server.core.workflow_runs import ATTEMPTS_MAX, TIMEOUT, ItemName, StepRow, WorkflowRun
 from server.core.workflow_states import WORKFLOW_ENDED, StepState, WorkflowState
 from server.core.workflows import Workflow, WorkflowSpec, WorkflowStep
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import happenings, jobs, runs, specifications, system_messages, workflow_runs, workflows
+from server.storage import happenings, runs, step_chains, system_messages, workflow_runs, workflows
 
 DEPTH_MAX = 10
 """How many workflows may be inside each other."""
@@ -61,6 +68,9 @@ def start(
         parent_item=parent.item if parent else None,
     )
     happenings.happened(connection, Kind.WORKFLOW, workflow.id, number, WorkflowState.RUNNING, now_us)
+    made = workflow_runs.get(connection, number)
+    assert made is not None, "it was inserted just now"
+    step_jobs.prepare(connection, made, spec, now_us)
     advance(connection, number, now_us)
     return number
 
@@ -75,7 +85,7 @@ def follow(connection: sqlite3.Connection, happening: Happening, now_us: int) ->
             row = workflow_runs.item(connection, name)
             if row is None or row.run is None or not is_attempt_of(connection, run, row.run):
                 return
-            _take_attempt(connection, run, name, now_us)
+            step_begins.claim(connection, run, now_us)
         if run is not None and is_ahead(connection, run, happening):
             return
     elif happening.kind == Kind.WORKFLOW:
@@ -86,20 +96,13 @@ def follow(connection: sqlite3.Connection, happening: Happening, now_us: int) ->
         advance(connection, name.workflow_run, now_us)
 
 
-def _take_attempt(connection: sqlite3.Connection, run: Run, name: ItemName, now_us: int) -> None:
-    """Another attempt of a step's run was made by its job's rule: it is the step's, and ends with its workflow."""
-    runs.update(connection, run.number, workflow_run=name.workflow_run)
-    found = workflow_runs.get(connection, name.workflow_run)
-    if found is not None and workflow_runs.is_over(connection, found.id) and run.state not in ENDED:
-        run_actions.request_stop(connection, run, False, found.wish_by or WATCHER, now_us)
-
-
 def advance(connection: sqlite3.Connection, number: int, now_us: int) -> None:
     """Begin and skip what follows from the states as they are, then say where the whole stands."""
     run = workflow_runs.get(connection, number)
     if run is None or run.state in WORKFLOW_ENDED:
         return
     spec = spec_of(connection, run)
+    step_begins.note_possible(connection, run, now_us)
     _recover(connection, run, spec)
     while not run.wish:
         made = states.advance(spec, items_of(connection, run, spec))
@@ -111,24 +114,6 @@ def advance(connection: sqlite3.Connection, number: int, now_us: int) -> None:
             elif step.name in made.begin:
                 _begin(connection, run, spec, index, now_us)
     _stand(connection, run, spec, now_us)
-
-
-def spec_of(connection: sqlite3.Connection, run: WorkflowRun) -> WorkflowSpec:
-    """What the version says that a run goes on with."""
-    version = workflows.version(connection, run.workflow_id, run.version)
-    assert version is not None, "versions stay as long as runs"
-    return version.spec
-
-
-def items_of(connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec) -> dict[str, list[StepState]]:
-    """The states of the items of each step, by its name."""
-    found = workflow_runs.states(connection, run.id)
-    return {step.name: found[index] for index, step in enumerate(spec.steps) if index in found}
-
-
-def phases_of(connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec) -> dict[str, StepState | None]:
-    """The state of every step; None of one that has not begun, or is to run again."""
-    return states.phases(spec, items_of(connection, run, spec))
 
 
 def _skip(connection: sqlite3.Connection, run: WorkflowRun, index: int, now_us: int) -> None:
@@ -222,46 +207,6 @@ def _depth(connection: sqlite3.Connection, run: WorkflowRun) -> int:
     return depth
 
 
-def given(
-    connection: sqlite3.Connection,
-    run: WorkflowRun,
-    spec: WorkflowSpec,
-    step: WorkflowStep,
-    variables: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """What a step has from others: the workflow's variables, the run's own, the outputs of what it came after.
-
-    `variables`: those of the workflow as they are told, where they are not as they are written.
-    """
-    places = {one.name: index for index, one in enumerate(spec.steps)}
-    found = {**(spec.variables if variables is None else variables), **run.variables}
-    for name in states.before(spec, step.name):
-        is_many = bool(spec.steps[places[name]].for_each)
-        for row in workflow_runs.items(connection, run.id, places[name]):
-            found |= of_item(row.outputs, row.item, is_many)
-    return found
-
-
-def of_run(connection: sqlite3.Connection, run: Run, specification: Specification) -> Specification:
-    """The specification with what a step is given, if the run is a step's. For whoever sends it."""
-    name = name_of(run)
-    row = workflow_runs.item(connection, name) if name is not None else None
-    found = workflow_runs.get(connection, name.workflow_run) if name is not None else None
-    if name is None or found is None or row is None or row.run is None:
-        return specification
-    if not is_attempt_of(connection, run, row.run):
-        return specification
-    spec, job = spec_of(connection, found), jobs.get(connection, run.job_id)
-    assert job is not None, "its run refers to it"
-    step = spec.steps[name.step]
-    item = step.for_each[name.item] if step.for_each else ""
-    variables = specifications.environment(connection, job, spec.variables)
-    own = specifications.environment(connection, job, step.environment)
-    base = {**specification.environment, **given(connection, found, spec, step, variables)}
-    told = variables_of(base, (spec.name, found.id, step.name, item, found.requested_by), own)
-    return msgspec.structs.replace(specification, environment=told)
-
-
 def _recover(connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec) -> None:
     """Run again what was interrupted where the workflow says that it may; the rest waits for a person."""
     if run.wish == "cancel":
@@ -330,6 +275,7 @@ def _stand(connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec,
         happenings.happened(connection, Kind.WORKFLOW, run.workflow_id, run.id, state, now_us)
     if state in WORKFLOW_ENDED:
         values["ended_at_us"] = now_us
+        step_chains.forget_run(connection, run.id)
     if state is WorkflowState.DECIDING and run.state != WorkflowState.DECIDING:
         advice = f"See: understudy workflow status {run.id}"
         text = f"Workflow {spec.name}, run {run.id}, waits for a decision. {reason}. {advice}"

@@ -11,7 +11,7 @@ import re
 import sqlite3
 from collections.abc import Mapping
 
-from server.actions import checkpoints, step_jobs, workflow_engine
+from server.actions import checkpoints, step_jobs, step_results, workflow_engine
 from server.actions.change import Change, Transaction, record, require
 from server.actions.workflows import find as find_workflow
 from server.core import workflow_states as states
@@ -97,7 +97,7 @@ def resume(
     def change(transaction: Transaction) -> WorkflowRun:
         connection = transaction.connection
         found = find(connection, number)
-        spec = workflow_engine.spec_of(connection, found)
+        spec = step_results.spec_of(connection, found)
         if found.state in (WorkflowState.SUCCEEDED, WorkflowState.CANCELLING):
             raise Conflict(
                 f"Workflow run {number} is {found.state}. Begin another: understudy workflow run {spec.name}"
@@ -109,7 +109,7 @@ def resume(
         if found.state in WORKFLOW_ENDED:
             workflow_engine.reopen(connection, find(connection, number), now_us)
         else:
-            names = states.behind_checkpoint(spec, workflow_engine.items_of(connection, found, spec), lost)
+            names = states.behind_checkpoint(spec, step_results.items_of(connection, found, spec), lost)
             workflow_engine.again(connection, found, spec, names, lost)
             _go_on(transaction, find(connection, number), by, now_us)
         record(connection, by, now_us, "workflows.resume", str(number), found.state, f"{step} {on}".strip(), reason)
@@ -220,13 +220,13 @@ def _lost(connection: sqlite3.Connection, found: WorkflowRun, spec: WorkflowSpec
     """The steps with something interrupted, in order; of `step` alone when it is given."""
     if step and step not in [one.name for one in spec.steps]:
         raise NotFound(f"{spec.name} has no step {step}. Its steps: {', '.join(one.name for one in spec.steps)}.")
-    items = workflow_engine.items_of(connection, found, spec)
+    items = step_results.items_of(connection, found, spec)
     return [one.name for one in spec.steps if StepState.LOST in items.get(one.name, ()) and step in ("", one.name)]
 
 
 def _undecided(connection: sqlite3.Connection, number: int, step: str) -> tuple[WorkflowRun, WorkflowSpec, list[str]]:
     found = find(connection, number)
-    spec = workflow_engine.spec_of(connection, found)
+    spec = step_results.spec_of(connection, found)
     lost = _lost(connection, found, spec, step)
     if found.state in WORKFLOW_ENDED or not lost:
         what = f"Step {step} of it" if step else "No step of it"

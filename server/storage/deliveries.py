@@ -18,12 +18,13 @@ _TO_STOP = (
 )
 
 _TO_SUSPEND = "SELECT DISTINCT agent_id FROM runs WHERE state = 'suspending'"
+_TO_CHAIN = "SELECT DISTINCT agent_id FROM step_chains WHERE told = 0"
 _TO_RECALL = "SELECT DISTINCT agent_id FROM recalls WHERE answered_at_us IS NULL"
 
 
 def agents(connection: sqlite3.Connection) -> set[str]:
     """Ids of the agents for which something is to be brought."""
-    queries = (_TO_DISPATCH, _TO_GIVE, _TO_STOP, _TO_WATCH, _TO_RECALL, _TO_SUSPEND)
+    queries = (_TO_DISPATCH, _TO_GIVE, _TO_STOP, _TO_WATCH, _TO_RECALL, _TO_SUSPEND, _TO_CHAIN)
     return {row[0] for row in connection.execute(" UNION ".join(queries))}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.actions import workflow_engine, workflow_runs
+from server.actions import step_results, workflow_runs
 from server.core.workflows import Edge, Outcome
 from server.errors import Invalid, NotFound
 from server.storage import runs as run_rows
@@ -51,7 +51,7 @@ def test_the_picture_says_what_became_of_each_step(floor: Floor) -> None:
     [key] = floor.sent()
     run = rows.get(connection, 1)
     assert run is not None
-    spec = workflow_engine.spec_of(connection, run)
+    spec = step_results.spec_of(connection, run)
     shown = view(connection, 1)
     words = {
         row.name: row.state.word if row.state else "" for row in picture(spec, shown.items, shown.step_states).rows

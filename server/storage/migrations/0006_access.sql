@@ -217,3 +217,11 @@ INSERT INTO asides (work, subject, job_id, was, error, aside_at_us)
 CREATE TABLE silence_notices (
     agent_id TEXT PRIMARY KEY, message INTEGER NOT NULL, silent_since_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Step chains: what of a workflow's run one agent was told that it may begin by itself (JS7-4; docs/workflow-runs.md).
+-- keys: JSON, [step's place in the version, key of its run]. told: 0 once the agent has dropped it and is to be told again.
+CREATE TABLE step_chains (
+    workflow_run INTEGER NOT NULL REFERENCES workflow_runs (id), agent_id TEXT NOT NULL, keys TEXT NOT NULL,
+    told INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (workflow_run, agent_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX step_chains_to_tell ON step_chains (agent_id) WHERE told = 0;

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from server.actions import workflow_engine, workflow_runs
+from server.actions import step_results, workflow_runs
 from server.actions.workflows import find as find_workflow
 from server.core.workflow_runs import WorkflowRun
 from server.core.workflow_states import WORKFLOW_ENDED, StepState
@@ -122,9 +122,9 @@ async def show_workflow_run(call: Call) -> WorkflowRunView:
 def view(connection: sqlite3.Connection, number: int) -> WorkflowRunView:
     """The run as rows say; raises NotFound."""
     run = workflow_runs.find(connection, number)
-    spec = workflow_engine.spec_of(connection, run)
+    spec = step_results.spec_of(connection, run)
     found = rows.item_lines(connection, number, ITEMS_MAX + 1)
-    states = workflow_engine.phases_of(connection, run, spec)
+    states = step_results.phases_of(connection, run, spec)
     items = []
     for line in found[:ITEMS_MAX]:
         step = spec.steps[line.step]

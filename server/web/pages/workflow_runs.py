@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from server.actions import workflow_engine
+from server.actions import step_results
 from server.actions import workflow_runs as actions
 from server.actions.change import Change
 from server.core.model import Principal
@@ -118,7 +118,7 @@ async def show(request: web.Request) -> web.Response:
 
     def query(connection: sqlite3.Connection) -> tuple[WorkflowRunView, WorkflowRun, WorkflowSpec]:
         run = actions.find(connection, number)
-        return view(connection, number), run, workflow_engine.spec_of(connection, run)
+        return view(connection, number), run, step_results.spec_of(connection, run)
 
     frame, (shown, run, spec) = await serve.load(request, f"Workflow run {number}", query)
     items = tuple(ItemRow(item, badge(states.WORKFLOW_STEPS, said(item))) for item in shown.items[:ITEMS_SHOWN])
