@@ -129,7 +129,10 @@ def status(asker: Asker, number: int) -> None:
     rows = [(_label(i), i["state"], i["attempt"] or "", _where(i), i["reason"]) for i in found["items"]]
     lines = [
         head,
-        *table([*rows, *((name, "", "", "", "") for name in open_steps)], ("STEP", "STATE", "TRY", "IN", "WHY")),
+        *table(
+            [*rows, *((name, "", "", "", found["waits"].get(name, "")) for name in open_steps)],
+            ("STEP", "STATE", "TRY", "IN", "WHY"),
+        ),
     ]
     for name in found["undecided"]:
         lines += [

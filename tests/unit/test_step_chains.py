@@ -15,6 +15,7 @@ from server.core.retry import RetryRule
 from server.core.workflows import Edge, Outcome
 from server.storage import runs as run_rows
 from server.storage import step_chains as chain_rows
+from server.web.api.workflow_runs import view
 from tests.unit.chain_floor import ChainFloor
 from tests.unit.floor import step
 
@@ -87,8 +88,17 @@ def test_without_a_master_the_steps_go_on_and_the_other_agent_waits(floor: Chain
         floor.finish("alpha", name)
     assert floor.began() == ["a1", "b1", "c1"]
     assert floor.states() == ["open"]
+    shown = view(floor.ledger.connection, 1)
+    assert shown.items[0].run_state == "unknown"
+    assert list(shown.waits) == ["b", "c", "d"]
+    assert shown.waits["b"].startswith("may have begun by itself on alpha")
+    assert shown.waits["d"] == "waiting for master: alpha is silent, and has not told how c ended"
+    floor.cut("beta")
     floor.connect("alpha")
+    assert view(floor.ledger.connection, 1).waits == {}
     assert floor.states() == ["succeeded"] * 3 + ["open"]
+    assert view(floor.ledger.connection, 1).items[-1].reason.startswith("no agent: beta is silent")
+    floor.connect("beta")
     floor.finish("beta", "d")
     assert floor.run().state == "succeeded"
     assert floor.began() == ["a1", "b1", "c1", "d1"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from server.actions import step_results, workflow_runs
+from server.actions import step_results, workflow_runs, workflow_waits
 from server.actions.workflows import find as find_workflow
 from server.core.workflow_runs import WorkflowRun
 from server.core.workflow_states import WORKFLOW_ENDED, StepState
@@ -70,7 +70,8 @@ class ItemView(msgspec.Struct, frozen=True):
 class WorkflowRunView(msgspec.Struct, frozen=True):
     """A workflow's run. `items` are those that have begun or are skipped; `undecided` steps wait for a person.
 
-    `step_states` has every step, "" for one that has not begun. `more`: not all items are here.
+    `step_states` has every step, "" for one that has not begun. `more`: not all items are here. `waits`: why steps that
+    have not begun wait for an agent that is silent, by name.
     """
 
     id: int
@@ -90,6 +91,7 @@ class WorkflowRunView(msgspec.Struct, frozen=True):
     step_states: dict[str, str]
     items: list[ItemView]
     more: bool
+    waits: dict[str, str] = {}
 
 
 async def run_workflow(call: Call) -> Answer:
@@ -135,7 +137,7 @@ def view(connection: sqlite3.Connection, number: int) -> WorkflowRunView:
                 item=line.item,
                 value=value,
                 state=line.state,
-                reason=line.reason,
+                reason=workflow_waits.said(line),
                 attempt=line.attempt,
                 run=line.run,
                 run_state=line.run_state,
@@ -164,6 +166,7 @@ def view(connection: sqlite3.Connection, number: int) -> WorkflowRunView:
         step_states={name: state or "" for name, state in states.items()},
         items=items,
         more=len(found) > ITEMS_MAX,
+        waits={} if run.state in WORKFLOW_ENDED else workflow_waits.of_run(connection, run, spec, states),
     )
 
 

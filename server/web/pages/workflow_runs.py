@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 from aiohttp import web
@@ -83,10 +84,15 @@ def said(item: ItemView) -> str:
     return item.run_state if item.state == "open" and item.run_state in AWAITED and item.run_state else item.state
 
 
-def picture(spec: WorkflowSpec, items: Sequence[ItemView], step_states: dict[str, str]) -> Drawing:
+def picture(
+    spec: WorkflowSpec,
+    items: Sequence[ItemView],
+    step_states: dict[str, str],
+    waits: Mapping[str, str] = MappingProxyType({}),
+) -> Drawing:
     """The workflow with the states of its steps, and beside each what is said of it."""
     shown = {name: state for name, state in step_states.items() if state}
-    notes: dict[str, str] = {}
+    notes: dict[str, str] = dict(waits)
     for item in items:
         many = len(next(step.for_each for step in spec.steps if step.name == item.step)) > 1
         if not many:
@@ -122,7 +128,7 @@ async def show(request: web.Request) -> web.Response:
 
     frame, (shown, run, spec) = await serve.load(request, f"Workflow run {number}", query)
     items = tuple(ItemRow(item, badge(states.WORKFLOW_STEPS, said(item))) for item in shown.items[:ITEMS_SHOWN])
-    graph = picture(spec, shown.items, shown.step_states)
+    graph = picture(spec, shown.items, shown.step_states, shown.waits)
     return serve.html(WorkflowRunPage(frame, shown, run.workflow_id, graph, items))
 
 
