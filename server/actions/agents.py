@@ -231,3 +231,10 @@ def check_name(name: str) -> None:
     if not _NAME.match(name):
         wrong = "must begin with a letter or digit and have up to 63 letters, digits, . _ -"
         raise Invalid(f"The agent's name {wrong}.", field="name")
+
+
+def hand_on(connection: sqlite3.Connection, agent: Agent, now_us: int) -> None:
+    """What a replaced machine never began goes to the one that has its name; its jobs are planned again for that."""
+    following = agents.successor(connection, agent.id)
+    if following is not None and runs.move_waiting(connection, agent.id, following.id, "agent replaced", now_us):
+        jobs.mark_agent_unplanned(connection, following.id)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from server.actions import agents as agent_actions
 from server.actions import (
     checkpoints,
     debts,
@@ -175,7 +176,7 @@ def _admit(
     _reconcile(connection, agent.id, notes, restored, epoch, now_us)
     strays = _compare_orders(connection, agent, dict(shown.orders), restored, now_us)
     if agent.replaced_at_us is not None:
-        _hand_on(connection, agent, now_us)
+        agent_actions.hand_on(connection, agent, now_us)
     outputs = {key: _held_output(connection, key) for key in notes}
     known = strays if hello.protocol > 1 else ()
     left = strays if hello.protocol == 1 else ()
@@ -235,13 +236,6 @@ def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us:
         why = "its agent does not know it any more"
         runs.set_state(connection, run.number, step(run.state, RunEvent.INTERRUPTED), now_us, why)
         groups.answer_recall(connection, run.number, "ended", now_us)
-
-
-def _hand_on(connection: sqlite3.Connection, agent: Agent, now_us: int) -> None:
-    """What a replaced machine never began goes to the one that has its name; its jobs are planned again for that."""
-    following = agents.successor(connection, agent.id)
-    if following is not None and runs.move_waiting(connection, agent.id, following.id, "agent replaced", now_us):
-        jobs.mark_agent_unplanned(connection, following.id)
 
 
 def _compare_orders(

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tests.process.checker import Verdict
 from tests.process.cluster import Pair, running_pair
 from tests.process.programs import BIN, ROOT, end_everything_in
+from tests.process.workflow_chains import without_a_master
 
 AGENTS = ("alpha", "beta", "gamma")
 WITNESS = "alpha"
@@ -309,10 +310,11 @@ def samples(pair: Pair, say: Say) -> None:
 
 
 def small(directory: Path, say: Say) -> None:
-    """A machine lost behind the first checkpoint, and a failover between two steps; then the samples."""
+    """A machine lost behind the first checkpoint, a failover between two; the samples; an outage of the master."""
     with running_pair(directory, witness=WITNESS) as pair:
         backup = Backup(pair)
         backup.make(0.3)
         for point in (("machine", "start", "upload"), ("failover", "end", "copy")):
             say(backup.round(*point))
         samples(pair, say)
+        without_a_master(pair, say)
