@@ -97,6 +97,7 @@ class Client:
         fingerprint: str = "",
         timeout_s: float = TIMEOUT_S,
     ) -> None:
+        self.more_headers: dict[str, str] = {}
         self._places = places
         self._token = token
         self._authority = authority
@@ -127,7 +128,7 @@ class Client:
 
         Raises `CommandError` with the exit code.
         """
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", **self.more_headers}
         if method != "GET":
             headers["Idempotency-Key"] = key or secrets.token_urlsafe(24)
         content = json.dumps(body).encode() if body is not None else None
@@ -162,7 +163,9 @@ class Client:
             connection, prefix = self._connect(place)
             bearer = {"Authorization": f"Bearer {self._token}"} if self._token and not place.startswith("unix:") else {}
             try:
-                connection.request("GET", prefix + path, headers={"Accept": "application/json", **bearer})
+                connection.request(
+                    "GET", prefix + path, headers={"Accept": "application/json", **self.more_headers, **bearer}
+                )
                 response = connection.getresponse()
                 if response.status < 400:
                     return _written(response, target)

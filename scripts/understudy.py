@@ -55,6 +55,7 @@ COMMANDS = {
     "message": ("scripts.commands.audit", "message"),
     "audit": ("scripts.commands.audit", "audit"),
     "user": ("scripts.commands.people", "user"),
+    "tenant": ("scripts.commands.tenants", "tenant"),
     "role": ("scripts.commands.roles", "role"),
     "demo": ("scripts.commands.node", "demo"),
 }

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,24 @@ def asks_node(function: Callable[..., Any]) -> Callable[..., Any]:
         ca: str,
         fingerprint: str,
         as_json: bool,
+        in_tenant: str = "",
         **more: Any,
     ) -> Any:
         token = Path(token_file).read_text().strip() if token_file else os.environ.get("UNDERSTUDY_TOKEN", "")
-        return function(Asker(data, servers, token, ca, fingerprint, as_json), *args, **more)
+        asker = Asker(data, servers, token, ca, fingerprint, as_json)
+        if in_tenant:
+            asker.client.more_headers["Understudy-Tenant"] = in_tenant
+        return function(asker, *args, **more)
 
-    return command
+    if "tenant" in signature(function).parameters:  # it says itself what it does with one
+        return command
+    return tenant_option(command)
+
+
+tenant_option = click.option(
+    "--tenant", "in_tenant", default="", envvar="UNDERSTUDY_TENANT", metavar="T", help="Do it in the name of a tenant."
+)
+"""For people of the host: as if the tenant asked."""
 
 
 def asks_own_node(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -34,7 +34,7 @@ def create(asker: Asker, name: str, role: str, password_file: str | None) -> Non
     """Add a user."""
     password = read_password(password_file, f"Password of {name}", True)
     made = asker.client.post("/api/v1/users", {"name": name, "role": role, "password": password})
-    asker.show(made, f"The user {name} is {role}.")
+    asker.show(made, f"The user {made['name']} is {made['role']}.")
 
 
 @user.command()

@@ -53,10 +53,15 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/server-history", "Server History", "history"),
             Link("/properties", "Server Properties", "server"),
             Link("/users", "Users and Sessions", "users"),
+            Link("/tenants", "Tenants", "layers"),
             Link("/audit", "Audit", "scroll-text"),
         ),
     ),
 )
+
+
+OF_HOST = frozenset({"/replication", "/swap", "/banner", "/properties", "/tenants"})
+"""Pages about machines, or about all tenants at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +141,12 @@ class Frame:
 
     @property
     def navigation(self) -> tuple[tuple[str, tuple[Link, ...]], ...]:
-        """The pages that exist, by heading."""
-        return NAVIGATION
+        """The pages that exist, by heading; of those that concern the host alone nothing for a tenant."""
+        if not self.tenant:
+            return NAVIGATION
+        return tuple(
+            (heading, tuple(link for link in links if link.href not in OF_HOST)) for heading, links in NAVIGATION
+        )
 
     def may(self, permission: str) -> bool:
         """Whether this person has a permission of `core.access`; nobody has one before sign-in."""

@@ -23,6 +23,7 @@ TOKEN_PREFIX = "us_"
 LOCAL = Principal("local", "administrator")
 """Who comes in by the local socket: whoever may open it owns the data directory."""
 
+TENANT_HEADER = "Understudy-Tenant"
 TENANT_COOKIE = "__Host-understudy-tenant"
 """In whose name a browser of the host's people asks."""
 
@@ -95,13 +96,17 @@ async def identify(request: web.Request) -> None:
 
 
 def enter_tenant(request: web.Request) -> None:
-    """Somebody of the host asks in the name of a tenant: by `tenant=` in the address, by the browser's cookie, or by
-    changing a thing that is named with its tenant (`acme:backup`). Then it is as if the tenant asked (docs/tenants.md).
+    """Let somebody of the host ask in the name of a tenant: then it is as if the tenant asked (docs/tenants.md).
+
+    It is named by a header, by `tenant=` in the address, by the browser's cookie, or in front of what is changed
+    (`acme:backup`).
     """
     by = principal(request)
     if by is None or by.tenant:
         return
-    named = request.query.get("tenant", "") or request.cookies.get(TENANT_COOKIE, "")
+    named = (
+        request.headers.get(TENANT_HEADER) or request.query.get("tenant", "") or request.cookies.get(TENANT_COOKIE, "")
+    )
     if not named and request.method not in SAFE_METHODS:
         named = next((found for part in request.match_info.values() if (found := tenant_of(part))), "")
     if named and not wrong_name(named):

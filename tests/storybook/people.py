@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from server.core.access import PERMISSIONS, ROLES
 from server.core.model import DAY_US, HOUR_US
+from server.core.tenancy import wrong_name
+from server.storage.tenants import TenantLine
 from server.web.api.roles import BUILT_IN, RoleLine
 from server.web.api.tokens import TokenLine
 from server.web.pages.roles import RolesPage
+from server.web.pages.tenants import TenantsPage
 from server.web.pages.tokens import TokensPage
 from tests.storybook.fixture import NOW_US, Story, frame
 
@@ -37,6 +42,23 @@ def _token(number: int, name: str, days: int, scope: str = "", used: int | None 
     )
 
 
+WRONG_TENANT = {"name": "Acme", "title": ""}, {"name": f"The name of a tenant {wrong_name('Acme')}."}
+
+
+def _tenants() -> tuple[TenantLine, ...]:
+    made: dict[str, Any] = {"created_at_us": NOW_US - 90 * DAY_US, "created_by": "admin"}
+    closed = NOW_US - 3 * DAY_US
+    return (
+        TenantLine(
+            name="acme", title="Acme Freight, contract 4711", users=14, jobs=320, workflows=12, agents=2, **made
+        ),
+        TenantLine(name="night", title="", users=2, jobs=9, workflows=0, agents=0, **made),
+        TenantLine(
+            name="old", title="Moved away", users=0, jobs=40, workflows=1, agents=0, closed_at_us=closed, **made
+        ),
+    )
+
+
 def stories() -> list[Story]:
     """All of them."""
     roles, tokens = frame("Roles", "/users"), frame("API Tokens", "/users")
@@ -56,4 +78,7 @@ def stories() -> list[Story]:
         Story("tokens-empty", TokensPage(tokens, ())),
         Story("tokens-made", TokensPage(tokens, lines, secret="us_" + "3xAmPlE" * 6)),
         Story("tokens-wrong", TokensPage(tokens, lines, values, wrong)),
+        Story("tenants", TenantsPage(frame("Tenants", "/tenants"), _tenants())),
+        Story("tenants-empty", TenantsPage(frame("Tenants", "/tenants"), ())),
+        Story("tenants-wrong", TenantsPage(frame("Tenants", "/tenants"), _tenants(), *WRONG_TENANT)),
     ]

@@ -13,6 +13,7 @@ from server.admission import check_password
 from server.core.access import may
 from server.core.model import Principal
 from server.core.people import User
+from server.core.tenancy import qualified
 from server.errors import Invalid, NotFound
 from server.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN
 from server.site import SEQUENCE, Site
@@ -142,7 +143,8 @@ async def create_user(call: Call) -> Answer:
     check_new_password(call.body.password)
     phc = await call.site.passwords.hash(call.body.password)
     change = users.create(call.body.name, phc, call.body.role, call.by, call.now_us)
-    return await call.write(change, lambda _: {"name": call.body.name, "role": call.body.role}, 201)
+    name = qualified(call.by.tenant, call.body.name)
+    return await call.write(change, lambda _: {"name": name, "role": call.body.role}, 201)
 
 
 async def update_user(call: Call) -> Answer:

@@ -38,6 +38,7 @@ from server.web.pages import (
     scheduler,
     serve,
     swap,
+    tenants,
     tokens,
     variables,
     workflow_runs,
@@ -47,6 +48,7 @@ from server.web.pages.flow import FLOW, Sampler, sampling
 from server.web.render import STATIC
 
 PAGES = (
+    tenants,
     home,
     agents,
     agent_requests,

@@ -73,6 +73,8 @@ NOTICES = {
     "missed-dismissed": "Dismissed.",
     "aside-retried": "It is tried again. What fails again is listed again.",
     "aside-dismissed": "Dismissed.",
+    "tenant-saved": "The tenant is saved.",
+    "tenant-agent": "It is saved. Whoever it is not for does not see it any more.",
     "users-out": "Everybody else is signed out.",
     "user-saved": "The user is saved.",
     "role-saved": "The role is saved. It holds at the next request of whoever has it.",
