@@ -111,7 +111,8 @@ MENTIONED: Mapping[str, Mapping[str, str]] = {
     "notification_deliveries": {"subject": "", "text": ""},
 }
 """Columns of JSON or of the program's own words in which qualified names stand, each behind these characters."""
-UNSCOPED = SHARED | HIDDEN
+_CLOSED = frozenset({"asides", "forks", "fork_runs", "fork_edits", "join_tokens"})
+UNSCOPED = SHARED | HIDDEN - _CLOSED
 """What the program reads as it is in a change for a tenant: nothing of it is answered."""
 
 

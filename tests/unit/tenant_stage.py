@@ -67,7 +67,7 @@ def fill(ledger: Ledger, stage: Stage) -> None:
             " (SELECT id FROM users WHERE tenant = ?)", (tenant,)).fetchone()[0])  # fmt: skip
         ids |= {"user": f"{tenant}:{word}-user", "tenant": tenant, "role": f"{word}-role", "session": tenant[:1] * 16}
         ids |= {"agent": f"{word}-agent", "group": f"{word}-group", "outcome": f"{word}-key", "fork": f"{word}-fork"}
-        ids |= {"node": f"{word}-node", "swap": "77", "setting": f"{word}_setting"}
+        ids |= {"node": f"{word}-node", "swap": "77", "aside": "77", "setting": f"{word}_setting"}
 
 
 def _made(by: Visitor, word: str, ids: dict[str, str]) -> dict[str, str]:

@@ -89,6 +89,17 @@ def test_a_name_of_another_is_not_there(ledger: Ledger) -> None:
     assert do(ledger, ANNA, jobs.create(jobs.JobSpec(name="secret", command="x", agent="north"), ANNA, START_US))
 
 
+def test_what_is_the_hosts_alone_is_empty_in_a_change_too(ledger: Ledger) -> None:
+    """Rows of the host that are chosen by number are not there for a change of a tenant."""
+    ledger.connection.execute(
+        "INSERT INTO join_tokens (id, secret_hash, name, created_by, created_at_us, expires_at_us)"
+        " VALUES ('t', 'h', 'n', 'root', 1, 2)"
+    )
+    for table in ("join_tokens", "asides", "forks"):
+        found = do(ledger, ANNA, lambda t, table=table: t.connection.execute(f"SELECT * FROM {table}").fetchall())
+        assert found == []
+
+
 def test_the_guard_refuses_what_a_change_would_write_of_another(ledger: Ledger) -> None:
     """A change that forgot to look whose a row is writes nothing."""
     number = job(ledger, BERT)
