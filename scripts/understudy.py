@@ -25,6 +25,7 @@ COMMANDS = {
     "agent": ("scripts.commands.agent_group", "agent"),
     "group": ("scripts.commands.groups", "group"),
     "node": ("scripts.commands.nodes", "node"),
+    "certificates": ("scripts.commands.certificates", "certificates"),
     "witness": ("scripts.commands.witness", "witness"),
     "scheduler": ("scripts.commands.asides", "scheduler"),
     "queue": ("scripts.commands.gates", "queue"),

@@ -23,10 +23,16 @@ TLS_BUFFER_BYTES = 16 * 1024
 
 
 class Acceptor:
-    """Accepts on `listener` and gives each connection that has finished its handshake to a protocol of `factory`."""
+    """Accepts on `listener` and gives each connection that has finished its handshake to a protocol of `factory`.
+
+    `context` is asked at each connection, so that renewed certificates and authorities are used; None is plain TCP.
+    """
 
     def __init__(
-        self, factory: Callable[[], asyncio.BaseProtocol], listener: socket.socket, context: ssl.SSLContext | None
+        self,
+        factory: Callable[[], asyncio.BaseProtocol],
+        listener: socket.socket,
+        context: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         self._factory = factory
         self._listener = listener
@@ -59,7 +65,10 @@ class Acceptor:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 await asyncio.get_running_loop().connect_accepted_socket(
-                    self._factory, connection, ssl=self._context, ssl_handshake_timeout=self._patience()
+                    self._factory,
+                    connection,
+                    ssl=self._context() if self._context is not None else None,
+                    ssl_handshake_timeout=self._patience(),
                 )
         except (OSError, TimeoutError) as error:
             log.debug("a handshake failed", why=str(error) or "timed out")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from replication.errors import ReplicationError
 from server.actions import agents, nodes, roles, settings
 from server.actions import users as user_actions
+from server.actions.authorities import sealed_name
 from server.core.access import may
 from server.core.model import NodeRow, Principal
 from server.core.people import User
@@ -22,9 +23,9 @@ from server.door import too_many
 from server.enrolment import ENROLMENT_VERSION, EnrolAnswer, EnrolRequest, Place
 from server.errors import Conflict, Forbidden, Invalid, Unauthenticated, UnderstudyError
 from server.storage import agents as agent_rows
+from server.storage import authorities, sealed, users
 from server.storage import nodes as node_rows
-from server.storage import sealed, users
-from server.tls import SEALED_AUTHORITY_KEY, Authority, Peer, secret_hash, unseal
+from server.tls import SEALED_AUTHORITY_KEY, Authority, Peer, hash_of_request, secret_hash, unseal
 
 if TYPE_CHECKING:
     from server.site import Site
@@ -50,8 +51,8 @@ async def admit(site: Site, asked: EnrolRequest, address: str, peer: Peer | None
         )
     if len(asked.id) != 32 or any(digit not in "0123456789abcdef" for digit in asked.id):
         raise Invalid("The id is not 32 hexadecimal digits.")
-    if peer == Peer("agent", asked.id):
-        return await _renew_agent(site, asked)
+    if peer == Peer("agent", asked.id) or (peer is None and asked.kind == "agent" and not asked.secret):
+        return await _renew_agent(site, asked, peer)
     site.store()
     if peer == Peer("node", asked.id):
         return await _move_node(site, asked, address)
@@ -74,10 +75,19 @@ async def _admit_agent(site: Site, asked: EnrolRequest, address: str) -> EnrolAn
     return await _answer(site, asked, authority, agent.name, ())
 
 
-async def _renew_agent(site: Site, asked: EnrolRequest) -> EnrolAnswer:
+async def _renew_agent(site: Site, asked: EnrolRequest, peer: Peer | None) -> EnrolAnswer:
+    """A fresh certificate for an agent: its old one proves who asks, or the key that the cluster knows."""
     agent = await site.read_now(lambda connection: agent_rows.get(connection, asked.id))
     if agent is None or agent.removed_at_us is not None:
         raise Forbidden("This agent was removed. Enrol it anew: `understudy agent invite --name NAME` on the master.")
+    if peer is None:
+        shown = await site.read_now(lambda connection: authorities.shown(connection, "agent", asked.id))
+        if shown is None or shown.key_hash != hash_of_request(asked.request.encode()):
+            await asyncio.sleep(FAILURE_PAUSE_S)
+            raise Forbidden(
+                "This is not the key that this cluster knows of the agent. "
+                f"Type `understudy agent replace {agent.name}` on the master, and enrol with the token that it prints."
+            )
     return await _answer(site, asked, await load_authority(site), agent.name, ())
 
 
@@ -194,18 +204,18 @@ async def _note_failure(site: Site, name: str, address: str, asks: _Asks) -> Non
 
 
 async def load_authority(site: Site) -> Authority:
-    """The cluster's authority, its key unsealed from the replicated row: either node can sign after a
-    swap."""
-    nonce, ciphertext = await site.read_now(_sealed_key)
-    key = unseal(site.seal_key, SEALED_AUTHORITY_KEY, nonce, ciphertext)
-    return Authority.load(site.authority_pem, key)
+    """The authority that signs, its key unsealed from the replicated row: either node can sign after a swap."""
+    certificate, name, (nonce, ciphertext) = await site.read_now(lambda rows: _signing(rows, site.authority_pem))
+    return Authority.load(certificate, unseal(site.seal_key, name, nonce, ciphertext))
 
 
-def _sealed_key(connection: sqlite3.Connection) -> tuple[bytes, bytes]:
-    found = sealed.get(connection, SEALED_AUTHORITY_KEY)
+def _signing(connection: sqlite3.Connection, known_pem: bytes) -> tuple[bytes, str, tuple[bytes, bytes]]:
+    current = authorities.current(connection)
+    name = sealed_name(connection, current.fingerprint) if current is not None else SEALED_AUTHORITY_KEY
+    found = sealed.get(connection, name)
     if found is None:
         raise Conflict("The authority's key is not in the database. Restore this node from its peer.")
-    return found
+    return current.certificate.encode() if current is not None else known_pem, name, found
 
 
 def place(row: NodeRow) -> Place:

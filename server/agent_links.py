@@ -20,6 +20,7 @@ from aiohttp import web
 from replication.core.types import NO_EPOCH, Epoch, NodeId
 from server.core import agent_wire as wire
 from server.core.agent_beats import beat_s, silent_s
+from server.core.authorities import Leaf
 
 log = structlog.get_logger(__name__)
 
@@ -30,13 +31,17 @@ TOLD_EVERY_S = 0.02
 WORD_S = 0.05
 NO_WORD = (float("-inf"), 0, 0, False)
 OUTGOING_MAX = 100_000
+NO_LEAF = Leaf()
 
 
 class AgentLink:
     """One accepted link. What is queued when it ends is gone: agents ask again by presenting themselves."""
 
-    def __init__(self, agent_id: str, hello: wire.Hello, socket: web.WebSocketResponse, at_s: float) -> None:
+    def __init__(
+        self, agent_id: str, hello: wire.Hello, socket: web.WebSocketResponse, at_s: float, leaf: Leaf
+    ) -> None:
         self.agent_id = agent_id
+        self.leaf = leaf
         self.hello = hello
         self.heard_s = at_s
         self.skew_us = 0
@@ -125,6 +130,7 @@ class Links:
         self._epoch = NO_EPOCH
         self._desk: Desk | None = None
         self._roster: dict[str, str] = {}
+        self._trust = ""
         self._links: dict[str, AgentLink] = {}
         self._question = 0
         self._answers: dict[tuple[str, int], asyncio.Future[wire.WitnessSays]] = {}
@@ -152,6 +158,16 @@ class Links:
             self._roster = dict(roster)
             self._announce()
 
+    def set_trust(self, trust: str) -> None:
+        """The authorities to trust, the one that signs first; agents are told, and renew what differs."""
+        if trust != self._trust:
+            self._trust = trust
+            self._announce()
+
+    def shown(self) -> dict[str, tuple[str, Leaf]]:
+        """What each connected agent says it trusts, and the certificate that it showed."""
+        return {agent_id: (link.hello.trusts, link.leaf) for agent_id, link in self._links.items()}
+
     def set_witnesses(self, agent_ids: Iterable[str]) -> None:
         """Those that have a seat: their heartbeats keep coming every second, however many agents there are."""
         self._witnesses = frozenset(agent_ids)
@@ -178,7 +194,7 @@ class Links:
         """Close every link."""
         await asyncio.gather(*(link.close() for link in list(self._links.values())))
 
-    async def serve(self, socket: web.WebSocketResponse, agent_id: str) -> None:
+    async def serve(self, socket: web.WebSocketResponse, agent_id: str, leaf: Leaf = NO_LEAF) -> None:
         """Serve a prepared WebSocket of the authenticated agent `agent_id` until it ends.
 
         Prepare it with `max_msg_size=agent_wire.FRAME_BYTES_MAX` and without compression.
@@ -187,7 +203,7 @@ class Links:
             first = wire.decode_from_agent(await socket.receive_bytes(timeout=wire.LINK_SILENT_S))
             if not isinstance(first, wire.Hello) or first.agent_id != agent_id:
                 raise wire.ProtocolError("a link begins with the hello of the certificate's own agent")
-            link = AgentLink(agent_id, first, socket, self._monotonic())
+            link = AgentLink(agent_id, first, socket, self._monotonic(), leaf)
             if await self._is_single(link):
                 await self._serve(link, socket)
         except (wire.ProtocolError, TypeError, TimeoutError, ConnectionError) as error:
@@ -264,7 +280,7 @@ class Links:
     def _office(self, link: AgentLink) -> wire.Office:
         role = "master" if self._desk is not None else "standby"
         now_us = self._utc_us()
-        return wire.Office(self._node, role, self._epoch, now_us, self._roster, wire.PROTOCOL, link.beat_s)
+        return wire.Office(self._node, role, self._epoch, now_us, self._roster, wire.PROTOCOL, link.beat_s, self._trust)
 
     def _announce(self) -> None:
         """Tell every link who this node is now: some at once, the rest in turns, so that nobody else waits for it."""

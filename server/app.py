@@ -37,7 +37,7 @@ from server.cluster_port import make_app as make_cluster_app
 from server.config import Config, ConfigError
 from server.core import witness_seats
 from server.core.model import NodeRow
-from server.enrolment import EnrolmentError, Joiner, announce_node
+from server.enrolment import EnrolmentError, Joiner
 from server.errors import UnderstudyError
 from server.fence import fence_of
 from server.fork_keepers import Keepers
@@ -50,10 +50,13 @@ from server.mending import mend_journal
 from server.office import Office
 from server.passwords import Passwords, hash_password
 from server.proofs import Proofs
+from server.renewal import announce_node
 from server.repair import may_copy_again, set_aside
 from server.roles import Roles
+from server.rotation import Rotation
 from server.site import Site
 from server.storage import migrate, witnesses
+from server.tls import trust_in
 from server.web.live import LIVE
 from server.web.routes import make_app
 from server.witness_links import WitnessLinks
@@ -113,10 +116,8 @@ class Server:
         identity = load_identity(site.config.data)
         assert identity is not None
         site.identity = identity
-        site.authority_pem = files.read_private(site.config.data / files.AUTHORITY_FILE)
         site.seal_key = files.read_private(site.config.data / files.SEAL_FILE)
-        self._certificates.load()
-        assert self._certificates.client is not None
+        self._certificates.load(site)
         links, asked = agent_links(site)
         site.witnesses = asked
         site.office = office = _office(site, links, asked)
@@ -124,13 +125,14 @@ class Server:
         site.node = await self._open_node(office, asked)
         self._stack.push_async_callback(site.node.close)
         assert runner.server is not None
-        self._run(Acceptor(runner.server, self._cluster_socket, self._certificates.cluster).run())
+        self._run(Acceptor(runner.server, self._cluster_socket, self._certificates.for_cluster).run())
         if site.node.status().state is State.INIT:
             await site.node.join(identity.peers)
         else:
             site.node.set_peers(site.node.control.value.peers or identity.peers)
         self._run(self._follow_roster(links))
         self._run(self._certificates.keep_fresh(site))
+        self._run(Rotation(site, self._certificates, links.shown).run())
         site.forks = Keepers(site, self._certificates)
         site.proofs = Proofs(site, self._certificates)
         self._run(site.forks.collect())
@@ -142,9 +144,8 @@ class Server:
         set aside whole, and copies from its master again.
         """
         site, config = self.site, self.site.config
-        assert self._certificates.client is not None
         assert site.identity is not None
-        dial = dialler(self._certificates.client)
+        dial = dialler(self._certificates.for_dialling)
         try:
             return await Node.open(config.data, node_settings(site), office, asked, dial, log_node)
         except ReplicationError as error:
@@ -152,7 +153,9 @@ class Server:
             is_wished = wish is not None and wish.standby is not None
             why = "a new copy is wished"
             if not is_wished:
-                why = await mend_journal(config.data, site.identity, self._certificates.client, site.clock.utc_us())
+                why = await mend_journal(
+                    config.data, site.identity, self._certificates.for_dialling(), site.clock.utc_us()
+                )
                 if not why:
                     return await Node.open(config.data, node_settings(site), office, asked, dial, log_node)
             if not is_wished and not await asyncio.to_thread(may_copy_again, config.data, site.identity):
@@ -208,6 +211,7 @@ class Server:
             peers = {row.id: f"{row.address}:{row.cluster_port}" for row in roster.values()}
             own = {site.identity.id: f"{site.config.address}:{site.config.cluster_port}"}
             links.set_roster(peers | own)  # the table may still have where this node was before
+            links.set_trust(trust_in(site.authority_pem))
             links.set_witnesses(await self._seated())
             peers.pop(site.identity.id, None)
             if peers and peers != known:
@@ -234,7 +238,7 @@ class Server:
         joiner = Joiner(now.name, now.address, now.web_port, now.cluster_port)
         try:
             await asyncio.to_thread(announce_node, site.config.data, site.identity, peers[status.master], joiner)
-            self._certificates.load()
+            self._certificates.load(site)
             log.info("told the master where this node listens now", address=now.address, port=now.web_port)
         except EnrolmentError as error:
             log.warning("the master does not know where this node listens now; it is told again", why=str(error))

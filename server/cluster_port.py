@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 import aiohttp
@@ -24,11 +25,12 @@ from server.acceptor import shrink_tls_buffer
 from server.admission import admit
 from server.core.agent_wire import FRAME_BYTES_MAX
 from server.core.agent_wire import PATH as AGENT_LINK
+from server.core.authorities import Leaf
 from server.dialling import end_when_silent, why_no_link
 from server.enrolment import EnrolRequest
 from server.problems import problem, problem_response, translate
 from server.site import SITE, Site, site_of
-from server.tls import peer_of, require_peer
+from server.tls import leaf_of, peer_of, require_peer
 
 MESSAGE_BYTES_MAX = 9 << 20
 """A frame has at most 8 MiB; the rest is for its header."""
@@ -37,7 +39,7 @@ SEND_TIMEOUT_S = 60.0
 CHANNELS = ("control", "bulk")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-ServeAgent = Callable[[web.WebSocketResponse, str], Awaitable[None]]
+ServeAgent = Callable[[web.WebSocketResponse, str, Leaf], Awaitable[None]]
 log = structlog.get_logger()
 
 
@@ -105,11 +107,11 @@ async def dial(peer: NodeId, address: str, channel: str, context: ssl.SSLContext
     return WebSocketConnection(peer, socket, session)
 
 
-def dialler(context: ssl.SSLContext) -> Dialler:
-    """How this node dials: `context` carries its certificate."""
+def dialler(context: Callable[[], ssl.SSLContext]) -> Dialler:
+    """How this node dials: `context` gives the one that carries its present certificate."""
 
     async def call(peer: NodeId, address: str, channel: str) -> Connection:
-        return await dial(peer, address, channel, context)
+        return await dial(peer, address, channel, context())
 
     return call
 
@@ -140,15 +142,19 @@ def agent_handler(serve: ServeAgent) -> Handler:
         shrink_tls_buffer(request.transport)
         socket = web.WebSocketResponse(compress=False, max_msg_size=FRAME_BYTES_MAX)
         await socket.prepare(request)
-        await serve(socket, peer.id)
+        await serve(socket, peer.id, leaf_of(request.transport) or Leaf())
         return socket
 
     return handler
 
 
 async def show_authority(request: web.Request) -> web.StreamResponse:
-    """The authority's certificate, for joiners: they compare its fingerprint before they trust it."""
-    return web.json_response({"certificate": site_of(request).authority_pem.decode()})
+    """The authorities that this node trusts: joiners compare the fingerprint of the first before they trust it.
+
+    With `leaf`, what this node's own certificate says: the master asks for it while the authority is exchanged.
+    """
+    site = site_of(request)
+    return web.json_response({"certificate": site.authority_pem.decode(), "leaf": asdict(site.leaf)})
 
 
 async def enrol(request: web.Request) -> web.StreamResponse:

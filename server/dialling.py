@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -33,6 +34,16 @@ def why_no_link(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return str(error) or "no connection"
+
+
+def may_be_distrust(error: BaseException) -> bool:
+    """Whether a dial may have ended because one side does not trust the other's certificate.
+
+    In TLS 1.3 a client learns of its refusal after its handshake: to it the node just closes the connection.
+    """
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError | aiohttp.ServerDisconnectedError):
+        return True
+    return isinstance(error, OSError) and error.errno == errno.ECONNRESET
 
 
 def end_when_silent(connection: socket.socket | None) -> None:

@@ -15,7 +15,6 @@ import shutil
 import socket
 import ssl
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +152,7 @@ def enrol_agent(token: str, data: Path, name: str = "") -> Identity:
             authority = fetch_authority(host, port, "/enrol")
             _compare(join.fingerprint, authority, address)
             key = tls.new_key()
-            asked = EnrolRequest("agent", files.new_id(), name, _request(key), secret=join.secret)
+            asked = EnrolRequest("agent", files.new_id(), name, certificate_request(key), secret=join.secret)
             answer = post(host, port, tls.client_context(authority), asked)
         except EnrolmentError as error:
             problem = error
@@ -162,55 +161,6 @@ def enrol_agent(token: str, data: Path, name: str = "") -> Identity:
             raise
         return _keep(data, "agent", asked.id, answer, key)
     raise problem
-
-
-def renew_agent(data: Path, now: datetime) -> bool:
-    """Fetch a fresh certificate for an agent when two thirds of its life are over; False when it is not due.
-
-    Blocking.
-
-    Any node of the roster may answer. The key stays; node.crt is replaced durably. Raises `EnrolmentError`
-    when nobody answers: try again later.
-    """
-    certificate, key = data / files.CERTIFICATE_FILE, data / files.KEY_FILE
-    if now < tls.valid_until(certificate.read_bytes()) - timedelta(days=tls.LEAF_DAYS / 3):
-        return False
-    identity = files.load_identity(data)
-    assert identity is not None, "only an enrolled agent renews"
-    context = tls.client_context(data / files.AUTHORITY_FILE, certificate, key)
-    asked = EnrolRequest("agent", identity.id, identity.name, _request(tls.load_key(key.read_bytes())))
-    problem = EnrolmentError("unreachable", "no node of the cluster answers; start the master, then try again")
-    for address in identity.peers.values():
-        host, port = split_address(address, 8009)
-        try:
-            answer = post(host, port, context, asked)
-        except EnrolmentError as error:
-            problem = error
-            continue
-        files.write_private(certificate, answer.certificate.encode())
-        return True
-    raise problem
-
-
-def announce_node(data: Path, identity: Identity, address: str, joiner: Joiner) -> None:
-    """Tell the master at `address` (host:cluster_port) where this node listens now; takes its fresh
-    certificate. Blocking.
-
-    The old certificate proves who asks. Raises `EnrolmentError`.
-    """
-    certificate, key = data / files.CERTIFICATE_FILE, data / files.KEY_FILE
-    context = tls.client_context(data / files.AUTHORITY_FILE, certificate, key)
-    asked = EnrolRequest(
-        "node",
-        identity.id,
-        joiner.name,
-        _request(tls.load_key(key.read_bytes())),
-        address=joiner.address,
-        web_port=joiner.web_port,
-        cluster_port=joiner.cluster_port,
-    )
-    answer = post(*split_address(address, 8009), context, asked)
-    files.write_private(certificate, answer.certificate.encode())
 
 
 def inspect_node(host: str, port: int, expected: str | None) -> tuple[dict[str, Any], str]:
@@ -257,7 +207,7 @@ def enrol_node(
         "node",
         known.id if known is not None else files.new_id(),
         joiner.name,
-        _request(key),
+        certificate_request(key),
         user=user,
         password=password,
         address=joiner.address,
@@ -271,8 +221,7 @@ def enrol_node(
 
 
 def fetch_authority(host: str, port: int, path: str) -> str:
-    """The authority's certificate as a port gives it, unverified: compare its fingerprint before trusting
-    it."""
+    """The authorities as a port gives them, unverified: compare the fingerprint before trusting them."""
     authority = str(_fetch_json(host, port, path).get("certificate", ""))
     if not authority:
         raise EnrolmentError("not_understudy", _not_understudy(host, port))
@@ -308,7 +257,8 @@ def _keep(data: Path, kind: str, identifier: str, answer: EnrolAnswer, key: ec.E
     return identity
 
 
-def _request(key: ec.EllipticCurvePrivateKey) -> str:
+def certificate_request(key: ec.EllipticCurvePrivateKey) -> str:
+    """A request for a certificate of this key, as `/enrol` takes it."""
     return tls.certificate_request(key).decode()
 
 

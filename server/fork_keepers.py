@@ -130,8 +130,7 @@ class Keepers:
         row = self._site.roster[node]
         host = f"[{row.address}]" if ":" in row.address else row.address
         url = f"https://{host}:{row.cluster_port}{PATH}{path}"
-        context = self._certificates.client
-        assert context is not None, "a node of a cluster has its certificate"
+        context = self._certificates.for_dialling()
         async with aiohttp.ClientSession(timeout=timeout) as session:
             try:
                 response = await session.request(method, url, ssl=context)

@@ -219,8 +219,7 @@ class Proofs:
     async def _post(self, peer: str, path: str, body: bytes) -> bytes:
         row = self._site.roster[peer]
         host = f"[{row.address}]" if ":" in row.address else row.address
-        context = self._certificates.client
-        assert context is not None, "a node of a cluster has its certificate"
+        context = self._certificates.for_dialling()
         async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
             try:
                 url = f"https://{host}:{row.cluster_port}{PATH}{path}"

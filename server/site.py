@@ -19,6 +19,7 @@ from server import __version__
 from server.actions.reports import output_object
 from server.clock import Clock
 from server.config import Config
+from server.core.authorities import Leaf
 from server.core.model import NodeRow
 from server.core.role_requests import BecomeMaster, BecomeStandby
 from server.door import Door
@@ -88,6 +89,7 @@ class Site:
     forks: Keepers | None = None
     proofs: Proofs | None = None
     authority_pem: bytes = b""
+    leaf: Leaf = field(default_factory=Leaf)
     seal_key: bytes = b""
     version: str = __version__
     loop_seen_s: float = 0.0

@@ -1,4 +1,4 @@
-"""The cluster's certificates: one authority, short-lived leaves, the fingerprint, and the four TLS contexts.
+"""The cluster's certificates: its authority, short-lived leaves, the fingerprint, and the four TLS contexts.
 
 An identity is a URI in the leaf's SubjectAltName: `understudy://node/<id>` or `understudy://agent/<id>`. Only
 a node's leaf may serve (EKU serverAuth), so an agent's certificate can never stand in for a node. Chains are
@@ -22,9 +22,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from server.core.authorities import Leaf, trust_of
 from server.errors import Forbidden, Invalid
 
 LEAF_DAYS = 30
@@ -49,7 +51,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The cluster's certificate authority. Its certificate never changes, so neither does its fingerprint."""
+    """A certificate authority of the cluster. Its certificate never changes, so neither does its fingerprint."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
@@ -59,19 +61,7 @@ class Authority:
         """Make a new authority for the cluster id `cluster`; `now` is aware UTC."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Understudy cluster {cluster}")])
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - CLOCK_SLACK)
-            .not_valid_after(now + timedelta(days=AUTHORITY_DAYS))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(_usage(authority=True), critical=True)
-        )
-        return cls(builder.sign(key, hashes.SHA256()), key)
+        return cls(_authority(name, key.public_key(), now).sign(key, hashes.SHA256()), key)
 
     @classmethod
     def load(cls, certificate_pem: bytes, key_pem: bytes) -> Authority:
@@ -86,6 +76,14 @@ class Authority:
         """The authority's private key in the clear: only ever given to `seal`."""
         return private_pem(self.key)
 
+    def cross_sign(self, following: x509.Certificate, now: datetime) -> str:
+        """The key of another authority of this cluster, signed by this one (PEM): shown along with a leaf of the other,
+        it lets those accept it who trust this one only. Both have one name, so it lengthens no path (RFC 5280 4.2.1.9).
+        """
+        builder = _authority(following.subject, following.public_key(), now)
+        builder = builder.add_extension(_issuer_key(self.certificate), critical=False)  # else it looks self-signed
+        return certificate_pem(builder.sign(self.key, hashes.SHA256()))
+
     def issue(self, request_pem: bytes, peer: Peer, addresses: tuple[str, ...], now: datetime) -> bytes:
         """Answer a certificate request with a leaf for `peer`, valid LEAF_DAYS; of the request only the key
         is used.
@@ -93,12 +91,7 @@ class Authority:
         `addresses` are the IP addresses and names that the leaf names besides the identity. Raises `Invalid`
         when the request cannot be read or is not signed by its own key.
         """
-        try:
-            request = x509.load_pem_x509_csr(request_pem)
-        except ValueError as error:
-            raise Invalid(f"the certificate request cannot be read: {error}") from error
-        if not request.is_signature_valid:
-            raise Invalid("the certificate request is not signed by its own key; make it again")
+        request = read_request(request_pem)
         uses = [ExtendedKeyUsageOID.CLIENT_AUTH]
         if peer.kind == "node":
             uses.append(ExtendedKeyUsageOID.SERVER_AUTH)
@@ -118,6 +111,21 @@ class Authority:
             .add_extension(_issuer_key(self.certificate), critical=False)
         )
         return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _authority(name: x509.Name, key: CertificatePublicKeyTypes, now: datetime) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SLACK)
+        .not_valid_after(now + timedelta(days=AUTHORITY_DAYS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(_usage(authority=True), critical=True)
+    )
 
 
 def _usage(authority: bool) -> x509.KeyUsage:
@@ -176,13 +184,13 @@ def certificate_request(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def fingerprint(authority_pem: bytes) -> str:
-    """SHA-256 of the authority's certificate (DER), 64 lower-case hex characters: the same on both nodes, for
-    ever."""
-    try:
-        certificate = x509.load_pem_x509_certificate(authority_pem)
-    except ValueError as error:
-        raise Invalid(f"this is not a certificate: {error}") from error
-    return certificate.fingerprint(hashes.SHA256()).hex()
+    """SHA-256 of the certificate (DER) of the authority that signs: 64 lower-case hex digits."""
+    return fingerprint_of(authorities_in(authority_pem)[0])
+
+
+def fingerprint_of(authority: x509.Certificate) -> str:
+    """The fingerprint of one certificate."""
+    return authority.fingerprint(hashes.SHA256()).hex()
 
 
 def normal_fingerprint(text: str) -> str:
@@ -198,9 +206,31 @@ def normal_fingerprint(text: str) -> str:
     return plain
 
 
-def addresses_of(certificate_pem: bytes) -> list[str]:
+def certificate_pem(certificate: x509.Certificate) -> str:
+    """A certificate as text."""
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def authorities_in(bundle_pem: bytes) -> list[x509.Certificate]:
+    """The certificates of a file of trusted authorities, the one that signs first; raises `Invalid`."""
+    try:
+        return x509.load_pem_x509_certificates(bundle_pem)
+    except ValueError as error:
+        raise Invalid(f"this is not a certificate: {error}") from error
+
+
+def trust_in(bundle_pem: bytes) -> str:
+    """What such a file trusts, as `core.authorities.trust_of` writes it."""
+    return trust_of([fingerprint_of(one) for one in authorities_in(bundle_pem)])
+
+
+def key_id(authority: x509.Certificate) -> str:
+    """By which certificates name the authority that signed them, hex."""
+    return authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+
+def addresses_of(certificate: x509.Certificate) -> list[str]:
     """The IP addresses and names that a leaf carries besides its identity."""
-    certificate = x509.load_pem_x509_certificate(certificate_pem)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
     return addresses + names.get_values_for_type(x509.DNSName)
@@ -297,6 +327,43 @@ def peer_of(transport: object) -> Peer | None:
             if subject in ("node", "agent") and identifier:
                 return Peer(subject, identifier)
     return None
+
+
+def read_leaf(certificate: x509.Certificate) -> Leaf:
+    """The facts of a leaf."""
+    issuer = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier or b""
+    until_us = int(certificate.not_valid_after_utc.timestamp() * 1e6)
+    return Leaf(hash_of_key(certificate.public_key()), issuer.hex(), until_us)
+
+
+def hash_of_key(key: CertificatePublicKeyTypes) -> str:
+    """SHA-256 of a public key, hex."""
+    encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return hashlib.sha256(key.public_bytes(encoding, form)).hexdigest()
+
+
+def read_request(request_pem: bytes) -> x509.CertificateSigningRequest:
+    """A certificate request that its own key has signed; raises `Invalid`."""
+    try:
+        request = x509.load_pem_x509_csr(request_pem)
+    except ValueError as error:
+        raise Invalid(f"the certificate request cannot be read: {error}") from error
+    if not request.is_signature_valid:
+        raise Invalid("the certificate request is not signed by its own key; make it again")
+    return request
+
+
+def hash_of_request(request_pem: bytes) -> str:
+    """`hash_of_key` of the key that a certificate request proves."""
+    return hash_of_key(read_request(request_pem).public_key())
+
+
+def leaf_of(transport: object) -> Leaf | None:
+    """The leaf that the other end of an asyncio transport showed, or None without one."""
+    extra = getattr(transport, "get_extra_info", None)
+    wrapped = extra("ssl_object") if extra is not None else None
+    der = wrapped.getpeercert(True) if wrapped is not None else None
+    return read_leaf(x509.load_der_x509_certificate(der)) if der else None
 
 
 def require_peer(transport: object, kind: Kind) -> Peer:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import click
@@ -16,8 +12,6 @@ from scripts.client import CONFIGURATION, PERMISSION, UNREACHABLE, CommandError
 from scripts.commands.drain_text import gate_line, lines
 from scripts.commands.gates import reason_option
 from scripts.commands.options import Asker, asks_node, confirm, data_option, table
-
-RENEW_CHECK_S = 3600.0
 
 
 @click.group(invoke_without_command=True)
@@ -40,6 +34,8 @@ def agent(
     """Run the agent of this machine (--data, and --join once), or say what is to be done about agents."""
     if context.invoked_subcommand is not None:
         return 0
+    from server.agent import program
+    from server.agent.credentials import Credentials
     from server.config import ConfigError
     from server.enrolment import EnrolmentError, enrol_agent
     from server.errors import Invalid
@@ -51,7 +47,7 @@ def agent(
         if join:
             identity = enrol_agent(join, directory)
             click.echo(f"This machine is the agent {identity.name}.")
-        return 0 if enrol_only else _run(directory, on_stop or "")
+        return 0 if enrol_only else program.run(directory, Credentials(directory), on_stop or "")
     except (ConfigError, Invalid) as error:
         raise CommandError(CONFIGURATION, str(error)) from error
     except EnrolmentError as error:
@@ -64,34 +60,6 @@ def _agent_directory(data: str | None) -> Path:
     if not chosen:
         raise CommandError(2, "which directory is the agent's? Give --data DIR")
     return Path(chosen).expanduser().absolute()
-
-
-def _run(directory: Path, on_stop: str) -> int:
-    from server import identity as files
-    from server.agent import program
-    from server.tls import client_context
-
-    def context() -> Any:
-        authority, certificate = directory / files.AUTHORITY_FILE, directory / files.CERTIFICATE_FILE
-        return client_context(authority, certificate, directory / files.KEY_FILE)
-
-    threading.Thread(target=_keep_certificate_fresh, args=(directory,), daemon=True).start()
-    return program.run(directory, context, on_stop)
-
-
-def _keep_certificate_fresh(directory: Path) -> None:
-    """Renew the certificate when it is due; each new connection reads it anew. Never ends the agent."""
-    import structlog
-
-    from server.enrolment import EnrolmentError, renew_agent
-
-    while True:
-        try:
-            if (directory / "identity.json").exists() and renew_agent(directory, datetime.now(UTC)):
-                structlog.get_logger().info("renewed this agent's certificate")
-        except (EnrolmentError, OSError) as error:
-            structlog.get_logger().warning("the certificate was not renewed; it is tried again", why=str(error))
-        time.sleep(RENEW_CHECK_S)
 
 
 @agent.command()

@@ -33,6 +33,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     agents      invite remove replace accept_restored set_start_alone           agents.manage
     witnesses   choose                                                          agents.manage
     nodes       put remove                                                      nodes.manage
+    authorities  begin cancel advance                                 certificates.manage
     users       create update_role disable enable unlock                        users.manage
                 change_password                               users.manage; nothing for one's own
     roles       create update delete                                            users.manage, of the host
@@ -55,7 +56,8 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 delete                                                          forks.delete
 
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
-(a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`, `audit.note`,
+(a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`,
+`authorities.found`, `authorities.note`, `audit.note`,
 `messages.add`, `retention.prune`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
 `maintenance.go_on`, `withheld_runs`, `quarantine`, `silence_notices`, `order_ledger`, `retries.begin_due`,
 `job_monitors.look_due`, `blackouts.account`, `notifications.settle`, `silence.give_up`, `sessions.prune`,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import ssl
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from replication.core.types import NO_EPOCH, Epoch
+from server.agent.credentials import Credentials
 from server.agent.job_calls import JobCalls
 from server.agent.job_socket import JobSocket
 from server.agent.leaving import Leaving
@@ -56,7 +56,7 @@ class Client:
         agent_id: str,
         peers: dict[str, str],
         clock: WallClock,
-        tls: Callable[[], ssl.SSLContext | None],
+        credentials: Credentials | None,
         version: str,
         on_stop: str = "",
         spool_bytes_max: int = SPOOL_BYTES_MAX,
@@ -65,7 +65,7 @@ class Client:
         self._agent_id = agent_id
         self._peers = dict(peers)
         self._clock = clock
-        self._tls = tls
+        self._credentials = credentials
         self._version = version
         self._on_stop = on_stop
         self._spool_bytes_max = spool_bytes_max
@@ -137,6 +137,8 @@ class Client:
         await self._runner.open(intents, self._boot_id)
         loops = [self._commit_forever, self._tick_forever, self._beat_forever, self._output_forever]
         loops.append(self._measure_forever)
+        if self._credentials is not None:
+            loops.append(partial(self._credentials.keep, self._dial_again))
         tasks = [asyncio.create_task(loop()) for loop in [*loops, watcher.watch_forever]]
         await socket.open()
         self._dial()
@@ -280,10 +282,17 @@ class Client:
                 del self._dialling[node]
         for node, address in wanted.items():
             if node not in self._dialling:
-                link = Link(node, address, self._tls, self._opened, self._closed, self._received)
+                link = Link(node, address, self._credentials, self._opened, self._closed, self._received)
                 task = asyncio.create_task(link.keep())
                 task.add_done_callback(self._dial_ended)
                 self._dialling[node] = (address, task)
+
+    def _dial_again(self) -> None:
+        """The certificate or its authorities are new: show them to every node."""
+        for _, task in self._dialling.values():
+            task.cancel()
+        self._dialling.clear()
+        self._dial()
 
     def _dial_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -303,6 +312,7 @@ class Client:
             self._boot_id,
             self._instance,
             self._clock.utc_us(),
+            self._credentials.trusts() if self._credentials is not None else "",
         )
         link.send(hello)
         self._handle(self._session.link_opened(link.node))
@@ -317,6 +327,8 @@ class Client:
             return
         if isinstance(message, wire.Office):
             self._offices[link.node] = message.epoch
+            if message.role == "master" and self._credentials is not None:
+                self._credentials.told(message.trust, message.beat_s)
         if link.node == self._session.obeyed:
             if self._session.admitted and isinstance(message, wire.OutputKept):
                 self._outputs.kept(message)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import Awaitable, Callable
 
 import aiohttp
 import structlog
 
+from server.agent.credentials import Credentials
 from server.core import agent_wire as wire
 from server.core.agent_beats import silent_s
-from server.dialling import why_no_link
+from server.dialling import may_be_distrust, why_no_link
 
 log = structlog.get_logger(__name__)
 
@@ -27,14 +27,14 @@ class Link:
         self,
         node: str,
         address: str,
-        tls: Callable[[], ssl.SSLContext | None],
+        credentials: Credentials | None,
         opened: Callable[[Link], None],
         closed: Callable[[Link], None],
         received: Callable[[Link, wire.FromNode], Awaitable[None]],
     ) -> None:
         self.node = node
         self._address = address
-        self._tls = tls
+        self._credentials = credentials
         self._opened = opened
         self._closed = closed
         self._received = received
@@ -56,13 +56,15 @@ class Link:
             try:
                 await self._serve()
             except (OSError, aiohttp.ClientError, TimeoutError, wire.ProtocolError) as error:
+                if self._credentials is not None and may_be_distrust(error):
+                    self._credentials.refused()
                 log.info("no link", node=self.node[:8], address=self._address, why=why_no_link(error))
             crowd_s = random.uniform(0.0, self.beat_s - 1.0)
             await asyncio.sleep(self._delay_s * random.uniform(0.5, 1.0) + crowd_s)
             self._delay_s = min(self._delay_s * 2, RETRY_MAX_S)
 
     async def _serve(self) -> None:
-        context = self._tls()
+        context = self._credentials.context() if self._credentials is not None else None
         url = f"{'ws' if context is None else 'wss'}://{self._address}{wire.PATH}"
         async with (
             aiohttp.ClientSession() as client,

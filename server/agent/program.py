@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import ssl
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
 from server.agent.client import Client
+from server.agent.credentials import Credentials
 from server.agent.platform import why_not_here
 from server.agent.reserve import SPOOL_BYTES_MAX
 from server.agent.spool import SPOOL_FILE, SpoolDamagedError, SpoolUnusableError
@@ -23,12 +22,12 @@ SPOOL_SETTING = "UNDERSTUDY_AGENT_SPOOL_MIB"
 """How many mebibytes of reports and output may wait for a master before nothing begins; 4096 without it."""
 
 
-def run(data: Path, tls: Callable[[], ssl.SSLContext | None], on_stop: str = "") -> int:
+def run(data: Path, credentials: Credentials | None, on_stop: str = "") -> int:
     """Run the agent of an enrolled directory; returns the exit code 0 after a clean stop.
 
-    `tls` is asked at each connection, so that a renewed certificate is used; None is plain WebSocket, for tests on
-    loopback. Raises `ConfigError` (exit 78) for a directory that is not enrolled or in use. A later start adopts what
-    still runs. `on_stop`: auto | keep | drain, "" for what the master has set (`core.agent_drain`).
+    `credentials` None is plain WebSocket, for tests on loopback. `on_stop`: auto | keep | drain, "" for what the master
+    has set (`core.agent_drain`). A later start adopts what still runs. Raises `ConfigError` (exit 78) for a directory
+    that is not enrolled or in use.
     """
     if reason := why_not_here():
         raise ConfigError(reason)
@@ -41,7 +40,7 @@ def run(data: Path, tls: Callable[[], ssl.SSLContext | None], on_stop: str = "")
     with directory_lock(data, "understudy agent"):
         try:
             client = Client(
-                data, identity.id, identity.peers, SystemClock(), tls, _version(), on_stop, _spool_bytes_max()
+                data, identity.id, identity.peers, SystemClock(), credentials, _version(), on_stop, _spool_bytes_max()
             )
             asyncio.run(_serve(client))
         except (SpoolDamagedError, WitnessDamagedError) as error:

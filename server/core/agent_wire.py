@@ -105,6 +105,7 @@ class Office(_Message, frozen=True, tag="office"):
     """Who speaks: sent first on every link and again whenever it changes. Epoch is NO_EPOCH from a standby.
 
     `protocol`: the highest that this node understands. `beat_s`: between heartbeats (`core.agent_beats`).
+    `trust`: the authorities to trust, the one that signs first (`core.authorities`).
     """
 
     node: str
@@ -114,6 +115,7 @@ class Office(_Message, frozen=True, tag="office"):
     roster: dict[str, str] = {}
     protocol: int = 1
     beat_s: float = 1.0
+    trust: str = ""
 
 
 class Admitted(_Message, frozen=True, tag="admitted"):
@@ -227,7 +229,10 @@ class NodeHeartbeat(_Message, frozen=True, tag="node_heartbeat"):
 
 
 class Hello(_Message, frozen=True, tag="hello"):
-    """The first message of a link. `instance` is random for each start of the program."""
+    """The first message of a link. `instance` is random for each start of the program.
+
+    `trusts`: the authorities that its own file has (`core.authorities.trust_of`).
+    """
 
     agent_id: str
     protocol: int
@@ -235,6 +240,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     boot_id: str
     instance: str
     now_us: int
+    trusts: str = ""
 
 
 class Present(_Message, frozen=True, tag="present"):

@@ -52,6 +52,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/messages", "System Messages", "mail-warning"),
             Link("/server-history", "Server History", "history"),
             Link("/properties", "Server Properties", "server"),
+            Link("/certificates", "Certificates", "key-round"),
             Link("/users", "Users and Sessions", "users"),
             Link("/tenants", "Tenants", "layers"),
             Link("/audit", "Audit", "scroll-text"),

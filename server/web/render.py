@@ -38,6 +38,7 @@ BADGES = {
     "as_severity": states.SEVERITIES,
     "as_workflow": states.WORKFLOWS,
     "as_slot": states.SLOTS,
+    "as_authority": states.AUTHORITIES,
 }
 """Filters that turn a row's state into its badge."""
 

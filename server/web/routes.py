@@ -14,6 +14,7 @@ from server.web.api import (
     asides,
     audit,
     calendars,
+    certificates,
     checkpoints,
     drains,
     environments,
@@ -104,6 +105,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *tenants.ENDPOINTS,
     *settings.ENDPOINTS,
     *node.ENDPOINTS,
+    *certificates.ENDPOINTS,
     *forks.ENDPOINTS,
     *verify.ENDPOINTS,
 )

@@ -116,6 +116,14 @@ SWAPS = {
     "failed": Badge("Failed", "circle-x", BAD),
 }
 
+AUTHORITIES = {
+    "next": Badge("Next", "hourglass", BUSY),
+    "current": Badge("Signs", "shield-check", OK),
+    "former": Badge("Former, still trusted", "clock", WARN),
+    "retired": Badge("Retired", "ban", IDLE),
+}
+"""An authority of the cluster."""
+
 SEVERITIES = {
     "info": Badge("Information", "info", IDLE),
     "warning": Badge("Warning", "triangle-alert", WARN),

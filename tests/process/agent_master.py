@@ -144,7 +144,7 @@ class AgentProcess:
         code = (
             "import sys; from pathlib import Path; from server.agent.program import run; "
             "from server.log_lines import configure_log; configure_log('info'); "
-            "sys.exit(run(Path(sys.argv[1]), lambda: None))"
+            "sys.exit(run(Path(sys.argv[1]), None))"
         )
         log = (self.data / "agent.log").open("ab")
         self._process = await asyncio.create_subprocess_exec(

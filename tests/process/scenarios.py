@@ -35,6 +35,7 @@ from tests.process.notifications import notifications
 from tests.process.outage import outage
 from tests.process.outage_failover import outage_failover
 from tests.process.output_cuts import output_cuts
+from tests.process.rotation import rotations
 from tests.process.standbys import standbys
 from tests.process.troubles import troubles
 from tests.process.wire import rejoin_cost
@@ -292,6 +293,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "workflows": (workflows, 46),
     "partitions": (partitions.partitions, 24),
     "pauses": (partitions.pauses, 12),
+    "rotations": (rotations, 6),
     "outage": (outage, 10),
     "outage-failover": (outage_failover, 10),
     "events": (events, 50),

@@ -29,7 +29,7 @@ async def test_output_never_overtakes_the_begin_of_its_run(tmp_path: Path, monke
     first.keep = False
     await first.start()
     agent = AgentProcess(tmp_path / "agent", {NODE: f"127.0.0.1:{first.port}"})
-    client = Client(agent.data, AGENT, {NODE: f"127.0.0.1:{first.port}"}, SystemClock(), lambda: None, "1")
+    client = Client(agent.data, AGENT, {NODE: f"127.0.0.1:{first.port}"}, SystemClock(), None, "1")
     serving = asyncio.create_task(client.run())
     second = AgentMaster(number=2)
     second.port, second.ticket = first.port, 1

@@ -37,7 +37,7 @@ async def door(context: ssl.SSLContext | None) -> AsyncIterator[int]:
     Echo.accepted = []
     with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
         listener.setblocking(False)
-        task = asyncio.create_task(Acceptor(Echo, listener, context).run())
+        task = asyncio.create_task(Acceptor(Echo, listener, (lambda: context) if context is not None else None).run())
         try:
             yield listener.getsockname()[1]
         finally:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from server import tls
 from server.errors import Forbidden, Invalid
@@ -123,7 +124,10 @@ def test_an_expired_leaf_is_refused(tmp_path: Path, authority: tls.Authority) ->
 def test_a_leaf_names_the_addresses(tmp_path: Path, authority: tls.Authority) -> None:
     """Browsers and strict clients find address and name in the certificate."""
     node = Member(tmp_path, authority, NODE)
-    assert tls.addresses_of(node.certificate.read_bytes()) == ["127.0.0.1", "north.example"]
+    assert tls.addresses_of(x509.load_pem_x509_certificate(node.certificate.read_bytes())) == [
+        "127.0.0.1",
+        "north.example",
+    ]
 
 
 def test_a_request_needs_its_own_signature(authority: tls.Authority) -> None:

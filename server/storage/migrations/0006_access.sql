@@ -225,3 +225,18 @@ CREATE TABLE step_chains (
     told INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (workflow_run, agent_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX step_chains_to_tell ON step_chains (agent_id) WHERE told = 0;
+
+-- The cluster's certificate authorities. state: next | current | former | retired. key_id: of its public key, hex. The
+-- private key of the first is sealed as authority_key, of each later one as authority_key:<fingerprint>.
+-- cross_certificate: its key as signed by the authority before it.
+CREATE TABLE authorities (
+    fingerprint TEXT PRIMARY KEY, certificate TEXT NOT NULL, key_id TEXT NOT NULL, state TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL, created_by TEXT NOT NULL, state_since_us INTEGER NOT NULL,
+    cross_certificate TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+-- The certificate that each node and agent showed last, and the authorities that it said it trusts. kind: node | agent.
+CREATE TABLE certificates (
+    kind TEXT NOT NULL, id TEXT NOT NULL, key_hash TEXT NOT NULL, issuer TEXT NOT NULL, valid_until_us INTEGER NOT NULL,
+    trusts TEXT NOT NULL, shown_at_us INTEGER NOT NULL, PRIMARY KEY (kind, id)
+) STRICT;

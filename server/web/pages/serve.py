@@ -110,6 +110,9 @@ NOTICES = {
     "exception-put": "That occurrence differs. Below is what its agent knows of it.",
     "exception-removed": "The occurrence is due at its own time again.",
     "history-adopted": "It is in Job History now, with its output and times. It was not started by that.",
+    "rotation-begun": "The next authority is introduced. Everything else follows by itself.",
+    "rotation-cancelled": "The exchange is given up.",
+    "rotation-advanced": "The exchange goes on without those that were away.",
     "fork-deleted": "The fork is deleted. The audit history says by whom.",
 }
 """What the page that a form leads to says, by the word in its address; other words say nothing."""
