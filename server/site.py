@@ -28,6 +28,7 @@ from server.identity import Identity
 from server.passwords import Passwords
 from server.sealing import Seal
 from server.storage import nodes, tenancy
+from server.storage.former import completed
 
 if TYPE_CHECKING:
     from replication.node import Node
@@ -212,7 +213,12 @@ class Site:
                 "This node has no role yet. Make it a standby with `master-to-standby --master HOST --port PORT`, "
                 "or a new cluster with `understudy init`."
             )
-        return await self.node.read_copy(query)
+        try:
+            return await self.node.read_copy(lambda connection: query(completed(connection)))
+        except sqlite3.OperationalError as error:
+            if "no such" not in str(error):
+                raise
+            raise Unavailable("This node is taking office. Try again in a few seconds.") from error
 
     async def refresh_roster(self) -> dict[str, NodeRow]:
         """Read the table of nodes again; keeps what was known when this node has no readable copy yet."""
