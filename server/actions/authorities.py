@@ -117,7 +117,7 @@ def _refuse(waiting: Sequence[Awaited], leave_behind: bool) -> None:
     nodes = [one for one in waiting if one.kind == "node"]
     if nodes:
         said = "; ".join(f"node {one.name} {one.why}" for one in nodes)
-        raise Conflict(f"Not yet: {said}. Start it, or take it out of the cluster: `understudy node remove NAME`.")
+        raise Conflict(f"Not yet: {said}. Start it, or remove it on the page Server Properties.")
     if waiting and not leave_behind:
         said = "; ".join(f"{one.name} {one.why}" for one in waiting[:5])
         rest = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""

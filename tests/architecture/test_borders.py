@@ -261,6 +261,7 @@ CONNECTS_TO_SQLITE = {
     "replication/redo.py": "the standby's look at its held copy: mode=ro&immutable=1",
     "replication/proof.py": "SQLite's own check: mode=ro&immutable=1, of a copy that is removed afterwards",
     "replication/fork_tip.py": "what a fork holds: mode=ro&immutable=1, of a copy or while nothing is applied",
+    "server/storage/former.py": "two schemas in memory, to compare them",
     "server/agent/spool.py": "the agent's own database, not scheduler.db",
 }
 NAMES_THE_DATABASE = {
