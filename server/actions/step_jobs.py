@@ -28,7 +28,7 @@ def of_step(
     connection: sqlite3.Connection, run: WorkflowRun, spec: WorkflowSpec, step: WorkflowStep, now_us: int
 ) -> Job:
     """The job that a step submits, with the place where it runs now. Raises NotFound or Conflict, saying what to do."""
-    connection = tenancy.within(connection, workflows.tenant(connection, run.workflow_id))
+    whole, connection = connection, tenancy.within(connection, workflows.tenant(connection, run.workflow_id))
     place = run.places.get(step.name, "")
     if step.job:
         job = find_job(connection, step.job)
@@ -41,7 +41,7 @@ def of_step(
             "its machine was declared dead or replaced. Let it run elsewhere: "
             f"understudy workflow resume {run.id} --step {step.name} --on OTHER"
         )
-    return msgspec.structs.replace(job, agent_id=agent_id)
+    return msgspec.structs.replace(jobs.get(whole, job.id) or job, agent_id=agent_id)
 
 
 def next_key(connection: sqlite3.Connection, job: Job, name: ItemName, known: int) -> tuple[int, str]:

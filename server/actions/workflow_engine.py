@@ -33,7 +33,7 @@ from server.core.workflow_runs import ATTEMPTS_MAX, TIMEOUT, ItemName, StepRow, 
 from server.core.workflow_states import WORKFLOW_ENDED, StepState, WorkflowState
 from server.core.workflows import Workflow, WorkflowSpec, WorkflowStep
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import happenings, runs, step_chains, system_messages, workflow_runs, workflows
+from server.storage import happenings, runs, step_chains, system_messages, tenancy, workflow_runs, workflows
 
 DEPTH_MAX = 10
 """How many workflows may be inside each other."""
@@ -178,7 +178,8 @@ def _begin_workflow(
     now_us: int,
 ) -> dict[str, object]:
     """Begin a workflow inside this one, or go on with the one that failed; the columns to write."""
-    inner = workflows.by_name(connection, step.workflow)
+    named = tenancy.within(connection, workflows.tenant(connection, run.workflow_id))
+    inner = workflows.by_name(named, step.workflow)
     if inner is None:
         raise NotFound(f"there is no workflow {step.workflow} any more")
     before = workflow_runs.get(connection, row.sub_run) if row is not None and row.sub_run is not None else None

@@ -63,6 +63,7 @@ HANGS: Mapping[str, str] = {
     "workflow_versions": _WORKFLOW,
     "workflow_uses": _WORKFLOW,
     "workflow_steps": "EXISTS (SELECT 1 FROM main.workflow_runs o WHERE o.id = t.workflow_run AND o.tenant = viewer())",
+    "step_chains": "EXISTS (SELECT 1 FROM main.workflow_runs o WHERE o.id = t.workflow_run AND o.tenant = viewer())",
     "reactions": _MONITOR,
     "sessions": _USER,
     "api_tokens": _USER,
@@ -92,6 +93,7 @@ SHARED = frozenset({"settings", "nodes", "roles", "announcements", "replication_
 HIDDEN = frozenset({
     "join_tokens", "stops", "gate_changes", "swaps", "forks", "fork_runs", "fork_edits", "happenings",
     "happenings_aside", "watches", "smtp", "sealed", "sqlite_sequence", "audit_chain", "asides",
+    "silence_notices",
 })  # fmt: skip
 """The host's alone: empty for tenants. What is in no rule is hidden too, but a test wants it said."""
 

@@ -11,30 +11,13 @@ from urllib.parse import quote
 import pytest
 
 from server.core.access import ROLES
-from server.web import pages
 from server.web.listings import LISTINGS
-from server.web.routes import ENDPOINTS
 from tests.unit.ledger import Ledger
+from tests.unit.tenant_kinds import API_KINDS, PAGE_KINDS, PARAMETER, ROUTES, kinds
 from tests.unit.tenant_stage import Stage, fill, people
 from tests.unit.web_desk import open_desk
 
 TELLTALES = (b"zebra", b"bravo")
-PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*(?:\{[^{}]*\}[^{}]*)*)?\}")
-
-API_KINDS = {
-    "agents": "agent", "groups": "group", "jobs": "job", "calendars": "calendar", "variables": "variable",
-    "workflows": "workflow", "environments": "environment", "command-sets": "command_set", "resources": "resource",
-    "runs": "run", "missed": "missed", "monitors": "monitor", "workflow-runs": "workflow run",
-    "notification-lists": "list", "unknown": "run key", "server-history": "history", "messages": "message",
-    "users": "user", "sessions": "session", "tokens": "token", "settings": "setting", "nodes": "node",
-    "outcomes": "outcome", "forks": "fork", "versions": "=1", "aside": "aside", "tenants": "tenant", "roles": "role",
-}  # fmt: skip
-"""Of the API: the segment before a parameter, and what it names. `=`: a value that is not of a tenant."""
-PAGE_KINDS = API_KINDS | {
-    "jobs": "job id", "workflows": "workflow id", "monitors": "monitor id", "seat": "node", "swap": "swap",
-    "banner": "=banner",
-}  # fmt: skip
-"""Of the pages, which say ids. A parameter that chooses one of several words has that of its pattern."""
 BODIES: dict[str, object] = {
     "PUT /api/v1/jobs/{name}": {"name": "apple-other", "command": "x", "agent": "north"},
     "PUT /api/v1/jobs/{name}/hold": {"held": True},
@@ -48,24 +31,6 @@ BODIES: dict[str, object] = {
 MAKES = {"PUT /api/v1/resources/{name}", "PUT /api/v1/variables/{name}", "PUT /api/v1/environments/{name}",
     "PUT /api/v1/command-sets/{name}", "PUT /api/v1/notification-lists/{name}"}  # fmt: skip
 """These make what there is not: another's name is as free as any."""
-
-
-def page_routes() -> list[tuple[str, str]]:
-    return [(route.method, route.path) for module in pages.PAGES for route in module.ROUTES]
-
-
-def api_routes() -> list[tuple[str, str]]:
-    return [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
-
-
-def kinds(path: str, table: dict[str, str]) -> list[tuple[str, str]]:
-    """(text of the parameter, its kind) of a route; KeyError for a segment that nobody has declared."""
-    found = []
-    for match in PARAMETER.finditer(path):
-        words = re.search(r":([a-z-]+)\|", match[0])
-        before = path[: match.start()].rstrip("/").rsplit("/", 1)[-1]
-        found.append((match[0], f"={words[1]}" if words else table[before]))
-    return found
 
 
 def filled(path: str, table: dict[str, str], values: dict[str, str]) -> str:
@@ -121,17 +86,8 @@ def ask(
     return answer.status, said, modulo(answer.body, asked)
 
 
-ROUTES = [(method, path, False) for method, path in api_routes()] + [
-    (method, path, True) for method, path in page_routes()
-]
 SKIPPED = {"/api/v1/login", "/api/v1/logout", "/logout", "/login"}
 """Whoever asks these is not signed in behind them."""
-
-
-def test_every_parameter_has_a_kind() -> None:
-    """Whoever adds a route says what its parameters name, so that the matrix asks for it."""
-    for _, path, is_page in ROUTES:
-        kinds(path, PAGE_KINDS if is_page else API_KINDS)
 
 
 @pytest.mark.parametrize("role", ROLES)
