@@ -274,8 +274,8 @@ class Fleet:
             return
         agent_id, number = member.link.agent_id, self._epoch.number
         held, sequence = await self._write(lambda now_us: reports.record(agent_id, messages, number, now_us))
-        in_sync = is_everywhere(self._status())
         kept = tuple(message.id for message in messages if isinstance(message, wire.Report))
+        in_sync = bool(kept or held) and is_everywhere(self._status())
         if kept:
             member.link.send(wire.Kept(kept, sequence, in_sync))
         for key, size in held.items():

@@ -23,10 +23,14 @@ from tests.bench.physics import baseline, machine
 from tests.process.api import Api, NoAnswer
 from tests.process.cluster import Node, Pair
 
+QUIET_S = 90.0
+"""A minute after the last lock each ticket has advanced, 500 a second: then nothing is left to do."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for."""
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 2000, 10000], help="numbers of agents")
+    parser.add_argument("--quiet", type=float, default=QUIET_S, help="seconds before the idle master is looked at")
     parser.add_argument("--no-failover", action="store_true", help="leave the failover out")
 
 
@@ -89,7 +93,7 @@ def lock_all_s(node: Node) -> float:
     started = time.monotonic()
     api.post("/api/v1/agents/lock")
     while (api.get("/api/v1/status")["queues"] or {}).get("unacknowledged") != 0:
-        time.sleep(0.01)
+        time.sleep(0.03)
     took_s = round(time.monotonic() - started, 3)
     api.post("/api/v1/agents/unlock")
     api.close()
@@ -121,7 +125,7 @@ def fail_over(pair: Pair, swarm: SwarmProcess, count: int) -> dict[str, Any]:
     }
 
 
-def measure(directory: Path, count: int, seconds: float, with_failover: bool) -> dict[str, Any]:
+def measure(directory: Path, count: int, seconds: float, quiet_s: float, with_failover: bool) -> dict[str, Any]:
     """One number of agents, on a pair of its own."""
     with pair_with_swarm(directory, count) as (pair, swarm):
         master, _ = pair.wait_healthy_nodes()
@@ -133,11 +137,12 @@ def measure(directory: Path, count: int, seconds: float, with_failover: bool) ->
         found: dict[str, Any] = {"agents": count, "joined_s": joined_s, "beat_s": joined["beat_s"]}
         time.sleep(seconds)
         found["resident_kb_each"] = round((resident_kb(master) - before_kb) / count, 1)
-        found["idle_cores"] = idle_share(master, 2 * seconds)
         found["idle_cores_without"] = idle_before
         found["lock_all_s"] = lock_all_s(master)
         told = swarm.ask("report", min(count, 50), 100)
         found["runs_recorded_per_s"] = round(told["runs"] / told["took_s"])
+        time.sleep(quiet_s)
+        found["idle_cores"] = idle_share(master, 3 * seconds)
         if with_failover:
             found["failover"] = fail_over(pair, swarm, count)
     return found
@@ -151,7 +156,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     for count in arguments.sizes:
         print(f"{count} agents", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
-            sizes.append(measure(Path(name), count, arguments.seconds, not arguments.no_failover))
+            sizes.append(measure(Path(name), count, arguments.seconds, arguments.quiet, not arguments.no_failover))
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
         after = baseline(Path(name))
     return {"sizes": sizes, "baseline": [before, after], "machine": facts}

@@ -7,6 +7,7 @@ Everything shares the machine. `cpu_ms_per_job` is what all programs took, the s
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from tests.process.cluster import Pair
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for."""
-    parser.add_argument("--sizes", type=int, nargs="+", default=[300, 1000, 3000], help="jobs due at once")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 300, 1000], help="jobs due at once")
     parser.add_argument("--rounds", type=int, default=3, help="waves of each size")
 
 
 def measure(pair: Pair, waves: Waves, size: int, rounds: int) -> dict[str, Any]:
     """Waves of one size: the median, and the processor time of nodes and agent."""
+    print(f"{size} at once", file=sys.stderr, flush=True)
     rates = sorted(waves.wave(size).jobs_per_s for _ in range(rounds))
     return {"due_at_once": size, "jobs_per_s": round(rates[len(rates) // 2]), "all": [round(rate) for rate in rates]}
 

@@ -17,6 +17,8 @@ AGENT = "alpha"
 AHEAD_S = 4.0
 """The orders are at the agent by then."""
 POLL_S = 0.02
+EVERY_S = 3
+"""Between the waves of a train."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def one_agent(directory: Path) -> Iterator[Pair]:
 
 
 class Waves:
-    """Makes jobs and waits for their runs. Each wave has jobs of its own, due once."""
+    """Makes jobs and waits for their runs. Each wave has jobs of its own, due once; those of a train several times."""
 
     def __init__(self, pair: Pair) -> None:
         self._api: Api = pair.node("master").api
@@ -54,10 +56,18 @@ class Waves:
 
     def wave(self, count: int, command: str = "true") -> Wave:
         """`count` jobs, all due at one instant a few seconds ahead."""
+        return self.train(count, 1, command)
+
+    def train(self, count: int, waves: int, command: str = "true") -> Wave:
+        """`count` jobs, all due at the same instants, `EVERY_S` apart within one minute, as one wave of them all."""
         names = []
         ready_s = AHEAD_S + count / 25
-        at = datetime.fromtimestamp(int(time.time() + ready_s) + 1, UTC)
-        cron = f"{at.second} {at.minute} {at.hour} {at.day} {at.month} *"
+        first_s = int(time.time() + ready_s) + 1
+        if first_s % 60 + (waves - 1) * EVERY_S >= 60:
+            first_s += 60 - first_s % 60
+        at = datetime.fromtimestamp(first_s, UTC)
+        seconds = ",".join(str(at.second + number * EVERY_S) for number in range(waves))
+        cron = f"{seconds} {at.minute} {at.hour} {at.day} {at.month} *"
         for _ in range(count):
             self._made += 1
             names.append(f"wave-{self._made:06}")
@@ -66,12 +76,13 @@ class Waves:
         if time.time() > at.timestamp() - 2:
             raise SystemExit(f"{count} jobs were not made within {ready_s:.0f} s; measure on a quieter machine")
         known = self._number()
-        time.sleep(at.timestamp() - time.time())
-        self._wait_recorded(known + count)
-        recorded_us = int((time.time() - at.timestamp()) * 1e6)
-        rows = self._newest(count)
+        last_s = first_s + (waves - 1) * EVERY_S
+        time.sleep(last_s - time.time())
+        self._wait_recorded(known + count * waves)
+        recorded_us = int((time.time() - last_s) * 1e6)
+        rows = self._newest(count * waves)
         assert all(row["state"] == "succeeded" and row["job"] in set(names) for row in rows), rows[:3]
-        return Wave(count, [row["started_at_us"] - row["scheduled_for_us"] for row in rows], recorded_us)
+        return Wave(count * waves, [row["started_at_us"] - row["scheduled_for_us"] for row in rows], recorded_us)
 
     def _wait_recorded(self, last: int) -> None:
         """Until that many runs are there and none is open: reads wait until both nodes have what they show."""

@@ -40,7 +40,7 @@ def test_writes_are_measured_with_the_machines_limits() -> None:
 @pytest.mark.timeout(200)
 def test_simulated_agents_are_measured_over_a_failover() -> None:
     """Memory, idle time, the lock of all, runs recorded, and all of them back at the promoted node."""
-    shown = bench("agents", "--sizes", "5", "--seconds", "0.2")
+    shown = bench("agents", "--sizes", "5", "--seconds", "0.2", "--quiet", "0")
     assert isinstance(shown["sizes"], list)
     (found,) = shown["sizes"]
     assert (found["agents"], found["beat_s"]) == (5, 1.0)
