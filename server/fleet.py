@@ -21,6 +21,7 @@ from server.actions import silence as silence_actions
 from server.agent_links import AgentLink, Links
 from server.agent_tickets import AgentTickets
 from server.core import agent_wire as wire
+from server.core.agent_beats import beat_s, silent_s
 from server.core.giving_up import may_be_taken
 from server.core.silence import LEASE_SLACK_US
 from server.deliverer import Deliverer, Member
@@ -36,6 +37,9 @@ RETRY_S = 0.2
 ADMISSIONS_MAX = 32
 """Inventories that are reconciled at once: whoever else writes stands behind so many, not behind all agents."""
 SILENT_S = 15.0
+SILENT_AT_ONCE = 50
+SILENT_EVERY_S = 0.1
+"""When a whole site falls silent that is written for 500 agents a second, and others write in between."""
 GIVE_UP_LOOK_S = 5.0
 
 
@@ -64,6 +68,7 @@ class Fleet:
         self._members: dict[str, Member] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._silent: dict[str, asyncio.TimerHandle] = {}
+        self._falling: asyncio.Queue[str] = asyncio.Queue()
         self._absent: dict[str, tuple[float, int]] = {}
         """Since when no answer was given to an agent: by the loop's clock, and microseconds UTC for people."""
         self._admissions = asyncio.Semaphore(ADMISSIONS_MAX)
@@ -80,14 +85,16 @@ class Fleet:
         self._links.committed = lambda: self._status().commit_sequence
         self._links.can_commit = lambda: can_commit(self._status())
         self._links.take_office(self._epoch, self)
+        within_s = SILENT_S + silent_s(beat_s(len(known))) - silent_s(1.0)  # many need longer to come back
         for agent_id in known:
             if agent_id not in self._members:
-                self._expect(agent_id)
+                self._expect(agent_id, within_s)
         self._spawn(self._deliverer.deliver_forever())
         self._spawn(self._follow_commits())
         self._spawn(self._placer.place_forever())
         self._spawn(self._placer.watch_forever())
         self._spawn(self._give_up_forever())
+        self._spawn(self._fall_silent_forever())
         self._spawn(self._tickets.advance_forever())
 
     async def close(self) -> None:
@@ -173,14 +180,14 @@ class Fleet:
                 if member.task is task:
                     self._spawn(member.link.close())
 
-    def _expect(self, agent_id: str) -> None:
+    def _expect(self, agent_id: str, within_s: float | None = None) -> None:
         def silent() -> None:
             self._silent.pop(agent_id, None)
-            self._spawn(self._fall_silent(agent_id))
+            self._falling.put_nowait(agent_id)
 
         self._absent.setdefault(agent_id, (asyncio.get_running_loop().time(), self._utc_us()))
         if agent_id not in self._silent:
-            self._silent[agent_id] = asyncio.get_running_loop().call_later(SILENT_S, silent)
+            self._silent[agent_id] = asyncio.get_running_loop().call_later(within_s or SILENT_S, silent)
 
     def _replicated(self) -> int:
         status = self._status()
@@ -193,6 +200,17 @@ class Fleet:
                 return await self._store.write(action(self._utc_us()))
             except (Unavailable, OutcomeUnknown, DiskFull):
                 await asyncio.sleep(RETRY_S)
+
+    async def _fall_silent_forever(self) -> None:
+        """A few at a time: after a takeover thousands may be awaited in the same second."""
+        while True:
+            fallen = [await self._falling.get()]
+            while len(fallen) < SILENT_AT_ONCE and not self._falling.empty():
+                fallen.append(self._falling.get_nowait())
+            for error in await asyncio.gather(*map(self._fall_silent, fallen), return_exceptions=True):
+                if error is not None and not isinstance(error, Closed):
+                    log.error("what a silent agent has is not written as unknown", exc_info=error)
+            await asyncio.sleep(SILENT_EVERY_S)
 
     async def _fall_silent(self, agent_id: str) -> None:
         absent = self._absent.get(agent_id)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from replication.errors import Unavailable
-from server import agent_tickets
+from server import agent_tickets, fleet
 from server.actions import debts, reports
 from server.agent_tickets import AT_ONCE, AgentTickets
 from server.core import agent_wire as wire
 from server.deliverer import Deliverer, Member
+from server.fleet import Fleet
 from server.storage import agents as agent_rows
 from server.storage import debts as debt_rows
+from tests.process.fleet_office import office
 from tests.unit.ledger import START_US, Ledger, LocalStore
 
 
@@ -131,6 +134,35 @@ async def test_a_look_that_fails_is_made_again_for_whoever_is_new() -> None:
         while len(told) < 2:
             await asyncio.sleep(0.01)
     looking.cancel()
+
+
+async def test_thousands_that_fall_silent_at_once_are_written_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A takeover awaits all agents: those that do not come are silent, and others write in between."""
+    monkeypatch.setattr(fleet, "SILENT_S", 0.0)
+    monkeypatch.setattr(fleet, "SILENT_EVERY_S", 0.0)
+    count, open_now, most = 3 * fleet.SILENT_AT_ONCE, [0], [0]
+    works = Fleet._fall_silent
+
+    async def counted(self: Fleet, agent_id: str) -> None:
+        open_now[0] += 1
+        most[0] = max(most[0], open_now[0])
+        await works(self, agent_id)
+        open_now[0] -= 1
+
+    monkeypatch.setattr(Fleet, "_fall_silent", counted)
+    async with office(tmp_path) as desk:
+        for number in range(count):
+            await desk.enrol(agent_id(number), f"agent-{number:05}")
+            await desk.write(lambda t, n=number: agent_rows.update(t.connection, agent_id(n), ticket=1))
+        await desk.write(lambda t: debts.incur(t.connection, START_US))
+        await desk.leave()
+        await desk.take(2)
+        await desk.until(
+            lambda c: c.execute("SELECT count(*) FROM agents WHERE silent_since_us > 0").fetchone()[0] == count
+        )
+    assert most[0] == fleet.SILENT_AT_ONCE
 
 
 async def test_tickets_that_are_due_at_once_are_given_a_few_at_a_time_and_each_once(
