@@ -26,7 +26,8 @@ class Bounds:
     """One search. `left` gives each budget by name; those not named are 0.
 
     `words`: what operators say (lock, move, dead; suspend, resume, give: of the run on request, whose job they give to
-    the other agent); with `save` that run saves checkpoints and may begin again, as another attempt. `agents`: which
+    the other agent); with `save` that run saves checkpoints and may begin again, as another attempt; with `chain` a
+    workflow's run of two steps stands for it, the second behind the first. `agents`: which
     machines there are at the beginning. `ready`: the first agent has its order and nothing was dispatched yet. `last`:
     the index of the last time.
     """

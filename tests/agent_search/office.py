@@ -12,7 +12,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from replication.core.types import Epoch
-from server.actions import agents, debts, gates, happenings, jobs, reconciliation, reports, retries, withheld_runs
+from server.actions import (
+    agents,
+    debts,
+    gates,
+    happenings,
+    jobs,
+    reconciliation,
+    reports,
+    retries,
+    step_chains,
+    withheld_runs,
+    workflow_runs,
+    workflows,
+)
 from server.actions import checkpoints as checkpoint_actions
 from server.actions import drains as drain_actions
 from server.actions import orders as order_actions
@@ -22,6 +35,7 @@ from server.actions.jobs import JobSpec, When
 from server.core import agent_wire as wire
 from server.core.gates import QUEUE_LOCKED
 from server.core.model import SYSTEM
+from server.core.workflows import Edge, WorkflowSpec, WorkflowStep, as_json
 from server.deliverer import order_message
 from server.errors import Conflict
 from server.storage import agents as agent_rows
@@ -43,6 +57,7 @@ WHEN = {
     "set_at_us", "updated_at_us", "created_at_us", "enrolled_at_us", "quarantined_at_us", "removed_at_us",
     "cancel_requested_at_us", "silent_since_us", "dead_at_us", "given_up_at_us",
     "suspend_requested_at_us", "suspend_sent_at_us", "suspended_at_us", "at_us", "kept_at_us",
+    "begun_at_us", "requested_at_us", "made_at_us",
 }  # fmt: skip
 """Columns that say when something was: whether they are set matters, the time does not."""
 
@@ -96,15 +111,24 @@ class Facts(NamedTuple):
 class Offices(Ledger):
     """One database that takes on any known rows. `times` are wall times of the world, by index."""
 
-    def __init__(self, times: tuple[int, ...], cron: str) -> None:
+    def __init__(self, times: tuple[int, ...], cron: str, chain: bool = False) -> None:
         super().__init__()
         self.connection.execute("PRAGMA foreign_keys = OFF")
         self._times = times
         for name in NAMES:
             self.add_agent(name, times[0])
         self.do(jobs.create(self.spec(NAMES[0], cron), SYSTEM, times[0]))
-        self.do(jobs.create(JobSpec(name=ONCE, command="true", agent=NAMES[0]), SYSTEM, times[0]))
-        self.do(run_actions.run_now(ONCE, "k", SYSTEM, times[0]))
+        if chain:
+            steps = [
+                WorkflowStep(name="a", command="true"),
+                WorkflowStep(name="b", command="true", after=[Edge(step="a")]),
+            ]
+            flow = as_json(WorkflowSpec(name="flow", agent=NAMES[0], steps=steps))
+            self.do(workflows.create(flow, SYSTEM, times[0]))
+            self.do(workflow_runs.run("flow", "k", {}, SYSTEM, times[0]))
+        else:
+            self.do(jobs.create(JobSpec(name=ONCE, command="true", agent=NAMES[0]), SYSTEM, times[0]))
+            self.do(run_actions.run_now(ONCE, "k", SYSTEM, times[0]))
         self._turn(times[0])
         self._tables = self._watched()
         self._numbers: dict[Any, int] = {}
@@ -325,6 +349,7 @@ class Offices(Ledger):
             if given.get(order.id) != order.version:
                 given[order.id] = order.version
                 said.append(order_message(order))
+        said += self.do(step_chains.renew(agent, now_us))
         if runs.to_dispatch(c, agent, 1):
             said += [one.dispatch for one in self.do(reconciliation.dispatch(agent, epoch, now_us))]
         wanted = [run.number for run in checkpoints.to_suspend(c, agent) if run.number not in link.suspended]

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from server.actions import checkpoints, debts, reconciliation
+from server.actions import checkpoints, debts, reconciliation, step_begins
 from server.actions import gates as gate_actions
 from server.core import agent_session, agent_wire
+from server.core.agent_chains import Chains
 from server.core.agent_checkpoints import Checkpoints
 from server.core.agent_ledger import Ledger
 from server.core.agent_memory import Durable
@@ -317,6 +318,18 @@ def tells_the_end_before_it(patch: Patch) -> None:
     patch.setattr(Checkpoints, "_end", early)
 
 
+def begins_what_the_agent_began(patch: Patch) -> None:
+    """What an agent began by itself is not taken for its step's run."""
+    patch.setattr(step_begins, "begun", lambda *rest: None)
+    patch.setattr(step_begins, "claim", lambda *rest: None)
+
+
+def goes_on_whatever_is_in_the_way(patch: Patch) -> None:
+    """A step that ends begins the next one in a copy, too."""
+    ended = Chains.ended
+    patch.setattr(Chains, "ended", lambda self, key, end, why, now: ended(self, key, end, "", now))
+
+
 RULES: tuple[Rule, ...] = (
     Rule("an intent is durable before its process", bounds(crashes=1), begins_before_saves),
     Rule("an epoch below the highest, or of another node, is refused", bounds(last=0, lags=1, cuts=1), obeys_anybody),
@@ -356,4 +369,8 @@ RULES: tuple[Rule, ...] = (
          gives_a_lost_order_again),
     Rule("a gate of before a loss is acknowledged by nobody", bounds("lock", words=2, lags=1, states_max=7_000),
          gates_stay_acknowledged),
+    Rule("a follower and an agent never both begin the same step", bounds("chain", cuts=1, ready=False),
+         begins_what_the_agent_began),
+    Rule("in a copy a chain begins nothing before the master answered", bounds("chain", copies=1),
+         goes_on_whatever_is_in_the_way),
 )  # fmt: skip

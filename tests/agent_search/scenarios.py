@@ -12,6 +12,7 @@ from tests.agent_search.bounds import Bounds
 
 NOTHING: frozenset[str] = frozenset()
 SAVE = frozenset({"save", "suspend", "resume", "give"})
+CHAIN = frozenset({"chain"})
 LOCK, MOVE, DEAD = frozenset({"lock"}), frozenset({"move"}), frozenset({"move", "dead"})
 
 SCENARIOS: tuple[Bounds, ...] = (
@@ -30,6 +31,8 @@ SCENARIOS: tuple[Bounds, ...] = (
     Bounds("checkpoints and kills", {"crashes": 1, "words": 2, "boots": 1}, SAVE, 1, False, states_max=1_700),
     Bounds("checkpoints and another agent", {"words": 3, "cuts": 1}, SAVE, 2, False, states_max=1_700),
     Bounds("checkpoints and a failover", {"words": 2, "failovers": 1, "pauses": 1}, SAVE, 1, False, states_max=1_700),
+    Bounds("a chain, kills and a boot", {"crashes": 1, "cuts": 1, "boots": 1}, CHAIN, 1, False, states_max=800),
+    Bounds("a chain and a lossy failover", {"lags": 1, "cuts": 1}, CHAIN, 1, False, states_max=800),
     Bounds("a full disk", {"disks": 1, "cuts": 1, "crashes": 1}, NOTHING, 1, False, states_max=2_000),
 )
 

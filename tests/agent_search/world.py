@@ -63,7 +63,7 @@ class World:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.machines = Machines(TIMES)
-        self.offices = Offices(TIMES, CRON)
+        self.offices = Offices(TIMES, CRON, "chain" in bounds.words)
         self.hits: dict[str, int] = {}
 
     def beginning(self) -> Situation:
