@@ -23,6 +23,7 @@ from server.actions import (
     group_instants,
     job_monitors,
     maintenance,
+    maintenance_windows,
     order_ledger,
     quarantine,
     retention,
@@ -89,6 +90,7 @@ class Look:
     revision: int
     may_resolve: bool
     has_maintenance: bool
+    has_windows: bool
     has_happenings: bool
     has_changed_jobs: bool
     has_renewals: bool
@@ -120,11 +122,12 @@ def look(connection: sqlite3.Connection, now_us: int) -> Look:
     late = workflow_runs.next_deadline_us(connection)
     blackout = schedules.next_blackout_us(connection)
     deadlines = [renewal, suppressed, of_groups, blackout, retry, monitor, late, _stop_deadline_us(connection)]
-    deadlines.append(maintenance.next_deadline_us(connection))
+    deadlines += [maintenance.next_deadline_us(connection), maintenance_windows.next_deadline_us(connection)]
     return Look(
         revision=settings.gate_revision(connection),
         may_resolve=order_actions.may_resolve(connection),
         has_maintenance=maintenance.has_work(connection, now_us),
+        has_windows=maintenance_windows.has_work(connection, now_us),
         has_happenings=bool(happenings.page(connection, 1)),
         has_changed_jobs=bool(jobs.to_plan(connection, 1)),
         has_renewals=renewal is not None and renewal <= now_us,
@@ -242,6 +245,7 @@ class Scheduler:
             return name, is_due, lambda: self._store.write(change(now_us))
 
         yield once("changes of maintenance", seen.has_maintenance, maintenance.go_on)
+        yield once("maintenance windows", seen.has_windows, maintenance_windows.go_on)
         yield once("what follows from what happened", seen.has_happenings, happening_actions.follow)
         yield once("time limits of workflows", seen.has_workflow_late, workflow_engine.time_out)
         yield once("jobs that begin workflows", seen.has_workflow_runs, workflow_begins.begin_due)

@@ -11,6 +11,7 @@ import click
 
 from scripts.client import FAILED, OK, TIMED_OUT, USAGE, CommandError
 from scripts.commands.gates import reason_option
+from scripts.commands.maintenance_windows import window
 from scripts.commands.options import Asker, asks_node
 
 POLL_S = 0.5
@@ -25,6 +26,9 @@ scope_options = [
 @click.group()
 def maintenance() -> None:
     """Maintenance: nothing new starts until it ends. It survives restarts, swaps and takeovers."""
+
+
+maintenance.add_command(window)
 
 
 def scoped(function: Any) -> Any:

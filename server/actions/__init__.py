@@ -49,6 +49,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 send_test                                                       jobs.change
     messages    acknowledge acknowledge_all                                     messages.acknowledge
     audit       put_verified                                                    audit.read
+    maintenance_windows  add remove                                             maintenance.change
     announcements  put switch                                                   messages.change
                 dismiss                                                         sessions.own
     history     adopt                                                           history.adopt
@@ -57,12 +58,11 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
 
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
 (a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`,
-`authorities.found`, `authorities.note`, `audit.note`,
-`messages.add`, `retention.prune`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`,
-`maintenance.go_on`, `withheld_runs`, `quarantine`, `silence_notices`, `order_ledger`, `retries.begin_due`,
-`job_monitors.look_due`, `blackouts.account`, `notifications.settle`, `silence.give_up`, `sessions.prune`,
-`sessions.record_failures`, `users.lock`, `tokens.note_uses`, `tokens.warn_expiring`, `witnesses.lose`,
-`witnesses.drop_former`, `swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`, `forks.add`,
-`forks.add_output`, `forks.complete`, `forks.deleted`, `requests.mark_stops_sent` and
-`checkpoints.mark_suspends_sent`.
+`authorities.found`, `authorities.note`, `audit.note`, `messages.add`, `retention.prune`, `maintenance_windows.go_on`,
+`events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`, `maintenance.go_on`,
+`withheld_runs`, `quarantine`, `silence_notices`, `order_ledger`, `retries.begin_due`, `job_monitors.look_due`,
+`blackouts.account`, `notifications.settle`, `silence.give_up`, `sessions.prune`, `sessions.record_failures`,
+`users.lock`, `tokens.note_uses`, `tokens.warn_expiring`, `witnesses.lose`, `witnesses.drop_former`,
+`swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`, `forks.add`, `forks.add_output`, `forks.complete`,
+`forks.deleted`, `requests.mark_stops_sent` and `checkpoints.mark_suspends_sent`.
 """

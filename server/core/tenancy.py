@@ -83,6 +83,7 @@ HANGS: Mapping[str, str] = {
     + _MAINTENANCE.format("m")
     + "))",
     "maintenance_runs": _RUN,
+    "maintenance_windows": "t.scope = ''",
     "gates": "t.agent_id = '' OR " + _AGENT.format("agent_id"),
 }
 """Of whom the rows are, as a condition on a row `t`: by what they belong to. Agents are shared or of one tenant."""

@@ -10,9 +10,10 @@ from aiohttp import web
 
 from replication.errors import ReplicationError
 from server.core.announcements import BANNER, Announcement
+from server.core.maintenance_windows import Window, span
 from server.errors import UnderstudyError
 from server.site import site_of
-from server.storage import announcements
+from server.storage import announcements, maintenance_windows
 from server.web.frame import Banner, LoginMessage
 from server.web.session import SESSION_HASH, principal
 
@@ -34,6 +35,13 @@ def banner_of(found: Announcement) -> Banner:
     return Banner(found.severity, found.title, found.body)
 
 
+def ahead(window: Window) -> Banner:
+    """What is said of a window before it begins (BEY-10)."""
+    whose = f" of {window.scope.partition(':')[2]}" if window.scope else ""
+    title = f"Maintenance{whose} from {span(window)}" + (f": {window.title}" if window.title else "")
+    return Banner("warning", title, "What falls due or is asked for then waits until its end. What runs goes on.")
+
+
 def login_message_of(found: Announcement, going: str) -> LoginMessage:
     """As pages show it; `going` is the path to go on to."""
     return LoginMessage(found.severity, found.title, found.body, found.version, going)
@@ -48,9 +56,11 @@ def reader(request: web.Request) -> Query:
 
     def query(connection: sqlite3.Connection) -> Told:
         found = announcements.get(connection, BANNER)
-        banners = (banner_of(found),) if found.is_shown(now_us, role) else ()
+        banners = [banner_of(found)] if found.is_shown(now_us, role) else []
+        planned = maintenance_windows.coming(connection)
+        banners += [ahead(window) for window in planned if window.is_announced(now_us)]
         unread = announcements.unread(connection, session, role, now_us) if session and is_get else None
-        return Told(banners, login_message_of(unread, going) if unread else None)
+        return Told(tuple(banners), login_message_of(unread, going) if unread else None)
 
     return query
 

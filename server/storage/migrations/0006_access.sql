@@ -39,6 +39,15 @@ INSERT INTO audit_chain (id, anchor_id, anchor_hash, head_id, head_hash)
 -- What retention removes: messages that were read long ago.
 CREATE INDEX system_messages_read ON system_messages (acknowledged_at_us) WHERE acknowledged_at_us IS NOT NULL;
 
+-- Planned maintenance windows (BEY-10): the next occurrence, or the present one. state: planned | open | over.
+CREATE TABLE maintenance_windows (
+    id INTEGER PRIMARY KEY, title TEXT NOT NULL, scope TEXT NOT NULL, expression TEXT NOT NULL, zone TEXT NOT NULL,
+    duration_us INTEGER NOT NULL, lead_us INTEGER NOT NULL, start_us INTEGER NOT NULL, end_us INTEGER NOT NULL,
+    state TEXT NOT NULL, created_by TEXT NOT NULL, created_at_us INTEGER NOT NULL,
+    said TEXT NOT NULL DEFAULT '', said_at_us INTEGER
+) STRICT;
+CREATE INDEX maintenance_windows_coming ON maintenance_windows (start_us) WHERE state != 'over';
+
 -- Roles of one's own: permissions is a JSON list of names of core.access.PERMISSIONS.
 CREATE TABLE roles (
     name TEXT PRIMARY KEY, permissions TEXT NOT NULL, description TEXT NOT NULL DEFAULT '',

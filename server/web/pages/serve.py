@@ -87,6 +87,8 @@ NOTICES = {
     "banner-saved": "The text is saved. It is shown while it is switched on and within its times.",
     "banner-on": "It is switched on.",
     "banner-off": "It is switched off.",
+    "window-planned": "The window is planned. It begins and ends by itself.",
+    "window-removed": "The window is removed.",
     "agent-maintenance": "It is in maintenance. It takes no new runs once it has heard of it.",
     "agent-drain": "It is to be drained. It takes no new runs once it has heard of it.",
     "agent-undrain": "It takes runs again once it has heard of it.",
