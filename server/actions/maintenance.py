@@ -33,6 +33,13 @@ BY = "maintenance"
 """Who ends a run that a policy ends."""
 
 
+OF_A_TENANT = (
+    "One tenant alone cannot be put into maintenance. Hold its jobs, or put its own agents, or everything, "
+    "into maintenance."
+)
+"""No agent knows yet whose an order is, so a gate of one tenant would not hold without a master."""
+
+
 class Changed(msgspec.Struct, frozen=True):
     """What a start or an end came to: the session now, and whether it changed anything."""
 
@@ -52,6 +59,8 @@ def start(wish: Wish, scope: str, by: Principal, now_us: int) -> Change[Changed]
     What is so already changes nothing.
     """
     _require(by, scope)
+    if scope.startswith(TENANT):
+        raise Invalid(OF_A_TENANT, field="scope")
     found = rule.wrong(wish, now_us)
     if found:
         raise Invalid(" ".join(found.values()), fields=found)
@@ -133,8 +142,8 @@ def find_place(connection: sqlite3.Connection, scope: str) -> tuple[str, str]:
     """The scope with the id of its agent, "" for others; raises NotFound for one that there is not."""
     if scope.startswith(AGENT):
         return scope, agent_actions.find(connection, scope.removeprefix(AGENT)).id
-    if scope != HOST:
-        raise NotFound(f"There is no {scope.removeprefix(TENANT) or scope} to be put into maintenance.")
+    if scope != HOST and not scope.startswith(TENANT):
+        raise NotFound(f"There is no {scope} to be put into maintenance: leave it out, or write agent:NAME.")
     return scope, ""
 
 

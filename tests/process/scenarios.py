@@ -30,6 +30,7 @@ from tests.process.forks import forks
 from tests.process.gates import requests
 from tests.process.hard_jobs import hard_jobs
 from tests.process.lost_results import alone_results
+from tests.process.maintenance import maintenance
 from tests.process.missed import missed
 from tests.process.notifications import notifications
 from tests.process.outage import outage
@@ -298,6 +299,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "outage-failover": (outage_failover, 10),
     "events": (events, 50),
     "requests": (requests, 10),
+    "maintenance": (maintenance, 3),
     "notifications": (notifications, 10),
 }
 """Name, function, and the count that the release asks for."""

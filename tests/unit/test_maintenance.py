@@ -283,3 +283,12 @@ async def test_cry_2_what_waits_is_released_in_order() -> None:
     await stage.turn(SECOND_US)
     sent = [run.number for run in run_rows.to_dispatch(ledger.connection, NORTH)]
     assert sent == [run.number for run in made]
+
+
+def test_one_tenant_alone_is_refused_with_what_to_do_instead(ledger: Ledger) -> None:
+    """UIP-8 is not there: nothing pretends to be a tenant's maintenance, and nothing is written."""
+    with pytest.raises(Invalid, match="Hold its jobs"):
+        ledger.do(maintenance.start(ON, "tenant:acme", BOSS, START_US))
+    with pytest.raises(NotFound, match="agent:NAME"):
+        ledger.do(maintenance.start(ON, "acme", BOSS, START_US))
+    assert ledger.count("maintenance_sessions") == 0

@@ -178,7 +178,7 @@ def _uipath_scope(call: Call) -> str:
     named = call.query("tenantId")
     if not named:
         return _scope(call, HOST)
-    raise NotFound(f"There is no tenant {named}.")
+    raise NotFound(maintenance.OF_A_TENANT)
 
 
 def _scope(call: Call, scope: str) -> str:

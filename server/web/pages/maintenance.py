@@ -13,6 +13,7 @@ from server.actions import missed as missed_actions
 from server.core.access import may
 from server.core.maintenance import AGENT, CRYOSPARC, HOST, TENANT, UIPATH, Phase, Policy, Running, Submissions, Wish
 from server.errors import Invalid
+from server.storage import maintenance as rows
 from server.storage import maintenance_states
 from server.storage.maintenance_states import Record, State
 from server.web.frame import Frame
@@ -65,7 +66,8 @@ async def show(request: web.Request) -> web.Response:
     reads = may(by, "maintenance.read")
 
     def query(connection: sqlite3.Connection) -> tuple[State, tuple[Record, ...]]:
-        state = maintenance_states.read(connection, (scope, ""))
+        session = rows.concerning(connection, by.tenant)
+        state = maintenance_states.read(connection, (session.scope if session is not None else scope, ""))
         records = maintenance_states.records(connection, scope, None, SESSIONS, LISTED) if reads else []
         return state, tuple(records)
 
