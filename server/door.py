@@ -51,10 +51,15 @@ class Door:
         self.guard = Guard()
         self.failures = Tally()
         self._token_uses: dict[int, int] = {}
+        self._sessions_seen: dict[str, int] = {}
 
     def token_used(self, token_id: int, now_us: int) -> None:
         """A request came with this token."""
         self._token_uses[token_id] = now_us
+
+    def session_seen(self, token_hash: str, now_us: int) -> None:
+        """Somebody used this session."""
+        self._sessions_seen[token_hash] = now_us
 
     @contextmanager
     def entering(self, account: str, address: str, now_s: float) -> Iterator[None]:
@@ -72,18 +77,22 @@ class Door:
     async def sweep(self, store: Rows, now_us: int) -> None:
         """Write what was noted, where it is due. What raises is noted again by the next use."""
         uses, self._token_uses = self._token_uses, {}
-        due, _, _ = await store.read_unconfirmed(lambda rows: self._due(rows, uses, now_us), 0.0)
+        seen, self._sessions_seen = self._sessions_seen, {}
+        due, _, _ = await store.read_unconfirmed(lambda rows: _due(rows, uses, seen, now_us), 0.0)
         failed = self.failures.take()
         if failed:
             due.append(sessions.record_failures(failed, now_us))
         for change in due:
             await store.write(change)
 
-    def _due(self, connection: sqlite3.Connection, uses: dict[int, int], now_us: int) -> list[Change[Any]]:
-        """The changes that would write something: an idle minute writes nothing."""
-        changes: list[Change[Any]] = []
-        if tokens.is_use_due(connection, uses):
-            changes.append(tokens.note_uses(uses))
-        if tokens.is_warning_due(connection, now_us):
-            changes.append(tokens.warn_expiring(now_us))
-        return changes
+
+def _due(connection: sqlite3.Connection, uses: dict[int, int], seen: dict[str, int], now_us: int) -> list[Change[Any]]:
+    """The changes that would write something: an idle minute writes nothing."""
+    changes: list[Change[Any]] = []
+    if tokens.is_use_due(connection, uses):
+        changes.append(tokens.note_uses(uses))
+    if sessions.is_seen_due(connection, seen):
+        changes.append(sessions.note_seen(seen))
+    if tokens.is_warning_due(connection, now_us):
+        changes.append(tokens.warn_expiring(now_us))
+    return changes

@@ -143,9 +143,13 @@ class Site:
     def master_url(self) -> str:
         """The web address of the node that is master, or "" when this node does not know one."""
         status = self.status()
-        if status is None or status.master is None or status.master not in self.roster:
+        return self.web_url(status.master) if status is not None and status.master is not None else ""
+
+    def web_url(self, node: str) -> str:
+        """The web address of a node of the roster, or ""."""
+        if node not in self.roster:
             return ""
-        row = self.roster[status.master]
+        row = self.roster[node]
         host = f"[{row.address}]" if ":" in row.address else row.address
         return f"https://{host}:{row.web_port}"
 

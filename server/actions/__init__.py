@@ -57,12 +57,13 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 delete                                                          forks.delete
 
 Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
-(a checked password). By the program itself, for the parts that live in office: `orders`, `outcomes`,
-`authorities.found`, `authorities.note`, `audit.note`, `messages.add`, `retention.prune`, `maintenance_windows.go_on`,
-`events`, `reports`, `reconciliation`, `runs.submit_waiting`, `runs.agent_is_back`, `maintenance.go_on`,
-`withheld_runs`, `quarantine`, `silence_notices`, `order_ledger`, `retries.begin_due`, `job_monitors.look_due`,
-`blackouts.account`, `notifications.settle`, `silence.give_up`, `sessions.prune`, `sessions.record_failures`,
-`users.lock`, `tokens.note_uses`, `tokens.warn_expiring`, `witnesses.lose`, `witnesses.drop_former`,
-`swap.update_step`, `swap.put_steps`, `swap.finish`, `forks.begin`, `forks.add`, `forks.add_output`, `forks.complete`,
-`forks.deleted`, `requests.mark_stops_sent` and `checkpoints.mark_suspends_sent`.
+(a checked password), `sessions.hand_over` (the former master's word). By the program itself, for the parts that live
+in office: `orders`, `outcomes`, `authorities.found`, `authorities.note`, `audit.note`, `messages.add`,
+`retention.prune`, `maintenance_windows.go_on`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`,
+`runs.agent_is_back`, `maintenance.go_on`, `withheld_runs`, `quarantine`, `silence_notices`, `order_ledger`,
+`retries.begin_due`, `job_monitors.look_due`, `blackouts.account`, `notifications.settle`, `silence.give_up`,
+`sessions.prune`, `sessions.record_failures`, `sessions.note_seen`, `users.lock`, `tokens.note_uses`,
+`tokens.warn_expiring`, `witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`,
+`swap.finish`, `forks.begin`, `forks.add`, `forks.add_output`, `forks.complete`, `forks.deleted`,
+`requests.mark_stops_sent` and `checkpoints.mark_suspends_sent`.
 """

@@ -10,10 +10,11 @@ import sqlite3
 from collections.abc import Mapping
 
 from server.actions import roles
+from server.actions import settings as settings_action
 from server.actions.change import Change, Transaction, record, require
 from server.core import access
 from server.core.maintenance import Phase
-from server.core.model import HOUR_US, SYSTEM, Principal
+from server.core.model import HOUR_US, MINUTE_US, SYSTEM, Principal
 from server.core.people import Session
 from server.core.sign_in_guard import Failures
 from server.errors import Conflict, Forbidden, Unauthenticated, Unavailable
@@ -51,6 +52,62 @@ def create(name: str, password: str, token_hash: str, by: Principal, now_us: int
         sessions.insert(connection, session)
         record(connection, signed, now_us, "sessions.create", user.name)
         return session
+
+    return change
+
+
+def hand_over(token_hash: str, new_hash: str, by: Principal, now_us: int, user_agent: str) -> Change[Session]:
+    """End a session and make another of the same user that ends at the same time, for the same browser at this node.
+
+    The caller has checked who vouches for it. So it is good once. Raises Unauthenticated when it is over, Conflict for
+    who may not sign in while a swap runs.
+    """
+
+    def change(transaction: Transaction) -> Session:
+        connection = transaction.connection
+        found = sessions.signed_in(connection, token_hash, now_us)
+        if found is None:
+            raise Unauthenticated("That session is over. Sign in.")
+        signed = Principal(found.name, found.role, by.address, found.tenant, roles.granted(connection, found.role))
+        refuse_while_swapping(connection, signed)
+        refuse_while_suspended(connection, signed)
+        sessions.end(connection, token_hash, now_us)
+        session = Session(
+            token_hash=new_hash,
+            user_id=found.user_id,
+            created_at_us=now_us,
+            expires_at_us=found.expires_at_us,
+            address=by.address,
+            user_agent=user_agent[:200],
+        )
+        sessions.insert(connection, session)
+        record(connection, signed, now_us, "sessions.hand_over", found.name)
+        return session
+
+    return change
+
+
+def seen_apart_us(connection: sqlite3.Connection) -> int:
+    """A query: how fine the last use of sessions is kept: an eighth of the idle time, at most 10 minutes."""
+    return min(10 * MINUTE_US, settings_action.number(connection, "session_idle_minutes") * MINUTE_US // 8)
+
+
+def is_seen_due(connection: sqlite3.Connection, seen_at_us: Mapping[str, int]) -> bool:
+    """A query: would `note_seen` write anything?"""
+    apart_us = seen_apart_us(connection)
+    for token_hash, at_us in seen_at_us.items():
+        found = sessions.get(connection, token_hash)
+        if found is not None and (found.seen_at_us or found.created_at_us) <= at_us - apart_us:
+            return True
+    return False
+
+
+def note_seen(seen_at_us: Mapping[str, int]) -> Change[int]:
+    """Keep when sessions were used last, by the hashes of their tokens; returns how many were written."""
+
+    def change(transaction: Transaction) -> int:
+        apart_us = seen_apart_us(transaction.connection)
+        return sum(sessions.note_seen(transaction.connection, *seen, apart_us) for seen in seen_at_us.items())
 
     return change
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from server.actions.change import Change, Transaction, record, require
 from server.core.model import Principal
+from server.core.people import SESSION_IDLE_MINUTES
 from server.errors import Invalid, NotFound
 from server.storage import settings
 
@@ -24,6 +25,9 @@ class Known:
 KNOWN = {
     "order_validity_days": Known(7, 1, 31, "Days for which agents hold standing orders in advance."),
     "session_hours": Known(12, 1, 720, "Hours after which a browser must sign in again."),
+    "session_idle_minutes": Known(
+        SESSION_IDLE_MINUTES, 5, 43200, "Minutes without a request after which a browser must sign in again."
+    ),
     "sign_in_failures_max": Known(10, 3, 100, "Failed sign-ins in a row after which an account is locked for a while."),
     "lockout_minutes": Known(15, 1, 1440, "Minutes for which an account stays locked."),
     "swap_reminder_days": Known(60, 1, 366, "Days after which Home reminds of the next role swap."),

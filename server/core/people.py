@@ -26,6 +26,11 @@ class Session(Row, frozen=True, kw_only=True):
     address: str
     user_agent: str
     ended_at_us: int | None = None
+    seen_at_us: int | None = None
+
+
+SESSION_IDLE_MINUTES = 240
+"""After so long without a request a session is over, unless the setting `session_idle_minutes` says otherwise."""
 
 
 class ApiToken(Row, frozen=True, kw_only=True):

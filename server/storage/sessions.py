@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from server.core.model import Row
-from server.core.people import Session
+from server.core.people import SESSION_IDLE_MINUTES, Session
 from server.storage import rows
 
 
@@ -24,12 +24,19 @@ class SignedIn(Row, frozen=True, kw_only=True):
     expires_at_us: int
     address: str
     user_agent: str
+    seen_at_us: int
 
 
+_IDLE_US = (
+    "60000000 * coalesce((SELECT CAST(value AS INTEGER) FROM settings WHERE name = 'session_idle_minutes'),"
+    f" {SESSION_IDLE_MINUTES})"
+)
 _SIGNED_IN = (
     "SELECT s.token_hash, s.user_id, u.name, u.role, u.tenant,"
-    " s.created_at_us, s.expires_at_us, s.address, s.user_agent FROM sessions s JOIN users u ON u.id = s.user_id"
+    " s.created_at_us, s.expires_at_us, s.address, s.user_agent,"
+    " coalesce(s.seen_at_us, s.created_at_us) AS seen_at_us FROM sessions s JOIN users u ON u.id = s.user_id"
     " WHERE s.ended_at_us IS NULL AND s.expires_at_us > :now AND u.disabled_at_us IS NULL"
+    f" AND coalesce(s.seen_at_us, s.created_at_us) > :now - {_IDLE_US}"
 )
 
 
@@ -39,7 +46,7 @@ def get(connection: sqlite3.Connection, token_hash: str) -> Session | None:
 
 
 def signed_in(connection: sqlite3.Connection, token_hash: str, now_us: int) -> SignedIn | None:
-    """The live session of this token with its user; None when ended, expired or the user is disabled."""
+    """The live session of this token with its user; None when ended, expired, idle or the user is disabled."""
     query = _SIGNED_IN + " AND s.token_hash = :hash"
     row = connection.execute(query, {"now": now_us, "hash": token_hash}).fetchone()
     return rows.build(SignedIn, SignedIn.__struct_fields__, tuple(row)) if row else None
@@ -56,6 +63,15 @@ def count(connection: sqlite3.Connection, now_us: int) -> int:
     """Live sessions."""
     query = "SELECT count(*) FROM sessions WHERE ended_at_us IS NULL AND expires_at_us > ?"
     return rows.number(connection, query, (now_us,))
+
+
+def note_seen(connection: sqlite3.Connection, token_hash: str, at_us: int, apart_us: int) -> int:
+    """Keep the last use unless one less than `apart_us` before is kept; 1 when it was written."""
+    query = (
+        "UPDATE sessions SET seen_at_us = :at WHERE token_hash = :hash"
+        " AND coalesce(seen_at_us, created_at_us) <= :at - :apart"
+    )
+    return connection.execute(query, {"at": at_us, "hash": token_hash, "apart": apart_us}).rowcount
 
 
 def insert(connection: sqlite3.Connection, session: Session) -> None:

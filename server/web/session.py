@@ -20,6 +20,8 @@ from server.web.csrf import SAFE_METHODS
 
 COOKIE = "__Host-understudy"
 TOKEN_PREFIX = "us_"
+LIVE_HEADER = "X-Live"
+"""On what a page asks by itself to stay up to date: nobody is at work there, so it keeps no session alive."""
 LOCAL = Principal("local", "administrator")
 """Who comes in by the local socket: whoever may open it owns the data directory."""
 
@@ -132,6 +134,8 @@ async def _by_session(site: Site, request: web.Request, hashed: str) -> None:
     if found is not None:
         request[PRINCIPAL] = found
         request[SESSION_HASH] = hashed
+        if LIVE_HEADER not in request.headers:
+            site.door.session_seen(hashed, now_us)
 
 
 def set_cookie(response: web.StreamResponse, token: str) -> None:

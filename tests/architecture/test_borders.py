@@ -28,6 +28,7 @@ PARTS = {
     "server.passwords": "trust",
     "server.tls": "trust",
     "server.sealing": "trust",
+    "server.signed_text": "trust",
     "server.enrolment": "trust",
     "server.renewal": "trust",
     "server.identity": "trust",

@@ -274,6 +274,7 @@ def people_stories() -> list[Story]:
             expires_at_us=NOW_US + DAY_US,
             address=f"10.20.0.{40 + n}",
             user_agent=firefox,
+            seen_at_us=NOW_US - n * 7 * MINUTE_US,
         )
         for n, name in enumerate(("admin", "operator", "operator"))
     ]

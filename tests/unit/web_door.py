@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, DummyCookieJar, TCPConnector
 from aiohttp.test_utils import TestClient, TestServer
 
+from server import tls
 from server.actions import users
 from server.config import Config
 from server.core.model import SYSTEM
 from server.passwords import Passwords, hash_password
+from server.site import SITE
 from server.web.routes import make_app
 from server.web.session import COOKIE
 from tests.unit.ledger import START_US, HandClock, Ledger
@@ -29,7 +33,7 @@ PHC = hash_password(PASSWORD)
 class Door:
     """A browser and a program at the door. `clock` is the node's."""
 
-    def __init__(self, client: TestClient[Any, Any], site: DeskSite, clock: HandClock) -> None:
+    def __init__(self, client: TestClient[Any, Any], site: Any, clock: HandClock) -> None:
         self.client = client
         self.site = site
         self.clock = clock
@@ -61,12 +65,36 @@ def cookie_of(answer: ClientResponse) -> str:
 
 
 @asynccontextmanager
-async def open_door(ledger: Ledger, directory: Path, people: Mapping[str, str]) -> AsyncIterator[Door]:
-    """The application until the block ends, with these people (name to role) whose password is PASSWORD."""
-    clock = HandClock()
-    site = DeskSite(Config(data=directory), clock, Passwords(), seal_key=bytes(32))
-    site.rows = DeskStore(ledger)
+async def open_door(
+    ledger: Ledger, directory: Path, people: Mapping[str, str], site: DeskSite | None = None
+) -> AsyncIterator[Door]:
+    """The application until the block ends, with these people (name to role) whose password is PASSWORD.
+
+    A `site` that is given is served over TLS.
+    """
+    clock = HandClock() if site is None else site.clock
+    assert isinstance(clock, HandClock)
     for name, role in people.items():
         ledger.do(users.create(name, PHC, role, SYSTEM, START_US))
-    async with TestClient(TestServer(make_app(site))) as client:
-        yield Door(client, site, clock)
+    server = TestServer(make_app(site or new_site(ledger, directory, clock)))
+    if site is not None:
+        await server.start_server(ssl=_certificate(directory))
+    connector = TCPConnector(ssl=False)
+    async with TestClient(server, cookie_jar=DummyCookieJar(), connector=connector) as client:
+        yield Door(client, server.app[SITE], clock)
+
+
+def new_site(ledger: Ledger, directory: Path, clock: HandClock, kind: type[DeskSite] = DeskSite) -> DeskSite:
+    """A node over the ledger; two of them have the same key, as the nodes of a cluster do."""
+    site = kind(Config(data=directory), clock, Passwords(), seal_key=bytes(32))
+    site.rows = DeskStore(ledger)
+    return site
+
+
+def _certificate(directory: Path) -> ssl.SSLContext:
+    authority, key = tls.Authority.create("c" * 32, datetime.now(UTC)), tls.new_key()
+    peer = tls.Peer("node", "a" * 32)
+    certificate = authority.issue(tls.certificate_request(key), peer, ("127.0.0.1",), datetime.now(UTC))
+    (directory / "node.crt").write_bytes(certificate)
+    (directory / "node.key").write_bytes(tls.private_pem(key))
+    return tls.web_context(directory / "node.crt", directory / "node.key")

@@ -62,6 +62,8 @@ CREATE INDEX api_tokens_expiring ON api_tokens (expires_at_us)
 
 -- An account is locked after failed sign-ins.
 ALTER TABLE users ADD COLUMN locked_until_us INTEGER;
+-- When a session was used last, to some minutes; NULL: when it was made.
+ALTER TABLE sessions ADD COLUMN seen_at_us INTEGER;
 
 -- UIP, CRY: maintenance. One open session for each scope: '' the host, 'agent:NAME', 'tenant:NAME'.
 CREATE TABLE maintenance_sessions (

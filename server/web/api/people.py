@@ -73,6 +73,7 @@ class SessionLine(msgspec.Struct, frozen=True):
     address: str
     user_agent: str
     own: bool
+    seen_at_us: int
 
 
 async def sign_in(site: Site, request: web.Request, name: str, password: str) -> tuple[str, Principal, int]:
@@ -200,6 +201,7 @@ async def list_sessions(call: Call) -> list[SessionLine]:
             address=row.address,
             user_agent=row.user_agent,
             own=row.token_hash == own,
+            seen_at_us=row.seen_at_us,
         )
         for row in found
         if everybody or row.name == call.by.name

@@ -75,7 +75,8 @@ class UsersPage:
 
 def local_path(text: str) -> str:
     """Where to go after signing in: a path on this node, never another site."""
-    return text if text.startswith("/") and not text.startswith(("//", "/\\")) else "/"
+    is_plain = text.isprintable() and "\\" not in text
+    return text if is_plain and text.startswith("/") and not text.startswith("//") else "/"
 
 
 async def show_sign_in(request: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from server.core.swap_plan import HAND_OFF, LOCK, SwapCheck
 from server.errors import NotFound, UnderstudyError
 from server.storage import agents, nodes, settings, swaps
 from server.web.frame import Frame
-from server.web.pages import serve, standby
+from server.web.pages import handover, serve, standby
 from server.web.pages.home import SWAP_DUE_US
 from server.web.session import principal
 
@@ -112,8 +112,8 @@ async def show(request: web.Request) -> web.Response:
     """`GET /swap`; on the node that has just given office away, the way to the new master."""
     site = serve.site(request)
     if not site.in_office:
-        address = site.master_url()
-        return serve.html(await standby.page(request, f"{address}/swap" if address else ""))
+        follow = handover.begin_address(request, site.master_url(), "/swap")
+        return serve.html(await standby.page(request, follow))
     if principal(request) is None:
         raise web.HTTPSeeOther("/login?next=/swap")
     frame, (rows, roster, waiting) = await serve.load(request, "Role Swap", _rows)
