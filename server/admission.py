@@ -4,35 +4,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replication.errors import ReplicationError
-from server.actions import agents, nodes, roles, settings
-from server.actions import users as user_actions
+from server.actions import agents, nodes
 from server.actions.authorities import sealed_name
 from server.core.access import may
 from server.core.model import NodeRow, Principal
-from server.core.people import User
-from server.core.sign_in_guard import Limits
-from server.door import too_many
 from server.enrolment import ENROLMENT_VERSION, EnrolAnswer, EnrolRequest, Place
-from server.errors import Conflict, Forbidden, Invalid, Unauthenticated, UnderstudyError
+from server.errors import Conflict, Forbidden, Invalid
+from server.sign_in import FAILURE_PAUSE_S, check_password
 from server.storage import agents as agent_rows
-from server.storage import authorities, sealed, users
+from server.storage import authorities, sealed
 from server.storage import nodes as node_rows
 from server.tls import SEALED_AUTHORITY_KEY, Authority, Peer, hash_of_request, secret_hash, unseal
 
 if TYPE_CHECKING:
     from server.site import Site
-
-FAILURE_PAUSE_S = 1.0
-"""A refused password or token is answered this late: guessing over the network is slow."""
-WRONG = "The name or the password is wrong. Try again."
 
 
 async def admit(site: Site, asked: EnrolRequest, address: str, peer: Peer | None) -> EnrolAnswer:
@@ -101,7 +91,14 @@ async def _move_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnsw
 
 
 async def _admit_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
-    by = await check_password(site, asked.user, asked.password, address)
+    checked = await check_password(site, asked.user, asked.password, address)
+    by = checked.by
+    if checked.factor is not None or checked.is_factor_missing:
+        raise Forbidden(
+            f"{by.name} signs in with a second factor, which is not asked for here. Enrol with the account of an "
+            "administrator without one, and close it afterwards: understudy user disable NAME"
+        )
+    site.door.guard.forget(by.name)
     if not may(by, "nodes.manage"):
         raise Forbidden(f"{by.name} has the role {by.role}; a node is added by an administrator of the host.")
     assert site.identity is not None
@@ -143,64 +140,6 @@ async def _answer(
         seal_key=seal_key,
         roster=[place(row) for row in roster.values()],
     )
-
-
-async def check_password(site: Site, name: str, password: str, address: str) -> Principal:
-    """Who this is. `address` "" is the local socket, which is never made to wait.
-
-    Raises `Unauthenticated`, a second late, without saying whether name or password was wrong; `TooManyAttempts` at
-    once, also for the right password, and for names that there are not just so.
-    """
-    if not address:
-        asks = await _ask(site, name, password, address)
-        if asks.by is None:
-            await asyncio.sleep(FAILURE_PAUSE_S)
-            raise Unauthenticated(WRONG)
-        return asks.by
-    with site.door.entering(name, address, site.clock.monotonic()):
-        asks = await _ask(site, name, password, address)
-        if asks.by is None:
-            await _note_failure(site, name, address, asks)
-            await asyncio.sleep(FAILURE_PAUSE_S)
-            raise Unauthenticated(WRONG)
-        site.door.guard.forget(name)
-        return asks.by
-
-
-@dataclass(frozen=True, slots=True)
-class _Asks:
-    by: Principal | None
-    is_known: bool
-    limits: Limits
-
-
-async def _ask(site: Site, name: str, password: str, address: str) -> _Asks:
-    """Look the account up and check the password; a lock of the account raises before the password is looked at."""
-    user, by, limits = await site.read_now(lambda connection: _account(connection, name, address))
-    locked_us = (user.locked_until_us or 0) - site.clock.utc_us() if user is not None else 0
-    if address and locked_us > 0:
-        raise too_many(locked_us / 1e6)
-    stored = user.password if user is not None and user.disabled_at_us is None else None
-    is_right = await site.passwords.verify(password, stored, bounded=bool(address))
-    return _Asks(by if is_right else None, user is not None, limits)
-
-
-def _account(connection: sqlite3.Connection, name: str, address: str) -> tuple[User | None, Principal | None, Limits]:
-    number = settings.number
-    limits = Limits(number(connection, "sign_in_failures_max"), number(connection, "lockout_minutes") * 60.0)
-    user = users.by_name(connection, name)
-    return user, roles.principal(connection, user, address) if user is not None else None, limits
-
-
-async def _note_failure(site: Site, name: str, address: str, asks: _Asks) -> None:
-    now_us = site.clock.utc_us()
-    site.door.failures.add(name if asks.is_known else None, address, now_us)
-    if not site.door.guard.failed(name, address, site.clock.monotonic(), asks.limits) or not asks.is_known:
-        return
-    until_us = now_us + int(asks.limits.lock_s * 1e6)
-    change = user_actions.lock(name, until_us, asks.limits.failures_max, address, now_us)
-    with contextlib.suppress(UnderstudyError, ReplicationError):
-        await site.store().write_ungated(change)
 
 
 async def load_authority(site: Site) -> Authority:

@@ -37,6 +37,16 @@ class Unauthenticated(UnderstudyError):
     status = 401
 
 
+class SecondFactorNeeded(Unauthenticated):
+    """The password is right, and a code is asked for. `ticket` goes with the code, in place of the password."""
+
+    code = "second_factor_needed"
+
+    def __init__(self, text: str, *, ticket: str) -> None:
+        super().__init__(text)
+        self.ticket = ticket
+
+
 class Forbidden(UnderstudyError):
     """Somebody is signed in who may not do this."""
 

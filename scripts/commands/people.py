@@ -85,6 +85,15 @@ def unlock(asker: Asker, name: str) -> None:
     asker.show(done, f"The account {name} may sign in again.")
 
 
+@user.command("reset-second-factor")
+@click.argument("name")
+@asks_node
+def reset_second_factor(asker: Asker, name: str) -> None:
+    """Take the second factor away from somebody who lost it. On the node itself this works without any password."""
+    done = asker.client.ask("DELETE", f"/api/v1/users/{quote(name)}/second-factor").value
+    asker.show(done, f"{name} signs in with the password alone." if done["reset"] else f"{name} has no second factor.")
+
+
 @user.command("sign-out-all")
 @asks_node
 def sign_out_all(asker: Asker) -> None:

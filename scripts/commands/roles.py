@@ -22,10 +22,16 @@ def list_roles(asker: Asker) -> None:
     """All roles, and the permissions that they are made of."""
     found = asker.client.ask("GET", "/api/v1/roles").value
     permissions = asker.client.ask("GET", "/api/v1/permissions").value
-    rows = [(r["name"], "built in" if r["built_in"] else "", len(r["users"]), r["description"]) for r in found]
-    lines = table(rows, ("ROLE", "", "USERS", "WHAT FOR"))
+    rows = [
+        (r["name"], "built in" if r["built_in"] else "", len(r["users"]), _factor(r), r["description"]) for r in found
+    ]
+    lines = table(rows, ("ROLE", "", "USERS", "SECOND FACTOR", "WHAT FOR"))
     words = table([(p["name"], p["sentence"]) for p in permissions], ("PERMISSION", "LETS PEOPLE"))
     asker.show({"roles": found, "permissions": permissions}, [*lines, "", *words])
+
+
+def _factor(role: dict[str, Any]) -> str:
+    return "required" if role["second_factor"] else "-"
 
 
 @role.command()
@@ -76,3 +82,13 @@ def delete(asker: Asker, name: str) -> None:
     """Delete a role that nobody has."""
     done = asker.client.ask("DELETE", f"/api/v1/roles/{quote(name)}").value
     asker.show(done, f"The role {name} is deleted.")
+
+
+@role.command("require-second-factor")
+@click.argument("name")
+@click.option("--off", is_flag=True, help="Ask for none any more.")
+@asks_node
+def require_second_factor(asker: Asker, name: str, off: bool) -> None:
+    """Let people of a role do nothing before they have set up a second factor."""
+    done = asker.client.ask("PUT", f"/api/v1/roles/{quote(name)}", {"second_factor": not off}).value
+    asker.show(done, f"The role {name} asks for {'no' if off else 'a'} second factor.")

@@ -37,6 +37,9 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     users       create update_role disable enable unlock                        users.manage
                 change_password                               users.manage; nothing for one's own
     roles       create update delete                                            users.manage, of the host
+    second_factor  begin confirm remove                                         sessions.own
+                reset                                                           users.manage
+                require_of_role                                                 users.manage, of the host
     tokens      create revoke                         tokens.own; users.manage for those of others
     tenants     create update close reopen give_agent                          tenants.manage
     sessions    end                                           sessions.own; sessions.manage for those of others

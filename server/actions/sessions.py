@@ -9,9 +9,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from server.actions import roles
+from server.actions import roles, second_factor
 from server.actions import settings as settings_action
 from server.actions.change import Change, Transaction, record, require
+from server.actions.second_factor import Proof
 from server.core import access
 from server.core.maintenance import Phase
 from server.core.model import HOUR_US, MINUTE_US, SYSTEM, Principal
@@ -22,11 +23,19 @@ from server.storage import maintenance, sessions, settings, swaps, tenants, user
 from server.storage import roles as role_rows
 
 
-def create(name: str, password: str, token_hash: str, by: Principal, now_us: int, user_agent: str) -> Change[Session]:
-    """Sign in a user whose password was checked against the PHC string `password`.
+def create(
+    name: str,
+    password: str,
+    token_hash: str,
+    by: Principal,
+    now_us: int,
+    user_agent: str,
+    proof: Proof | None = None,
+) -> Change[Session]:
+    """Sign in a user whose password was checked against the PHC string `password`, and whose code gave `proof`.
 
-    `by` gives the address. `token_hash` is the SHA-256 (hex) of the cookie. Raises Unauthenticated when the
-    account is closed or the password was changed since it was checked; Conflict for a non-administrator while
+    `by` gives the address. `token_hash` is the SHA-256 (hex) of the cookie. Raises Unauthenticated when the account is
+    closed, the password was changed since it was checked, or the code was used; Conflict for a non-administrator while
     a swap runs.
     """
 
@@ -37,6 +46,7 @@ def create(name: str, password: str, token_hash: str, by: Principal, now_us: int
             raise Unauthenticated("The name or the password is wrong. Try again.")
         if not tenants.is_open(connection, user.tenant):
             raise Forbidden(f"The tenant {user.tenant} is closed. Ask an administrator of the host.")
+        second_factor.spend(connection, user, proof, now_us)
         signed = roles.principal(connection, user, by.address)
         refuse_while_swapping(connection, signed)
         refuse_while_suspended(connection, signed)
@@ -179,6 +189,8 @@ def authenticate(connection: sqlite3.Connection, token_hash: str, now_us: int, a
     found = sessions.signed_in(connection, token_hash, now_us)
     if found is None:
         return None
+    if second_factor.is_missing(connection, found.user_id, found.role):
+        return Principal(found.name, found.role, address, found.tenant, access.ENROL_ONLY)
     return Principal(found.name, found.role, address, found.tenant, roles.granted(connection, found.role))
 
 

@@ -87,6 +87,9 @@ SENTENCES: dict[str, str] = {
 EVERY_ROLE = frozenset({"read", "sessions.own"})
 """What every role has: whoever is signed in may look, and may sign out."""
 
+ENROL_ONLY = frozenset({"sessions.own"})
+"""All that somebody may whose role asks for a second factor and who has none yet: set it up, or sign out."""
+
 READ_ONLY = "read-only"
 READS = frozenset({"read", "audit.read", "forks.read", "maintenance.read"})
 """What a token of the scope `read-only` may at most."""

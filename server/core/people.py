@@ -46,6 +46,15 @@ class ApiToken(Row, frozen=True, kw_only=True):
     warned_at_us: int | None = None
 
 
+class SecondFactor(Row, frozen=True, kw_only=True):
+    """Asked for at sign-in once it is confirmed. Codes up to `last_step` are used up."""
+
+    user_id: int
+    created_at_us: int
+    confirmed_at_us: int | None = None
+    last_step: int = 0
+
+
 class OwnRole(Row, frozen=True, kw_only=True):
     """A role that the cluster made itself: a name for permissions of `core.access`."""
 

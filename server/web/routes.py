@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from server.core.access import ENROL_ONLY
+from server.errors import Forbidden
 from server.site import SITE, Site
 from server.web import live, pages
 from server.web.api import (
@@ -41,6 +43,7 @@ from server.web.api import (
     roles,
     runs,
     scheduler,
+    second_factor,
     settings,
     silence,
     status,
@@ -59,10 +62,11 @@ from server.web.door import keeping_the_door
 from server.web.errors import errors_as_answers
 from server.web.live import LIVE, Live
 from server.web.maintenance import admit
-from server.web.session import enter_tenant, identify, is_local
+from server.web.session import enter_tenant, identify, is_local, principal
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY_BYTES_MAX = 4 << 20
+ENROL_PATHS = ("/users/second-factor", "/api/v1/second-factor", "/login", "/logout", "/api/v1/logout", "/static/")
 SIGN_IN_BYTES_MAX = 16 << 10
 SIGN_IN_PATHS = frozenset({"/login", "/api/v1/login"})
 """Open to everybody: what is sent there is small, and says how long it is."""
@@ -103,6 +107,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *audit.ENDPOINTS,
     *people.ENDPOINTS,
     *roles.ENDPOINTS,
+    *second_factor.ENDPOINTS,
     *tokens.ENDPOINTS,
     *tenants.ENDPOINTS,
     *settings.ENDPOINTS,
@@ -123,6 +128,16 @@ def check_small(request: web.Request) -> None:
         )
 
 
+def check_enrolled(request: web.Request) -> None:
+    """Who must set up a second factor gets there and nowhere else."""
+    by = principal(request)
+    if by is None or by.granted != ENROL_ONLY or request.path.startswith(ENROL_PATHS):
+        return
+    if request.path.startswith("/api/") or request.method not in SAFE_METHODS:
+        raise Forbidden(f"The role {by.role} asks for a second factor. Set it up first: POST /api/v1/second-factor")
+    raise web.HTTPSeeOther("/users/second-factor")
+
+
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Who asks, whether another site made the browser ask, that a sign-in is small, and what a maintenance answers.
@@ -135,6 +150,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     enter_tenant(request)
     if request.method not in SAFE_METHODS and "Authorization" not in request.headers and not is_local(request):
         check_origin(request)
+    check_enrolled(request)
     await admit(request)
     return await handler(request)
 

@@ -9,8 +9,11 @@ from server.core.model import DAY_US, HOUR_US
 from server.core.tenancy import wrong_name
 from server.storage.tenants import TenantLine
 from server.web.api.roles import BUILT_IN, RoleLine
+from server.web.api.second_factor import State
 from server.web.api.tokens import TokenLine
+from server.web.pages.people import SignInPage
 from server.web.pages.roles import RolesPage
+from server.web.pages.second_factor import SecondFactorPage
 from server.web.pages.tenants import TenantsPage
 from server.web.pages.tokens import TokensPage
 from tests.storybook.fixture import NOW_US, Story, frame
@@ -59,6 +62,25 @@ def _tenants() -> tuple[TenantLine, ...]:
     )
 
 
+def _second_factor() -> list[Story]:
+    at = frame("Second Factor", "/users")
+    key = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    url = f"otpauth://totp/Understudy:admin?secret={key}&issuer=Understudy"
+    recovery = tuple(f"ABCD-EFGH-IJKL-MN{number}Q" for number in range(2, 7))
+    nobody = frame("Sign in", "/login", user="", user_role="")
+    wrong = "The code is wrong or was used already. Wait for the next one and try again."
+    return [
+        Story("second-factor", SecondFactorPage(at, State(None, 0, False))),
+        Story("second-factor-required", SecondFactorPage(at, State(None, 0, True))),
+        Story("second-factor-begun", SecondFactorPage(at, State(None, 0, False), key, url)),
+        Story("second-factor-wrong", SecondFactorPage(at, State(None, 0, False), key, url, (), wrong)),
+        Story("second-factor-confirmed", SecondFactorPage(at, State(NOW_US, 10, False), recovery=recovery)),
+        Story("second-factor-in-use", SecondFactorPage(at, State(NOW_US - 9 * DAY_US, 7, True))),
+        Story("sign-in-code", SignInPage(nobody, "/", "", "", "ticket")),
+        Story("sign-in-code-wrong", SignInPage(nobody, "/", "", wrong, "ticket")),
+    ]
+
+
 def stories() -> list[Story]:
     """All of them."""
     roles, tokens = frame("Roles", "/users"), frame("API Tokens", "/users")
@@ -81,4 +103,5 @@ def stories() -> list[Story]:
         Story("tenants", TenantsPage(frame("Tenants", "/tenants"), _tenants())),
         Story("tenants-empty", TenantsPage(frame("Tenants", "/tenants"), ())),
         Story("tenants-wrong", TenantsPage(frame("Tenants", "/tenants"), _tenants(), *WRONG_TENANT)),
+        *_second_factor(),
     ]

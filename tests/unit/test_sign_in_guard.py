@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from server import admission
+from server import sign_in
 from server.actions import settings, tokens, users
 from server.core.model import MINUTE_US, SYSTEM
 from server.core.sign_in_guard import (
@@ -37,7 +37,7 @@ LIMITS = Limits(10, 900.0)
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused password is answered without its second: what is counted is looked at, not how long it took."""
-    monkeypatch.setattr(admission, "FAILURE_PAUSE_S", 0.0)
+    monkeypatch.setattr(sign_in, "FAILURE_PAUSE_S", 0.0)
 
 
 def test_delays_double_and_end_in_a_lock() -> None:

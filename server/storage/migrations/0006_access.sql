@@ -64,6 +64,16 @@ CREATE INDEX api_tokens_expiring ON api_tokens (expires_at_us)
 ALTER TABLE users ADD COLUMN locked_until_us INTEGER;
 -- When a session was used last, to some minutes; NULL: when it was made.
 ALTER TABLE sessions ADD COLUMN seen_at_us INTEGER;
+-- Second factors: the secret is the row 'totp/<user id>' of sealed. A code is good once.
+CREATE TABLE second_factors (
+    user_id INTEGER PRIMARY KEY REFERENCES users(id), created_at_us INTEGER NOT NULL, confirmed_at_us INTEGER,
+    last_step INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE recovery_codes (
+    user_id INTEGER NOT NULL REFERENCES users(id), code_hash TEXT NOT NULL, used_at_us INTEGER,
+    PRIMARY KEY (user_id, code_hash)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE role_rules (role TEXT PRIMARY KEY, second_factor INTEGER NOT NULL CHECK (second_factor IN (0, 1))) STRICT;
 
 -- UIP, CRY: maintenance. One open session for each scope: '' the host, 'agent:NAME', 'tenant:NAME'.
 CREATE TABLE maintenance_sessions (

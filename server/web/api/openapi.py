@@ -25,6 +25,7 @@ PROBLEM = {
             "enum": [
                 "invalid",
                 "unauthenticated",
+                "second_factor_needed",
                 "forbidden",
                 "not_found",
                 "conflict",

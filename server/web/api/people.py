@@ -7,15 +7,15 @@ import sqlite3
 import msgspec
 from aiohttp import web
 
-from server.actions import sessions, users
+from server.actions import second_factor, sessions, users
 from server.actions.change import for_tenant, require
-from server.admission import check_password
 from server.core.access import may
 from server.core.model import Principal
 from server.core.people import User
 from server.core.tenancy import qualified
 from server.errors import Invalid, NotFound
 from server.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN
+from server.sign_in import check_code, check_password, check_ticket
 from server.site import SEQUENCE, Site
 from server.storage import sessions as session_rows
 from server.storage import users as user_rows
@@ -25,10 +25,11 @@ from server.web.session import SESSION_HASH, forget_here, new_token, remote_addr
 
 
 class Login(msgspec.Struct, frozen=True):
-    """Name and password."""
+    """Name and password, and a code for who has a second factor: without it the answer is `second_factor_needed`."""
 
     user: str
     password: str
+    code: str = ""
 
 
 class NewUser(msgspec.Struct, frozen=True):
@@ -76,22 +77,24 @@ class SessionLine(msgspec.Struct, frozen=True):
     seen_at_us: int
 
 
-async def sign_in(site: Site, request: web.Request, name: str, password: str) -> tuple[str, Principal, int]:
-    """Check the password and write the session; (token for the cookie, who, sequence).
+async def sign_in(
+    site: Site, request: web.Request, name: str, password: str, code: str = "", ticket: str = ""
+) -> tuple[str, Principal, int]:
+    """Check password and code of a second factor, and write the session; (token for the cookie, who, sequence).
 
-    It waits for this node alone.
+    `ticket` of `SecondFactorNeeded` stands for name and password. It waits for this node alone.
 
-    Raises `Unauthenticated` a second late, `Conflict` for a non-administrator during a swap, `NotMaster` on a
-    standby.
+    Raises `Unauthenticated` a second late, `SecondFactorNeeded`, `TooManyAttempts`, `Conflict` for a non-administrator
+    during a swap, `NotMaster` on a standby.
     """
-    store = site.store()
-    address = remote_address(request)
-    by = await check_password(site, name, password, address)
-    stored = await site.read_now(lambda connection: user_rows.by_name(connection, name))
+    store, address = site.store(), remote_address(request)
+    known = await (check_ticket(site, ticket, address) if ticket else check_password(site, name, password, address))
+    proof = await check_code(site, known, code, address)
     token, agent = new_token(), request.headers.get("User-Agent", "")
-    phc = stored.password if stored is not None else ""
-    change = sessions.create(name, phc, secret_hash(token), by, site.clock.utc_us(), agent)
+    by, now_us = known.by, site.clock.utc_us()
+    change = sessions.create(by.name, known.password, secret_hash(token), by, now_us, agent, proof)
     _, sequence = await store.write_ungated(for_tenant(by.tenant, change))
+    site.door.guard.forget(by.name)
     return token, by, sequence
 
 
@@ -106,7 +109,7 @@ async def sign_out(site: Site, request: web.Request, by: Principal) -> None:
 
 async def login(call: Call) -> web.StreamResponse:
     """Sign a browser in: the answer sets the cookie."""
-    token, by, sequence = await sign_in(call.site, call.request, call.body.user, call.body.password)
+    token, by, sequence = await sign_in(call.site, call.request, call.body.user, call.body.password, call.body.code)
     call.request[SEQUENCE] = sequence
     response = respond({"user": by.name, "role": by.role}, 200)
     set_cookie(response, token)
@@ -222,6 +225,12 @@ def _session_by_start(connection: sqlite3.Connection, start: str, now_us: int) -
     return found[0] if found and len(start) == 16 and found[0].startswith(start) else None
 
 
+async def reset_second_factor(call: Call) -> Answer:
+    """Take the second factor away from somebody who lost it."""
+    name = call.path("name")
+    return await call.write(second_factor.reset(name, call.by, call.now_us), lambda done: {"name": name, "reset": done})
+
+
 async def end_all_sessions(call: Call) -> Answer:
     """Sign everybody out but the asker."""
     keep = call.request.get(SESSION_HASH, "")
@@ -235,6 +244,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/v1/users", list_users, "All users", answer=list[UserLine], query=("after", "limit")),
     Endpoint("POST", "/api/v1/users", create_user, "Add a user", body=NewUser, status=201),
     Endpoint("PUT", "/api/v1/users/{name}", update_user, "Change a user", body=UserChange),
+    Endpoint("DELETE", "/api/v1/users/{name}/second-factor", reset_second_factor, "Reset a lost second factor"),
     Endpoint(
         "GET", "/api/v1/sessions", list_sessions, "Who is signed in", answer=list[SessionLine], query=("after", "limit")
     ),

@@ -6,11 +6,13 @@ import sqlite3
 
 import msgspec
 
-from server.actions import roles
+from server.actions import roles, second_factor
 from server.actions.change import require
 from server.core import access
 from server.core.people import OwnRole
+from server.errors import Invalid
 from server.storage import roles as rows
+from server.storage import second_factors
 from server.web.api.endpoint import Answer, Call, Endpoint
 
 
@@ -23,10 +25,11 @@ class NewRole(msgspec.Struct, frozen=True):
 
 
 class RoleChange(msgspec.Struct, frozen=True):
-    """What is to change of a role; None stays."""
+    """What is to change of a role; None stays. `second_factor` alone: whether who has the role must have one."""
 
     permissions: list[str] | None = None
     description: str | None = None
+    second_factor: bool | None = None
 
 
 class RoleLine(msgspec.Struct, frozen=True):
@@ -37,6 +40,7 @@ class RoleLine(msgspec.Struct, frozen=True):
     permissions: list[str]
     description: str
     users: list[str]
+    second_factor: bool = False
 
 
 class PermissionLine(msgspec.Struct, frozen=True):
@@ -65,6 +69,7 @@ def lines(connection: sqlite3.Connection, tenant: str = "") -> list[RoleLine]:
             permissions=[one for one, having in access.PERMISSIONS.items() if name in having],
             description=BUILT_IN[name],
             users=rows.users_of(connection, name, tenant),
+            second_factor=second_factors.is_required(connection, name),
         )
         for name in access.ROLES
     ]
@@ -73,7 +78,8 @@ def lines(connection: sqlite3.Connection, tenant: str = "") -> list[RoleLine]:
 
 def _line(connection: sqlite3.Connection, role: OwnRole, tenant: str) -> RoleLine:
     users = rows.users_of(connection, role.name, tenant)
-    return RoleLine(role.name, False, list(role.permissions), role.description, users)
+    required = second_factors.is_required(connection, role.name)
+    return RoleLine(role.name, False, list(role.permissions), role.description, users, required)
 
 
 async def list_roles(call: Call) -> list[RoleLine]:
@@ -105,6 +111,11 @@ async def create_role(call: Call) -> Answer:
 async def update_role(call: Call) -> Answer:
     """Change a role; whoever has it has the new permissions at the next request."""
     name, body = call.path("name"), call.body
+    if body.second_factor is not None:
+        if body.permissions is not None or body.description is not None:
+            raise Invalid("Change second_factor alone.", field="second_factor")
+        rule = second_factor.require_of_role(name, body.second_factor, call.by, call.now_us)
+        return await call.write(rule, lambda _: {"name": name, "changed": True})
     change = roles.update(name, body.permissions, body.description, call.by, call.now_us)
     return await call.write(change, lambda _: {"name": name, "changed": True})
 

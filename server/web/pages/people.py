@@ -13,6 +13,7 @@ from aiohttp import web
 from server.actions import sessions as session_actions
 from server.actions import users as user_actions
 from server.actions.change import require
+from server.actions.second_factor import WRONG as WRONG_CODE
 from server.core.access import ROLES, may
 from server.core.people import User
 from server.errors import (
@@ -21,6 +22,7 @@ from server.errors import (
     Invalid,
     NotFound,
     NotMaster,
+    SecondFactorNeeded,
     Unauthenticated,
     Unavailable,
     UnderstudyError,
@@ -38,13 +40,14 @@ LIMIT = 500
 
 @dataclass(frozen=True, slots=True)
 class SignInPage:
-    """The first page. `first` is true while nobody but the first administrator exists."""
+    """The first page. With a `ticket` the password was right, and a code is asked for."""
 
     template: ClassVar[str] = "pages/session_create.html"
     frame: Frame
     next: str = "/"
     name: str = ""
     error: str = ""
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +97,16 @@ async def create_session(request: web.Request) -> web.Response:
     fields = await request.post()
     name, password = str(fields.get("name", "")).strip(), str(fields.get("password", ""))
     wanted = local_path(str(fields.get("next", "/")))
+    code, ticket = str(fields.get("code", "")), str(fields.get("ticket", ""))
     try:
-        token, _, _ = await sign_in(serve.site(request), request, name, password)
+        token, _, _ = await sign_in(serve.site(request), request, name, password, code, ticket)
+    except SecondFactorNeeded as needed:
+        frame = await serve.bare_frame(request, "Sign in")
+        return serve.html(SignInPage(frame, wanted, ticket=needed.ticket))
     except (Unauthenticated, Conflict, Forbidden, Invalid, Unavailable) as error:
         frame = await serve.bare_frame(request, "Sign in")
-        response = serve.html(SignInPage(frame, wanted, name, str(error)), error.status)
+        again = ticket if str(error) == WRONG_CODE else ""
+        response = serve.html(SignInPage(frame, wanted, name, str(error), again), error.status)
         if isinstance(error, Unavailable):
             response.headers["Retry-After"] = str(error.retry_after_s)
         return response

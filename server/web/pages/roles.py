@@ -9,6 +9,7 @@ from typing import ClassVar
 from aiohttp import web
 
 from server.actions import roles as actions
+from server.actions import second_factor
 from server.core import access
 from server.errors import Conflict, Forbidden, Invalid, UnderstudyError
 from server.storage import roles as rows
@@ -76,6 +77,13 @@ async def _again(
     return serve.html(page, 422)
 
 
+async def rule(request: web.Request) -> web.Response:
+    """`POST /users/roles/{name}/second-factor`: `required` in the form says whether the role asks for one."""
+    name, required = request.match_info["name"], (await serve.form(request)).get("required") == "1"
+    await serve.write(request, lambda by, now_us: second_factor.require_of_role(name, required, by, now_us))
+    return serve.back(HERE, "second-factor-rule")
+
+
 async def delete(request: web.Request) -> web.Response:
     """`POST /users/roles/{name}/delete`."""
     name = request.match_info["name"]
@@ -87,4 +95,5 @@ ROUTES = (
     serve.get(HERE, show),
     serve.post(HERE, put),
     serve.post(HERE + "/{name}/delete", delete),
+    serve.post(HERE + "/{name}/second-factor", rule),
 )

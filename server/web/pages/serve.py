@@ -79,6 +79,8 @@ NOTICES = {
     "user-saved": "The user is saved.",
     "role-saved": "The role is saved. It holds at the next request of whoever has it.",
     "role-deleted": "The role is deleted.",
+    "second-factor-removed": "The second factor is removed. You sign in with the password alone.",
+    "second-factor-rule": "It holds at the next request of whoever has the role.",
     "token-revoked": "The token is revoked.",
     "session-ended": "The session is ended.",
     "swap-abort": "Abort is requested. The master undoes the steps that were done.",

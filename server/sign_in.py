@@ -1,0 +1,173 @@
+"""Who somebody is: the password, and the code of a second factor, with the guard before both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from replication.errors import ReplicationError
+from server.actions import roles, second_factor, settings
+from server.actions import users as user_actions
+from server.actions.second_factor import WRONG as WRONG_CODE
+from server.actions.second_factor import Proof, Sealed
+from server.core.model import MINUTE_US, Principal
+from server.core.people import User
+from server.core.sign_in_guard import Limits
+from server.door import too_many
+from server.errors import SecondFactorNeeded, Unauthenticated, UnderstudyError
+from server.second_factor import matching_step, normal_recovery_code
+from server.signed_text import opened, sign
+from server.storage import second_factors, users
+from server.tls import secret_hash, unseal
+
+if TYPE_CHECKING:
+    from server.site import Site
+
+FAILURE_PAUSE_S = 1.0
+"""A refused password, code or token is answered this late: guessing over the network is slow."""
+WRONG = "The name or the password is wrong. Try again."
+TICKET = "second factor"
+TICKET_GOOD_FOR_US = 5 * MINUTE_US
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Who gave the right password, `password` as it is kept, and the confirmed second factor, if there is one.
+
+    `is_factor_missing`: the role asks for one. Once all is checked the caller makes the guard forget the account.
+    """
+
+    by: Principal
+    password: str
+    factor: Sealed | None
+    is_factor_missing: bool
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """Stands for a password that was right a moment ago. `password` is the SHA-256 (hex) of it as it is kept."""
+
+    user: str
+    password: str
+    made_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    user: User | None
+    by: Principal | None
+    factor: Sealed | None
+    is_factor_missing: bool
+    limits: Limits
+
+
+async def check_password(site: Site, name: str, password: str, address: str) -> Checked:
+    """Who this is. `address` "" is the local socket, which is never made to wait.
+
+    Raises `Unauthenticated`, a second late, without saying whether name or password was wrong; `TooManyAttempts` at
+    once, also for the right password, and for names that there are not just so.
+    """
+    with _entering(site, name, address):
+        account = await _account(site, name, address)
+        user = account.user
+        stored = user.password if user is not None and user.disabled_at_us is None else None
+        is_right = await site.passwords.verify(password, stored, bounded=bool(address))
+        if not is_right or account.by is None or stored is None:
+            await _refuse(site, name, address, account, WRONG)
+        return Checked(account.by, stored, account.factor, account.is_factor_missing)
+
+
+async def check_ticket(site: Site, text: str, address: str) -> Checked:
+    """Who this ticket was given to. Raises `Unauthenticated` when it is old, or the password was changed since."""
+    ticket = opened(site.seal_key, TICKET, text, Ticket)
+    if ticket is None or abs(site.clock.utc_us() - ticket.made_at_us) > TICKET_GOOD_FOR_US:
+        raise Unauthenticated("That took too long. Sign in again.")
+    account = await _account(site, ticket.user, address)
+    user = account.user
+    if user is None or account.by is None or user.disabled_at_us or secret_hash(user.password) != ticket.password:
+        raise Unauthenticated("That took too long. Sign in again.")
+    return Checked(account.by, user.password, account.factor, account.is_factor_missing)
+
+
+async def check_code(site: Site, checked: Checked, code: str, address: str) -> Proof | None:
+    """What the code proves; None for who needs none. The change that signs in uses it up.
+
+    Raises `SecondFactorNeeded` with a ticket when there is no code, `Unauthenticated` a second late for a wrong one.
+    """
+    factor = checked.factor
+    if factor is None:
+        return None
+    name = checked.by.name
+    if not code.strip():
+        ticket = Ticket(name, secret_hash(checked.password), site.clock.utc_us())
+        text = "Type the six digits that your program shows, or a recovery code."
+        raise SecondFactorNeeded(text, ticket=sign(site.seal_key, TICKET, ticket))
+    return await prove(site, factor, code, address)
+
+
+async def prove(site: Site, factor: Sealed, code: str, address: str) -> Proof:
+    """What the code proves. Guarded like a password; raises `Unauthenticated` a second late for a wrong one."""
+    name = factor.user.name
+    with _entering(site, name, address):
+        found = proof_of(site, factor, code)
+        if found is None:
+            await _refuse(site, name, address, await _account(site, name, address), WRONG_CODE)
+        return found
+
+
+def proof_of(site: Site, factor: Sealed, code: str) -> Proof | None:
+    """What a code proves, or None for a wrong one; that it was not used before the change says."""
+    recovery = normal_recovery_code(code)
+    if recovery and factor.factor.confirmed_at_us is not None:
+        return Proof(code_hash=secret_hash(recovery))
+    name = second_factors.sealed_name(factor.user.id)
+    secret = unseal(site.seal_key, name, factor.nonce, factor.ciphertext)
+    step = matching_step(secret, code, site.clock.utc_us())
+    return Proof(step=step) if step is not None and step > factor.factor.last_step else None
+
+
+def _entering(site: Site, name: str, address: str) -> contextlib.AbstractContextManager[None]:
+    return site.door.entering(name, address, site.clock.monotonic()) if address else contextlib.nullcontext()
+
+
+async def _account(site: Site, name: str, address: str) -> _Account:
+    """Look the account up; a lock of it raises before anything is checked."""
+    account = await site.read_now(lambda connection: _read(connection, name, address))
+    locked_us = (account.user.locked_until_us or 0) - site.clock.utc_us() if account.user is not None else 0
+    if address and locked_us > 0:
+        raise too_many(locked_us / 1e6)
+    return account
+
+
+def _read(connection: sqlite3.Connection, name: str, address: str) -> _Account:
+    number = settings.number
+    limits = Limits(number(connection, "sign_in_failures_max"), number(connection, "lockout_minutes") * 60.0)
+    user = users.by_name(connection, name)
+    if user is None:
+        return _Account(None, None, None, False, limits)
+    factor = second_factor.of_user(connection, name)
+    if factor is not None and factor.factor.confirmed_at_us is None:
+        factor = None
+    is_missing = second_factor.is_missing(connection, user.id, user.role)
+    return _Account(user, roles.principal(connection, user, address), factor, is_missing, limits)
+
+
+async def _refuse(site: Site, name: str, address: str, account: _Account, text: str) -> NoReturn:
+    if address:
+        await _note_failure(site, name, address, account)
+    await asyncio.sleep(FAILURE_PAUSE_S)
+    raise Unauthenticated(text)
+
+
+async def _note_failure(site: Site, name: str, address: str, account: _Account) -> None:
+    now_us, limits = site.clock.utc_us(), account.limits
+    site.door.failures.add(name if account.user is not None else None, address, now_us)
+    if not site.door.guard.failed(name, address, site.clock.monotonic(), limits) or account.user is None:
+        return
+    change = user_actions.lock(name, now_us + int(limits.lock_s * 1e6), limits.failures_max, address, now_us)
+    with contextlib.suppress(UnderstudyError, ReplicationError):
+        await site.store().write_ungated(change)

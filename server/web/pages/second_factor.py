@@ -1,0 +1,111 @@
+"""One's own second factor: set it up, confirm it, write down the recovery codes, remove it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aiohttp import web
+
+from server import second_factor as codes
+from server.actions import second_factor as actions
+from server.errors import Conflict, Invalid, Unauthenticated, Unavailable, UnderstudyError
+from server.sign_in import prove
+from server.storage import second_factors
+from server.tls import unseal
+from server.web.api.second_factor import (
+    State,
+    begun,
+    cluster_name,
+    confirmation,
+    own_id,
+    sealed_secret,
+    secret_of,
+    state,
+)
+from server.web.frame import Frame
+from server.web.pages import serve
+from server.web.session import require_principal
+
+HERE = "/users/second-factor"
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactorPage:
+    """`secret` and `url` while one is set up, `recovery` once it is confirmed: each is shown this once."""
+
+    template: ClassVar[str] = "pages/second_factor_show.html"
+    frame: Frame
+    state: State
+    secret: str = ""
+    url: str = ""
+    recovery: tuple[str, ...] = ()
+    error: str = ""
+
+
+async def _load(request: web.Request) -> tuple[Frame, State]:
+    by = require_principal(request)
+    return await serve.load(request, "Second Factor", lambda connection: state(connection, by.name))
+
+
+async def show(request: web.Request) -> web.Response:
+    """`GET /users/second-factor`."""
+    return serve.html(SecondFactorPage(*await _load(request)))
+
+
+async def begin(request: web.Request) -> web.Response:
+    """`POST /users/second-factor/begin`."""
+    site, by = serve.site(request), require_principal(request)
+    user_id, secret = await own_id(site, by.name), secret_of(site, by.name, secrets.token_urlsafe(32))
+    kept = sealed_secret(site, user_id, secret)
+    await serve.write(request, lambda asks, now_us: actions.begin(kept, asks, now_us))
+    return await _with_secret(request, secret)
+
+
+async def _with_secret(request: web.Request, secret: bytes, error: str = "") -> web.Response:
+    frame, found = await _load(request)
+    url = codes.address_of(secret, frame.user, cluster_name(serve.site(request)))
+    page = SecondFactorPage(frame, found, codes.text_of(secret), url, (), error)
+    return serve.html(page, 422 if error else 200)
+
+
+async def confirm(request: web.Request) -> web.Response:
+    """`POST /users/second-factor/confirm`: shows the recovery codes, or the secret again with what is wrong."""
+    site, by = serve.site(request), require_principal(request)
+    code = (await serve.form(request)).get("code", "")
+    try:
+        change, made = await confirmation(site, by, code, secrets.token_urlsafe(32), request)
+    except Invalid as error:
+        factor = await begun(site, by.name)
+        if factor.factor.confirmed_at_us is not None:
+            return await _again(request, error)
+        name = second_factors.sealed_name(factor.user.id)
+        return await _with_secret(request, unseal(site.seal_key, name, factor.nonce, factor.ciphertext), str(error))
+    await serve.write(request, lambda _by, _now_us: change)
+    frame, found = await _load(request)
+    return serve.html(SecondFactorPage(frame, found, recovery=tuple(made)))
+
+
+async def remove(request: web.Request) -> web.Response:
+    """`POST /users/second-factor/remove`."""
+    site, by = serve.site(request), require_principal(request)
+    code = (await serve.form(request)).get("code", "")
+    try:
+        proof = await prove(site, await begun(site, by.name), code, by.address)
+        await serve.write(request, lambda asks, now_us: actions.remove(proof, asks, now_us))
+    except (Unauthenticated, Conflict, Unavailable) as error:
+        return await _again(request, error)
+    return serve.back(HERE, "second-factor-removed")
+
+
+async def _again(request: web.Request, error: UnderstudyError) -> web.Response:
+    return serve.html(SecondFactorPage(*await _load(request), error=str(error)), 422)
+
+
+ROUTES = (
+    serve.get(HERE, show),
+    serve.post(HERE + "/begin", begin),
+    serve.post(HERE + "/confirm", confirm),
+    serve.post(HERE + "/remove", remove),
+)
