@@ -15,7 +15,7 @@ from server.core import access
 from server.core.model import Principal
 from server.core.people import OwnRole, User
 from server.errors import Conflict, Forbidden, Invalid, NotFound
-from server.storage import roles, users
+from server.storage import roles, tenancy, users
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}\Z")
 DESCRIPTION_LENGTH_MAX = 200
@@ -95,7 +95,8 @@ def granted(connection: sqlite3.Connection, role: str) -> frozenset[str] | None:
 
 def principal(connection: sqlite3.Connection, user: User, address: str) -> Principal:
     """A query: the user as one who asks, with what the role may now."""
-    return Principal(user.name, user.role, address, user.tenant, granted(connection, user.role))
+    tenant = user.tenant or tenancy.tenant_of(connection)  # whoever looks is at home in it and sees ""
+    return Principal(user.name, user.role, address, tenant, granted(connection, user.role))
 
 
 def check_exists(connection: sqlite3.Connection, role: str) -> None:
@@ -107,7 +108,7 @@ def check_exists(connection: sqlite3.Connection, role: str) -> None:
 
 def check_within(connection: sqlite3.Connection, role: str, tenant: str, by: Principal) -> None:
     """Raise Forbidden when a user of this role could do more than `by`: nobody gives, or takes over, more."""
-    other = Principal("", role, tenant=tenant, granted=granted(connection, role))
+    other = Principal("", role, tenant=tenant or tenancy.tenant_of(connection), granted=granted(connection, role))
     _check_within(access.permissions_of(other), by)
 
 

@@ -67,6 +67,8 @@ HANGS: Mapping[str, str] = {
     "reactions": _MONITOR,
     "sessions": _USER,
     "api_tokens": _USER,
+    "second_factors": _USER,
+    "recovery_codes": _USER,
     "login_message_dismissals": _USER,
     "tags": _owner(job="jobs", workflow="workflows"),
     "variable_uses": _owner(job="jobs", environment="environments", command_set="command_sets"),
@@ -88,7 +90,7 @@ HANGS: Mapping[str, str] = {
 }
 """Of whom the rows are, as a condition on a row `t`: by what they belong to. Agents are shared or of one tenant."""
 
-SHARED = frozenset({"settings", "nodes", "roles", "announcements", "replication_position"})
+SHARED = frozenset({"settings", "nodes", "roles", "role_rules", "announcements", "replication_position"})
 """The same for all: it names nothing of a tenant."""
 
 HIDDEN = frozenset({

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from server.actions import roles, sessions, swap, tokens, users
+from server.actions import roles, sessions, swap, tenants, tokens, users
+from server.actions.change import for_tenant
 from server.core import access
 from server.core.model import DAY_US, HOUR_US, SYSTEM, Principal
 from server.errors import Conflict, Forbidden, Invalid
@@ -140,6 +141,21 @@ def test_a_scope_makes_no_wider_token(ledger: Ledger) -> None:
     with pytest.raises(Forbidden, match="Name a scope"):
         ledger.do(tokens.create("root", "wider", "h2", None, found.principal, START_US))
     ledger.do(tokens.create("root", "same", "h3", None, found.principal, START_US, "runs.start"))
+
+
+def test_an_administrator_of_a_tenant_gives_what_a_tenant_may(ledger: Ledger) -> None:
+    """What concerns the host is nobody's there: roles, passwords and tokens of its own people are given by its own."""
+    ledger.do(tenants.create("acme", "", ADMIN, START_US))
+    boss, host = Principal("boss", "administrator", tenant="acme"), Principal("root", "administrator", tenant="acme")
+    for name, by in (("boss", host), ("ann", boss)):
+        ledger.do(for_tenant("acme", users.create(name, PHC, "administrator", by, START_US)))
+    ledger.do(for_tenant("acme", users.update_role("ann", "operator", boss, START_US)))
+    ledger.do(for_tenant("acme", users.change_password("ann", PHC, boss, START_US)))
+    ledger.do(for_tenant("acme", tokens.create("ann", "ci", "hash", None, boss, START_US)))
+    found = tokens.authenticate(ledger.connection, "hash", START_US, "")
+    assert found is not None
+    assert found.principal.tenant == "acme"
+    assert not access.permissions_of(found.principal) & access.HOST_ONLY
 
 
 def test_the_last_use_is_kept_to_the_hour(ledger: Ledger) -> None:
