@@ -17,6 +17,7 @@ from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
 from tests.storybook import (
     announced,
     calendars,
+    certificates,
     checkpoints,
     drains,
     exceptions,
@@ -63,6 +64,7 @@ def stories() -> list[Story]:
         *monitors.stories(),
         *notified.stories(),
         *people.stories(),
+        *certificates.stories(),
         *history.stories(),
         *server.stories(),
         *announced.stories(),
