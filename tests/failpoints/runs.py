@@ -139,9 +139,10 @@ def one_pass(places: list[Place], number: int, say: Callable[[str], None]) -> Ve
         for done, (place, nth, died, wrong) in enumerate(pool.map(strike_home, planned), 1):
             hits += died
             command = f"python -m tests.failpoints.runs {place.course} {place.node} '{place.point}' {nth}"
-            faults += [f"{sentence}; again: {command}" for sentence in wrong]
-            if not died:
-                faults.append(f"never hit: {place.node} {place.point}; again: {command}")
+            found = wrong if died else [*wrong, f"never hit: {place.node} {place.point}"]
+            for sentence in found:
+                faults.append(f"{sentence}; again: {command}")
+                say(f"pass {number}: {faults[-1]}")
             if done % 100 == 0:
                 say(f"pass {number}: {done} of {len(planned)} strikes, {len(faults)} faults")
     say(f"pass {number}: {len(points)} points, {len(planned)} on a node, {hits} hit, {len(faults)} faults")
