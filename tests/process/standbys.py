@@ -92,9 +92,8 @@ class Rounds:
         script = self.pair.directory / "large.sh"
         if not script.exists():
             text = RECORD.format(ran=self.load.ran_file, tenths=2)
-            script.write_text(
-                text.replace('echo "output of $UNDERSTUDY_RUN_ID"', f"head -c {OUTPUT_BYTES} /dev/urandom")
-            )
+            says = 'echo "output of $UNDERSTUDY_RUN_ID"'  # at both ends: some runs' output is read and looked through
+            script.write_text(text.replace(says, f"{says}\nhead -c {OUTPUT_BYTES} /dev/urandom\n{says}"))
             script.chmod(0o755)
         return script
 
