@@ -225,7 +225,7 @@ def run_agent(data: Path, agent_id: str, address: str) -> None:
     os.dup2(log, 2)
     os.chdir(ROOT)
     watch_agent(data)
-    client = DeadlyClient(data, agent_id, {"a" * 32: address}, SystemClock(), lambda: None, "1")
+    client = DeadlyClient(data, agent_id, {"a" * 32: address}, SystemClock(), None, "1")
     asyncio.run(client.run())
 
 

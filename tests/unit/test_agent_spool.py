@@ -172,7 +172,7 @@ def test_an_agent_with_a_damaged_file_says_what_to_type(tmp_path: Path, name: st
     )
     (tmp_path / name).write_bytes(b"not what was written, and long enough to be a page" * 100)
     with pytest.raises(ConfigError) as caught:
-        program.run(tmp_path, lambda: None)
+        program.run(tmp_path, None)
     for said in (name, "is damaged", "understudy agent replace alpha", "--join TOKEN"):
         assert said in str(caught.value)
 
