@@ -263,7 +263,7 @@ async def main(directory: Path, name: str, port: int, peer: str, peer_port: int)
     context = tls.client_context(keys[2], keys[0], keys[1])
     settings = NodeSettings(CLUSTER, name, name[0], f"127.0.0.1:{port}", "0", steady_s=0.1)
     lines = Lines()
-    node = await Node.open(directory / f"data-{name[0]}", settings, lines, NoWitness(), dialler(context))
+    node = await Node.open(directory / f"data-{name[0]}", settings, lines, NoWitness(), dialler(lambda: context))
 
     async def link(request: web.Request) -> web.StreamResponse:
         found_peer = tls.require_peer(request.transport, "node")

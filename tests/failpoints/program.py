@@ -219,7 +219,8 @@ async def main(directory: Path, name: str, port: int, peer: str, peer_port: int,
     )
     points, lines = Points(point, nth), Lines()
     ControlFile.update = _watched_update(points)  # type: ignore[method-assign]  # the hook of this test program
-    dial = deadly_dialler(dialler(tls.client_context(keys[2], keys[0], keys[1])), points)
+    context = tls.client_context(keys[2], keys[0], keys[1])
+    dial = deadly_dialler(dialler(lambda: context), points)
     disk = DeadlyDisk(directory / f"data-{name[0]}", points)
     node = await Node.open(disk, settings, lines, SharedWitness(directory / "witness"), dial)
 
