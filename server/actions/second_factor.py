@@ -50,6 +50,7 @@ def begin(secret: tuple[bytes, bytes], by: Principal, now_us: int) -> Change[Non
             raise Conflict("There is a second factor already. Remove it first, then set up another.")
         second_factors.begin(connection, user.id, now_us)
         sealed.put(connection, second_factors.sealed_name(user.id), *secret)
+        record(connection, by, now_us, "second_factor.begin", user.name)
 
     return change
 
