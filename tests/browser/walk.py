@@ -16,6 +16,9 @@ SHOTS = os.environ.get("UNDERSTUDY_TEST_SHOTS", "")
 SLOW_MS = 30_000
 """How long a page is waited for. A limit for what hangs, not a promise about speed."""
 
+CROSSED = ("ERR_ABORTED", "interrupted by another navigation")
+"""What Playwright says when the page that is open goes elsewhere meanwhile: after a swap it follows by itself."""
+
 
 def web(node: Node) -> str:
     """Where a browser finds the node."""
@@ -43,7 +46,7 @@ async def go(tab: Tab, address: str) -> None:
     try:
         await tab.goto(address)
     except Error as error:
-        if "ERR_ABORTED" not in error.message:
+        if not any(word in error.message for word in CROSSED):
             raise
         await tab.goto(address)
 
