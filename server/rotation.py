@@ -16,6 +16,7 @@ import structlog
 from replication.errors import ReplicationError
 from server import tls
 from server.actions import authorities as actions
+from server.admission import load_authority
 from server.certificates import Certificates, authority_row
 from server.core.authorities import CURRENT, NEXT, AuthorityRow, Leaf, Shown, awaited, phase
 from server.core.model import SYSTEM, NodeRow
@@ -119,10 +120,19 @@ class Rotation:
             return None
 
 
-def following(current: tls.Authority, cluster: str, by: str, site: Site) -> tuple[AuthorityRow, tuple[bytes, bytes]]:
-    """A new authority as a row, and its private key, sealed. Makes a key: call it in a thread."""
+async def following(site: Site, by: str) -> tuple[AuthorityRow, tuple[bytes, bytes]]:
+    """A new authority as a row, and its private key, sealed: what `actions.authorities.begin` takes.
+
+    Raises `NotMaster` or `Unavailable` where no change can be made. Nothing is written yet.
+    """
+    site.store()
+    return await asyncio.to_thread(_made, await load_authority(site), by, site)
+
+
+def _made(current: tls.Authority, by: str, site: Site) -> tuple[AuthorityRow, tuple[bytes, bytes]]:
+    assert site.identity is not None, "a master has its identity"
     now = datetime.fromtimestamp(site.clock.utc_us() / 1e6, UTC)
-    made = tls.Authority.create(cluster, now)
+    made = tls.Authority.create(site.identity.cluster, now)
     cross = current.cross_sign(made.certificate, now)
     row = authority_row(made.certificate, NEXT, by, site.clock.utc_us(), cross)
     return row, tls.seal(site.seal_key, f"{actions.SEALED_KEY}:{row.fingerprint}", made.key_pem())

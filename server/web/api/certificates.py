@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 
 import msgspec
 
 from server.actions import authorities as actions
 from server.actions.change import require
-from server.admission import load_authority
 from server.core.authorities import AuthorityRow, Bearer, awaited, phase
 from server.rotation import following
 from server.storage import authorities
@@ -101,11 +99,7 @@ async def show(call: Call) -> CertificatesView:
 async def rotate(call: Call) -> Answer:
     """Exchange the authority while everything runs. It goes on by itself; `GET /certificates` shows whom it awaits."""
     require(call.by, "certificates.manage")
-    site = call.site
-    site.store()
-    assert site.identity is not None
-    current = await load_authority(site)
-    row, key = await asyncio.to_thread(following, current, site.identity.cluster, call.by.name, site)
+    row, key = await following(call.site, call.by.name)
     change = actions.begin(row, key, call.by, call.now_us, call.body.reason)
     return await call.write(change, lambda _: {"fingerprint": row.fingerprint, "phase": "introducing"}, 202)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +9,6 @@ from aiohttp import web
 
 from server.actions import authorities as actions
 from server.actions.change import require
-from server.admission import load_authority
 from server.rotation import following
 from server.web.api.certificates import CertificatesView, view
 from server.web.frame import Frame
@@ -52,12 +50,9 @@ async def show(request: web.Request) -> web.Response:
 
 async def rotate(request: web.Request) -> web.Response:
     """`POST /certificates/rotate`."""
-    require(require_principal(request), "certificates.manage")
-    site, reason = serve.site(request), (await serve.form(request)).get("reason", "")
-    site.store()
-    assert site.identity is not None
-    current, by = await load_authority(site), require_principal(request).name
-    row, key = await asyncio.to_thread(following, current, site.identity.cluster, by, site)
+    asking, reason = require_principal(request), (await serve.form(request)).get("reason", "")
+    require(asking, "certificates.manage")
+    row, key = await following(serve.site(request), asking.name)
     await serve.write(request, lambda by, now_us: actions.begin(row, key, by, now_us, reason))
     return serve.back(HERE, "rotation-begun")
 
