@@ -59,14 +59,53 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     forks       adopt                                                           history.adopt
                 delete                                                          forks.delete
 
-Without a permission, because what they are given proves who asks: `agents.enrol` (a join token) and `sessions.create`
-(a checked password), `sessions.hand_over` (the former master's word). By the program itself, for the parts that live
-in office: `orders`, `outcomes`, `authorities.found`, `authorities.note`, `audit.note`, `messages.add`,
-`retention.prune`, `maintenance_windows.go_on`, `events`, `reports`, `reconciliation`, `runs.submit_waiting`,
-`runs.agent_is_back`, `maintenance.go_on`, `withheld_runs`, `quarantine`, `silence_notices`, `order_ledger`,
-`retries.begin_due`, `job_monitors.look_due`, `blackouts.account`, `notifications.settle`, `silence.give_up`,
-`sessions.prune`, `sessions.record_failures`, `sessions.note_seen`, `users.lock`, `tokens.note_uses`,
-`tokens.warn_expiring`, `witnesses.lose`, `witnesses.drop_former`, `swap.update_step`, `swap.put_steps`,
-`swap.finish`, `forks.begin`, `forks.add`, `forks.add_output`, `forks.complete`, `forks.deleted`,
-`requests.mark_stops_sent` and `checkpoints.mark_suspends_sent`.
+Without a permission, because what they are given proves who asks:
+
+    agents.enrol            a join token
+    sessions.create         a checked password
+    sessions.hand_over      the former master's word
+
+By the program itself, for the parts that live in office:
+
+    audit.note
+    authorities.found
+    authorities.note
+    blackouts.account
+    checkpoints.mark_suspends_sent
+    events
+    forks.add
+    forks.add_output
+    forks.begin
+    forks.complete
+    forks.deleted
+    job_monitors.look_due
+    maintenance.go_on
+    maintenance_windows.go_on
+    messages.add
+    notifications.settle
+    order_ledger
+    orders
+    outcomes
+    quarantine
+    reconciliation
+    reports
+    requests.mark_stops_sent
+    retention.prune
+    retries.begin_due
+    runs.agent_is_back
+    runs.submit_waiting
+    sessions.note_seen
+    sessions.prune
+    sessions.record_failures
+    silence.give_up
+    silence_notices
+    swap.finish
+    swap.put_steps
+    swap.update_step
+    tokens.note_uses
+    tokens.warn_expiring
+    users.lock
+    withheld_runs
+    witnesses.drop_former
+    witnesses.lose
 """
