@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -215,10 +216,8 @@ def _is_free(host: str, port: int) -> bool:
 
 
 def _free_port() -> int:
-    """A port that is free on both addresses."""
+    """A port that is free on both addresses, below those that an outgoing connection may be given."""
     while True:
-        with socket.socket() as probe:
-            probe.bind((NODES["alpha"], 0))
-            port = int(probe.getsockname()[1])
-        if _is_free(NODES["beta"], port):
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        if all(_is_free(host, port) for host in NODES.values()):
             return port

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.certificates import A, make_authority
-from tests.bench.our_pair import free_port
+from tests.process.programs import free_port
 
 SETTINGS = {
     "fsync": "on",

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.our_pair import free_port
 from tests.bench.socket_clients import in_a_process
+from tests.process.programs import free_port
 
 SETTINGS = {
     "appendonly": "yes",

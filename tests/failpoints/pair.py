@@ -7,7 +7,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.certificates import A, B, make_authority
+from tests.process.programs import free_port
 
 START_S = 60.0
 """For a Python process to say its first word on a machine that does much else: no promise."""
@@ -31,13 +31,6 @@ class Died(Exception):
         super().__init__(f"node {name[0]} ended with {code}")
         self.name = name
         self.code = code
-
-
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class DeadlyPair:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -22,6 +23,8 @@ DEADLINE_S = 60.0
 """How long anything is waited for. A limit for what hangs, not a promise about speed."""
 
 POLL_S = 0.05
+PORTS = range(12_000, 32_000)
+"""Below those that Linux gives to outgoing connections (ip_local_port_range begins at 32768)."""
 COMMAND_DEADLINE_S = 90.0
 VARYING = re.compile(r'"timestamp".*|0x[0-9a-f]+')
 """What differs between repetitions of one log line."""
@@ -45,11 +48,13 @@ def wait_for(what: str, question: Callable[[], T | None], deadline_s: float = DE
         time.sleep(POLL_S)
 
 
-def free_port(host: str) -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now, nor gets for a connection while the program that owns it is down."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

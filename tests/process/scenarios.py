@@ -47,6 +47,7 @@ from tests.search import soak as search_soak
 from tests.simulation import pair_simulation, power_loss
 
 STRICT = ("--mode", "strict")
+SWAP_WRITES_PER_SECOND = 500.0
 Say = Callable[[str], None]
 Scenario = Callable[[Path, int, Say], Verdict]
 
@@ -54,7 +55,7 @@ Scenario = Callable[[Path, int, Say], Verdict]
 def swaps(directory: Path, count: int, say: Say) -> Verdict:
     """Planned swaps in a row under acknowledged writes and running jobs; then both databases hash the same."""
     with running_pair(directory) as pair:
-        load = Workload(pair).start()
+        load = Workload(pair, SWAP_WRITES_PER_SECOND).start()
         for number in range(1, count + 1):
             master, standby = pair.wait_healthy()
             began = time.time()

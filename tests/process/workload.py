@@ -17,7 +17,8 @@ from tests.process.checker import History, NodeView, RanLine, RunRow, Schedule, 
 from tests.process.cluster import AGENTS, Node, Pair
 from tests.process.programs import BIN, Program
 
-WRITERS = 4
+WRITES_OF_ONE_CLIENT = 50.0
+"""Per second: a client waits for each answer, so that many writes take many clients."""
 WRITES_PER_SECOND = 200.0
 ACCOUNT_S = 30.0
 """How long an agent that was killed last may take to account for what fell due: then it is a fault."""
@@ -49,6 +50,11 @@ class Workload:
     _lines: list[dict[str, Any]] = field(default_factory=list)
 
     @property
+    def clients(self) -> int:
+        """How many write beside each other."""
+        return round(self.rate / WRITES_OF_ONE_CLIENT)
+
+    @property
     def directory(self) -> Path:
         return self.pair.directory
 
@@ -69,7 +75,7 @@ class Workload:
                 self._make_job(api, f"tick-{agent}-{number}", agent, str(script))
         self.schedules = [schedule["id"] for schedule in api.pages("/api/v1/schedules", "id")]
         api.close()
-        for number in range(WRITERS):
+        for number in range(self.clients):
             self.writers.append(self._writer(f"w{number}").start())
         self.wait_progress("the load to flow")
         return self
@@ -89,7 +95,7 @@ class Workload:
         for node in self.pair.nodes.values():
             words += ["--node", f"{node.host}:{node.port}"]
         words += ["--authority", str(self.pair.nodes["north"].data / "ca.crt")]
-        words += ["--token-file", str(self.directory / "token"), "--rate", str(self.rate / WRITERS)]
+        words += ["--token-file", str(self.directory / "token"), "--rate", str(self.rate / self.clients)]
         words += ["--log", str(self.directory / f"{name}.acknowledged")]
         return Program(name, words, self.directory / f"{name}.log")
 
