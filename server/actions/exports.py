@@ -244,7 +244,10 @@ def read(text: str) -> list[tuple[Noun, msgspec.Struct]]:
         raise Invalid(f"The file names {', '.join(unknown)}, which this release does not know.")
     entries = []
     for noun in NOUNS:
-        for number, said in enumerate(found.get(noun.word) or [], start=1):
+        listed = found.get(noun.word) or []
+        if not isinstance(listed, list):
+            raise Invalid(f"{noun.word} is no list of entries.")
+        for number, said in enumerate(listed, start=1):
             try:
                 entries.append((noun, _spec(noun, said)))
             except (msgspec.ValidationError, Invalid) as error:

@@ -19,6 +19,8 @@ from server.errors import Conflict, Invalid, NotFound
 from server.storage import api_tokens, sessions, system_messages, tenancy, users
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
+NOT_OF_PEOPLE = frozenset({"local", SYSTEM.name})
+"""Who comes by the local socket, and the program itself: what they did is told apart from what people did."""
 
 
 def create(name: str, password: str, role: str, by: Principal, now_us: int) -> Change[int]:
@@ -159,6 +161,8 @@ def _check_name(name: str) -> None:
     if not _NAME.match(name):
         wrong = "must begin with a letter or digit and have up to 64 letters, digits, . _ @ -"
         raise Invalid(f"The user name {wrong}.", field="name")
+    if name in NOT_OF_PEOPLE:
+        raise Invalid(f"{name} is the program's own name in the audit history. Choose another.", field="name")
 
 
 def _check_phc(password: str) -> None:

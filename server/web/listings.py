@@ -40,12 +40,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class Listing:
     """`page` reads (connection, filters of the address, key to go on from or None, limit); `key` is that of a row.
 
-    `permission`: of `core.access`; "" for everybody who is signed in. `without`: columns that are not given out.
+    `without`: columns that are not given out.
     """
 
     page: Page
     key: str
-    permission: str = ""
     without: frozenset[str] = frozenset()
     word: str = "This list"
 
@@ -88,7 +87,7 @@ LISTINGS: dict[str, Listing] = {
         "id",
         without=frozenset({"output"}),
     ),
-    "/audit": Listing(lambda c, f, after, limit: audit.page(c, after, limit, f.get("match", "")), "id", "audit.read"),
+    "/audit": Listing(lambda c, f, after, limit: audit.page(c, after, limit, f.get("match", "")), "id"),
 }
 """By the address of the page; `<address>.csv` and `<address>.json` are the same rows."""
 NAMES = {"/scheduler": "missed"}

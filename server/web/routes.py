@@ -62,6 +62,7 @@ from server.web.door import keeping_the_door
 from server.web.errors import errors_as_answers
 from server.web.live import LIVE, Live
 from server.web.maintenance import admit
+from server.web.permissions import asked_of
 from server.web.session import enter_tenant, identify, is_local, principal
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -138,9 +139,17 @@ def check_enrolled(request: web.Request) -> None:
     raise web.HTTPSeeOther("/users/second-factor")
 
 
+def check_permission(request: web.Request) -> None:
+    """Raise Forbidden for who is signed in and lacks what the route declares. Who is not, the handler sends in."""
+    by, resource = principal(request), request.match_info.route.resource
+    if by is not None and resource is not None:
+        asked_of(request.method, resource.canonical).check(by)
+
+
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Who asks, whether another site made the browser ask, that a sign-in is small, and what a maintenance answers.
+    """Who asks, whether another site made the browser ask, that a sign-in is small, what a maintenance answers, and
+    whether who asks may.
 
     Unsafe requests with a token or by the socket may pass.
     """
@@ -152,6 +161,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         check_origin(request)
     check_enrolled(request)
     await admit(request)
+    check_permission(request)
     return await handler(request)
 
 
@@ -166,4 +176,6 @@ def make_app(site: Site) -> web.Application:
     app.router.add_get("/api/v1/openapi.json", openapi.handler(ENDPOINTS))
     app.router.add_get("/api/v1/events", live.events)
     pages.add_routes(app)
+    for route in app.router.routes():
+        asked_of(route.method, route.resource.canonical if route.resource is not None else "")
     return app

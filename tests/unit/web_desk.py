@@ -161,10 +161,10 @@ class Visitor:
 
 
 @contextmanager
-def open_desk(ledger: Ledger, directory: Path) -> Iterator[Desk]:
+def open_desk(ledger: Ledger, directory: Path, rows: DeskStore | None = None) -> Iterator[Desk]:
     """The application, until the block ends. Meanwhile the ledger belongs to its thread."""
     site = DeskSite(Config(data=directory), HandClock(), Passwords())
-    site.rows = DeskStore(ledger)
+    site.rows = DeskStore(ledger) if rows is None else rows
     site.ready, site.loop_seen_s = True, site.clock.monotonic()
     site.seal_key = bytes(32)
     loop = asyncio.new_event_loop()

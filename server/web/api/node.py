@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from server.actions import nodes as node_actions
-from server.actions.change import require
 from server.core.access import may
 from server.core.model import NodeRow, Outcome
 from server.core.role_requests import BecomeMaster, BecomeStandby, PromotionNote
@@ -17,6 +16,7 @@ from server.tls import fingerprint, valid_until
 from server.web import seat
 from server.web.api.endpoint import Answer, Call, Endpoint
 from server.web.api.status import public_status
+from server.web.session import is_local
 
 
 async def show_authority(call: Call) -> dict[str, Any]:
@@ -79,7 +79,6 @@ async def go_alone(call: Call) -> dict[str, Any]:
 
     With `?allow_data_loss=1` also when the witnesses do not confirm it.
     """
-    require(call.by, "nodes.manage")
     if call.site.node is None:
         raise Unavailable("This node has no role yet.")
     allow_data_loss = call.query("allow_data_loss") == "1"
@@ -104,7 +103,6 @@ async def remove_node(call: Call) -> Answer:
 
 async def give_seat(call: Call) -> Answer:
     """Count on this node instead of the standby that has the seat; answers when a majority of the witnesses knows."""
-    require(call.by, "nodes.manage")
     node = call.path("id")
     text = await seat.give(call.site, node)
     return await call.write(node_actions.note_seat(node, call.by, call.now_us), lambda _: {"id": node, "text": text})
@@ -125,7 +123,7 @@ async def show_outcome(call: Call) -> dict[str, Any]:
 
 
 def _require_local(call: Call) -> None:
-    if call.by.name != "local":
+    if not is_local(call.request):
         raise Forbidden("Roles are given on the node itself: run the script there, it uses the local socket.")
 
 

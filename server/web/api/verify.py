@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from replication.errors import ReplicationError
-from server.actions.change import require
 from server.errors import Invalid, Unavailable
 from server.proofs import Verification
 from server.web.api.endpoint import Call, Endpoint
@@ -36,7 +35,6 @@ class Rows(msgspec.Struct, frozen=True):
 
 async def verify(call: Call) -> Verification:
     """Have both nodes read and check all their files, and compare them; may take minutes. Changes nothing."""
-    require(call.by, "nodes.manage")
     if call.site.proofs is None:
         raise Unavailable(
             "This node has no role yet, so it holds nothing that could be verified. "
@@ -48,7 +46,6 @@ async def verify(call: Call) -> Verification:
 
 async def look(call: Call) -> Rows:
     """Run one SELECT on this node's database, in either role, without touching SQLite's files or locks."""
-    require(call.by, "nodes.manage")
     limit = min(max(call.body.limit, 1), ROWS_MAX)
 
     def query(connection: sqlite3.Connection) -> tuple[list[str], list[list[Any]]]:
