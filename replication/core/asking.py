@@ -142,8 +142,9 @@ def explain_witnesses(machine: Machine, event: events.WitnessesAnswered, now: fl
     if highest.node not in ("", machine.node) and highest > machine.memory.office and not forced:
         machine.remember(seen=max(machine.memory.seen, highest))
         text = (
-            f"The witnesses know a later master (epoch {highest.number}). Start the other node instead. If it is gone "
-            "for good, type: understudy go-alone --allow-data-loss"
+            f"The witnesses know a later master (epoch {highest.number}): the other node, whose changes this one lacks. "
+            "Start Understudy on the other machine; this node follows it by itself. Only if that machine and its disk "
+            "are lost for good, type here: understudy go-alone --allow-data-loss"
         )
         machine.pending.text = text
         return refuse_operator(machine, "conflict", text) if machine.pending.request else []

@@ -125,7 +125,10 @@ def refuse_promotion_here(machine: Machine, event: events.PromoteRequested, now:
     if machine.state is State.RESUMING:
         text = "This node was master and waits for its standby. To go on without it, type: understudy go-alone"
     else:
-        text = f"A node in state {machine.state.value} cannot take over. Type: understudy status"
+        text = (
+            f"This node cannot take over now (state {machine.state.value}), and nothing was changed. What it waits for, "
+            "and what to do at which machine, says here: understudy status"
+        )
     return [effects.Answer(event.request, "conflict", text)]
 
 
@@ -195,5 +198,9 @@ def refuse_promotion(machine: Machine, event: events.WitnessesAnswered, now: flo
 
 def refuse_unrecorded(machine: Machine, event: events.AloneRecorded, now: float) -> list[Effect]:
     """They granted, then fell silent: nothing may be acknowledged alone."""
-    text = "The witnesses granted office but then fell silent. Try again, or type: standby-to-master --allow-data-loss"
+    text = (
+        "This node did not take over and is still the standby: the witnesses agreed, and fell silent before they had "
+        "recorded it. Check that they can be reached, then type standby-to-master here again. Only when the other "
+        "machine is off and the witnesses stay silent, type: standby-to-master --allow-data-loss"
+    )
     return refuse_operator(machine, "unavailable", text)
