@@ -23,6 +23,10 @@ AHEAD_MAX = 11_000
 PAST_MAX = 9_000
 PAST_US = 7 * DAY_US
 """How far back an order still holds instants that may be open at a silent agent."""
+RENEWED_FROM, RENEWED_UNTIL = 3 / 8, 5 / 8
+"""Between which parts of its time an order is renewed: the last is the bound, whatever the order."""
+SLOTS = 1024
+"""Orders are renewed at full slots of their time (ten minutes of a week): neighbours share a look and a commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +155,21 @@ def _content(schedule: Schedule, past: Sequence[int], now_us: int, validity_us: 
     if len(ahead) == AHEAD_MAX:
         until_us = ahead[-1]
     spans = [] if suppressed else compress([*past, *ahead])
-    return Content(spans, until_us, now_us + (until_us - now_us) // 2, next_us)
+    return Content(spans, until_us, renewal_us(schedule.id, now_us, until_us), next_us)
+
+
+def renewal_us(schedule_id: int, now_us: int, until_us: int) -> int:
+    """When an order that is made now and is valid until `until_us` is renewed.
+
+    Orders that are planned together are not renewed together: schedules with neighbouring ids, of which each has one
+    order that an agent may act on, lie as far apart as the golden section lays them. It is the same on every node.
+    """
+    length_us = until_us - now_us
+    first_us, last_us = (now_us + int(length_us * part) for part in (RENEWED_FROM, RENEWED_UNTIL))
+    part = (schedule_id * 0x9E3779B1 % 2**32) / 2**32
+    at_us = first_us + int((last_us - first_us) * part)
+    slot_us = max(1, length_us // SLOTS)
+    return max(first_us, at_us - at_us % slot_us)
 
 
 @lru_cache(maxsize=256)

@@ -139,7 +139,7 @@ async def test_a_renewal_that_fails_stops_no_other(stage: Stage, monkeypatch: py
     await stage.turn()
     bad = order_rows.of_job(stage.ledger.connection, of(stage, BAD).id)[0]
     broken = Broken(monkeypatch, planning, "revise", lambda order, *rest: order.id == bad.id)
-    await stage.turn(7 * DAY_US // 2)
+    await stage.turn(5 * 7 * DAY_US // 8)
     versions = {
         name: order_rows.of_job(stage.ledger.connection, of(stage, name).id)[0].version for name in (BAD, "good")
     }
