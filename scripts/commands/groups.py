@@ -11,6 +11,7 @@ from scripts.client import USAGE, CommandError
 from scripts.commands.gates import reason_option
 from scripts.commands.options import Asker, asks_node, confirm, table
 
+AT_ONCE = "Of all runs of the group together; 0 is no limit."
 POLICY = "least_loaded, round_robin, preferred (the first that can, in order) or all (each member runs each time)."
 
 
@@ -24,10 +25,11 @@ def group() -> None:
 @click.argument("agents", nargs=-1)
 @click.option("--policy", default="least_loaded", help=POLICY)
 @click.option("--description", default="")
+@click.option("--runs-at-once", type=click.IntRange(0), default=0, help=AT_ONCE)
 @asks_node
-def create(asker: Asker, name: str, agents: tuple[str, ...], policy: str, description: str) -> None:
+def create(asker: Asker, name: str, agents: tuple[str, ...], **more: Any) -> None:
     """Add a group with its members, in order. AGENT:N bounds the runs of the group at once on that agent."""
-    body = {"name": name, "policy": policy, "agents": list(agents), "description": description}
+    body = {"name": name, "agents": list(agents), **more}
     made = asker.client.post("/api/v1/groups", body)
     asker.show(made, [f"The group {name} is made.", *_deployed(made)])
 
@@ -54,6 +56,10 @@ def show(asker: Asker, name: str) -> None:
     rows = [(m["agent"], _state(m), _load(m), "" if m["told"] else "not told yet") for m in found["members"]]
     lines += table(rows, ("MEMBER", "STATE", "RUNS", "")) if rows else ["It has no members: understudy group set …"]
     lines += ["", f"{found['running']} running"]
+    if found["runs_at_once"]:
+        held = ", ".join(f"{h['job']} #{h['number']} ({h['state']})" for h in found["holders"][:20])
+        taken = f"{len(found['holders'])} of {found['runs_at_once']} runs at once taken"
+        lines += [f"{taken}: {held}" if held else taken]
     lines += [f"{w['count']} waiting: {w['reason']} (the oldest is run {w['first']})" for w in found["waiting"]]
     lines += [f"run {r['run']} is asked back: {r['reason']}, asked by {r['requested_by']}" for r in found["recalls"]]
     asker.show(found, lines)
@@ -76,10 +82,11 @@ def _load(member: dict[str, Any]) -> str:
 @click.argument("agents", nargs=-1)
 @click.option("--policy", help=POLICY)
 @click.option("--description")
+@click.option("--runs-at-once", type=click.IntRange(0), help=AT_ONCE)
 @click.option("--empty", is_flag=True, help="Take every member out.")
 @reason_option
 @asks_node
-def set_group(asker: Asker, name: str, agents: tuple[str, ...], empty: bool, reason: str, **more: str | None) -> None:
+def set_group(asker: Asker, name: str, agents: tuple[str, ...], empty: bool, reason: str, **more: Any) -> None:
     """Replace the members as a whole, also while runs are running: nothing runs twice, nothing is left behind.
 
     Runs that are running on a removed member go on to their end; those that wait go to the others.
@@ -90,7 +97,9 @@ def set_group(asker: Asker, name: str, agents: tuple[str, ...], empty: bool, rea
     if agents or empty:
         body["agents"] = list(agents)
     if not body:
-        raise CommandError(USAGE, "what shall change? Name the members in order, or give --policy or --empty")
+        raise CommandError(
+            USAGE, "what shall change? Name the members in order, or give --policy, --runs-at-once or --empty"
+        )
     done = asker.client.ask("PUT", f"/api/v1/groups/{quote(name)}", body | {"reason": reason}).value
     asker.show(done, _deployed(done))
 

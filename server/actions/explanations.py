@@ -18,7 +18,7 @@ from server.core import planning
 from server.core.asides import sentence as of_aside
 from server.core.explanations import Explanation, Place, Why, at
 from server.core.forecast import first
-from server.core.limits import job_name, resource_name
+from server.core.limits import phrase
 from server.core.model import DAY_US, Job, Run, Schedule
 from server.core.prerequisites import UNMET_US
 from server.core.run_keys import parse_key
@@ -163,16 +163,18 @@ def _limits(connection: sqlite3.Connection, job: Job) -> Iterator[Why]:
     if job.limits.priority:
         text = f"Priority {job.limits.priority}: it goes before lower ones that wait equally long."
         yield Why(topic="priority", text=text)
-    holders = limits.holders(connection) if job.limits.is_set else []
-    for place, count in job.limits.needs(job.id).items():
+    needs = limits.needs(connection, job)
+    holders = limits.holders(connection) if needs else []
+    for place, count in needs.items():
         held = [(one, one.holds[place]) for one in holders if place in one.holds]
         names = ", ".join(f"{one.job} #{one.number} ({by})" for one, by in held[:HOLDERS_MAX])
         used = (
             f"{sum(by for _, by in held)} of {limits.capacity(connection, place)} taken{': ' + names if names else ''}"
         )
-        what = "runs of this job at once" if place == job_name(job.id) else place.removeprefix(resource_name(""))
-        text = f"A run takes {count} of {what}; {used}."
-        yield Why(topic="limits", text=text, command="understudy resource list")
+        text = f"A run takes {count} of {phrase(place)}; {used}."
+        kind, _, name = place.partition(" ")
+        command = f"understudy group show {name}" if kind == "group" else "understudy resource list"
+        yield Why(topic="limits", text=text, command=command)
 
 
 def _where(connection: sqlite3.Connection, job: Job) -> Iterator[Why]:
@@ -213,7 +215,7 @@ def _starters(connection: sqlite3.Connection, job: Job) -> Iterator[Why]:
     if planning.is_by_master(job, is_group):
         reasons = ["it runs in a group"] * is_group + ["it waits for others"] * job.prerequisites.is_set
         reasons += ["it begins a workflow"] * (job.begins_workflow_id is not None)
-        why = " and ".join(reasons + ["it has limits"] * job.limits.is_set)
+        why = " and ".join(reasons + ["it has limits"] * bool(limits.needs(connection, job)))
         yield say.of_starter(True, why, "", 0)
         return
     until: dict[str, int] = {}

@@ -136,7 +136,8 @@ def _groups(connection: sqlite3.Connection) -> Iterable[GroupSpec]:
             f"{member.agent}:{member.capacity}" if member.capacity else member.agent
             for member in group_rows.member_lines(connection, group.id)
         ]
-        yield GroupSpec(name=name, policy=group.policy, agents=members, description=group.description)
+        values = {"policy": group.policy, "description": group.description}
+        yield GroupSpec(name=name, agents=members, runs_at_once=group.runs_at_once, **values)
 
 
 def _workflows(connection: sqlite3.Connection) -> Iterable[msgspec.Struct]:
@@ -177,7 +178,9 @@ def _calendar(spec: CalendarSpec, is_there: bool, of: Importer) -> Make:
 
 def _group(spec: GroupSpec, is_there: bool, of: Importer) -> Make:
     if is_there:
-        wanted = GroupChange(agents=spec.agents, policy=spec.policy, description=spec.description)
+        wanted = GroupChange(
+            agents=spec.agents, policy=spec.policy, description=spec.description, runs_at_once=spec.runs_at_once
+        )
         return groups.update(spec.name, wanted, of.by, of.now_us)
     return groups.create(spec, of.group_id(spec.name), of.by, of.now_us)
 

@@ -17,7 +17,7 @@ from server.actions.change import Change, Transaction, record, require
 from server.core.groups import Group, GroupMember, Policy
 from server.core.model import Principal
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import agents, groups, jobs
+from server.storage import agents, groups, jobs, limits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 POLICIES = tuple(str(policy) for policy in Policy)
@@ -31,6 +31,8 @@ class GroupSpec(msgspec.Struct, frozen=True, kw_only=True):
     policy: str = "least_loaded"
     agents: list[str] = []
     description: str = ""
+    runs_at_once: int = 0
+    """Of all runs of the group together; 0 is no limit."""
 
 
 class GroupChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,7 @@ class GroupChange(msgspec.Struct, frozen=True, kw_only=True):
     agents: list[str] | None = None
     policy: str | None = None
     description: str | None = None
+    runs_at_once: int | None = None
     reason: str = ""
 
 
@@ -57,6 +60,7 @@ def create(spec: GroupSpec, group_id: str, by: Principal, now_us: int) -> Change
     """Add a group with its members. `group_id` is made by the caller, as an agent's is."""
     require(by, "agents.manage")
     _check(spec.name, spec.policy)
+    _check_at_once(spec.runs_at_once)
 
     def change(transaction: Transaction) -> Deployed:
         connection = transaction.connection
@@ -72,6 +76,7 @@ def create(spec: GroupSpec, group_id: str, by: Principal, now_us: int) -> Change
             deployed_by=by.name,
             deployed_at_us=now_us,
             created_at_us=now_us,
+            runs_at_once=spec.runs_at_once,
         )
         groups.insert(connection, group)
         done = _deploy(connection, group, spec.agents, by, now_us)
@@ -86,11 +91,12 @@ def update(name: str, wanted: GroupChange, by: Principal, now_us: int) -> Change
     require(by, "agents.manage")
     if wanted.policy is not None:
         _check(name, wanted.policy)
+    _check_at_once(wanted.runs_at_once)
 
     def change(transaction: Transaction) -> Deployed:
         connection = transaction.connection
         group = find(connection, name)
-        before = {"policy": group.policy, "agents": _names(connection, group.id)}
+        before = {"policy": group.policy, "agents": _names(connection, group.id), "runs_at_once": group.runs_at_once}
         if wanted.policy is not None:
             groups.update(connection, group.id, policy=wanted.policy, turn=-1)
         if wanted.description is not None:
@@ -100,11 +106,21 @@ def update(name: str, wanted: GroupChange, by: Principal, now_us: int) -> Change
         else:
             done = Deployed(name, group.deployment, _names(connection, group.id), [], [], 0)
         is_other = wanted.policy is not None and wanted.policy != group.policy
+        is_other |= _set_at_once(connection, group, wanted.runs_at_once)
         deployments.plan_members(connection, group.id, now_us, is_other)
         record(connection, by, now_us, "groups.update", name, before, wanted, wanted.reason)
         return done
 
     return change
+
+
+def _set_at_once(connection: sqlite3.Connection, group: Group, wanted: int | None) -> bool:
+    """Whether it has a limit now and had none, or the other way round: then others act on its jobs' orders."""
+    if wanted is None or wanted == group.runs_at_once:
+        return False
+    groups.update(connection, group.id, runs_at_once=wanted)
+    limits.mark_group(connection, group.id)
+    return bool(wanted) != bool(group.runs_at_once)
 
 
 def delete(name: str, by: Principal, now_us: int, reason: str = "") -> Change[None]:
@@ -202,6 +218,11 @@ def _names(connection: sqlite3.Connection, group_id: str) -> list[str]:
 def _agent_name(connection: sqlite3.Connection, agent_id: str) -> str:
     agent = agents.get(connection, agent_id)
     return agent.name if agent is not None else agent_id[:8]
+
+
+def _check_at_once(wanted: int | None) -> None:
+    if wanted is not None and not 0 <= wanted <= CAPACITY_MAX:
+        raise Invalid(f"Runs at once are 0 (no limit) to {CAPACITY_MAX}.", field="runs_at_once")
 
 
 def _check(name: str, policy: str) -> None:

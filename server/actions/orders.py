@@ -53,6 +53,8 @@ class Subject(msgspec.Struct, frozen=True):
     suppressed: str = ""
     """Why the master itself suppresses all of it, beside the job's own hold."""
     is_group: bool = False
+    is_bounded: bool = False
+    """Whether the runs at once of its group are limited."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -87,6 +89,7 @@ def read_changed(connection: sqlite3.Connection, limit: int = 50) -> list[Subjec
             validity,
             gone(connection, job.agent_id),
             groups.is_group(connection, job.agent_id),
+            groups.is_bounded(connection, job.agent_id),
         )
         for job in jobs.to_plan(connection, limit)
     ]
@@ -113,7 +116,8 @@ def plan_all(subjects: Sequence[Subject], now_us: int) -> list[Plan]:
 
 def _plan(s: Subject, now_us: int) -> Plan:
     try:
-        steps = planning.plan(s.job, s.schedules, s.orders, now_us, s.validity_us, s.suppressed, s.is_group)
+        held_by = (s.suppressed, s.is_group, s.is_bounded)
+        steps = planning.plan(s.job, s.schedules, s.orders, now_us, s.validity_us, *held_by)
     except Exception as error:  # whatever it is: the other jobs are planned all the same
         return Plan(s.job, [], error)
     return Plan(s.job, steps)
@@ -275,7 +279,8 @@ def _give(connection: sqlite3.Connection, step: planning.Give, job: Job, now_us:
     """Make an order, from where the schedule's last one ended: what was due since then is missed, or the master's."""
     open_ones = order_content.told(connection, job, step.schedule.id, step.suppressed, now_us)
     told = [one for one in open_ones if one.start_us > now_us]  # others were the order's before: it may have begun
-    by_master = planning.is_by_master(job, groups.is_group(connection, planning.holder(job, step.schedule)))
+    is_group = groups.is_group(connection, planning.holder(job, step.schedule))
+    by_master = planning.is_by_master(job, is_group or groups.is_bounded(connection, job.agent_id))
     since_us = orders.released_at_us(connection, step.schedule.id)
     specification = specifications.of_job(connection, job, planning.holder(job, step.schedule))
     order = order_content.first(step, job, specification, by_master, told, now_us)

@@ -101,12 +101,12 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
 
 
 def _wish(connection: sqlite3.Connection, run: Run, pool: str, limited: dict[int, Run]) -> Wish:
-    """A run as it is placed. One with limits is noted in `limited`."""
+    """A run as it is placed. One with limits, its job's or its group's, is noted in `limited`."""
     if not run.limited:
         return Wish(run.number, pool, run.rank_us)
     limited[run.number] = run
     job = jobs.get(connection, run.job_id)
-    return Wish(run.number, pool, run.rank_us, job.limits.needs(job.id) if job is not None else {})
+    return Wish(run.number, pool, run.rank_us, limits.needs(connection, job, run.group_id) if job is not None else {})
 
 
 def _singles(

@@ -113,7 +113,7 @@ def submit(
         more = {**more, "group_id": agent_id}
     if awaits:
         why, more = awaits, {**more, "begin_after_us": UNMET_US}
-    elif job.limits.is_set:
+    elif job.limits.is_set or groups.is_bounded(connection, job.agent_id):
         why = why or TURN
     state = "waiting" if why else "starting"
     if job.skip_if_running and not member and not continues and runs.is_job_open(connection, job.id):

@@ -33,7 +33,10 @@ class Policy(StrEnum):
 
 
 class Group(Row, frozen=True, kw_only=True):
-    """`turn`: position of the member that was chosen last. `deployment` counts how often members were replaced."""
+    """`turn`: position of the member that was chosen last. `deployment` counts how often members were replaced.
+
+    `runs_at_once`: of all its runs together; 0 is no limit.
+    """
 
     id: str
     name: str
@@ -45,6 +48,7 @@ class Group(Row, frozen=True, kw_only=True):
     deployed_at_us: int
     created_at_us: int
     deleted_at_us: int | None = None
+    runs_at_once: int = 0
 
 
 class GroupMember(Row, frozen=True, kw_only=True):

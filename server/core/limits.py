@@ -47,6 +47,11 @@ def job_name(job_id: int) -> str:
     return f"job {job_id}"
 
 
+def group_name(name: str) -> str:
+    """What stands for the runs of a group at once among them."""
+    return f"group {name}"
+
+
 def resource_name(name: str) -> str:
     """What stands for a resource among them."""
     return f"resource {name}"
@@ -54,7 +59,14 @@ def resource_name(name: str) -> str:
 
 def said(name: str) -> str:
     """Why a run waits that is short of `name`."""
-    return WAITS + ("runs of this job at once" if name.startswith("job ") else name.removeprefix("resource "))
+    return WAITS + phrase(name)
+
+
+def phrase(name: str) -> str:
+    """The name of what is taken, for people who see the job."""
+    if name.startswith("job "):
+        return "runs of this job at once"
+    return f"runs of {name} at once" if name.startswith("group ") else name.removeprefix("resource ")
 
 
 def rank_us(submitted_at_us: int, priority: int) -> int:

@@ -75,13 +75,15 @@ def plan(
     validity_us: int,
     suppressed: str = "",
     is_group: bool = False,
+    is_bounded: bool = False,
 ) -> list[Step]:
     """What to do with the live orders of a job. `schedules` are its live ones; a deleted job has none.
 
     A schedule whose order is still being released gets its new one when that has ended (the job is planned
     again); one that is the master's to act on and should be the agent's, or the other way round, is taken back like
     one that moves. The master's own are released at once. `suppressed`: why the master itself lets nothing of it start,
-    beside the job's hold. `is_group`: the job's holder is a group.
+    beside the job's hold. `is_group`: the job's holder is a group; `is_bounded`: one whose runs at
+    once are limited.
     """
     live = {} if job.deleted_at_us is not None else {schedule.id: schedule for schedule in schedules}
     suppressed = HELD if job.held else suppressed
@@ -92,7 +94,7 @@ def plan(
             continue
         is_moved = wanted is not None and (order.agent_id, order.by_master) != (
             holder(job, wanted),
-            is_by_master(job, is_group and not wanted.member_id),
+            is_by_master(job, is_bounded or (is_group and not wanted.member_id)),
         )
         if wanted is None or is_moved:
             steps.append(Release(order))
@@ -112,7 +114,8 @@ def holder(job: Job, schedule: Schedule) -> str:
 def is_by_master(job: Job, is_group: bool) -> bool:
     """Whether the master itself submits what is due: a group's run, or a job whose runs need the whole picture.
 
-    `is_group`: whoever would hold the order is a group. Every other order its agent acts on, connected or not.
+    `is_group`: whoever would hold the order is a group, or a member of one whose runs at once are limited. Every other
+    order its agent acts on, connected or not.
     """
     needs_all = job.prerequisites.is_set or job.limits.is_set or bool(job.special_instances)
     return is_group or needs_all or job.begins_workflow_id is not None

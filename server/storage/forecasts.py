@@ -14,7 +14,7 @@ EXCEPTIONS_MAX = 10_000
 
 
 class Place(NamedTuple):
-    """A job and where it runs: the agent's name, or the group's after `group `."""
+    """A job and where it runs: the agent's name, or the group's after `group `, with its limit of runs at once."""
 
     job_id: int
     job: str
@@ -35,7 +35,8 @@ class Material(NamedTuple):
 def read(connection: sqlite3.Connection, after_us: int, until_us: int) -> Material:
     """A query over every schedule in force: its cost grows with these, not with history. For a thread."""
     query = (
-        "SELECT j.id, j.name, coalesce('group ' || g.name, a.name, substr(j.agent_id, 1, 8)) FROM jobs j"
+        "SELECT j.id, j.name, coalesce('group ' || g.name || CASE g.runs_at_once WHEN 0 THEN '' ELSE ', at most '"
+        " || g.runs_at_once || ' at once' END, a.name, substr(j.agent_id, 1, 8)) FROM jobs j"
         " LEFT JOIN groups g ON g.id = j.agent_id LEFT JOIN agents a ON a.id = j.agent_id"
         " WHERE j.deleted_at_us IS NULL AND NOT j.held"
     )

@@ -52,6 +52,7 @@ class GroupLine(Row, frozen=True, kw_only=True):
     jobs: int
     running: int
     waiting: int
+    runs_at_once: int = 0
 
 
 class Waiting(Row, frozen=True, kw_only=True):
@@ -78,6 +79,12 @@ def is_group(connection: sqlite3.Connection, agent_id: str) -> bool:
     return connection.execute("SELECT 1 FROM groups WHERE id = ?", (agent_id,)).fetchone() is not None
 
 
+def is_bounded(connection: sqlite3.Connection, agent_id: str) -> bool:
+    """Whether that row of `agents` stands for a group whose runs at once are limited."""
+    query = "SELECT 1 FROM groups WHERE id = ? AND runs_at_once > 0"
+    return connection.execute(query, (agent_id,)).fetchone() is not None
+
+
 def every(connection: sqlite3.Connection) -> list[Group]:
     """All groups that are not deleted, by name."""
     return rows.every(connection, Group, "FROM groups WHERE deleted_at_us IS NULL ORDER BY name")
@@ -101,7 +108,7 @@ def lines(connection: sqlite3.Connection, after: str = "", limit: int = 100, mat
         (SELECT count(*) FROM jobs j WHERE j.agent_id = g.id AND j.deleted_at_us IS NULL),
         (SELECT count(*) FROM runs WHERE group_id = g.id AND group_id != '' AND ended_at_us IS NULL
             AND state = 'running'),
-        (SELECT count(*) FROM runs WHERE group_id = g.id AND {_POOL})
+        (SELECT count(*) FROM runs WHERE group_id = g.id AND {_POOL}), g.runs_at_once
     FROM groups g WHERE g.deleted_at_us IS NULL AND g.name > ? AND instr(g.name, ?) ORDER BY g.name LIMIT ?"""
     found = connection.execute(query, (after, match, limit))
     return [rows.build(GroupLine, GroupLine.__struct_fields__, tuple(row)) for row in found]

@@ -8,8 +8,8 @@ from collections import Counter
 
 import msgspec
 
-from server.core.limits import Limits, Usage, rank_us
-from server.core.model import Row, Run
+from server.core.limits import Limits, Usage, group_name, rank_us
+from server.core.model import Job, Row, Run
 from server.core.run_states import OPEN
 from server.storage import rows, tenancy
 
@@ -41,16 +41,23 @@ GONE = (
     " AND (a.dead_at_us IS NOT NULL OR (a.removed_at_us IS NOT NULL AND a.replaced_at_us IS NULL))))"
 )
 """Nothing runs there any more: another attempt may be made, so nothing is held."""
+_GROUP = "CASE r.group_id WHEN '' THEN j.agent_id ELSE r.group_id END"
+"""The group that a run is of: of a member's run, with the policy `all`, that of its job."""
+_BOUNDED = "SELECT id FROM groups WHERE runs_at_once > 0"
 _LET_GO = (
-    "SELECT r.number, r.job_id, j.name, r.state, r.holds, j.limits FROM runs r JOIN jobs j ON j.id = r.job_id"
+    "SELECT r.number, r.job_id, j.name, r.state, r.holds, j.limits, g.name FROM runs r JOIN jobs j ON j.id = r.job_id"
+    f" LEFT JOIN groups g ON g.id = {_GROUP} AND g.runs_at_once > 0"
     " WHERE r.{of} AND r.ended_at_us IS NULL AND NOT (r.state = 'waiting' AND r.dispatched_epoch IS NULL)"
     " AND r.state NOT IN ('suspended', 'resuming')"
     f" AND NOT ({GONE})"
 )
-_HOLDING = (
-    f"{_LET_GO.format(of='''holds != '{}' ''')} UNION"
-    f" {_LET_GO.format(of='''job_id IN (SELECT id FROM jobs WHERE limits != '{}')''')}"
+_MAY_HOLD = (
+    "holds != '{}'",
+    "job_id IN (SELECT id FROM jobs WHERE limits != '{}')",
+    f"job_id IN (SELECT id FROM jobs WHERE agent_id IN ({_BOUNDED}))",
+    f"group_id IN ({_BOUNDED}) AND r.group_id != ''",
 )
+_HOLDING = " UNION ".join(_LET_GO.format(of=one) for one in _MAY_HOLD)
 _READY = "limited = 1 AND state = 'waiting' AND dispatched_epoch IS NULL AND begin_after_us IS NULL"
 
 
@@ -88,11 +95,13 @@ def users(connection: sqlite3.Connection, name: str) -> list[str]:
 def holders(connection: sqlite3.Connection) -> list[Holder]:
     """All runs that hold anything, by number: not suspended ones, nor those that another goes on with.
 
-    One that began before its job had limits holds what they say.
+    One that began before its job or its group had limits holds what they say.
     """
     found = []
-    for number, job_id, job, state, holds, limits in connection.execute(f"{_HOLDING} ORDER BY 1"):
-        held = json.loads(holds) or msgspec.json.decode(limits, type=Limits).needs(job_id)
+    for number, job_id, job, state, holds, limits, group in connection.execute(f"{_HOLDING} ORDER BY 1"):
+        taken = {name: count for name, count in json.loads(holds).items() if not name.startswith(group_name(""))}
+        held = taken or msgspec.json.decode(limits, type=Limits).needs(job_id)
+        held |= {group_name(group): 1} if group else {}
         if held:
             found.append(Holder(number=number, job_id=job_id, job=job, state=state, holds=held))
     return found
@@ -107,12 +116,15 @@ def usage(connection: sqlite3.Connection) -> Usage:
 
 
 def capacity(connection: sqlite3.Connection, name: str) -> int:
-    """How many there are of a name of `core.limits`; a job without a limit has room for all."""
+    """How many there are of a name of `core.limits`; a job or a group without a limit has room for all."""
     kind, _, rest = name.partition(" ")
     if kind == "job":
         limit = rows.number(
             connection, "SELECT json_extract(limits, '$.runs_at_once') FROM jobs WHERE id = ?", (int(rest),)
         )
+        return limit or 2**31
+    if kind == "group":
+        limit = rows.number(connection, "SELECT runs_at_once FROM groups WHERE name = ?", (rest,))
         return limit or 2**31
     return rows.number(connection, "SELECT count FROM resources WHERE name = ?", (rest,))
 
@@ -129,14 +141,35 @@ def count_waiting(connection: sqlite3.Connection, reason: str) -> int:
     return rows.number(connection, query, (reason,))
 
 
+def needs(connection: sqlite3.Connection, job: Job, group_id: str = "") -> dict[str, int]:
+    """What a run of the job takes, by name; `group_id`: the group that it was submitted to, else the job's."""
+    query = f"SELECT name FROM groups WHERE id = ? AND id IN ({_BOUNDED})"
+    row = connection.execute(query, (group_id or job.agent_id,)).fetchone()
+    return job.limits.needs(job.id) | ({group_name(row[0]): 1} if row else {})
+
+
 def of_run(connection: sqlite3.Connection, job_id: int, now_us: int) -> dict[str, object]:
-    """The columns of a new run that its job's priority and limits make."""
-    row = connection.execute("SELECT limits FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    limits = msgspec.json.decode(row[0], type=Limits) if row else Limits()
-    return {"rank_us": rank_us(now_us, limits.priority), "limited": int(limits.is_set)}
+    """The columns of a new run that its job's priority and limits make, and those of its group."""
+    query = f"SELECT limits, agent_id IN ({_BOUNDED}) FROM jobs WHERE id = ?"
+    row = connection.execute(query, (job_id,)).fetchone()
+    limits, bounded = (msgspec.json.decode(row[0], type=Limits), row[1]) if row else (Limits(), 0)
+    return {"rank_us": rank_us(now_us, limits.priority), "limited": int(limits.is_set or bounded)}
 
 
 def mark(connection: sqlite3.Connection, job_id: int, limits: Limits) -> None:
-    """The job's limits changed: what of it waits here goes by the new ones."""
-    query = "UPDATE runs SET limited = ? WHERE job_id = ? AND state = 'waiting' AND dispatched_epoch IS NULL"
+    """The limits of the job, or of its group, changed: what of it waits here goes by the new ones."""
+    query = (
+        f"UPDATE runs SET limited = ? OR (SELECT {_GROUP} IN ({_BOUNDED}) FROM runs r JOIN jobs j ON j.id = r.job_id"
+        " WHERE r.number = runs.number) WHERE job_id = ? AND state = 'waiting' AND dispatched_epoch IS NULL"
+    )
     connection.execute(query, (int(limits.is_set), job_id))
+
+
+def mark_group(connection: sqlite3.Connection, group_id: str) -> None:
+    """The limit of the group changed: what waits here of it, and of its jobs, goes by the new one."""
+    query = (
+        "SELECT id, limits FROM jobs WHERE agent_id = :group UNION SELECT j.id, j.limits FROM jobs j JOIN runs r"
+        " ON r.job_id = j.id WHERE r.group_id = :group AND r.group_id != '' AND r.ended_at_us IS NULL"
+    )
+    for job_id, limits in connection.execute(query, {"group": group_id}).fetchall():
+        mark(connection, int(job_id), msgspec.json.decode(limits, type=Limits))

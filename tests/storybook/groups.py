@@ -6,6 +6,7 @@ import msgspec
 
 from server.core.groups import Recall
 from server.storage.groups import GroupLine, Waiting
+from server.storage.limits import Holder
 from server.web.api.groups import GroupView, MemberView
 from server.web.pages.agent_groups import Deployment
 from server.web.pages.agents import view
@@ -69,15 +70,25 @@ def _group(**more: object) -> GroupView:
     return msgspec.structs.replace(base, **more)
 
 
+_HOLDERS = [
+    Holder(number=9101 + number, job_id=4, job="thumbnails", state=state, holds={"group web": 1})
+    for number, state in enumerate(["running"] * 13 + ["unknown"])
+]
+
+
+def _values(group: GroupView) -> dict[str, str]:
+    return {"agents": members_text(group), "runs_at_once": str(group.runs_at_once)}
+
+
 def stories() -> list[Story]:
     """All of them."""
     lines = (
         _line(1, "reports", policy="preferred", jobs=2, description="The warehouse first"),
         _line(2, "spare", policy="all", members=0, jobs=0),
-        _line(3, "web", running=13, waiting=12),
+        _line(3, "web", running=13, waiting=12, runs_at_once=15),
     )
     whole = frame("Groups", "/groups")
-    busy, idle = _group(), _group(members=[], waiting=[], recalls=[], running=0)
+    busy, idle = _group(runs_at_once=15, holders=_HOLDERS), _group(members=[], waiting=[], recalls=[], running=0)
     wrong = frame("Group web", "/groups", problem="There is no agent dock-9. See the list of agents.")
     agents = work.agent_stories()
     page = next(story.page for story in agents if story.name == "agent")
@@ -105,11 +116,13 @@ def stories() -> list[Story]:
                 {"name": "There is one already."},
             ),
         ),
-        Story("group", GroupPage(frame("Group web", "/groups"), busy, ("gatehouse",), members_text(busy))),
-        Story("group-undeployed", GroupPage(frame("Group web", "/groups"), idle, AGENTS, "")),
+        Story("group", GroupPage(frame("Group web", "/groups"), busy, ("gatehouse",), _values(busy))),
+        Story("group-undeployed", GroupPage(frame("Group web", "/groups"), idle, AGENTS, _values(idle))),
         Story(
             "group-wrong",
-            GroupPage(wrong, busy, (), "dock-1\ndock-9", {"agents": "There is no agent dock-9."}),
+            GroupPage(
+                wrong, busy, (), {**_values(busy), "agents": "dock-1\ndock-9"}, {"agents": "There is no agent dock-9."}
+            ),
         ),
         Story("agent-deployed", changed(page, parts=(Deployment(("reports", "web"), True, True, 8),))),
         Story(

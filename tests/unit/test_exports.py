@@ -64,7 +64,11 @@ def full() -> Ledger:
     do(environments.put_set(CommandSetSpec(name="quiet", before=["set -e"], after=["true"]), by, now))
     do(variables.put(VariableSpec(name="depot", value="/srv/depot"), seal, by, now))
     do(variables.put(VariableSpec(name="password", value="geheim", secret=True), seal, by, now))
-    do(groups.create(GroupSpec(name="workers", agents=["south:2", "north"]), ("workers" * 8)[:32], by, now))
+    do(
+        groups.create(
+            GroupSpec(name="workers", agents=["south:2", "north"], runs_at_once=3), ("workers" * 8)[:32], by, now
+        )
+    )
     base = ledger.add_job(
         name="base",
         cron="",

@@ -7,12 +7,13 @@ import random
 import msgspec
 import pytest
 
-from server.actions import gates, jobs, orders, pools, resources, runs
+from server.actions import explanations, gates, groups, jobs, orders, pools, resources, runs
 from server.core.limits import AGE_US, TURN, Limits, Usage, rank_us, wrong_limits
-from server.core.model import MINUTE_US, SYSTEM, Run
+from server.core.model import MINUTE_US, SYSTEM, Job, Run
 from server.core.run_states import ENDED
 from server.errors import Conflict, Invalid
 from server.storage import agents as agent_rows
+from server.storage import jobs as job_rows
 from server.storage import limits as rows
 from server.storage import orders as order_rows
 from server.storage import runs as run_rows
@@ -33,6 +34,12 @@ def job(site: Site, name: str, agent: str = "alpha", **limits: object) -> None:
     if agent == "web":
         spec = msgspec.structs.replace(spec, agent="", group="web")
     site.ledger.do(jobs.create(spec, SYSTEM, site.now_us))
+
+
+def job_row(site: Site, name: str) -> Job:
+    found = job_rows.by_name(site.ledger.connection, name)
+    assert found is not None
+    return found
 
 
 def place(site: Site) -> None:
@@ -194,9 +201,101 @@ def test_the_order_of_a_job_with_limits_is_the_masters_own(site: Site) -> None:
     assert [order.job_id for order in order_rows.unacknowledged(connection, site.ids["alpha"])] == [2]
 
 
+def bound(site: Site, runs_at_once: int) -> None:
+    wanted = groups.GroupChange(runs_at_once=runs_at_once)
+    site.ledger.do(groups.update("web", wanted, SYSTEM, site.now_us))
+
+
+def test_runs_of_a_group_at_once(site: Site) -> None:
+    """The limit of a group counts over its jobs and members; who has it and what waits is said by name."""
+    bound(site, 2)
+    job(site, "a", "web")
+    job(site, "b", "web", resources={"lane": 1})
+    made = [site.submit("r1", job="a")[0], site.submit("r1", job="b")[0], site.submit("r2", job="a")[0]]
+    place(site)
+    assert [state(site, run)[0] for run in made] == ["starting", "starting", "waiting"]
+    assert state(site, made[2])[1] == "limit: runs of group web at once"
+    held = f"2 of 2 held by a #{made[0].number}, b #{made[1].number}"
+    assert resources.describe(site.ledger.connection, site.run(made[2])) == held
+    (found,) = [
+        why
+        for why in explanations.of_job(site.ledger.connection, job_row(site, "a"), site.now_us).lines
+        if why.topic == "limits"
+    ]
+    assert found.text.startswith("A run takes 1 of runs of group web at once; 2 of 2 taken: ")
+    finish(site, made[1])
+    place(site)
+    assert state(site, made[2]) == ("starting", "")
+
+
+def test_a_group_gets_and_loses_its_limit_while_runs_run(site: Site) -> None:
+    """What runs counts as if it had taken its place; what waits goes by the new limit, and goes when there is none."""
+    job(site, "a", "web")
+    early = site.submit("r1", job="a")[0]
+    place(site)
+    waits = site.submit("r2", job="a")[0]
+    bound(site, 1)
+    place(site)
+    assert [state(site, run) for run in (early, waits)] == [
+        ("starting", ""), ("waiting", "limit: runs of group web at once")
+    ]  # fmt: skip
+    bound(site, 0)
+    place(site)
+    assert state(site, waits) == ("starting", "")
+
+
+def test_the_limit_of_a_group_counts_each_member_of_the_policy_all() -> None:
+    """Its members' orders are the master's then, and a run of each member takes a place; without it they are theirs."""
+    site = Site(policy="all")
+    bound(site, 2)
+    spec = jobs.JobSpec(name="a", command="true", group="web", schedules=[jobs.When("0 * * * *")])
+    site.ledger.do(jobs.create(spec, SYSTEM, site.now_us))
+
+    def masters() -> list[bool]:
+        connection = site.ledger.connection
+        site.ledger.do(orders.put_plans(orders.plan_all(orders.read_changed(connection), site.now_us), site.now_us))
+        return [order.by_master for order in order_rows.of_job(connection, 1) if order.state == "active"]
+
+    assert masters() == [True] * 3
+    site.ledger.do(runs.run_now("a", "r1", SYSTEM, site.now_us))
+    made = run_rows.page(site.ledger.connection)
+    place(site)
+    assert sorted(state(site, run)[0] for run in made) == ["starting", "starting", "waiting"]
+    going = [run for run in made if state(site, run)[0] == "starting"]
+    finish(site, going[0])
+    place(site)
+    assert sorted(state(site, run)[0] for run in made) == ["starting", "starting", "succeeded"]
+    bound(site, 0)
+    masters()
+    assert masters() == [False] * 3
+
+
+def test_a_new_master_counts_what_silent_agents_may_still_run(site: Site) -> None:
+    """Swap or takeover: the limit of a group is read from rows, so nobody passes it before the agents have answered."""
+    bound(site, 2)
+    job(site, "a", "web")
+    first = site.submit("r1", "r2", job="a")
+    place(site)
+    site.send()
+    site.ledger.do(
+        lambda t: [run_rows.lose_agent(t.connection, one, "silent", site.now_us) for one in site.ids.values()]
+    )
+    next_one = site.submit("r3", job="a")[0]
+    place(site)
+    assert [state(site, run)[0] for run in (*first, next_one)] == ["unknown", "unknown", "waiting"]
+    finish(site, first[0])
+    place(site)
+    assert [state(site, run)[0] for run in (first[1], next_one)] == ["unknown", "starting"]
+
+
 def test_never_over_a_limit_and_all_end(site: Site) -> None:
-    """500 random moments of submitting, ending, locking, losing and finding agents: no limit is passed, all begin."""
+    """500 random moments of submitting, ending, locking, losing and finding agents: no limit is passed, all begin.
+
+    The limit of the group changes meanwhile: under what is held nothing more of the group is let go.
+    """
     chance = random.Random(7)
+    bound(site, 2)
+    at_once = 2
     job(site, "a", "web", resources={"licence": 1})
     job(site, "b", "web", resources={"lane": 2}, runs_at_once=1, priority=3)
     job(site, "c", "beta", resources={"lane": 1, "licence": 1}, priority=-3)
@@ -213,11 +312,17 @@ def test_never_over_a_limit_and_all_end(site: Site) -> None:
         elif deed < 0.8:
             away = chance.choice(list(site.ids.values()))
             site.connected ^= {away}
-        elif deed < 0.85:
+        elif deed < 0.83:
+            at_once = chance.randint(1, 3)
+            bound(site, at_once)
+        elif deed < 0.86:
             run = chance.choice(made) if made else None
             if run is not None and state(site, run)[0] == "waiting":
                 site.ledger.do(runs.cancel(run.number, SYSTEM, site.now_us))
+        held = {run.number for run in made if run.job_id < 3 and state(site, run)[0] == "starting"}
         place(site)
+        after = {run.number for run in made if run.job_id < 3 and state(site, run)[0] == "starting"}
+        assert len(after) <= at_once or after <= held
         for name, count in (("licence", 1), ("lane", 3)):
             assert resources.view(resources.find(site.ledger.connection, name), rows.holders(site.ledger.connection),
                                   site.ledger.connection).held <= count  # fmt: skip

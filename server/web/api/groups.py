@@ -10,8 +10,11 @@ import msgspec
 from server.actions import agents, groups, pools
 from server.actions.groups import Deployed, GroupChange, GroupSpec
 from server.core.groups import Recall
+from server.core.limits import group_name
 from server.storage import groups as rows
+from server.storage import limits
 from server.storage.groups import GroupLine, MemberLine, Waiting
+from server.storage.limits import Holder
 from server.tls import secret_hash
 from server.web.api.endpoint import Answer, Call, Endpoint
 
@@ -38,7 +41,10 @@ class MemberView(msgspec.Struct, frozen=True):
 
 
 class GroupView(msgspec.Struct, frozen=True):
-    """One group. `waiting` are the runs that nobody was sent, by reason; `recalls` what is asked back, unanswered."""
+    """One group. `waiting` are the runs that nobody was sent, by reason; `recalls` what is asked back, unanswered.
+
+    `runs_at_once`: of all its runs together, 0 is no limit; `holders` are those that count then.
+    """
 
     name: str
     policy: str
@@ -51,6 +57,8 @@ class GroupView(msgspec.Struct, frozen=True):
     running: int
     waiting: list[Waiting]
     recalls: list[Recall]
+    runs_at_once: int = 0
+    holders: list[Holder] = []
 
 
 class Capacity(msgspec.Struct, frozen=True):
@@ -92,7 +100,13 @@ def view(connection: sqlite3.Connection, name: str, is_connected: Any) -> GroupV
         running=line.running,
         waiting=rows.waiting(connection, group.id),
         recalls=rows.recalls_of_group(connection, group.id),
+        runs_at_once=group.runs_at_once,
+        holders=_holders(connection, group_name(group.name)) if group.runs_at_once else [],
     )
+
+
+def _holders(connection: sqlite3.Connection, place: str) -> list[Holder]:
+    return [holder for holder in limits.holders(connection) if place in holder.holds]
 
 
 def _member(seat: MemberLine, why: str) -> MemberView:

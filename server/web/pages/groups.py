@@ -13,7 +13,7 @@ from aiohttp import web
 from server.actions import groups as actions
 from server.actions.groups import GroupChange, GroupSpec
 from server.core.groups import Policy
-from server.errors import UnderstudyError
+from server.errors import Invalid, UnderstudyError
 from server.storage import agents, groups
 from server.storage.groups import GROUP_NAME, GroupLine
 from server.web.api.groups import GroupView, view
@@ -28,7 +28,7 @@ POLICIES = (
     (str(Policy.ALL), "All members, each at each time"),
 )
 POLICY_WORDS = dict(POLICIES)
-EMPTY = {"name": "", "policy": str(Policy.LEAST_LOADED), "agents": "", "description": ""}
+EMPTY = {"name": "", "policy": str(Policy.LEAST_LOADED), "agents": "", "description": "", "runs_at_once": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class GroupsPage:
 
 @dataclass(frozen=True, slots=True)
 class GroupPage:
-    """One group. `others` are the agents that are no members; `members` is what the form holds, one on a line."""
+    """One group. `others` are the agents that are no members; `values` is what the form holds."""
 
     template: ClassVar[str] = "pages/group_show.html"
     frame: Frame
     group: GroupView
     others: tuple[str, ...]
-    members: str
+    values: Mapping[str, str]
     errors: Mapping[str, str] = field(default_factory=dict)
     policies: tuple[tuple[str, str], ...] = POLICIES
     words: Mapping[str, str] = field(default_factory=lambda: POLICY_WORDS)
@@ -99,13 +99,14 @@ async def create(request: web.Request) -> web.Response:
     values = {**EMPTY, **await serve.form(request)}
     once = values.get("once", "")
     group_id = hashlib.sha256(f"group {once or secrets.token_hex(16)}".encode()).hexdigest()[:32]
-    spec = GroupSpec(
-        name=values["name"],
-        policy=values["policy"],
-        agents=lines(values["agents"]),
-        description=values["description"],
-    )
     try:
+        spec = GroupSpec(
+            name=values["name"],
+            policy=values["policy"],
+            agents=lines(values["agents"]),
+            description=values["description"],
+            runs_at_once=number(values["runs_at_once"]),
+        )
         await serve.write(request, lambda by, now_us: actions.create(spec, group_id, by, now_us))
     except UnderstudyError as error:
         if error.status not in (400, 404, 409):
@@ -114,13 +115,23 @@ async def create(request: web.Request) -> web.Response:
     return serve.back(f"/groups/{spec.name}", "group-saved")
 
 
+def number(text: str) -> int:
+    """The runs at once that were typed; nothing is no limit. Raises Invalid."""
+    if text.strip() and not text.strip().isdigit():
+        raise Invalid(f"{text} is not a whole number. 0 is no limit.", field="runs_at_once")
+    return int(text.strip() or 0)
+
+
 async def show(request: web.Request) -> web.Response:
     """`GET /groups/{name}`."""
     return serve.html(await _one(request))
 
 
 async def _one(
-    request: web.Request, typed: str | None = None, errors: Mapping[str, str] | None = None, problem: str = ""
+    request: web.Request,
+    typed: Mapping[str, str] | None = None,
+    errors: Mapping[str, str] | None = None,
+    problem: str = "",
 ) -> GroupPage:
     name, site = request.match_info["name"], serve.site(request)
     frame, (group, every) = await serve.load(
@@ -131,21 +142,26 @@ async def _one(
     inside = {member.agent for member in group.members}
     others = tuple(agent.name for agent in every if agent.name not in inside)
     whole = frame.with_problem(problem) if problem else frame
-    return GroupPage(whole, group, others, members_text(group) if typed is None else typed, errors or {})
+    kept = {"agents": members_text(group), "runs_at_once": str(group.runs_at_once)}
+    return GroupPage(whole, group, others, {**kept, **(typed or {})}, errors or {})
 
 
 async def deploy(request: web.Request) -> web.Response:
     """`POST /groups/{name}`: replaces the members as a whole."""
     name, values = request.match_info["name"], await serve.form(request)
-    wanted = GroupChange(
-        agents=lines(values.get("agents", "")), policy=values.get("policy"), reason=values.get("reason", "")
-    )
     try:
+        wanted = GroupChange(
+            agents=lines(values.get("agents", "")),
+            policy=values.get("policy"),
+            runs_at_once=number(values.get("runs_at_once", "0")),
+            reason=values.get("reason", ""),
+        )
         await serve.write(request, lambda by, now_us: actions.update(name, wanted, by, now_us))
     except UnderstudyError as error:
         if error.status not in (400, 404, 409):
             raise
-        return serve.html(await _one(request, values.get("agents", ""), {"agents": str(error)}, str(error)), 422)
+        wrong = error.fields or {"agents": str(error)}
+        return serve.html(await _one(request, values, wrong, str(error)), 422)
     return serve.back(f"/groups/{name}", "group-deployed")
 
 
