@@ -142,7 +142,7 @@ def explain_witnesses(machine: Machine, event: events.WitnessesAnswered, now: fl
     if highest.node not in ("", machine.node) and highest > machine.memory.office and not forced:
         machine.remember(seen=max(machine.memory.seen, highest))
         text = (
-            f"The witnesses know a later master (epoch {highest.number}): the other node, whose changes this one lacks. "
+            f"The witnesses know a later master (epoch {highest.number}): another node, whose changes this one lacks. "
             "Start Understudy on the other machine; this node follows it by itself. Only if that machine and its disk "
             "are lost for good, type here: understudy go-alone --allow-data-loss"
         )

@@ -126,8 +126,8 @@ def refuse_promotion_here(machine: Machine, event: events.PromoteRequested, now:
         text = "This node was master and waits for its standby. To go on without it, type: understudy go-alone"
     else:
         text = (
-            f"This node cannot take over now (state {machine.state.value}), and nothing was changed. What it waits for, "
-            "and what to do at which machine, says here: understudy status"
+            f"This node cannot take over now (state {machine.state.value}), and nothing was changed. To see what it "
+            "waits for, and what to do at which machine, type: understudy status"
         )
     return [effects.Answer(event.request, "conflict", text)]
 
