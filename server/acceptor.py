@@ -1,4 +1,4 @@
-"""How the cluster port lets thousands of agents in: few handshakes at once, small buffers, all descriptors."""
+"""How a port lets in whoever comes, thousands of agents too: few handshakes at once, small buffers, all descriptors."""
 
 from __future__ import annotations
 
@@ -7,16 +7,27 @@ import contextlib
 import resource
 import socket
 import ssl
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
 log = structlog.get_logger()
 
 HANDSHAKES_MAX = 32
-"""A handshake takes about a millisecond of processor; whoever is not let in yet waits in the kernel's queue."""
-HANDSHAKE_S = 10.0
+"""A handshake takes about a millisecond of processor; whoever is not let in yet waits."""
+HANDSHAKE_S = 5.0
+TURN_S = 0.25
+"""A handshake whose other side does not go on keeps its turn no longer than this."""
+QUEUE_MAX = 512
+"""So many that have said hello wait for their handshake here; more wait in the kernel's queue."""
+HELLO_S = 10.0
+SILENT_MAX = 1024
+"""So many may have said nothing yet; the one that has been silent longest gives way to the next."""
+PIECES_S = 0.1
+RECORD_BYTES_MAX = 16 * 1024
+TLS_HANDSHAKE = b"\x16"
 RETRY_S = 0.5
 TLS_BUFFER_BYTES = 16 * 1024
 """A TLS record has at most so much: with asyncio's 256 KiB for each connection, 10,000 agents took 3 GB."""
@@ -26,6 +37,7 @@ class Acceptor:
     """Accepts on `listener` and gives each connection that has finished its handshake to a protocol of `factory`.
 
     `context` is asked at each connection, so that renewed certificates and authorities are used; None is plain TCP.
+    Who has said nothing yet takes part in no handshake: any number of half-open connections keeps nobody out.
     """
 
     def __init__(
@@ -38,46 +50,103 @@ class Acceptor:
         self._listener = listener
         self._context = context
         self._room = asyncio.Semaphore(HANDSHAKES_MAX)
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._queue = asyncio.Semaphore(QUEUE_MAX)
+        self._silent: OrderedDict[asyncio.Task[None], None] = OrderedDict()
+        self._welcomes: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Accept until cancelled; handshakes that are not over then are given up."""
         loop = asyncio.get_running_loop()
         try:
             while True:
-                await self._room.acquire()
+                async with self._queue:  # not more than so many wait for their handshake here
+                    pass
                 try:
                     connection, _ = await loop.sock_accept(self._listener)
                 except OSError as error:  # no descriptors: those who are connected stay
                     log.error("no connection can be accepted", why=str(error), then="raise LimitNOFILE of the service")
-                    self._room.release()
                     await asyncio.sleep(RETRY_S)
                     continue
                 task = loop.create_task(self._welcome(connection))
-                self._handshakes.add(task)
-                task.add_done_callback(self._handshakes.discard)
+                self._welcomes.add(task)
+                task.add_done_callback(self._ended)
+                if self._context is not None:
+                    self._silent[task] = None
+                    if len(self._silent) > SILENT_MAX:
+                        next(iter(self._silent)).cancel()
         finally:
-            for task in self._handshakes:
+            for task in self._welcomes:
                 task.cancel()
-            await asyncio.gather(*self._handshakes, return_exceptions=True)
+            await asyncio.gather(*self._welcomes, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._welcomes.discard(task)
+        self._silent.pop(task, None)
 
     async def _welcome(self, connection: socket.socket) -> None:
         try:
-            async with asyncio.timeout(HANDSHAKE_S):
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    self._factory,
-                    connection,
-                    ssl=self._context() if self._context is not None else None,
-                    ssl_handshake_timeout=self._patience(),
-                )
+            if self._context is not None:
+                async with asyncio.timeout(HELLO_S):
+                    await _hello(connection)
+                self._silent.pop(cast("asyncio.Task[None]", asyncio.current_task()), None)
+            async with self._queue:
+                await self._room.acquire()
+            await self._shake_hands(connection)
         except (OSError, TimeoutError) as error:
             log.debug("a handshake failed", why=str(error) or "timed out")
             connection.close()
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        """The caller took a turn: it is given back when the handshake is over, or once this side's part must be."""
+        loop = asyncio.get_running_loop()
+        turns = [self._room]
+
+        def give_back() -> None:
+            if turns:
+                turns.pop().release()
+
+        timer = loop.call_later(TURN_S, give_back)
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                context = self._context() if self._context is not None else None
+                await loop.connect_accepted_socket(
+                    self._factory, connection, ssl=context, ssl_handshake_timeout=self._patience()
+                )
         finally:
-            self._room.release()
+            timer.cancel()
+            give_back()
 
     def _patience(self) -> float | None:
         return HANDSHAKE_S if self._context is not None else None
+
+
+async def _hello(connection: socket.socket) -> None:
+    """Wait until the whole first TLS record is there to be read; raises ConnectionError for anything else.
+
+    Only then is a handshake begun: it goes on at once, and does not wait for who dials.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        readable: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(connection, _set, readable)
+        try:
+            await readable
+        finally:
+            loop.remove_reader(connection)
+        first = connection.recv(RECORD_BYTES_MAX, socket.MSG_PEEK)
+        if first[:1] != TLS_HANDSHAKE:
+            raise ConnectionError("it speaks no TLS")
+        if len(first) >= 5 and len(first) >= min(5 + int.from_bytes(first[3:5], "big"), RECORD_BYTES_MAX):
+            return
+        await asyncio.sleep(PIECES_S)  # what was looked at is still there, so the socket stays readable
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def shrink_tls_buffer(transport: asyncio.Transport | None) -> None:

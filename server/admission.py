@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import sqlite3
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +16,14 @@ from server.actions import agents, nodes
 from server.actions.authorities import sealed_name
 from server.core.access import may
 from server.core.model import NodeRow, Principal
+from server.core.sign_in_guard import Limits
 from server.enrolment import ENROLMENT_VERSION, EnrolAnswer, EnrolRequest, Place
-from server.errors import Conflict, Forbidden, Invalid
+from server.errors import Conflict, Forbidden, Invalid, TooManyAttempts
 from server.sign_in import FAILURE_PAUSE_S, check_password
 from server.storage import agents as agent_rows
 from server.storage import authorities, sealed
 from server.storage import nodes as node_rows
-from server.tls import SEALED_AUTHORITY_KEY, Authority, Peer, hash_of_request, secret_hash, unseal
+from server.tls import SEALED_AUTHORITY_KEY, Authority, Peer, hash_of_request, read_request, secret_hash, unseal
 
 if TYPE_CHECKING:
     from server.site import Site
@@ -41,10 +45,10 @@ async def admit(site: Site, asked: EnrolRequest, address: str, peer: Peer | None
         )
     if len(asked.id) != 32 or any(digit not in "0123456789abcdef" for digit in asked.id):
         raise Invalid("The id is not 32 hexadecimal digits.")
-    if peer == Peer("agent", asked.id) or (peer is None and asked.kind == "agent" and not asked.secret):
-        return await _renew_agent(site, asked, peer)
+    if asked.kind == "agent" and (peer == Peer("agent", asked.id) or (peer is None and not asked.secret)):
+        return await _renew_agent(site, asked, address, peer)
     site.store()
-    if peer == Peer("node", asked.id):
+    if asked.kind == "node" and peer == Peer("node", asked.id):
         return await _move_node(site, asked, address)
     if asked.kind == "agent":
         return await _admit_agent(site, asked, address)
@@ -56,29 +60,54 @@ async def admit(site: Site, asked: EnrolRequest, address: str, peer: Peer | None
 async def _admit_agent(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
     token_id, _, secret = asked.secret.partition(".")
     authority = await load_authority(site)
+    read_request(asked.request.encode())  # before the token is used up
     change = agents.enrol(token_id, secret_hash(secret), asked.id, site.clock.utc_us(), address)
-    try:
+    async with _guessing(site, f"join token from {address}"):
         agent, _ = await site.store().write(change)
-    except Forbidden:
-        await asyncio.sleep(FAILURE_PAUSE_S)
-        raise
     return await _answer(site, asked, authority, agent.name, ())
 
 
-async def _renew_agent(site: Site, asked: EnrolRequest, peer: Peer | None) -> EnrolAnswer:
+@contextlib.asynccontextmanager
+async def _guessing(site: Site, who: str) -> AsyncIterator[None]:
+    """Around a look at a join token or an agent's key: a refusal is answered late, and counts against `who`.
+
+    Sign-ins are counted apart, so that a machine that asks again and again with an old token locks nobody out of them.
+    """
+    joins, now_s = site.door.joins, site.clock.monotonic()
+    if (wait_s := joins.wait_s(who, who, now_s)) > 0:
+        raise TooManyAttempts(
+            f"Too many tries to join failed. Try again in {math.ceil(wait_s)} seconds, with a new join token: "
+            "`understudy agent invite --name NAME` on the master.",
+            retry_after_s=math.ceil(wait_s),
+        )
+    try:
+        yield
+    except Forbidden:
+        joins.failed(who, who, now_s, Limits())
+        await asyncio.sleep(FAILURE_PAUSE_S)
+        raise
+    joins.forget(who)
+
+
+async def _renew_agent(site: Site, asked: EnrolRequest, address: str, peer: Peer | None) -> EnrolAnswer:
     """A fresh certificate for an agent: its old one proves who asks, or the key that the cluster knows."""
     agent = await site.read_now(lambda connection: agent_rows.get(connection, asked.id))
     if agent is None or agent.removed_at_us is not None:
         raise Forbidden("This agent was removed. Enrol it anew: `understudy agent invite --name NAME` on the master.")
     if peer is None:
-        shown = await site.read_now(lambda connection: authorities.shown(connection, "agent", asked.id))
-        if shown is None or shown.key_hash != hash_of_request(asked.request.encode()):
-            await asyncio.sleep(FAILURE_PAUSE_S)
-            raise Forbidden(
-                "This is not the key that this cluster knows of the agent. "
-                f"Type `understudy agent replace {agent.name}` on the master, and enrol with the token that it prints."
-            )
+        async with _guessing(site, f"key of {asked.id} from {address}"):
+            await _check_key(site, asked, agent.name)
     return await _answer(site, asked, await load_authority(site), agent.name, ())
+
+
+async def _check_key(site: Site, asked: EnrolRequest, name: str) -> None:
+    """Raises Forbidden unless the request is signed by the key that the cluster knows of this agent."""
+    shown = await site.read_now(lambda connection: authorities.shown(connection, "agent", asked.id))
+    if shown is None or shown.key_hash != hash_of_request(asked.request.encode()):
+        raise Forbidden(
+            "This is not the key that this cluster knows of the agent. "
+            f"Type `understudy agent replace {name}` on the master, and enrol with the token that it prints."
+        )
 
 
 async def _move_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:

@@ -44,6 +44,7 @@ class AgentLink:
         self.leaf = leaf
         self.hello = hello
         self.heard_s = at_s
+        self.frame_bytes = 0
         self.skew_us = 0
         self.reports = 0
         self.waiting = ""
@@ -242,6 +243,7 @@ class Links:
                 if frame.type is not aiohttp.WSMsgType.BINARY:
                     break
                 link.note_heard(self._monotonic())
+                link.frame_bytes = len(frame.data)
                 self._take(link, wire.decode_from_agent(frame.data))
         except TimeoutError:
             log.warning("agent silent", agent=link.agent_id)

@@ -32,7 +32,7 @@ from server.agent_links import Links
 from server.allocator import bound_memory
 from server.certificates import Certificates
 from server.clock import SystemClock
-from server.cluster_port import dialler
+from server.cluster_port import ACCEPTED, dialler
 from server.cluster_port import make_app as make_cluster_app
 from server.config import Config, ConfigError
 from server.core import witness_seats
@@ -46,6 +46,7 @@ from server.founding import check_empty, found_cluster
 from server.garbage import Collector
 from server.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
 from server.listeners import bind_local, bind_port, own_address, port_of
+from server.membership import Accepted
 from server.mending import mend_journal
 from server.office import Office
 from server.passwords import Passwords, hash_password
@@ -57,6 +58,7 @@ from server.rotation import Rotation
 from server.site import Site
 from server.storage import migrate, witnesses
 from server.tls import trust_in
+from server.turnstile import IDLE_BEHIND_PROXY_S, IDLE_S, cluster_turnstile, web_turnstile
 from server.web.live import LIVE
 from server.web.routes import make_app
 from server.witness_links import WitnessLinks
@@ -85,6 +87,7 @@ class Server:
         )
         self.site = Site(config, SystemClock(), Passwords())
         self._certificates = Certificates(config.data)
+        self._descriptors = allow_descriptors()
         self._stack = contextlib.AsyncExitStack()
         self._roles = Roles(self.site, self.open_member)
         self.site.become_standby = self._roles.become_standby
@@ -102,8 +105,10 @@ class Server:
         app = make_app(self.site)
         runner = await self._runner(app)
         await web.SockSite(runner, self._local_socket).start()
-        context = None if config.behind_proxy else self._certificates.web
-        await web.SockSite(runner, self._web_socket, ssl_context=context).start()
+        gates = web_turnstile(config.behind_proxy, self._descriptors)
+        context = None if config.behind_proxy else self._certificates.for_web
+        assert runner.server is not None
+        self._run(Acceptor(gates.gate(runner.server), self._web_socket, context).run())
         app[LIVE].start()
         self._stack.push_async_callback(app[LIVE].stop)
         self._run(self._roles.fulfil_wish())
@@ -121,16 +126,18 @@ class Server:
         links, asked = agent_links(site)
         site.witnesses = asked
         site.office = office = _office(site, links, asked)
-        runner = await self._runner(make_cluster_app(site, links.serve))
+        app = make_cluster_app(site, links.serve)
+        runner = await self._runner(app)
         site.node = await self._open_node(office, asked)
         self._stack.push_async_callback(site.node.close)
         assert runner.server is not None
-        self._run(Acceptor(runner.server, self._cluster_socket, self._certificates.for_cluster).run())
+        gates = cluster_turnstile()
+        self._run(Acceptor(gates.gate(runner.server), self._cluster_socket, self._certificates.for_cluster).run())
         if site.node.status().state is State.INIT:
             await site.node.join(identity.peers)
         else:
             site.node.set_peers(site.node.control.value.peers or identity.peers)
-        self._run(self._follow_roster(links))
+        self._run(self._follow_roster(links, app[ACCEPTED]))
         self._run(self._certificates.keep_fresh(site))
         self._run(Rotation(site, self._certificates, links.shown).run())
         site.forks = Keepers(site, self._certificates)
@@ -179,7 +186,8 @@ class Server:
             listener.close()
 
     async def _runner(self, app: web.Application) -> web.AppRunner:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        idle_s = IDLE_BEHIND_PROXY_S if self.site.config.behind_proxy else IDLE_S
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=idle_s)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         return runner
@@ -200,7 +208,7 @@ class Server:
             self.site.loop_seen_s = self.site.clock.monotonic()
             await asyncio.sleep(1.0)
 
-    async def _follow_roster(self, links: Links) -> None:
+    async def _follow_roster(self, links: Links, accepted: Accepted) -> None:
         """Keep replication and `identity.json` at the table of nodes, as far as this node can read it."""
         site = self.site
         assert site.node is not None
@@ -214,10 +222,11 @@ class Server:
             links.set_trust(trust_in(site.authority_pem))
             links.set_witnesses(await self._seated())
             peers.pop(site.identity.id, None)
-            if peers and peers != known:
+            if roster and peers != known:
                 known = peers
                 site.node.set_peers(peers)
                 site.identity = save_peers(site.config.data, site.identity, peers)
+            await accepted.close_removed(site)
             await self._announce_move(peers)
             await asyncio.sleep(ROSTER_S if roster else ROSTER_S / 10)
 
@@ -338,7 +347,6 @@ async def run(config: Config) -> int:
 def serve(config: Config) -> int:
     """`understudy serve`: hold the data directory and serve; the exit code. Raises `ConfigError` (exit 78)."""
     bound_memory()
-    allow_descriptors()
     with directory_lock(config.data, "understudy serve"):
         return asyncio.run(run(config))
 

@@ -71,6 +71,11 @@ class Certificates:
             self.web = tls.web_context(certificate, key)
         self.web.load_cert_chain(certificate, key)
 
+    def for_web(self) -> ssl.SSLContext:
+        """For accepting on the web port now."""
+        assert self.web is not None, "a certificate is loaded before the port opens"
+        return self.web
+
     def for_cluster(self) -> ssl.SSLContext:
         """For accepting on the cluster port now."""
         assert self._cluster is not None, "a node of a cluster has its certificate"

@@ -28,9 +28,11 @@ from server.core.agent_wire import PATH as AGENT_LINK
 from server.core.authorities import Leaf
 from server.dialling import end_when_silent, why_no_link
 from server.enrolment import EnrolRequest
+from server.membership import Accepted, require_member
 from server.problems import problem, problem_response, translate
 from server.site import SITE, Site, site_of
 from server.tls import leaf_of, peer_of, require_peer
+from server.turnstile import counting
 
 MESSAGE_BYTES_MAX = 9 << 20
 """A frame has at most 8 MiB; the rest is for its header."""
@@ -38,6 +40,7 @@ DIAL_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 60.0
 CHANNELS = ("control", "bulk")
 
+ACCEPTED = web.AppKey("accepted", Accepted)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ServeAgent = Callable[[web.WebSocketResponse, str, Leaf], Awaitable[None]]
 log = structlog.get_logger()
@@ -118,7 +121,7 @@ def dialler(context: Callable[[], ssl.SSLContext]) -> Dialler:
 
 async def replication_link(request: web.Request) -> web.StreamResponse:
     """Accept one of a node's two links and give it to replication until it ends."""
-    peer = require_peer(request.transport, "node")
+    peer = require_member(request)
     site, channel = site_of(request), request.match_info["channel"]
     if channel not in CHANNELS or site.node is None:
         raise web.HTTPNotFound
@@ -126,7 +129,8 @@ async def replication_link(request: web.Request) -> web.StreamResponse:
     await socket.prepare(request)
     connection = WebSocketConnection(peer.id, socket)
     try:
-        await site.node.attach(connection, channel)
+        with request.app[ACCEPTED].holding(peer.id, connection):
+            await site.node.attach(connection, channel)
     except ConnectionError as error:
         log.info("replication link ended", peer=peer.id, channel=channel, why=str(error))
     finally:
@@ -162,7 +166,7 @@ async def enrol(request: web.Request) -> web.StreamResponse:
     certificate."""
     try:
         asked = msgspec.json.decode(await request.read(), type=EnrolRequest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise errors.Invalid(f"The enrolment request cannot be read: {error}.") from error
     answer = await admit(site_of(request), asked, request.remote or "", peer_of(request.transport))
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
@@ -201,8 +205,9 @@ async def errors_as_problems(request: web.Request, handler: Handler) -> web.Stre
 
 def make_app(site: Site, serve_agent: ServeAgent) -> web.Application:
     """The second application of a node. `serve_agent` gets an agent's WebSocket at AGENT_LINK, and its id."""
-    app = web.Application(middlewares=[errors_as_problems], client_max_size=1 << 20)
+    app = web.Application(middlewares=[counting, errors_as_problems], client_max_size=1 << 20)
     app[SITE] = site
+    app[ACCEPTED] = Accepted()
     app.router.add_get("/replication/{channel}", replication_link)
     app.router.add_get(AGENT_LINK, agent_handler(serve_agent))
     app.router.add_get("/enrol", show_authority)

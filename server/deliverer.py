@@ -39,10 +39,16 @@ PACE_S = 2e-6
 
 @dataclass(slots=True)
 class Member:
-    """An agent on an open link. `admitted` once its ticket is durable there; `refused` while it is quarantined."""
+    """An agent on an open link. `admitted` once its ticket is durable there; `refused` while it is quarantined.
+
+    `is_let_in`: its inventory was taken on this link; before that nothing that it says is recorded. `inbox` has
+    messages with the bytes of their frames, `inbox_bytes` in all.
+    """
 
     link: AgentLink
-    inbox: asyncio.Queue[wire.FromAgent] = field(default_factory=asyncio.Queue)
+    inbox: asyncio.Queue[tuple[wire.FromAgent, int]] = field(default_factory=asyncio.Queue)
+    inbox_bytes: int = 0
+    is_let_in: bool = False
     admitted: bool = False
     refused: bool = False
     revision: int = -1

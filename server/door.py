@@ -49,6 +49,7 @@ class Door:
 
     def __init__(self) -> None:
         self.guard = Guard()
+        self.joins = Guard()
         self.failures = Tally()
         self._token_uses: dict[int, int] = {}
         self._sessions_seen: dict[str, int] = {}

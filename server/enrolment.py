@@ -106,7 +106,7 @@ class JoinTokenText(msgspec.Struct, frozen=True):
         try:
             content = base64.urlsafe_b64decode(plain + "=" * (-len(plain) % 4))
             return msgspec.json.decode(content, type=cls)
-        except (ValueError, msgspec.DecodeError) as error:
+        except (ValueError, msgspec.DecodeError, RecursionError) as error:
             raise Invalid(
                 "this is not a whole join token; make one on the master: understudy agent invite --name NAME"
             ) from error

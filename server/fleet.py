@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 BATCH_MESSAGES = 500
 BATCH_OUTPUT_BYTES = 4 * 1024 * 1024
+INBOX_BYTES_MAX = 256 * 1024 * 1024
+"""What one agent may have said that is not recorded yet: all reports of a long time without a master, and more."""
 RETRY_S = 0.2
 ADMISSIONS_MAX = 32
 """Inventories that are reconciled at once: whoever else writes stands behind so many, not behind all agents."""
@@ -151,8 +153,14 @@ class Fleet:
         member = self._members.get(link.agent_id)
         if isinstance(message, wire.EpochRefused):
             self._epoch_heard(message.highest)
-        if member is not None and member.link is link:
-            member.inbox.put_nowait(message)
+        if member is None or member.link is not link:
+            return
+        if member.inbox_bytes > INBOX_BYTES_MAX:
+            log.warning("an agent says more than can be taken; its link is closed", agent=link.agent_id)
+            self._spawn(link.close())
+            return
+        member.inbox_bytes += link.frame_bytes
+        member.inbox.put_nowait((message, link.frame_bytes))
 
     def doubled(self, link: AgentLink, other: AgentLink) -> None:
         """Two processes with one identity: neither starts anything until an operator decides."""
@@ -247,7 +255,7 @@ class Fleet:
 
     async def _serve(self, member: Member) -> None:
         while True:
-            batch = await self._batch(member.inbox)
+            batch = await self._batch(member)
             recordable: list[reports.Recordable] = []
             for message in batch:
                 if isinstance(message, wire.Present):
@@ -258,13 +266,14 @@ class Fleet:
                     recordable.append(message)
             await self._record(member, recordable)
 
-    async def _batch(self, inbox: asyncio.Queue[wire.FromAgent]) -> list[wire.FromAgent]:
-        batch, size = [await inbox.get()], 0
-        while not inbox.empty() and len(batch) < BATCH_MESSAGES and size < BATCH_OUTPUT_BYTES:
-            message = inbox.get_nowait()
+    async def _batch(self, member: Member) -> list[wire.FromAgent]:
+        batch, size = [await member.inbox.get()], 0
+        while not member.inbox.empty() and len(batch) < BATCH_MESSAGES and size < BATCH_OUTPUT_BYTES:
+            message, frame_bytes = member.inbox.get_nowait()
             size += len(message.data) if isinstance(message, wire.Output) else 0
-            batch.append(message)
-        return batch
+            batch.append((message, frame_bytes))
+        member.inbox_bytes -= sum(frame_bytes for _, frame_bytes in batch)
+        return [message for message, _ in batch]
 
     async def _present(self, member: Member, shown: wire.Present) -> None:
         if shown.epoch != self._epoch:
@@ -279,6 +288,7 @@ class Fleet:
             member.refuse(verdict.refusal)
             return
         self._absent.pop(link.agent_id, None)
+        member.is_let_in = True
         member.refused = bool(verdict.admitted.quarantined)
         link.send(verdict.admitted)
         for order_id, version in verdict.strays:
@@ -289,6 +299,9 @@ class Fleet:
     async def _record(self, member: Member, messages: list[reports.Recordable]) -> None:
         """Commit a batch, then answer it."""
         if not messages:
+            return
+        if not member.is_let_in:
+            log.warning("what an agent says that was not let in is not taken", agent=member.link.agent_id)
             return
         agent_id, number = member.link.agent_id, self._epoch.number
         held, sequence = await self._write(lambda now_us: reports.record(agent_id, messages, number, now_us))

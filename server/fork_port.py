@@ -15,6 +15,7 @@ from server import forks
 from server.core.forks import Contents
 from server.errors import Conflict, Forbidden
 from server.forks import Folder
+from server.membership import require_member
 from server.site import Site, site_of
 from server.tls import require_peer
 
@@ -30,11 +31,8 @@ class Kept(msgspec.Struct, frozen=True):
 
 def _asked(request: web.Request) -> Site:
     """The site, when a node of this cluster asks; raises Forbidden."""
-    peer = require_peer(request.transport, "node")
-    site = site_of(request)
-    if site.roster and peer.id not in site.roster:
-        raise Forbidden("That node was removed from this cluster. Enrol it anew: master-to-standby on that node.")
-    return site
+    require_member(request)
+    return site_of(request)
 
 
 def _json(value: object) -> web.Response:
@@ -107,6 +105,6 @@ def add_routes(app: web.Application) -> None:
     """Put the routes on the cluster port."""
     app.router.add_get(PATH, list_forks)
     app.router.add_get(PATH + "/{name}/contents", show_contents)
-    app.router.add_get(PATH + r"/{name}/outputs/{number:\d+}", show_output)
+    app.router.add_get(PATH + r"/{name}/outputs/{number:\d{1,18}}", show_output)
     app.router.add_get(PATH + "/{name}/export", export)
     app.router.add_delete(PATH + "/{name}", delete)

@@ -7,9 +7,9 @@ import asyncio
 from aiohttp import web
 
 from replication.errors import Forgotten
-from server.errors import Forbidden, NotFound, Unavailable
+from server.errors import Invalid, NotFound, Unavailable
+from server.membership import require_member
 from server.site import site_of
-from server.tls import require_peer
 
 PATH = "/journal"
 COMMIT_HEADER = "Understudy-Commit"
@@ -18,12 +18,14 @@ BYTES_MAX = 256 * 1024 * 1024
 
 async def give(request: web.Request) -> web.StreamResponse:
     """`GET /journal/{first}?last=N`: each request with its length (u32, big endian) in front."""
-    peer, site = require_peer(request.transport, "node"), site_of(request)
-    if site.roster and peer.id not in site.roster:
-        raise Forbidden("That node was removed from this cluster. Enrol it anew: master-to-standby on that node.")
+    require_member(request)
+    site = site_of(request)
     if site.node is None:
         raise Unavailable("This node is not open yet.")
-    first, last = int(request.match_info["first"]), int(request.query["last"])
+    try:
+        first, last = int(request.match_info["first"]), int(request.query["last"])
+    except (KeyError, ValueError) as error:
+        raise Invalid("Say which requests: GET /journal/FIRST?last=LAST.") from error
     journal = site.node.journal
 
     def read() -> bytes:
@@ -45,4 +47,4 @@ async def give(request: web.Request) -> web.StreamResponse:
 
 def add_routes(app: web.Application) -> None:
     """Put the route on the cluster port."""
-    app.router.add_get(PATH + r"/{first:\d+}", give)
+    app.router.add_get(PATH + r"/{first:\d{1,18}}", give)

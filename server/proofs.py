@@ -17,9 +17,9 @@ from replication.core.types import Proof
 from replication.errors import ReplicationError
 from server.certificates import Certificates
 from server.dialling import why_no_link
-from server.errors import Forbidden, Unavailable
+from server.errors import Forbidden, Invalid, Unavailable
+from server.membership import require_member
 from server.site import Site, site_of
-from server.tls import require_peer
 
 PATH = "/proof"
 TIMEOUT = aiohttp.ClientTimeout(total=1800.0, sock_connect=5.0)
@@ -106,20 +106,22 @@ async def read_here(site: Site, names: list[str]) -> Reading:
 
 async def answer(request: web.Request) -> web.StreamResponse:
     """`POST /proof`, body: a JSON list of object names, empty for everything. Only a node of the roster is answered."""
-    peer, site = require_peer(request.transport, "node"), site_of(request)
-    if site.roster and peer.id not in site.roster:
-        raise Forbidden("That node was removed from this cluster. Enrol it anew: master-to-standby on that node.")
-    names = msgspec.json.decode(await request.read() or b"[]", type=list[str])
+    require_member(request)
+    site = site_of(request)
+    try:
+        names = msgspec.json.decode(await request.read() or b"[]", type=list[str])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Invalid(f"This is no list of names: {error}.") from error
     return web.Response(body=msgspec.json.encode(await read_here(site, names)), content_type="application/json")
 
 
 async def distrust(request: web.Request) -> web.StreamResponse:
     """`POST /proof/distrust`, body: why. The master has this standby compare its files with its own anew."""
-    peer, site = require_peer(request.transport, "node"), site_of(request)
+    peer, site = require_member(request), site_of(request)
     status = site.status()
     if status is None or status.master != peer.id:
         raise Forbidden("Only the master has a standby compare its files.")
-    return web.json_response({"doubted": doubt(site, (await request.read())[:1000].decode())})
+    return web.json_response({"doubted": doubt(site, (await request.read())[:1000].decode(errors="replace"))})
 
 
 def doubt(site: Site, why: str) -> bool:

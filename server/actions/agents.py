@@ -41,7 +41,8 @@ def invite(token: JoinToken, by: Principal, now_us: int) -> Change[JoinToken]:
 def enrol(token_id: str, secret_hash: str, agent_id: str, now_us: int, address: str = "") -> Change[Agent]:
     """Use a join token, once: the new agent is a member. The first one ever becomes the witness by itself.
 
-    Why only that one: docs/decisions/0001. Raises Forbidden when the token is unknown, wrong, used or expired.
+    Why only that one: docs/decisions/0001. Raises Forbidden when the token is unknown, wrong, used or expired, Conflict
+    when there is an agent of that id.
     Afterwards the caller signs the certificate.
     """
     by = Principal("join token", "administrator", address)
@@ -49,6 +50,8 @@ def enrol(token_id: str, secret_hash: str, agent_id: str, now_us: int, address: 
     def change(transaction: Transaction) -> Agent:
         connection = transaction.connection
         token = use_token(connection, token_id, secret_hash, now_us)
+        if agents.get(connection, agent_id) is not None:
+            raise Conflict("There is an agent with this id already. Enrol with an empty directory: --data DIR")
         first = agents.is_first(connection)
         agents.insert(connection, agent_id, token.name, first, now_us)
         if token.replaces:

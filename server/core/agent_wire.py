@@ -389,5 +389,5 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
         raise ProtocolError(f"A frame of {len(frame)} bytes is above the limit of {FRAME_BYTES_MAX}.")
     try:
         return decoder.decode(frame)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ProtocolError(f"The peer sent what this version does not understand: {error}.") from error

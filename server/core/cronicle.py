@@ -61,7 +61,7 @@ def _records(text: str) -> Iterator[tuple[int, str, list[Any] | str]]:
     if stripped.startswith(("{", "[")):
         try:
             found = json.loads(stripped)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield 1, stripped[:60], f"it is no JSON: {error}"
             return
         rows = found.get("rows", found.get("items", [found])) if isinstance(found, dict) else found
@@ -79,7 +79,7 @@ def _records(text: str) -> Iterator[tuple[int, str, list[Any] | str]]:
         else:
             try:
                 items = json.loads(record[2]).get("items", [])
-            except ValueError as error:
+            except (ValueError, AttributeError, RecursionError) as error:
                 yield number, record[1], f"it is no JSON: {error}"
                 continue
             yield number, record[1], items if isinstance(items, list) else "it holds no list of events"

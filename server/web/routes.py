@@ -9,6 +9,7 @@ from aiohttp import web
 from server.core.access import ENROL_ONLY
 from server.errors import Forbidden
 from server.site import SITE, Site
+from server.turnstile import counting
 from server.web import live, pages
 from server.web.api import (
     agents,
@@ -167,7 +168,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def make_app(site: Site) -> web.Application:
     """The application of the web port and of the local socket: API, events and pages."""
-    app = web.Application(middlewares=[errors_as_answers, guard], client_max_size=BODY_BYTES_MAX)
+    app = web.Application(middlewares=[counting, errors_as_answers, guard], client_max_size=BODY_BYTES_MAX)
     app[SITE] = site
     app[LIVE] = Live(site)
     app.cleanup_ctx.append(keeping_the_door)
