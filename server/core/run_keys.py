@@ -53,6 +53,14 @@ _KEY = re.compile(
 )
 
 
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,199}\Z")
+
+
+def may_be_folder(key: str) -> bool:
+    """Whether an agent may name a folder like this: whatever it is told as a key, nothing is a path."""
+    return _FOLDER.match(key) is not None
+
+
 class RunKey(msgspec.Struct, frozen=True):
     """A run's key, taken apart. An occurrence has schedule and instant, a request has `request_id`, an event has
     monitor and `event`, its token. `member` is "" unless the run is that member's of a group.

@@ -39,6 +39,8 @@ PARTS = {
     "server.problems": "edges",
     "server.admission": "edges",
     "server.acceptor": "edges",
+    "server.turnstile": "edges",
+    "server.membership": "edges",
     "server.listeners": "edges",
     "server.founding": "edges",
     "server.certificates": "edges",

@@ -16,13 +16,14 @@ from pathlib import Path
 from server import tls
 from server.tls import Authority, Kind, Peer
 
-UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+KEY = "AAAAAAAAAAAAAAAAAAAAAA=="
+UPGRADE = f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
 ANSWER_S = 10.0
 REFUSED = ("ended", "403")
 
 
 @dataclass(frozen=True, slots=True)
-class Path_:
+class ClusterPath:
     """One path of the cluster port, and whose certificate it is for."""
 
     name: str
@@ -31,17 +32,17 @@ class Path_:
 
 
 PATHS = (
-    Path_("control link", f"GET /replication/control HTTP/1.1\r\n{UPGRADE}", "node"),
-    Path_("bulk link", f"GET /replication/bulk HTTP/1.1\r\n{UPGRADE}", "node"),
-    Path_("forks", "GET /forks HTTP/1.1\r\n", "node"),
-    Path_("a fork's contents", "GET /forks/5-9-abc/contents HTTP/1.1\r\n", "node"),
-    Path_("a fork's output", "GET /forks/5-9-abc/outputs/1 HTTP/1.1\r\n", "node"),
-    Path_("a fork's export", "GET /forks/5-9-abc/export HTTP/1.1\r\n", "node"),
-    Path_("deletion of a fork", "DELETE /forks/5-9-abc?node=x HTTP/1.1\r\n", "node"),
-    Path_("journal", "GET /journal/1?last=9 HTTP/1.1\r\n", "node"),
-    Path_("proof", "POST /proof HTTP/1.1\r\n", "node"),
-    Path_("distrust", "POST /proof/distrust HTTP/1.1\r\n", "node"),
-    Path_("agent session", f"GET /agents/link HTTP/1.1\r\n{UPGRADE}", "agent"),
+    ClusterPath("control link", f"GET /replication/control HTTP/1.1\r\n{UPGRADE}", "node"),
+    ClusterPath("bulk link", f"GET /replication/bulk HTTP/1.1\r\n{UPGRADE}", "node"),
+    ClusterPath("forks", "GET /forks HTTP/1.1\r\n", "node"),
+    ClusterPath("a fork's contents", "GET /forks/5-9-abc/contents HTTP/1.1\r\n", "node"),
+    ClusterPath("a fork's output", "GET /forks/5-9-abc/outputs/1 HTTP/1.1\r\n", "node"),
+    ClusterPath("a fork's export", "GET /forks/5-9-abc/export HTTP/1.1\r\n", "node"),
+    ClusterPath("deletion of a fork", "DELETE /forks/5-9-abc?node=x HTTP/1.1\r\n", "node"),
+    ClusterPath("journal", "GET /journal/1?last=9 HTTP/1.1\r\n", "node"),
+    ClusterPath("proof", "POST /proof HTTP/1.1\r\n", "node"),
+    ClusterPath("distrust", "POST /proof/distrust HTTP/1.1\r\n", "node"),
+    ClusterPath("agent session", f"GET /agents/link HTTP/1.1\r\n{UPGRADE}", "agent"),
 )
 
 
