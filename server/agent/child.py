@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pwd
@@ -10,24 +9,15 @@ import subprocess
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from server.agent.control_group import enter
 from server.agent.output_file import OutputFile
-from server.agent.platform import sync_file
 from server.agent.process_tree import Tree
 from server.core.line_patterns import BadPattern, LinePattern
 from server.core.step_outputs import OUTPUTS_BYTES_MAX, OUTPUTS_FILE, parse
 
 JUDGED_BYTES = 1 << 19
 """Patterns are looked for in so much of the beginning of the kept output, and in so much of its end."""
-
-GATE = 'read -r _ <&2 || exit 125; exec 2>&1; exec "$@"'
-"""A shell that becomes the job once the keeper lets it: standard error is the gate until then, the job's afterwards.
-
-What a process forks before it is in its control group is not in there, and a stop would not find it. A keeper that dies
-in between closes the gate: the job never begins.
-"""
 
 
 @dataclass(slots=True)
@@ -56,41 +46,31 @@ class Child:
     write_again_at: float = 0.0
 
 
-def spawn(request: dict[str, Any], directory: Path, writing: int, group: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start the first process of a run, in a session of its own and in the control group of the run, if it has one.
+def spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:
+    """Start the first process of a run, in a session of its own, in the control group that this process is in.
 
     Raises what `subprocess.Popen` does.
     """
-    if group is None:
-        return _popen(request, request["argv"], directory, writing, writing)
-    gate, release = os.pipe()
-    try:
-        process = _popen(request, ["/bin/sh", "-c", GATE, "sh", *request["argv"]], directory, writing, gate)
-        enter(group, process.pid)
-        with contextlib.suppress(OSError):  # killed meanwhile
-            os.write(release, b"\n")
-    finally:
-        os.close(gate)
-        os.close(release)
-    return process
-
-
-def _popen(
-    request: dict[str, Any], argv: list[str], directory: Path, writing: int, errors: int
-) -> subprocess.Popen[bytes]:
     identity, environment = _identity(request["user"], request["environment"])
-    given = directory / "input"
-    with open(given if given.exists() else os.devnull, "rb") as reading:
+    with _given(directory) as reading:
         return subprocess.Popen(
-            argv,
+            request["argv"],
             stdin=reading,
             stdout=writing,
-            stderr=errors,
+            stderr=writing,
             cwd=request["directory"] or None,
             env=environment,
             start_new_session=True,
             **identity,
         )
+
+
+def _given(directory: Path) -> IO[bytes]:
+    """The standard input of the run."""
+    try:
+        return open(directory / "input", "rb")
+    except FileNotFoundError:
+        return open(os.devnull, "rb")
 
 
 def _identity(user: str, environment: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -121,11 +101,11 @@ def _outputs(directory: Path) -> dict[str, str]:
         return {}
 
 
-def write_status(child: Child) -> None:
-    """Make output and exit status durable. Raises OSError; nothing is there then, and it may be called again."""
+def finish(child: Child) -> dict[str, Any]:
+    """Make the output durable; returns how the run ended. Raises OSError, and then it may be called again."""
     size, cut = child.output.finish()
     exit_code, number = child.ended or (None, None)
-    status = {
+    return {
         "exit_code": exit_code,
         "signal": number,
         "started_at_us": child.started_at_us,
@@ -136,12 +116,12 @@ def write_status(child: Child) -> None:
         "found": _found(child.patterns, child.output.read_ends(JUDGED_BYTES)) if child.patterns else [],
         "outputs": _outputs(child.directory),
     }
-    beside = child.directory / "status.new"
-    with open(beside, "wb") as file:
+
+
+def write_status(directory: Path, status: dict[str, Any]) -> None:
+    """Say how the run ended, where everybody looks; durable is it in `ends` already. Raises OSError."""
+    with open(directory / "status", "wb", buffering=0) as file:
         file.write(json.dumps(status).encode())
-        file.flush()
-        sync_file(file.fileno())
-    os.replace(beside, child.directory / "status")
 
 
 def _found(patterns: dict[str, str], parts: list[bytes]) -> list[str]:

@@ -219,7 +219,7 @@ class Client:
             self._runner.abandon(key)
         for key in outcome.forgets:
             self._outputs.drop(key)
-            self._runner.forget(key)
+        self._runner.forget(outcome.forgets)
 
     async def _tick_forever(self) -> None:
         while True:

@@ -2,6 +2,9 @@
 
 Used where this user may make groups below the agent's own one: as root, or in a systemd unit with `Delegate=yes`.
 Elsewhere there is none, and the processes of a run are found one by one (`process_tree`).
+
+A process is born in the group of its parent. So the keeper goes into the group of a run, starts the run there and goes
+home (`Visits`; docs/decisions/0142).
 """
 
 from __future__ import annotations
@@ -15,10 +18,17 @@ from pathlib import Path
 
 def group_of(data: Path, key: str) -> Path | None:
     """Where the group of a run is or would be; None where there are no groups. The same for every process."""
+    base = _groups_of(data)
+    return None if base is None else base / key
+
+
+@cache
+def _groups_of(data: Path) -> Path | None:
+    """Where the groups below this data directory are."""
     base = _base()
     if base is None:
         return None
-    return base / f"understudy-{hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:12]}" / key
+    return base / f"understudy-{hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:12]}"
 
 
 @cache
@@ -38,21 +48,63 @@ def _base() -> Path | None:
     return base if os.access(base, os.W_OK) and os.access(base / "cgroup.procs", os.W_OK) else None
 
 
-def enter(group: Path, pid: int) -> None:
-    """Make the group and put a process into it; what that forks from now on is in there too. Never raises."""
-    with contextlib.suppress(OSError):
-        group.mkdir(parents=True, exist_ok=True)
-        (group / "cgroup.procs").write_text(str(pid))
+class Visits:
+    """The visits of this process, with all its threads, to groups of runs. Call from one thread."""
+
+    def __init__(self) -> None:
+        self._home = _base()
+        self._is_out = False
+
+    def enter(self, group: Path) -> bool:
+        """Make the group and go into it: what is started from now on is born in there. False when that cannot be.
+
+        Call `go_home` before anything else is done than starting that run. Raises OSError while it cannot leave the
+        group of another run: what began now would end with that one.
+        """
+        try:
+            with contextlib.suppress(FileExistsError):
+                try:
+                    os.mkdir(group)
+                except FileNotFoundError:
+                    os.makedirs(group)
+            _move_to(group)
+        except OSError:
+            self.go_home()
+            if self._is_out:
+                raise
+            return False
+        self._is_out = True
+        return True
+
+    def go_home(self) -> None:
+        """Be in no run's group. Never raises: who stays in one is spared by `kill`."""
+        if self._is_out and self._home is not None:
+            with contextlib.suppress(OSError):
+                _move_to(self._home)
+                self._is_out = False
+
+
+def _move_to(group: Path) -> None:
+    """This process becomes a member of the group. Raises OSError."""
+    descriptor = os.open(f"{group}/cgroup.procs", os.O_WRONLY)
+    try:
+        os.write(descriptor, b"0")
+    finally:
+        os.close(descriptor)
 
 
 def kill(group: Path) -> None:
-    """SIGKILL for everything in there, at once: no fork escapes. Nothing happens where there is no group."""
+    """SIGKILL for everything in there, at once: no fork escapes. Nothing happens where there is no group.
+
+    Nor where this process is in there, since it could not go home: who asked looks for processes one by one as well.
+    """
     with contextlib.suppress(OSError):
-        (group / "cgroup.kill").write_text("1")
+        if os.getpid() not in pids(group):
+            (group / "cgroup.kill").write_text("1")
 
 
 def pids(group: Path) -> list[int]:
-    """Who is in there."""
+    """Who is in there, this process too."""
     with contextlib.suppress(OSError):
         return [int(line) for line in (group / "cgroup.procs").read_text().split()]
     return []

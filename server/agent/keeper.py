@@ -5,7 +5,7 @@ It owns the pipes and exit codes of all runs. Facts are files in `runs/<key>/`, 
     pid      JSON {pid, created, at_us}; created exclusively *before* the process, so a key starts at most once
     output   what the job printed; at the end head, mark of the cut, and tail
     status   JSON {exit_code, signal, started_at_us, ended_at_us, output_bytes, output_cut, cause, found}; the last
-             file, renamed into place after it and the output are fsynced
+             file, written when the output and a line of it in `ends` are fsynced
 
 Requests, one JSON object a line: {"op": "start", "key", "argv", "environment", "directory", "user", "timeout_s",
 "output_bytes_max", "give_up_after_s", "answered_us", "patterns", "hidden"}, {"op": "stop", "key", "kill", "grace_s"}
@@ -27,20 +27,20 @@ import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from server.agent.child import Child, spawn, write_status
-from server.agent.control_group import group_of, sweep
+from server.agent.child import Child, spawn
+from server.agent.control_group import Visits, group_of, sweep
+from server.agent.ends import RUNS, restore
 from server.agent.platform import boot_clock_us, created_at, disk_is_full, ended_pid, socket_address
 from server.agent.process_tree import Tree
+from server.agent.recorder import Recorder, waker
 from server.agent.redaction import RedactedFile
 
 SOCKET_FILE = "keeper.sock"
 LOCK_FILE = "keeper.lock"
-RUNS = "runs"
 IDLE_S = 10.0
 DRAIN_S = 2.0
 TREE_LOOK_S = 0.2
@@ -48,8 +48,8 @@ TREE_LOOK_S = 0.2
 WRITE_AGAIN_S = 0.25
 READ_BYTES = 256 * 1024
 READS_AT_END = 64
-WRITERS = 8
-"""Ends are fsynced side by side, so that the disk's own grouping makes one flush of many."""
+TOLD_EVERY = 32
+"""Agents hear of so many starts at once."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Agent:
 class Keeper:
     """The loop. `serve` returns when idle."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, wake: int) -> None:
         self._data = data
         self._children: dict[str, Child] = {}
         self._by_pid: dict[int, Child] = {}
@@ -71,16 +71,16 @@ class Keeper:
         self._agents: dict[int, Agent] = {}
         self._selector = selectors.DefaultSelector()
         self._idle_since = time.monotonic()
-        self._writers = ThreadPoolExecutor(WRITERS)
-        self._wake = -1
+        self._recorder = Recorder(data, waker(wake))
+        self._untold = bytearray()
         self._answered_us = 0
+        self._visits = Visits()
 
-    def serve(self, listener: socket.socket, wakeup: int, wake: int) -> None:
+    def serve(self, listener: socket.socket, wakeup: int) -> None:
         """Serve agents and children until nobody is left.
 
-        `wakeup` becomes readable at SIGCHLD and whenever something is written to `wake`, its other end.
+        `wakeup` becomes readable at SIGCHLD and whenever something is written to its other end, `wake`.
         """
-        self._wake = wake
         self._selector.register(listener, selectors.EVENT_READ, ("listen", listener))
         self._selector.register(wakeup, selectors.EVENT_READ, ("child", wakeup))
         while not self._is_idle():
@@ -96,6 +96,7 @@ class Keeper:
                     self._read_output(thing)
             self._reap()
             self._keep_time()
+            self._tell_all()
 
     def _is_idle(self) -> bool:
         if self._children or self._agents:
@@ -110,7 +111,7 @@ class Keeper:
         agent = Agent(connection)
         self._agents[connection.fileno()] = agent
         self._selector.register(connection, selectors.EVENT_READ, ("agent", agent))
-        self._tell_one(agent, {"event": "runs", "keys": list(self._children)})
+        self._tell_one(agent, json.dumps({"event": "runs", "keys": list(self._children)}).encode() + b"\n")
 
     def _requests(self, agent: Agent) -> None:
         try:
@@ -123,14 +124,21 @@ class Keeper:
         agent.buffer += data
         *lines, rest = bytes(agent.buffer).split(b"\n")
         agent.buffer = bytearray(rest)
-        for line in lines:
-            request = json.loads(line)
-            if request["op"] == "start":
-                self._start(request)
-            elif request["op"] == "answered":
-                self._answered_us = max(self._answered_us, request["at_us"])
-            elif request["key"] in self._children:
-                self._stop(self._children[request["key"]], request["kill"], request["grace_s"])
+        for number, line in enumerate(lines, 1):
+            self._obey(json.loads(line))
+            if number % TOLD_EVERY == 0:
+                self._tell_all()
+        self._visits.go_home()
+
+    def _obey(self, request: dict[str, Any]) -> None:
+        if request["op"] == "start":
+            self._start(request)
+            return
+        self._visits.go_home()
+        if request["op"] == "answered":
+            self._answered_us = max(self._answered_us, request["at_us"])
+        elif request["key"] in self._children:
+            self._stop(self._children[request["key"]], request["kill"], request["grace_s"])
 
     def _dismiss(self, agent: Agent) -> None:
         if self._agents.pop(agent.socket.fileno(), None) is not None:
@@ -138,12 +146,17 @@ class Keeper:
             agent.socket.close()
 
     def _tell(self, event: str, key: str, why: str = "") -> None:
-        for agent in list(self._agents.values()):
-            self._tell_one(agent, {"event": event, "key": key, "why": why})
+        """Tell every agent at the end of this turn."""
+        self._untold += json.dumps({"event": event, "key": key, "why": why}).encode() + b"\n"
 
-    def _tell_one(self, agent: Agent, message: dict[str, Any]) -> None:
+    def _tell_all(self) -> None:
+        said, self._untold = bytes(self._untold), bytearray()
+        for agent in list(self._agents.values()) if said else []:
+            self._tell_one(agent, said)
+
+    def _tell_one(self, agent: Agent, lines: bytes) -> None:
         try:
-            agent.socket.sendall(json.dumps(message).encode() + b"\n")
+            agent.socket.sendall(lines)
         except OSError:
             self._dismiss(agent)
 
@@ -167,13 +180,15 @@ class Keeper:
         self._children[key] = child
         try:
             group = group_of(self._data, key)
-            child.process = spawn(request, directory, writing, group)
+            if group is not None and self._visits.enter(group):
+                child.tree = Tree(key, None, group)
+            child.process = spawn(request, directory, writing)
         except (OSError, subprocess.SubprocessError, LookupError, ValueError) as error:
             child.output.write(f"It could not be started: {error}\n".encode())
             child.cause, child.ended = "not startable", (127, None)
             self._ending[key] = child
         else:
-            child.tree = Tree(key, child.process.pid, group)
+            child.tree.leads(child.process.pid)
             self._by_pid[child.process.pid] = child
         finally:
             os.close(writing)
@@ -258,8 +273,7 @@ class Keeper:
             return
         self._close_pipe(child)
         if child.written is None and time.monotonic() >= child.write_again_at:
-            child.written = self._writers.submit(write_status, child)
-            child.written.add_done_callback(lambda _: os.write(self._wake, b"."))
+            child.written = self._recorder.record(child)
         elif child.written is not None and child.written.done():
             if child.written.exception() is not None:  # a full disk
                 child.written, child.write_again_at = None, time.monotonic() + WRITE_AGAIN_S
@@ -312,13 +326,14 @@ def main() -> int:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    restore(data)
     address = socket_address(data, SOCKET_FILE)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(address)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(address)
         listener.listen(8)
-        Keeper(data).serve(listener, reading, writing)
+        Keeper(data, writing).serve(listener, reading)
         sweep(data)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(address)

@@ -29,10 +29,16 @@ class OutputFile:
         self._tail_max = max(bytes_max, 2) - self._head_max
         self._head = open(self._head_path, "wb", buffering=0)  # noqa: SIM115 - open for as long as the run
         self._tail_sizes = [0, 0]
+        self._has_tail = False
         self._turn = 0
         self._head_size = 0
         self._total = 0
         self._final: tuple[int, bool] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing came so far: there is nothing to make durable."""
+        return self._total == 0
 
     def write(self, data: bytes) -> None:
         """Append; never raises: a disk that takes nothing drops it."""
@@ -57,14 +63,16 @@ class OutputFile:
                 self._tail_sizes[self._turn] = 0
                 self._tails[self._turn].unlink(missing_ok=True)
             room = self._tail_max - self._tail_sizes[self._turn]
+            self._has_tail = True
             with open(self._tails[self._turn], "ab", buffering=0) as file:
                 written = file.write(data[:room])
             self._tail_sizes[self._turn] += written
             data = data[written:]
 
     def _drop_tail(self) -> None:
-        for path in self._tails:
-            path.unlink(missing_ok=True)
+        if self._has_tail:
+            for path in self._tails:
+                path.unlink(missing_ok=True)
         self._tail_sizes = [0, 0]
 
     def finish(self) -> tuple[int, bool]:

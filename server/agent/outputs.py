@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from server.agent.keeper import RUNS
+from server.agent.ends import RUNS
 from server.agent.output_file import OUTPUT_FILE
 from server.core.agent_wire import OUTPUT_CHUNK_BYTES, Output, OutputKept
 

@@ -50,6 +50,10 @@ class Tree:
         self._group = group
         self._left: dict[int, float] = {}
 
+    def leads(self, leader: int) -> None:
+        """Its first process has been made."""
+        self._leader = leader
+
     def leader_ended(self) -> None:
         """Call before the first process is reaped: its number means nothing afterwards, so what is left is noted."""
         self._note(self.pids())

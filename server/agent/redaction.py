@@ -44,6 +44,11 @@ class Redactor:
         self._held = text[kept:]
         return b"".join(found)
 
+    @property
+    def holds(self) -> bool:
+        """Whether something is held back now."""
+        return bool(self._held)
+
     def rest(self) -> bytes:
         """What was held back: nothing more comes. Again: nothing."""
         text, self._held = self._held, b""
@@ -68,6 +73,11 @@ class RedactedFile(OutputFile):
     ) -> None:
         super().__init__(directory, bytes_max, has_room)
         self._redactor = Redactor(hidden)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing came so far, and nothing is held back."""
+        return super().is_empty and not self._redactor.holds
 
     def write(self, data: bytes) -> None:
         """Append what is certain; the rest with what comes next."""

@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from server.agent.keeper import RUNS
+from server.agent.ends import RUNS
 from server.agent.platform import disk_is_full
 from server.agent.spool import SPOOL_FILE
 

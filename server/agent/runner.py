@@ -6,27 +6,26 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from server.agent.control_group import group_of
-from server.agent.job_environment import job_environment, no_secrets, resume_environment, write_checkpoint
+from server.agent.job_environment import job_environment, no_secrets, resume_environment
 from server.agent.job_socket import AGENT_SOCKET
-from server.agent.keeper import RUNS, SOCKET_FILE
+from server.agent.keeper import SOCKET_FILE
 from server.agent.platform import boot_clock_us, is_same_process, socket_address
 from server.agent.process_tree import Tree, processes_of
+from server.agent.run_files import NO_RULES, RunFiles
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
 from server.core.confidential import Opened
-from server.core.exit_rules import ExitRules, judge
+from server.core.exit_rules import ExitRules
 from server.core.model import Specification
 from server.core.step_outputs import OUTPUTS_FILE, OUTPUTS_VARIABLE
 from server.errors import Invalid
@@ -55,7 +54,7 @@ class Runner:
         secrets: Callable[[Specification], Opened] = no_secrets,
     ) -> None:
         self._data = data
-        self._runs = data / RUNS
+        self._files = RunFiles(data)
         self._environment = dict(os.environ)
         self._on_began = on_began
         self._on_ended = on_ended
@@ -79,16 +78,16 @@ class Runner:
         An intent of an earlier boot without a status is interrupted. One of this boot without a pid file stays an
         intent: `start` or `abandon` it once the master has answered.
         """
-        self._runs.mkdir(mode=0o700, exist_ok=True)
+        self._files.open()
         self._opened_us = boot_clock_us()
         for run in intents:
             self._note(run)
-            if self._pid(run.key) is not None and run.boot_id == boot_id:
+            if self._files.pid(run.key) is not None and run.boot_id == boot_id:
                 self._open.add(run.key)
                 self._on_began(run.key)
-            elif run.boot_id != boot_id and self._status(run.key) is None:
-                self._on_ended(run.key, self._gone(run.key, "interrupted"))
-            elif self._status(run.key) is not None:
+            elif run.boot_id != boot_id and self._files.status(run.key) is None:
+                self._on_ended(run.key, self._files.gone(run.key, "interrupted"))
+            elif self._files.status(run.key) is not None:
                 self._open.add(run.key)
         self._spawn(self._keep_connected())
         self._spawn(self._watch_orphans())
@@ -102,11 +101,11 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._writer is not None:
             self._writer.close()
+        self._files.close()
 
     def start(self, run: RunRecord) -> None:
         """Begin the process of a durable intent. Twice is once: the pid file is created exclusively."""
         self._open.add(run.key)
-        directory = self._runs / run.key
         specification = run.specification
         try:
             opened = self._secrets(specification)
@@ -115,10 +114,7 @@ class Runner:
             self._refuse(run.key, "not startable")
             return
         try:
-            directory.mkdir(mode=0o700, exist_ok=True)
-            if specification.standard_input:
-                (directory / "input").write_text(specification.standard_input, encoding="utf-8")
-            write_checkpoint(run, directory)
+            directory = self._files.prepare(run)
         except OSError as error:
             self._again(run.key, error, lambda: self.start(run))
             return
@@ -181,7 +177,7 @@ class Runner:
 
     def _orphan(self, key: str) -> Tree:
         """The processes of a run that no keeper holds; its first one may be gone, and its number another's."""
-        note = self._pid(key) or {}
+        note = self._files.pid(key) or {}
         lives = bool(note) and note["pid"] > 0 and is_same_process(note["pid"], note["created"])
         return Tree(key, note["pid"] if lives else None, group_of(self._data, key))
 
@@ -196,10 +192,8 @@ class Runner:
         self._refuse(key, "never started")
 
     def _refuse(self, key: str, cause: str) -> None:
-        directory = self._runs / key
         try:
-            directory.mkdir(mode=0o700, exist_ok=True)
-            os.close(os.open(directory / "pid", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            self._files.claim(key)
         except FileExistsError:
             self._open.add(key)
             self._on_began(key)
@@ -209,27 +203,22 @@ class Runner:
             self._again(key, error, lambda: self._refuse(key, cause))
         else:
             self._open.discard(key)
-            self._on_ended(key, self._gone(key, cause))
+            self._on_ended(key, self._files.gone(key, cause))
 
-    def forget(self, key: str) -> None:
-        """Remove the files of a run whose result and output are replicated."""
-        self._open.discard(key)
-        self._rules.pop(key, None)
-        shutil.rmtree(self._runs / key, ignore_errors=True)
+    def forget(self, keys: Collection[str]) -> None:
+        """Remove the files of runs whose result and output are replicated, soon."""
+        for key in keys:
+            self._open.discard(key)
+            self._rules.pop(key, None)
+        self._files.remove(keys)
 
     def clear(self, is_forgotten: Callable[[str], bool]) -> None:
         """Remove the files of forgotten runs that a kill between forgetting and removing left. Call before `open`."""
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self._runs):
-                if is_forgotten(name):
-                    self.forget(name)
+        self._files.clear(is_forgotten)
 
     def output_size(self, key: str) -> int:
         """Bytes of output in the files of a run, 0 for none."""
-        try:
-            return os.stat(self._runs / key / "output").st_size
-        except OSError:
-            return 0
+        return self._files.output_size(key)
 
     def _ask(self, line: bytes) -> None:
         if self._writer is not None:
@@ -300,11 +289,11 @@ class Runner:
 
     def _look(self, key: str) -> None:
         """Read what the files of an open run say, and report an end."""
-        status = self._status(key)
+        status = self._files.status(key, self._rules.get(key, NO_RULES))
         if status is not None and key in self._open:
             self._close(key)
             self._on_ended(key, status)
-        elif status is None and key in self._open and self._pid(key) is not None:
+        elif status is None and key in self._open and self._files.pid(key) is not None:
             self._on_began(key)
 
     def _close(self, key: str) -> None:
@@ -322,12 +311,12 @@ class Runner:
                 continue
             for key in [k for k in self._open if k not in self._kept and k not in self._requested]:
                 self._look(key)
-                note = self._pid(key)
+                note = self._files.pid(key)
                 if key not in self._open or note is None:
                     continue
                 if not _lives(key, note):
                     self._close(key)
-                    self._on_ended(key, self._gone(key, "interrupted"))
+                    self._on_ended(key, self._files.gone(key, "interrupted"))
                 elif self._is_given_up(key):
                     self._kill_orphan(key)
 
@@ -335,47 +324,6 @@ class Runner:
         """No keeper counts for this run any more. Without an answer since this start of the agent, it is."""
         after_us = self._given_up_after_s.get(key, 0) * 1_000_000
         return after_us > 0 and boot_clock_us() - (self._answered_us or self._opened_us) >= after_us
-
-    def _pid(self, key: str) -> dict[str, Any] | None:
-        """The pid file; {} when it is empty, None when there is none."""
-        try:
-            text = (self._runs / key / "pid").read_bytes()
-        except OSError:
-            return None
-        with contextlib.suppress(ValueError):
-            note: dict[str, Any] = json.loads(text)
-            return note
-        return {}
-
-    def _status(self, key: str) -> Ended | None:
-        try:
-            status = json.loads((self._runs / key / "status").read_bytes())
-        except (OSError, ValueError):
-            return None
-        rules = self._rules.get(key, ExitRules())
-        found = status.get("found", [])
-        verdict, why = ("", "") if status["cause"] else judge(rules, status["exit_code"], status["signal"], found)
-        return Ended(
-            exit_code=status["exit_code"],
-            signal=status["signal"],
-            started_at_us=status["started_at_us"],
-            ended_at_us=status["ended_at_us"],
-            output_bytes=status["output_bytes"],
-            output_cut=status["output_cut"],
-            cause=status["cause"],
-            verdict=verdict,
-            why=why,
-            outputs=status.get("outputs", {}),
-        )
-
-    def _gone(self, key: str, cause: str) -> Ended:
-        """The end of a run whose exit status nobody knows; its output so far is kept."""
-        note = self._pid(key) or {}
-        try:
-            ended_at_us = os.stat(self._runs / key / "output").st_mtime_ns // 1000
-        except OSError:
-            ended_at_us = note.get("at_us") or time.time_ns() // 1000
-        return Ended(None, None, note.get("at_us"), ended_at_us, self.output_size(key), False, cause)
 
 
 def _lives(key: str, note: dict[str, Any]) -> bool:

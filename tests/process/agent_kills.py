@@ -20,7 +20,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from server.actions import runs
-from server.agent.keeper import RUNS
+from server.agent.ends import RUNS
 from server.agent.spool import SPOOL_FILE
 from server.storage import agents as agent_rows
 from server.storage import runs as run_rows
@@ -39,6 +39,7 @@ ENDS = {
     "keeper after the spawn": ("interrupted", None, ""),
     "keeper after the pid": ("interrupted", None, ""),
     "keeper before the status": ("interrupted", None, ""),
+    "keeper after the end is durable": ("failed", 4, ""),
     "keeper after the status": ("failed", 4, ""),
 }
 """State, exit code and what more is wanted of the row, by the point at which somebody died."""

@@ -22,8 +22,10 @@ from server.agent import keeper as keeper_module
 from server.agent import runner as runner_module
 from server.agent.child import spawn, write_status
 from server.agent.client import Client
+from server.agent.ends import RUNS
 from server.agent.job_calls import JobCalls
 from server.agent.link import Link
+from server.agent.recorder import Recorder
 from server.agent.runner import Runner
 from server.agent.spool import Spool
 from server.clock import SystemClock
@@ -60,6 +62,7 @@ KEEPER_POINTS = (
     "keeper after the spawn",
     "keeper after the pid",
     "keeper before the status",
+    "keeper after the end is durable",
     "keeper after the status",
 )
 
@@ -137,7 +140,7 @@ class DeadlyRunner(Runner):
     def start(self, run: RunRecord) -> None:
         super().start(run)
         if Here.points.armed() in ("after the spawn", "after the pid"):
-            pid_file = Here.points.data / runner_module.RUNS / run.key / "pid"
+            pid_file = Here.points.data / RUNS / run.key / "pid"
             threading.Thread(target=watch_pid_file, args=(pid_file,), daemon=True).start()
 
 
@@ -239,10 +242,14 @@ def run_keeper(data: Path) -> int:
         points("keeper after the spawn")
         return process
 
-    def deadly_status(child: Any) -> None:
-        points("keeper before the status")
-        write_status(child)
-        points("keeper after the status")
+    class DeadlyRecorder(Recorder):
+        def _keep(self, batch: Any) -> None:
+            points("keeper before the status")
+            self._ends.add((child.key, status) for child, status, _ in batch)
+            points("keeper after the end is durable")
+            for child, status, _ in batch:
+                write_status(child.directory, status)
+            points("keeper after the status")
 
     class DeadlyKeeper(keeper_module.Keeper):
         def _note_pid(self, pid_file: int, child: Any) -> None:
@@ -250,7 +257,7 @@ def run_keeper(data: Path) -> int:
             points("keeper after the pid")
 
     keeper_module.spawn = deadly_spawn
-    keeper_module.write_status = deadly_status
+    keeper_module.Recorder = DeadlyRecorder  # type: ignore[misc]  # this process is the experiment
     keeper_module.Keeper = DeadlyKeeper  # type: ignore[misc]  # this process is the experiment
     sys.argv = ["keeper", str(data)]
     return keeper_module.main()

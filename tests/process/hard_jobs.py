@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from server.agent.control_group import group_of
-from server.agent.keeper import RUNS
+from server.agent.ends import RUNS
 from server.agent.platform import is_same_process
 from server.agent.process_tree import processes_of
 from server.core import agent_wire as wire

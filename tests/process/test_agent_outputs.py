@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.agent.client import Client
-from server.agent.keeper import RUNS
+from server.agent.ends import RUNS
 from server.agent.outputs import Outputs
 from server.agent.spool import Spool
 from server.clock import SystemClock

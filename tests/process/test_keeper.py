@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from server.agent import runner as runner_module
+from server.agent.ends import RUNS
 from server.agent.job_environment import job_environment
-from server.agent.keeper import RUNS, SOCKET_FILE
+from server.agent.keeper import SOCKET_FILE
 from server.agent.platform import boot_clock_us, boot_id, created_at, is_same_process
 from server.agent.process_tree import processes_of
 from server.agent.runner import Runner, start_keeper

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from server.agent.keeper import RUNS
+from server.agent.ends import RUNS
 from server.agent.outputs import Outputs
 from server.core import agent_wire as wire
 from server.core.agent_ledger import REPORTS_IN_FLIGHT, Outcome

@@ -1,17 +1,18 @@
-"""A job in a control group: it is in there before it runs its first word, or it never runs."""
+"""A job in a control group: it is born in there, and its keeper goes home."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from server.agent import child
-from server.agent.platform import IS_LINUX, process_stat
+from server.agent import child, control_group
+from server.agent.control_group import Visits, group_of, pids
+from server.agent.platform import IS_LINUX
 
 pytestmark = pytest.mark.skipif(not IS_LINUX, reason="only Linux has control groups")
 
@@ -20,54 +21,87 @@ def request(command: str) -> dict[str, Any]:
     return {"argv": ["/bin/sh", "-c", command], "user": "", "environment": {"MINE": "a b"}, "directory": ""}
 
 
-def run_in(directory: Path, command: str, group: Path | None) -> tuple[bytes, int]:
+def run_here(directory: Path, command: str) -> tuple[bytes, int]:
     """What it prints on both, and how it ends."""
     reading, writing = os.pipe()
-    process = child.spawn(request(command), directory, writing, group)
+    process = child.spawn(request(command), directory, writing)
     os.close(writing)
     with open(reading, "rb") as file:
         return file.read(), process.wait()
 
 
-def test_it_begins_once_it_is_in_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However late the keeper comes to put it there: nothing that it forks is outside."""
-    begun = tmp_path / "begun"
-
-    def enter_late(group: Path, pid: int) -> None:
-        while (found := process_stat(pid)) is None or found[0] != "S":  # a job would not wait: it would be gone
-            assert found is None or found[0] != "Z", "it did not wait"
-            time.sleep(0.001)
-        assert not begun.exists()
-        (group / "cgroup.procs").write_text(str(pid))
-
-    monkeypatch.setattr(child, "enter", enter_late)
-    said, code = run_in(tmp_path, f"echo > {begun}; echo $$; echo error >&2; exit 3", tmp_path)
-    pid = (tmp_path / "cgroup.procs").read_text()
-    assert (said, code) == (f"{pid}\nerror\n".encode(), 3)
-    assert begun.exists()
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[Path]:
+    """A group that can be entered; gone afterwards, whatever was left in it."""
+    found = group_of(tmp_path, "run")
+    if found is None:
+        pytest.skip("needs a writable control group (cgroup v2)")
+    yield found
+    control_group.kill(found)
+    for _ in range(500):
+        control_group.sweep(tmp_path)
+        if not found.exists():
+            return
+        time.sleep(0.01)
 
 
-def test_a_keeper_that_dies_before_lets_nothing_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its end of the gate closes with it."""
-    ended: list[subprocess.Popen[bytes]] = []
-    popen = subprocess.Popen
-
-    def keep(*words: Any, **values: Any) -> subprocess.Popen[bytes]:
-        ended.append(popen(*words, **values))
-        return ended[0]
-
-    def die(group: Path, pid: int) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(subprocess, "Popen", keep)
-    monkeypatch.setattr(child, "enter", die)
-    with pytest.raises(KeyboardInterrupt):
-        run_in(tmp_path, f"echo > {tmp_path / 'begun'}", tmp_path)
-    assert ended[0].wait(20) == 125
-    assert not (tmp_path / "begun").exists()
+def own_group() -> str:
+    return Path("/proc/self/cgroup").read_text().split("0::")[1].strip()
 
 
-def test_it_is_the_same_job_with_and_without_a_group(tmp_path: Path) -> None:
-    """Arguments, environment, descriptors and standard input are what they were."""
-    look = "env | sort; ls /proc/self/fd; cat; exit 7"
-    assert run_in(tmp_path, look, tmp_path) == run_in(tmp_path, look, None)
+def test_it_is_born_in_its_group(tmp_path: Path, group: Path) -> None:
+    """Its first word is said in there already, so nothing that it forks is outside; what made it is outside again."""
+    home, visits = own_group(), Visits()
+    assert visits.enter(group)
+    said, code = run_here(tmp_path, "grep 0:: /proc/self/cgroup; echo error >&2; exit 3")
+    visits.go_home()
+    assert (said.decode().split(), code) == ([f"0::/{group.relative_to(_mounted())}", "error"], 3)
+    assert own_group() == home
+
+
+def _mounted() -> Path:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return Path(next(line.split()[4] for line in lines if " - cgroup2 " in line))
+
+
+def test_who_visits_several_is_in_the_last_and_then_at_home(tmp_path: Path, group: Path) -> None:
+    """A burst of starts goes from group to group; a process of the first stays where it was born."""
+    other, visits = group.with_name("other"), Visits()
+    assert visits.enter(group)
+    sleeper = child.spawn(request("exec sleep 60"), tmp_path, 1)
+    assert visits.enter(other)
+    assert (pids(group), pids(other)) == ([sleeper.pid], [os.getpid()])
+    visits.go_home()
+    assert (pids(group), pids(other)) == ([sleeper.pid], [])
+    control_group.kill(group)
+    assert sleeper.wait(20) == -9
+
+
+def test_a_visitor_that_cannot_go_home_is_not_killed_with_the_run(tmp_path: Path, group: Path) -> None:
+    """A keeper ends no run by ending itself: without it, all its runs would lose their ends."""
+    visits = Visits()
+    assert visits.enter(group)
+    sleeper = child.spawn(request("exec sleep 60"), tmp_path, 1)
+    control_group.kill(group)
+    assert sleeper.poll() is None
+    visits.go_home()
+    control_group.kill(group)
+    assert sleeper.wait(20) == -9
+
+
+def test_nothing_begins_in_the_group_of_another_run(
+    tmp_path: Path, group: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its own group nor home can be entered: that is an error, since it would end with the other run."""
+    visits = Visits()
+    assert visits.enter(group)
+
+    def closed(_: Path) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(control_group, "_move_to", closed)
+        with pytest.raises(PermissionError):
+            visits.enter(group.with_name("other"))
+    visits.go_home()
+    assert not Visits().enter(tmp_path / "no group")

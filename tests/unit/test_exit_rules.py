@@ -59,13 +59,13 @@ def judged(tmp_path: Path, output: bytes, rules: ExitRules, bytes_max: int = 1 <
     reading, writing = os.pipe()
     one = children.Child("j1.rx.a1", None, reading, file, 1, directory, Tree("j1.rx.a1"))
     one.ended, one.patterns = (0, None), rules.patterns
-    children.write_status(one)
+    children.write_status(directory, children.finish(one))
     os.close(reading)
     os.close(writing)
     runner = Runner(tmp_path, lambda key: None, lambda key, end: None)
     specification = Specification(job_id=1, job_name="x", command="x", exit_rules=rules)
     runner._note(RunRecord("j1.rx.a1", specification, "intent", 1, 1, "boot"))
-    end = runner._status("j1.rx.a1")
+    end = runner._files.status("j1.rx.a1", runner._rules["j1.rx.a1"])
     assert end is not None
     return end
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from server.agent.child import Child
+from server.agent.ends import read
 from server.agent.keeper import WRITE_AGAIN_S, Keeper
 from server.agent.output_file import OutputFile
 from server.agent.process_tree import Tree
@@ -78,8 +79,8 @@ def test_an_end_that_cannot_be_written_is_tried_again_and_not_at_every_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not at every turn of the keeper's loop, so that a full disk costs no processor; with room the end is there."""
-    keeper = Keeper(tmp_path)
-    reading, keeper._wake = os.pipe()
+    reading, writing = os.pipe()
+    keeper = Keeper(tmp_path, writing)
     now = time.monotonic()
     monkeypatch.setattr("server.agent.keeper.time.monotonic", lambda: now)
     child = Child("key", None, -1, OutputFile(tmp_path, 100), 1, tmp_path, Tree("key"), ended=(3, None))
@@ -98,10 +99,12 @@ def test_an_end_that_cannot_be_written_is_tried_again_and_not_at_every_turn(
             turn()
     assert tries == [now]
     assert not (tmp_path / "status").exists()
+    assert not list(read(tmp_path))
     now += WRITE_AGAIN_S
     turn()
     assert len(tries) == 2
     assert '"exit_code": 3' in (tmp_path / "status").read_text()
+    assert [(key, status["exit_code"]) for key, status in read(tmp_path)] == [("key", 3)]
     assert not keeper._ending
     os.close(reading)
-    os.close(keeper._wake)
+    os.close(writing)
