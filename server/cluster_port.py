@@ -30,6 +30,7 @@ from server.dialling import end_when_silent, why_no_link
 from server.enrolment import EnrolRequest
 from server.membership import Accepted, require_member
 from server.problems import problem, problem_response, translate
+from server.secure_headers import put_headers
 from server.site import SITE, Site, site_of
 from server.tls import leaf_of, peer_of, require_peer
 from server.turnstile import counting
@@ -208,6 +209,7 @@ def make_app(site: Site, serve_agent: ServeAgent) -> web.Application:
     app = web.Application(middlewares=[counting, errors_as_problems], client_max_size=1 << 20)
     app[SITE] = site
     app[ACCEPTED] = Accepted()
+    app.on_response_prepare.append(put_headers)
     app.router.add_get("/replication/{channel}", replication_link)
     app.router.add_get(AGENT_LINK, agent_handler(serve_agent))
     app.router.add_get("/enrol", show_authority)

@@ -38,7 +38,8 @@ class Config:
     `slot_bytes_max`, `slot_age_max_s` and `journal_free_bytes_min` bound what the journal keeps for a standby that is
     away or slow. `copy_rate_mb_s` limits what this node, as master, sends a standby that copies: megabytes of 10^6 per
     second, 0 for no limit. `compression` is what this node, as a standby, has requests and copies packed with on their
-    way to it: `zstd` for a slow line, `off` on a LAN.
+    way to it: `zstd` for a slow line, `off` on a LAN. With `hsts` browsers are told to use TLS alone for a year, on
+    every port of this name and of all names below it.
     """
 
     data: Path
@@ -47,6 +48,7 @@ class Config:
     port: int = DEFAULT_PORT
     cluster_port: int = DEFAULT_CLUSTER_PORT
     behind_proxy: bool = False
+    hsts: bool = False
     mode: str = "available"
     standby_timeout_s: float = 10.0
     proof_interval_s: float = 86400.0
@@ -164,6 +166,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "port": _port,
     "cluster_port": _port,
     "behind_proxy": _flag,
+    "hsts": _flag,
     "mode": _one_of("available", "strict"),
     "standby_timeout_s": _seconds(0.5),
     "standby_steady_s": _seconds(0.0),

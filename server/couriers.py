@@ -1,6 +1,7 @@
 """Take one message to one receiver: a mail server, a webhook, an SNMP trap receiver. Each either does or raises.
 
 No message of an error holds a secret. Nothing is followed that the receiver says: no redirect, 4 KiB of its answer.
+Nothing is sent to the addresses that `server.core.egress` refuses.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from email.utils import formatdate
 
 import aiohttp
 import structlog
+from yarl import URL
 
+from server import egress
 from server.core.notifications import Delivery, Smtp, body, identifier, signature, split_address
 from server.core.snmp_trap import trap
+from server.core.tenancy import tenant_of
 
 log = structlog.get_logger(__name__)
 
@@ -72,10 +76,13 @@ async def send_webhook(delivery: Delivery, cluster: str, secret: str) -> None:
         "Understudy-Timestamp": str(timestamp),
         "Understudy-Signature": signature(secret, timestamp, content),
     }
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    timeout, tenant = aiohttp.ClientTimeout(total=TIMEOUT_S), tenant_of(delivery.list)
     try:
+        egress.check(URL(delivery.address).host or "", tenant)
+        connector = aiohttp.TCPConnector(resolver=egress.Guarded(tenant))
+        jar = aiohttp.DummyCookieJar()
         async with (
-            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session,
+            aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar, trust_env=False) as session,
             session.post(delivery.address, data=content, headers=headers, allow_redirects=False) as answer,
         ):
             await answer.content.read(ANSWER_BYTES_MAX)
@@ -83,6 +90,8 @@ async def send_webhook(delivery: Delivery, cluster: str, secret: str) -> None:
                 raise NotDelivered(f"it answered {answer.status}: a redirect is not followed, name the address itself")
             if not 200 <= answer.status < 300:
                 raise NotDelivered(f"it answered {answer.status}")
+    except egress.NotAllowed as error:
+        raise NotDelivered(str(error)) from error
     except TimeoutError as error:
         raise NotDelivered(f"it did not answer within {TIMEOUT_S:.0f} s") from error
     except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
@@ -104,12 +113,12 @@ async def send_trap(delivery: Delivery, cluster: str, community: str) -> None:
     datagram = trap(community, delivery.id, int(time.monotonic() * 100), said)
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(*address, type=socket.SOCK_DGRAM)
+        found = await egress.addresses_of(*address, tenant_of(delivery.list), socket.SOCK_DGRAM)
         family, kind, protocol, _, place = found[0]
         with socket.socket(family, kind, protocol) as sending:
             sending.setblocking(False)
             await loop.sock_sendto(sending, datagram, place)
-    except OSError as error:
+    except (OSError, egress.NotAllowed) as error:
         raise NotDelivered(f"{address[0]}: {error}") from error
 
 

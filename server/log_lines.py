@@ -40,7 +40,10 @@ class LogStream:
 
 
 def configure_log(level: str) -> None:
-    """All log lines of this process from here on, of `level` and above (a name of the logging module)."""
+    """All log lines of this process from here on, of `level` and above (a name of the logging module).
+
+    A traceback has no values of variables: they may be secrets.
+    """
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[

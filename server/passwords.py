@@ -5,17 +5,33 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import cache
+from pathlib import Path
 
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from server.errors import Unavailable
+from server.core import password_rules
+from server.errors import Invalid, Unavailable
 
 MEMORY_KIB = 19 * 1024
 ITERATIONS = 2
 LANES = 1
-PASSWORD_LENGTH_MIN = 8
-PASSWORD_LENGTH_MAX = 1024
+COMMON = Path(__file__).with_name("common_passwords.txt")
+
+
+@cache
+def common_passwords() -> frozenset[str]:
+    """What is kept of those that are tried first everywhere; read once."""
+    lines = COMMON.read_text(encoding="ascii").splitlines()
+    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
+
+
+def check_new_password(password: str, name: str) -> None:
+    """Raise `Invalid` for a password that the user `name` may not choose."""
+    wrong = password_rules.wrong(password, name, common_passwords())
+    if wrong:
+        raise Invalid(wrong, field="password")
 
 
 def hash_password(password: str) -> str:
@@ -62,7 +78,7 @@ class Passwords:
         self._waiting += 1
         try:
             async with self._turn:
-                found = await asyncio.to_thread(verify_password, password[:PASSWORD_LENGTH_MAX], phc or _NOBODY)
+                found = await asyncio.to_thread(verify_password, password[: password_rules.LENGTH_MAX], phc or _NOBODY)
         finally:
             self._waiting -= 1
-        return found and phc is not None
+        return found and phc is not None and len(password) <= password_rules.LENGTH_MAX

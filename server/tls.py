@@ -38,6 +38,9 @@ URI_PREFIX = "understudy://"
 SEALED_AUTHORITY_KEY = "authority_key"
 """Name of the authority's private key in the table `sealed`."""
 
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2, for old browsers: a fresh key for each connection, and nothing that is not authenticated."""
+
 Kind = Literal["node", "agent"]
 
 
@@ -267,6 +270,7 @@ def web_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """For the web port: TLS 1.2 or later, no client certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
     context.load_cert_chain(certificate, key)
     return context
 

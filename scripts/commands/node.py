@@ -36,9 +36,10 @@ def init(data: str | None, name: str, password_file: str | None, **flags: Any) -
     """
     from server import app
     from server.config import ConfigError, load_config
+    from server.errors import Invalid
     from server.founding import ADMINISTRATOR, check_empty, new_password
     from server.log_lines import configure_log
-    from server.passwords import PASSWORD_LENGTH_MIN
+    from server.passwords import check_new_password
     from server.roles import default_name
     from server.tls import fingerprint
 
@@ -49,10 +50,9 @@ def init(data: str | None, name: str, password_file: str | None, **flags: Any) -
         config = load_config(directory, flags)
         asked = password_file or os.environ.get("UNDERSTUDY_PASSWORD") or sys.stdin.isatty()
         password = read_password(password_file, "Password of the administrator", True) if asked else new_password()
-        if len(password) < PASSWORD_LENGTH_MIN:
-            raise CommandError(CONFIGURATION, f"the password needs at least {PASSWORD_LENGTH_MIN} characters")
+        check_new_password(password, ADMINISTRATOR)
         app.initialise(config, name or default_name(config.port), password)
-    except ConfigError as error:
+    except (ConfigError, Invalid) as error:
         raise CommandError(CONFIGURATION, str(error)) from error
     click.echo(f"A new cluster is in {directory}.")
     click.echo(f"Administrator: {ADMINISTRATOR}")
@@ -66,6 +66,7 @@ def init(data: str | None, name: str, password_file: str | None, **flags: Any) -
 @data_option
 @_settings
 @click.option("--behind-proxy", is_flag=True, default=None, help="Plain HTTP on loopback, for a proxy that does TLS.")
+@click.option("--hsts", is_flag=True, default=None, help="Browsers: TLS alone for a year, on each port of this name.")
 @click.option("--mode", help="Standby lost: available (the default) goes on alone with the witnesses; strict waits.")
 @click.option("--standby-timeout-s", help="A standby without progress for so many seconds is lost (default 10).")
 @click.option(

@@ -31,10 +31,12 @@ def create(
     now_us: int,
     user_agent: str,
     proof: Proof | None = None,
+    replaced: str = "",
 ) -> Change[Session]:
     """Sign in a user whose password was checked against the PHC string `password`, and whose code gave `proof`.
 
-    `by` gives the address. `token_hash` is the SHA-256 (hex) of the cookie. Raises Unauthenticated when the account is
+    `by` gives the address. `token_hash` is the SHA-256 (hex) of the cookie, `replaced` that of the session that the
+    browser had before: it ends. Raises Unauthenticated when the account is
     closed, the password was changed since it was checked, or the code was used; Conflict for a non-administrator while
     a swap runs.
     """
@@ -60,10 +62,19 @@ def create(
             user_agent=user_agent[:200],
         )
         sessions.insert(connection, session)
-        record(connection, signed, now_us, "sessions.create", user.name)
+        if replaced:
+            sessions.end(connection, replaced, now_us)
+        record(connection, signed, now_us, "sessions.create", user.name, "", {"factors": _factors(proof)})
         return session
 
     return change
+
+
+def _factors(proof: Proof | None) -> list[str]:
+    """What was given to sign in, for the audit history."""
+    if proof is None:
+        return ["password"]
+    return ["password", "recovery code" if proof.code_hash else "code"]
 
 
 def hand_over(token_hash: str, new_hash: str, by: Principal, now_us: int, user_agent: str) -> Change[Session]:

@@ -3,8 +3,6 @@ not add them."""
 
 from __future__ import annotations
 
-import hashlib
-
 from aiohttp import web
 from yarl import URL
 
@@ -37,8 +35,3 @@ def check_origin(request: web.Request) -> None:
 
 def _same_host(origin: str, host: str) -> bool:
     return origin.partition("://")[2] == host
-
-
-def form_token(session_token: str) -> str:
-    """A value for hidden form fields, derived from the session so that nothing is stored."""
-    return hashlib.sha256(f"form:{session_token}".encode()).hexdigest()[:32]

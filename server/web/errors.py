@@ -13,22 +13,12 @@ from server import errors
 from server.errors import UnderstudyError
 from server.problems import problem, problem_response, translate
 from server.site import CONFIRMED, SEQUENCE, site_of
+from server.web.refusals import REFUSALS
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SEQUENCE_HEADER = "Understudy-Sequence"
 COMMITTED_HEADER = "Understudy-Committed"
 """`false` on an answer read from rows that the standby has not confirmed yet."""
-
-SECURE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "form-action 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
 
 
 class ErrorPage(Protocol):
@@ -46,8 +36,7 @@ log = structlog.get_logger()
 
 @web.middleware
 async def errors_as_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The outermost middleware: errors become answers, answers get their headers and the sequence they
-    saw."""
+    """The outermost middleware: errors become answers, and answers get the sequence they saw."""
     try:
         response = await handler(request)
     except web.HTTPRedirection as redirection:
@@ -57,9 +46,6 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
     except Exception as error:
         response = await _answer(request, error)
     if not response.prepared:
-        for name, value in SECURE_HEADERS.items():
-            response.headers.setdefault(name, value)
-        response.headers.setdefault("Cache-Control", "no-store")
         response.headers[SEQUENCE_HEADER] = str(_sequence(request))
         if not request.get(CONFIRMED, True):
             response.headers[COMMITTED_HEADER] = "false"
@@ -94,6 +80,7 @@ async def _http_error(request: web.Request, error: web.HTTPException) -> web.Str
 async def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
     known = translate(error, request)
     if known is not None:
+        request.app[REFUSALS].note(request, known)
         return await _shown(request, problem(known), known)
     log.error("request failed", method=request.method, path=request.path, exc_info=error)
     document = {

@@ -192,11 +192,11 @@ _TABLE = {
     """,
     "sessions.own": """
         GET /api/v1/second-factor
-        GET /users/second-factor
+        GET /users/second-factor /users/password
         POST /api/v1/login-message/dismiss /api/v1/logout /api/v1/second-factor /api/v1/second-factor/confirm
             /api/v1/second-factor/remove
         POST /users/second-factor/begin /users/second-factor/confirm /users/second-factor/remove
-            /login-message/dismiss
+            /users/password /login-message/dismiss
     """,
     "sessions.own|sessions.manage": """
         POST /users/sessions/{start}/end

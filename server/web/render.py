@@ -24,13 +24,6 @@ from server.web.frame import Frame
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 STATIC = Path(__file__).resolve().parent / "static"
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
-"""Sent with every page: nothing inline, nothing from elsewhere."""
-
-
 BADGES = {
     "as_run": states.RUNS,
     "as_step": states.STEPS,

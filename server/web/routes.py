@@ -8,6 +8,7 @@ from aiohttp import web
 
 from server.core.access import ENROL_ONLY
 from server.errors import Forbidden
+from server.secure_headers import put_headers
 from server.site import SITE, Site
 from server.turnstile import counting
 from server.web import live, pages
@@ -64,6 +65,7 @@ from server.web.errors import errors_as_answers
 from server.web.live import LIVE, Live
 from server.web.maintenance import admit
 from server.web.permissions import asked_of
+from server.web.refusals import REFUSALS, Refusals
 from server.web.session import enter_tenant, identify, is_local, principal
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -170,7 +172,8 @@ def make_app(site: Site) -> web.Application:
     """The application of the web port and of the local socket: API, events and pages."""
     app = web.Application(middlewares=[counting, errors_as_answers, guard], client_max_size=BODY_BYTES_MAX)
     app[SITE] = site
-    app[LIVE] = Live(site)
+    app[LIVE], app[REFUSALS] = Live(site), Refusals()
+    app.on_response_prepare.append(put_headers)
     app.cleanup_ctx.append(keeping_the_door)
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.handler())

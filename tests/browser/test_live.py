@@ -10,8 +10,9 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, expect
 
+from server.secure_headers import CONTENT_SECURITY_POLICY
 from server.web.pages.standby import StandbyPage
-from server.web.render import CONTENT_SECURITY_POLICY, STATIC, Page, render
+from server.web.render import STATIC, Page, render
 from tests.browser.conftest import open_page, serve
 from tests.storybook.__main__ import stories
 from tests.storybook.fixture import changed

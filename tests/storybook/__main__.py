@@ -13,7 +13,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server.web.render import CONTENT_SECURITY_POLICY, STATIC, render
+from server.secure_headers import CONTENT_SECURITY_POLICY
+from server.web.render import STATIC, render
 from tests.storybook import (
     announced,
     calendars,

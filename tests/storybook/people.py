@@ -11,12 +11,15 @@ from server.storage.tenants import TenantLine
 from server.web.api.roles import BUILT_IN, RoleLine
 from server.web.api.second_factor import State
 from server.web.api.tokens import TokenLine
+from server.web.pages.password import PasswordPage
 from server.web.pages.people import SignInPage
 from server.web.pages.roles import RolesPage
 from server.web.pages.second_factor import SecondFactorPage
 from server.web.pages.tenants import TenantsPage
 from server.web.pages.tokens import TokensPage
 from tests.storybook.fixture import NOW_US, Story, frame
+
+WRONG_PASSWORD = "This is one of the passwords that are tried first everywhere. Choose another."
 
 
 def _roles() -> tuple[RoleLine, ...]:
@@ -104,4 +107,6 @@ def stories() -> list[Story]:
         Story("tenants-empty", TenantsPage(frame("Tenants", "/tenants"), ())),
         Story("tenants-wrong", TenantsPage(frame("Tenants", "/tenants"), _tenants(), *WRONG_TENANT)),
         *_second_factor(),
+        Story("password", PasswordPage(frame("Password", "/users"), {})),
+        Story("password-wrong", PasswordPage(frame("Password", "/users"), {"password": WRONG_PASSWORD})),
     ]

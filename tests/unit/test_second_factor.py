@@ -22,6 +22,7 @@ from tests.unit.web_desk import open_desk
 from tests.unit.web_door import PASSWORD, PHC, Door, cookie_of, open_door
 
 STEP_US = codes.STEP_S * 1_000_000
+AGAIN = {"password": PASSWORD}
 RFC_SECRET = b"12345678901234567890"
 
 
@@ -50,7 +51,7 @@ def _now(key: bytes, now_us: int) -> str:
 
 async def enrol(door: Door, cookie: str) -> tuple[str, list[str]]:
     """Set it up over the API; (secret, recovery codes). A step of time goes by, so that the next code is new."""
-    begun = await (await door.ask("POST", "/api/v1/second-factor", {}, cookie=cookie)).json()
+    begun = await (await door.ask("POST", "/api/v1/second-factor", AGAIN, cookie=cookie)).json()
     assert begun["url"].startswith("otpauth://totp/Understudy%20")
     code = _now(codes.base64.b32decode(begun["secret"]), door.clock.now_us)
     wrong = await door.ask("POST", "/api/v1/second-factor/confirm", {"code": "000000"}, cookie=cookie)
@@ -65,7 +66,7 @@ async def test_a_code_is_asked_for_and_good_once(tmp_path: Path) -> None:
     ledger = Ledger()
     async with open_door(ledger, tmp_path, {"bob": "user"}) as door:
         _, _, cookie = await door.sign_in("bob")
-        await door.ask("POST", "/api/v1/second-factor", {}, cookie=cookie)
+        await door.ask("POST", "/api/v1/second-factor", AGAIN, cookie=cookie)
         status, _, other = await door.sign_in("bob")
         assert status == 200
         secret, _ = await enrol(door, cookie)
@@ -131,12 +132,26 @@ async def test_a_role_that_asks_for_one(tmp_path: Path) -> None:
         assert (await door.ask("GET", "/api/v1/jobs", cookie=cookie)).status == 200
 
 
+async def test_setting_one_up_asks_for_the_password_again(tmp_path: Path) -> None:
+    """Whoever finds a browser signed in takes no account over: not by API, not on the page, not with a token."""
+    async with open_door(Ledger(), tmp_path, {"bob": "user"}) as door:
+        _, _, cookie = await door.sign_in("bob")
+        for wrong in ({}, {"password": ""}, {"password": "correct"}):
+            door.clock.now_us += MINUTE_US
+            refused = await door.ask("POST", "/api/v1/second-factor", wrong, cookie=cookie)
+            assert (refused.status, "secret" in await refused.text()) == (401, False)
+            page = await door.ask("POST", "/users/second-factor/begin", wrong, cookie=cookie, html=True)
+            assert (page.status, "otpauth" in await page.text()) == (422, False)
+        door.clock.now_us += MINUTE_US
+        assert (await door.ask("POST", "/api/v1/second-factor", AGAIN, cookie=cookie)).status == 201
+
+
 async def test_signing_in_on_the_page(tmp_path: Path) -> None:
     """Password, then the code, on two pages; the ticket between them is of no use late or after a new password."""
     ledger = Ledger()
     async with open_door(ledger, tmp_path, {"bob": "user"}) as door:
         _, _, cookie = await door.sign_in("bob")
-        begun = await (await door.ask("POST", "/users/second-factor/begin", {}, cookie=cookie, html=True)).text()
+        begun = await (await door.ask("POST", "/users/second-factor/begin", AGAIN, cookie=cookie, html=True)).text()
         found = re.search(r"<code>([A-Z2-7]{32})</code>", begun)
         assert found is not None
         key = codes.base64.b32decode(found[1])

@@ -14,7 +14,7 @@ from server.core.model import Principal
 from server.core.people import User
 from server.core.tenancy import qualified
 from server.errors import Invalid, NotFound
-from server.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN
+from server.passwords import check_new_password
 from server.sign_in import check_code, check_password, check_ticket
 from server.site import SEQUENCE, Site
 from server.storage import sessions as session_rows
@@ -82,6 +82,8 @@ async def sign_in(
 ) -> tuple[str, Principal, int]:
     """Check password and code of a second factor, and write the session; (token for the cookie, who, sequence).
 
+    The session that the browser had ends.
+
     `ticket` of `SecondFactorNeeded` stands for name and password. It waits for this node alone.
 
     Raises `Unauthenticated` a second late, `SecondFactorNeeded`, `TooManyAttempts`, `Conflict` for a non-administrator
@@ -91,8 +93,8 @@ async def sign_in(
     known = await (check_ticket(site, ticket, address) if ticket else check_password(site, name, password, address))
     proof = await check_code(site, known, code, address)
     token, agent = new_token(), request.headers.get("User-Agent", "")
-    by, now_us = known.by, site.clock.utc_us()
-    change = sessions.create(by.name, known.password, secret_hash(token), by, now_us, agent, proof)
+    by, now_us, replaced = known.by, site.clock.utc_us(), request.get(SESSION_HASH, "")
+    change = sessions.create(by.name, known.password, secret_hash(token), by, now_us, agent, proof, replaced)
     _, sequence = await store.write_ungated(for_tenant(by.tenant, change))
     site.door.guard.forget(by.name)
     return token, by, sequence
@@ -124,12 +126,6 @@ async def logout(call: Call) -> web.StreamResponse:
     return response
 
 
-def check_new_password(password: str) -> None:
-    """Raise `Invalid` for a password that is too short or too long."""
-    if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
-        raise Invalid(f"A password has {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters.", field="password")
-
-
 async def list_users(call: Call) -> list[UserLine]:
     """All users."""
     found = await call.read(lambda rows: user_rows.page(rows, call.query("after"), call.limit()))
@@ -142,11 +138,11 @@ def _user_line(user: User) -> UserLine:
 
 async def create_user(call: Call) -> Answer:
     """Add a user."""
-    check_new_password(call.body.password)
+    check_new_password(call.body.password, call.body.name)
     phc = await call.site.passwords.hash(call.body.password)
     change = users.create(call.body.name, phc, call.body.role, call.by, call.now_us)
     name = qualified(call.by.tenant, call.body.name)
-    return await call.write(change, lambda _: {"name": name, "role": call.body.role}, 201)
+    return await call.write(change, lambda _: {"name": name, "role": call.body.role}, 201, is_secret=True)
 
 
 async def update_user(call: Call) -> Answer:
@@ -178,13 +174,14 @@ async def unlock(call: Call, name: str) -> Answer:
 async def change_password(call: Call, name: str) -> Answer:
     """Set a password; one's own needs the old one. Ends the user's other sessions."""
     body = call.body
-    check_new_password(body.password)
+    check_new_password(body.password, name)
     if name == call.by.name:
         await check_password(call.site, name, body.old_password or "", call.by.address)
     phc = await call.site.passwords.hash(body.password)
     keep = call.request.get(SESSION_HASH, "")
     change = users.change_password(name, phc, call.by, call.now_us, keep)
-    return await call.write(change, lambda ended: {"name": name, "changed": True, "sessions_ended": ended})
+    shown = {"name": name, "changed": True}
+    return await call.write(change, lambda ended: shown | {"sessions_ended": ended}, is_secret=True)
 
 
 async def list_sessions(call: Call) -> list[SessionLine]:

@@ -14,7 +14,7 @@ from server.actions.change import Change
 from server.actions.second_factor import Sealed
 from server.core.model import Principal
 from server.errors import Conflict, Invalid
-from server.sign_in import proof_of, prove
+from server.sign_in import check_password, proof_of, prove
 from server.site import Site
 from server.storage import second_factors, users
 from server.tls import seal, secret_hash
@@ -26,6 +26,12 @@ class Code(msgspec.Struct, frozen=True):
     """Six digits, or a recovery code."""
 
     code: str
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """One's own password, once more: a session that somebody left open sets up nothing."""
+
+    password: str = ""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -73,10 +79,11 @@ async def own_id(site: Site, name: str) -> int:
 async def begin(call: Call) -> Answer:
     """A new secret for a program that shows codes; it is not asked for before it is confirmed."""
     name, user_id = call.by.name, await own_id(call.site, call.by.name)
+    await check_password(call.site, name, call.body.password, call.by.address)
     secret = secret_of(call.site, name, call.key)
     change = actions.begin(sealed_secret(call.site, user_id, secret), call.by, call.now_us)
     shown = {"secret": codes.text_of(secret), "url": codes.address_of(secret, name, cluster_name(call.site))}
-    return await call.write(change, lambda _: {"begun": True}, 201, secret=lambda _: shown)
+    return await call.write(change, lambda _: {"begun": True}, 201, secret=lambda _: shown, is_secret=True)
 
 
 def cluster_name(site: Site) -> str:
@@ -124,7 +131,7 @@ async def remove(call: Call) -> Answer:
 PATH = "/api/v1/second-factor"
 ENDPOINTS = (
     Endpoint("GET", PATH, show, "One's own second factor", answer=State),
-    Endpoint("POST", PATH, begin, "Set up a second factor", status=201),
+    Endpoint("POST", PATH, begin, "Set up a second factor", body=Begin, status=201),
     Endpoint("POST", PATH + "/confirm", confirm, "Ask for it from now on", body=Code),
     Endpoint("POST", PATH + "/remove", remove, "Remove one's own second factor", body=Code),
 )

@@ -27,10 +27,11 @@ from server.errors import (
     Unavailable,
     UnderstudyError,
 )
+from server.passwords import check_new_password
 from server.storage import roles as role_rows
 from server.storage import sessions, users
 from server.storage.sessions import SignedIn
-from server.web.api.people import check_new_password, sign_in, sign_out
+from server.web.api.people import sign_in, sign_out
 from server.web.frame import Frame
 from server.web.pages import serve, standby
 from server.web.session import SESSION_HASH, forget_here, principal, require_principal, set_cookie
@@ -164,7 +165,7 @@ async def create_user(request: web.Request) -> web.Response:
     name, role = str(posted.get("name", "")).strip(), str(posted.get("role", "user"))
     password = str(posted.get("password", ""))
     try:
-        check_new_password(password)
+        check_new_password(password, name)
         phc = await serve.site(request).passwords.hash(password)
         await serve.write(request, lambda by, now_us: user_actions.create(name, phc, role, by, now_us))
     except (Invalid, Conflict, Forbidden) as error:

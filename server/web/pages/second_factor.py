@@ -11,7 +11,7 @@ from aiohttp import web
 from server import second_factor as codes
 from server.actions import second_factor as actions
 from server.errors import Conflict, Invalid, Unauthenticated, Unavailable, UnderstudyError
-from server.sign_in import prove
+from server.sign_in import check_password, prove
 from server.storage import second_factors
 from server.tls import unseal
 from server.web.api.second_factor import (
@@ -58,6 +58,10 @@ async def begin(request: web.Request) -> web.Response:
     """`POST /users/second-factor/begin`."""
     site, by = serve.site(request), require_principal(request)
     user_id, secret = await own_id(site, by.name), secret_of(site, by.name, secrets.token_urlsafe(32))
+    try:
+        await check_password(site, by.name, str((await request.post()).get("password", "")), by.address)
+    except (Unauthenticated, Unavailable) as error:
+        return await _again(request, error)
     kept = sealed_secret(site, user_id, secret)
     await serve.write(request, lambda asks, now_us: actions.begin(kept, asks, now_us))
     return await _with_secret(request, secret)

@@ -36,6 +36,7 @@ GATES = {
 }
 
 NOTICES = {
+    "password-changed": "Your password is changed. Your other sessions are over.",
     "locked": "All agent job queues are locked. Each row shows Locked once its agent has acknowledged it.",
     "unlocked": "All agent job queues are unlocked. Waiting runs start in order.",
     "agent-locked": "The queue is locked. It shows Locked once the agent has acknowledged it.",
