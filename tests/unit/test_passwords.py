@@ -28,7 +28,9 @@ def wrong(password: str, name: str = "bob") -> str:
     return password_rules.wrong(password, name, common_passwords())
 
 
-@pytest.mark.parametrize("good", [PASSWORD, LONG, "        x y z", "qwzmplfj", "12345678901234567x", "kPz9m-Ab3xq-77hGt-mmnp4"])
+@pytest.mark.parametrize(
+    "good", [PASSWORD, LONG, "        x y z", "qwzmplfj", "12345678901234567x", "kPz9m-Ab3xq-77hGt-mmnp4"]
+)
 def test_any_letters_will_do(good: str) -> None:
     """Nothing is asked of letters, digits and signs; 64 characters and more are taken."""
     check_new_password(good, "bob")
