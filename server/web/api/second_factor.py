@@ -76,10 +76,17 @@ async def own_id(site: Site, name: str) -> int:
     return user.id
 
 
+async def check_again(site: Site, by: Principal, password: str) -> None:
+    """Raise `Invalid` without a password, `Unauthenticated` a second late for a wrong one."""
+    if not password:
+        raise Invalid("Type your password once more.", field="password")
+    await check_password(site, by.name, password, by.address)
+
+
 async def begin(call: Call) -> Answer:
     """A new secret for a program that shows codes; it is not asked for before it is confirmed."""
     name, user_id = call.by.name, await own_id(call.site, call.by.name)
-    await check_password(call.site, name, call.body.password, call.by.address)
+    await check_again(call.site, call.by, call.body.password)
     secret = secret_of(call.site, name, call.key)
     change = actions.begin(sealed_secret(call.site, user_id, secret), call.by, call.now_us)
     shown = {"secret": codes.text_of(secret), "url": codes.address_of(secret, name, cluster_name(call.site))}

@@ -11,12 +11,13 @@ from aiohttp import web
 from server import second_factor as codes
 from server.actions import second_factor as actions
 from server.errors import Conflict, Invalid, Unauthenticated, Unavailable, UnderstudyError
-from server.sign_in import check_password, prove
+from server.sign_in import prove
 from server.storage import second_factors
 from server.tls import unseal
 from server.web.api.second_factor import (
     State,
     begun,
+    check_again,
     cluster_name,
     confirmation,
     own_id,
@@ -59,8 +60,8 @@ async def begin(request: web.Request) -> web.Response:
     site, by = serve.site(request), require_principal(request)
     user_id, secret = await own_id(site, by.name), secret_of(site, by.name, secrets.token_urlsafe(32))
     try:
-        await check_password(site, by.name, str((await request.post()).get("password", "")), by.address)
-    except (Unauthenticated, Unavailable) as error:
+        await check_again(site, by, str((await request.post()).get("password", "")))
+    except (Invalid, Unauthenticated, Unavailable) as error:
         return await _again(request, error)
     kept = sealed_secret(site, user_id, secret)
     await serve.write(request, lambda asks, now_us: actions.begin(kept, asks, now_us))
