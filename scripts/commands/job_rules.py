@@ -43,6 +43,12 @@ def rule_options(function: Any) -> Any:
         click.option("--underrun", type=int, metavar="S", help="Too short when it ends sooner; 0: off."),
         click.option("--complete-by", metavar="HH:MM", help='Of scheduled runs: complete by then; "" switches it off.'),
         click.option("--complete-by-zone", metavar="ZONE", help="The zone of --complete-by."),
+        click.option(
+            "--monitor",
+            multiple=True,
+            metavar="TEXT",
+            help="A further monitor: 'slow overrun 7200' or 'early complete-by 05:00 Europe/Berlin'; \"\" for none.",
+        ),
         click.option("--notify", multiple=True, metavar="LIST", help='Lists told of all that; "" for none.'),
         click.option("--notify-failed", multiple=True, metavar="LIST", help='Lists told of failed runs; "" for none.'),
         click.option(
@@ -65,6 +71,8 @@ def take_rules(properties: dict[str, Any], known: dict[str, Any]) -> dict[str, A
     for flag in ("notify", "notify_failed"):
         names = properties.pop(flag)
         monitors[flag] = [name for name in names if name] if names else None
+    texts = properties.pop("monitor")
+    monitors["more"] = [_monitor(text) for text in texts if text] if texts else None
     found = {}
     for field, given in (("retry", retry), ("exit_rules", rules), ("job_monitors", monitors)):
         values = {name: value for name, value in given.items() if value is not None}
@@ -72,6 +80,15 @@ def take_rules(properties: dict[str, Any], known: dict[str, Any]) -> dict[str, A
             found[field] = known.get(field, {}) | values
     special = properties.pop("special_instances")
     return found if special is None else found | {"special_instances": _instances(special)}
+
+
+def _monitor(text: str) -> Any:
+    from server.core.job_monitors import read_named
+
+    try:
+        return msgspec.to_builtins(read_named(text))
+    except ValueError as error:
+        raise CommandError(USAGE, f"--monitor: {error}") from error
 
 
 def _instances(text: str) -> list[Any]:

@@ -153,7 +153,8 @@ def _needs(connection: sqlite3.Connection, job: Job) -> Iterator[Why]:
         row, name = rows.get(condition.number), prerequisite_actions.words_of(connection, condition)
         wanted = f"{name} {' or '.join(condition.statuses)}"
         if row is not None and row.met:
-            yield Why(topic="after", text=f"Met: {wanted}, since {at(row.since_us)} by {row.kind} {row.subject}.")
+            by = prerequisite_actions.subject_words(connection, row)
+            yield Why(topic="after", text=f"Met: {wanted}, since {at(row.since_us)} by {by}.")
         else:
             last = f" Last: {row.status} at {at(row.since_us)}." if row is not None and row.status else ""
             yield Why(topic="after", text=f"Missing: {wanted}.{last}")

@@ -14,21 +14,34 @@ from server.actions.change import Change, Transaction
 from server.actions.quarantine import guarded
 from server.core.happenings import Happening, Kind
 from server.core.instants import next_instant
-from server.core.job_monitors import MonitorKind
+from server.core.job_monitors import MonitorKind, kind_of
 from server.core.model import Job, Run
 from server.core.monitor_watches import (
     SETTLE_US,
     JobMonitor,
     Watch,
     due_us,
+    is_clear,
     judge_end,
     judge_expected,
     sentence,
 )
+from server.core.prerequisites import Status
 from server.core.run_keys import occurrence_key
 from server.core.run_states import ENDED
-from server.storage import agents, exceptions, job_monitors, jobs, missed, notifications, runs, system_messages
+from server.storage import (
+    agents,
+    exceptions,
+    happenings,
+    job_monitors,
+    jobs,
+    missed,
+    notifications,
+    runs,
+    system_messages,
+)
 
+CLEAR = Status.CLEAR.value
 FAILED = ("failed", "killed", "interrupted")
 EXPECTED = (MonitorKind.LATE_START, MonitorKind.COMPLETE_BY)
 CAUGHT_UP = 100
@@ -41,7 +54,7 @@ def expect(connection: sqlite3.Connection, job: Job, now_us: int) -> None:
         return
     job_monitors.drop_ahead(connection, job.id, now_us)
     for monitor in job_monitors.of_job(connection, job.id):
-        if monitor.kind in EXPECTED:
+        if kind_of(monitor.kind) in EXPECTED:
             for schedule_id in job_monitors.scheduled(connection, job.id):
                 _expect_next(connection, monitor, schedule_id, now_us)
 
@@ -53,17 +66,19 @@ def follow_run(connection: sqlite3.Connection, happening: Happening, now_us: int
     run, job = runs.get(connection, happening.subject), jobs.get(connection, happening.source_id)
     if run is None or job is None:
         return
-    monitor = job_monitors.of_kind(connection, job.id, MonitorKind.OVERRUN)
+    looking = [one for one in job_monitors.of_job(connection, job.id) if kind_of(one.kind) is MonitorKind.OVERRUN]
     if run.state in ENDED and happening.status != run.state:
         return  # what it was before; its end is told behind, and only then retries have decided
     if run.state in ENDED:
         _tell_failure(connection, job, run, now_us)
         _judge_end(connection, job, run, now_us)
-        if monitor is not None:
+        for monitor in looking:
             job_monitors.drop_watch(connection, monitor.id, run.key)
-    elif monitor is not None and run.started_at_us is not None:
-        due = due_us(job.job_monitors, monitor.kind, run.started_at_us)
-        job_monitors.put_watch(connection, Watch(monitor_id=monitor.id, run_key=run.key, due_us=due))
+        _tell_clear(connection, job, run)
+    elif run.started_at_us is not None:
+        for monitor in looking:
+            due = due_us(job.job_monitors.rules[monitor.kind], run.started_at_us)
+            job_monitors.put_watch(connection, Watch(monitor_id=monitor.id, run_key=run.key, due_us=due))
 
 
 def look_due(now_us: int, since_us: int) -> Change[int]:
@@ -119,7 +134,7 @@ def _arrive(connection: sqlite3.Connection, monitor: JobMonitor, job: Job, watch
         special = exceptions.of_occurrence(connection, arrived.schedule_id, arrived.instant_us)
         if special is not None:
             start_us = special.start_us
-        job_monitors.postpone(connection, arrived, due_us(job.job_monitors, monitor.kind, start_us))
+        job_monitors.postpone(connection, arrived, due_us(job.job_monitors.rules[monitor.kind], start_us))
         arrived = _expect_next(connection, monitor, arrived.schedule_id, arrived.instant_us)
 
 
@@ -138,7 +153,7 @@ def _judge_instant(
     special = exceptions.of_occurrence(connection, watch.schedule_id, watch.instant_us)
     if special is not None and special.skipped:
         return
-    if judge_expected(monitor.kind, attempts, watch.due_us):
+    if judge_expected(kind_of(monitor.kind), attempts, watch.due_us):
         why = "" if attempts else _unheard(connection, watch.schedule_id)
         _trip(connection, monitor, job, attempts[-1] if attempts else None, watch.run_key, why, now_us)
 
@@ -160,10 +175,37 @@ def _judge_run(connection: sqlite3.Connection, monitor: JobMonitor, job: Job, wa
 
 
 def _judge_end(connection: sqlite3.Connection, job: Job, run: Run, now_us: int) -> None:
-    kind = judge_end(job.job_monitors, run)
-    monitor = job_monitors.of_kind(connection, job.id, kind) if kind is not None else None
-    if monitor is not None:
-        _trip(connection, monitor, job, run, run.key, "", now_us)
+    for label in judge_end(job.job_monitors, run):
+        monitor = job_monitors.of_kind(connection, job.id, label)
+        if monitor is not None:
+            _trip(connection, monitor, job, run, run.key, "", now_us)
+
+
+def _tell_clear(connection: sqlite3.Connection, job: Job, run: Run) -> None:
+    """A run ended for good: whoever waits for a monitor that found nothing of it is told."""
+    watched = [
+        one
+        for one in job_monitors.of_job(connection, job.id)
+        if happenings.is_watched(connection, Kind.MONITOR, one.id)
+    ]
+    if not watched or run.ended_at_us is None or not retries.is_final(connection, run):
+        return
+    attempts = [one for one in job_monitors.attempts(connection, run.key) if one.number <= run.number]
+    for monitor in watched:
+        by_us = _still_due_us(connection, monitor, job, run)
+        tripped = job_monitors.of_run(connection, monitor.id, run.key) is not None
+        if not tripped and is_clear(kind_of(monitor.kind), attempts, by_us):
+            happenings.happened(connection, Kind.MONITOR, monitor.id, run.number, CLEAR, run.ended_at_us)
+
+
+def _still_due_us(connection: sqlite3.Connection, monitor: JobMonitor, job: Job, run: Run) -> int | None:
+    """When what was expected is still to be judged; None when it was, or nothing is expected."""
+    watch = job_monitors.watch_of(connection, monitor.id, run.key)
+    if watch is None or watch.instant_us is None or not watch.is_ahead:
+        return watch.due_us if watch is not None and watch.instant_us is not None else None
+    special = exceptions.of_occurrence(connection, watch.schedule_id or 0, watch.instant_us)
+    start_us = watch.instant_us if special is None else special.start_us
+    return due_us(job.job_monitors.rules[monitor.kind], start_us)
 
 
 def _tell_failure(connection: sqlite3.Connection, job: Job, run: Run, now_us: int) -> None:
@@ -181,7 +223,7 @@ def _tell_failure(connection: sqlite3.Connection, job: Job, run: Run, now_us: in
 def _trip(
     connection: sqlite3.Connection, monitor: JobMonitor, job: Job, run: Run | None, key: str, why: str, now_us: int
 ) -> None:
-    text = sentence(job.name, job.job_monitors, monitor.kind, run, why)
+    text = sentence(job.name, job.job_monitors.rules[monitor.kind], run, why)
     number = job_monitors.trip(connection, monitor, key, run.number if run is not None else None, text, now_us)
     if number is not None:
         about = f"job monitor trip {number}"

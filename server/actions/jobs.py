@@ -262,6 +262,7 @@ def _set_watches(connection: sqlite3.Connection, job_id: int, spec: JobSpec, now
                 f"there is no notification list {unknown[0]}: understudy notification set {unknown[0]} --email ADDRESS"
             )
             raise Invalid(f"The job is not right: {why}.", fields={f"job_monitors.{field}": why})
+    prerequisites.refuse_off(connection, job_id, spec.job_monitors.kinds)
     job_monitors.set_kinds(connection, job_id, spec.job_monitors.kinds, now_us)
     is_monitored = bool(spec.job_monitors.kinds or spec.job_monitors.notify_failed)
     for watcher, is_on in ((RETRIES, spec.retry.attempts_max > 1), (MONITORS, is_monitored)):

@@ -21,7 +21,7 @@ from server.core.model import Job, Run
 from server.core.prerequisites import UNMET, WAITS, Standing, Status, judge, missing, status_of
 from server.core.run_keys import request_key
 from server.core.run_states import RunEvent, step
-from server.storage import agents, events, groups, jobs, missed, prerequisites, runs, schedules
+from server.storage import agents, events, groups, job_monitors, jobs, missed, prerequisites, runs, schedules
 from server.storage.prerequisites import ConditionRow
 
 REQUESTED_BY = "prerequisites"
@@ -159,8 +159,17 @@ def _subject(connection: sqlite3.Connection, row: ConditionRow) -> str:
     if row.kind == Kind.RUN:
         run = runs.get(connection, row.subject)
         return run.key if run is not None else str(row.subject)
+    if row.kind == Kind.MONITOR:
+        return _monitored(connection, row)
     event = events.get(connection, row.subject) if row.kind == Kind.EVENT else None
     return event.token if event is not None else f"{row.subject} {row.since_us}"
+
+
+def _monitored(connection: sqlite3.Connection, row: ConditionRow) -> str:
+    """The key of the run of which a job monitor said it."""
+    trip = job_monitors.get_trip(connection, row.subject) if row.status == Status.TRIPPED else None
+    run = runs.get(connection, row.subject) if row.status == Status.CLEAR else None
+    return trip.run_key if trip is not None else run.key if run is not None else str(row.subject)
 
 
 def _let_go(connection: sqlite3.Connection, waiting: list[Run], now_us: int) -> int:

@@ -6,12 +6,15 @@ What happens then is in `actions.prerequisite_runs`.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
+from itertools import pairwise
 
 from server.core.happenings import Kind
+from server.core.job_monitors import label_of, slug
 from server.core.prerequisite_text import BadPrerequisites, Source, parse, source_words, write
-from server.core.prerequisites import WATCHER, Condition, Prerequisites, find_cycle
+from server.core.prerequisites import WATCHER, Condition, Prerequisites, Status, find_cycle
 from server.errors import Conflict, Invalid
-from server.storage import happenings, jobs, monitors, prerequisites, workflows
+from server.storage import happenings, job_monitors, jobs, monitors, prerequisites, workflows
 from server.storage.prerequisites import ConditionRow
 
 _FIND = {
@@ -65,9 +68,43 @@ def put(connection: sqlite3.Connection, job_id: int, wanted: Prerequisites) -> N
         change(connection, kind, source_id, WATCHER)
 
 
+def waiting_for(connection: sqlite3.Connection, job_id: int) -> list[str]:
+    """A query: the names of the jobs that wait for this one, or for one of its monitors."""
+    found = set(prerequisites.dependents(connection, Kind.RUN, job_id))
+    for monitor in job_monitors.of_job(connection, job_id):
+        found.update(prerequisites.dependents(connection, Kind.MONITOR, monitor.id))
+    return sorted(found)
+
+
+def subject_words(connection: sqlite3.Connection, row: ConditionRow) -> str:
+    """A query: what reached the status that counted last."""
+    if row.kind != Kind.MONITOR:
+        return f"{row.kind} {row.subject}"
+    number = monitored_run(connection, row)
+    return f"run {number}" if number is not None else "a run of which nobody heard"
+
+
+def monitored_run(connection: sqlite3.Connection, row: ConditionRow) -> int | None:
+    """A query: of which run the monitor said it; None while nobody heard of that."""
+    trip = job_monitors.get_trip(connection, row.subject) if row.status == Status.TRIPPED else None
+    return trip.run if trip is not None else row.subject if row.status == Status.CLEAR else None
+
+
+def refuse_off(connection: sqlite3.Connection, job_id: int, kinds: Collection[str]) -> None:
+    """Conflict when other jobs wait for a monitor of this job that is none of `kinds`, which are on from now on."""
+    for monitor in job_monitors.of_job(connection, job_id):
+        waiting = prerequisites.dependents(connection, Kind.MONITOR, monitor.id) if monitor.kind not in kinds else []
+        if waiting:
+            name = prerequisites.names(connection, Kind.MONITOR, [monitor.id])[monitor.id]
+            raise Conflict(
+                f"{', '.join(waiting)} wait{'s' if len(waiting) == 1 else ''} for monitor:{name}, which would be off. "
+                f"Change that first, for example: understudy job update {waiting[0]} --after ''"
+            )
+
+
 def refuse_needed(connection: sqlite3.Connection, job_id: int, name: str) -> None:
-    """Conflict when other jobs wait for this one: they would wait for ever."""
-    waiting = prerequisites.dependents(connection, Kind.RUN, job_id)
+    """Conflict when other jobs wait for this one or its monitors: they would wait for ever."""
+    waiting = waiting_for(connection, job_id)
     if waiting:
         raise Conflict(
             f"{', '.join(waiting)} wait{'s' if len(waiting) == 1 else ''} for {name}. Change that first, for example: "
@@ -76,12 +113,27 @@ def refuse_needed(connection: sqlite3.Connection, job_id: int, name: str) -> Non
 
 
 def _find(connection: sqlite3.Connection, source: Source) -> int:
-    if source.kind not in _FIND:
-        raise BadPrerequisites(f"{source.name}: job monitors cannot be waited for yet")
+    if source.kind == Kind.MONITOR:
+        return _find_monitor(connection, source.name)
     by_name, noun, command = _FIND[Kind(source.kind)]
     found = by_name(connection, source.name)
     if found is None:
         raise BadPrerequisites(f"there is no {noun} {source.name}; `{command}` shows those there are")
+    return found.id
+
+
+def _find_monitor(connection: sqlite3.Connection, text: str) -> int:
+    """The id of a job monitor written as JOB/KIND or JOB/KIND/NAME."""
+    name, _, rest = text.partition("/")
+    job = jobs.by_name(connection, name)
+    if job is None:
+        raise BadPrerequisites(f"there is no job {name}; `understudy job list` shows those there are")
+    label = label_of(rest)
+    found = job_monitors.of_kind(connection, job.id, label) if label else None
+    if found is None:
+        there = ", ".join(f"monitor:{name}/{slug(one.kind)}" for one in job_monitors.of_job(connection, job.id))
+        on = "understudy job update " + name + " --overrun 3600"
+        raise BadPrerequisites(f"{name} has no monitor {rest or '(write its kind)'}: it has {there or f'none; {on}'}")
     return found.id
 
 
@@ -107,6 +159,19 @@ def _meaning(one: Condition) -> tuple[object, ...]:
 def _refuse_cycle(connection: sqlite3.Connection, job_id: int) -> None:
     way = find_cycle(job_id, lambda source: prerequisites.sources(connection, source))
     if way:
-        names = prerequisites.names(connection, Kind.RUN, way)
-        said = f"a job would wait for itself: {' → '.join(names[one] for one in way)}"
+        said = f"a job would wait for itself: {' → '.join(_steps(connection, way))}"
         raise Invalid(f"The prerequisites are not right: {said}.", fields={"prerequisites": said})
+
+
+def _steps(connection: sqlite3.Connection, way: list[int]) -> list[str]:
+    """The way in the order in which it would run; a job monitor that it leads over stands before the job that waits."""
+    names = prerequisites.names(connection, Kind.RUN, way)
+    said = [names[way[0]]]
+    for source, waiting in pairwise(way):
+        rows = prerequisites.of_job(connection, waiting)
+        if not any((row.kind, row.source_id) == (Kind.RUN, source) for row in rows):
+            there = {one.id for one in job_monitors.of_job(connection, source)}
+            over = [row.source_id for row in rows if row.kind == Kind.MONITOR and row.source_id in there]
+            said += [f"monitor:{name}" for name in prerequisites.names(connection, Kind.MONITOR, over[:1]).values()]
+        said.append(names[waiting])
+    return said

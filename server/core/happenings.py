@@ -15,7 +15,9 @@ class Kind(StrEnum):
     EVENT = "event"
     """An event monitor fired: source is the monitor, subject the event, status `fired`."""
     MONITOR = "monitor"
-    """A job monitor tripped: source is the job monitor, subject its trip, status `late start`, `overrun` ..."""
+    """A job monitor tripped: source is the job monitor, subject its trip, status its label.
+
+    A run ended of which it found nothing: subject the run, status `clear`."""
     WORKFLOW = "workflow"
     """A workflow's run changed its state: source is the workflow, subject its run, status the state."""
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from server.core.job_monitors import JobMonitors, MonitorKind
+from server.core.job_monitors import JobMonitors, MonitorKind, NamedMonitor
 from server.core.model import SECOND_US, Row, Run
 from server.core.run_states import ENDED
 
@@ -20,7 +20,10 @@ SETTLE_US = 20 * SECOND_US
 
 
 class JobMonitor(Row, frozen=True, kw_only=True):
-    """One monitor of one job: its id is what a prerequisite names, and stays while it is switched off and on again."""
+    """One monitor of one job: its id is what a prerequisite names, and stays while it is switched off and on again.
+
+    `kind`: its label, see `JobMonitors.kinds`.
+    """
 
     id: int
     job_id: int
@@ -55,13 +58,11 @@ class Trip(Row, frozen=True, kw_only=True):
     text: str
 
 
-def due_us(monitors: JobMonitors, kind: str, start_us: int) -> int:
+def due_us(rule: NamedMonitor, start_us: int) -> int:
     """When a monitor judges what is due at `start_us` (late start, must complete by) or began then (overrun)."""
-    if kind == MonitorKind.LATE_START:
-        return start_us + monitors.late_start_s * SECOND_US
-    if kind == MonitorKind.OVERRUN:
-        return start_us + monitors.overrun_s * SECOND_US
-    return complete_by_us(monitors.complete_by, monitors.zone, start_us)
+    if rule.kind is MonitorKind.COMPLETE_BY:
+        return complete_by_us(rule.complete_by, rule.zone, start_us)
+    return start_us + rule.after_s * SECOND_US
 
 
 def complete_by_us(clock: str, zone: str, due_us: int) -> int:
@@ -97,30 +98,45 @@ def judge_expected(kind: str, attempts: Sequence[Run], by_us: int) -> bool:
     return min(begun) > by_us if begun else newest.state not in ENDED
 
 
-def judge_end(monitors: JobMonitors, run: Run) -> MonitorKind | None:
-    """What an ended run trips by how long it took: too short, or too long when nobody could look in time."""
+def judge_end(monitors: JobMonitors, run: Run) -> list[str]:
+    """The labels that an ended run trips by how long it took: too short, or too long when nobody could look in time."""
     if run.started_at_us is None or run.ended_at_us is None:
-        return None
+        return []
     took_us = run.ended_at_us - run.started_at_us
     is_own_end = run.state in ("succeeded", "failed")
-    if monitors.underrun_s and is_own_end and took_us < monitors.underrun_s * SECOND_US:
-        return MonitorKind.UNDERRUN
-    if monitors.overrun_s and run.state in ENDED and took_us > monitors.overrun_s * SECOND_US:
-        return MonitorKind.OVERRUN
-    return None
+    found = []
+    for label, rule in monitors.rules.items():
+        is_short = rule.kind is MonitorKind.UNDERRUN and is_own_end and took_us < rule.after_s * SECOND_US
+        is_long = rule.kind is MonitorKind.OVERRUN and run.state in ENDED and took_us > rule.after_s * SECOND_US
+        if is_short or is_long:
+            found.append(label)
+    return found
 
 
-def sentence(job: str, monitors: JobMonitors, kind: str, run: Run | None, why: str = "") -> str:
+def is_clear(kind: MonitorKind, attempts: Sequence[Run], by_us: int | None) -> bool:
+    """Whether the last of `attempts`, ended for good, is one that the monitor looks at and found nothing of.
+
+    `by_us`: when what was expected is still to be judged, None when it was. A run that never began says nothing.
+    """
+    run = attempts[-1]
+    if run.started_at_us is None or run.state not in ENDED:
+        return False
+    if kind in (MonitorKind.OVERRUN, MonitorKind.UNDERRUN):
+        return True
+    return counts_for_complete_by(run) and (by_us is None or not judge_expected(kind, attempts, by_us))
+
+
+def sentence(job: str, rule: NamedMonitor, run: Run | None, why: str = "") -> str:
     """What happened, for people. `why`: what is known of a run that nobody heard of."""
     name = f"run {run.number} of {job}" if run is not None else f"a run of {job}"
-    if kind == MonitorKind.LATE_START:
-        text = f"{name} has not begun {_span(monitors.late_start_s)} after its due time"
+    if rule.kind is MonitorKind.LATE_START:
+        text = f"{name} has not begun {_span(rule.after_s)} after its due time"
         return f"{text}: {why or (run.reason if run is not None else '') or 'nobody knows why'}"
-    if kind == MonitorKind.OVERRUN:
-        return f"{name} takes longer than {_span(monitors.overrun_s)}"
-    if kind == MonitorKind.COMPLETE_BY:
-        return f"{name} was not complete by {monitors.complete_by} {monitors.zone}{f': {why}' if why else ''}"
-    return f"{name} ended sooner than {_span(monitors.underrun_s)} after its start"
+    if rule.kind is MonitorKind.OVERRUN:
+        return f"{name} takes longer than {_span(rule.after_s)}"
+    if rule.kind is MonitorKind.COMPLETE_BY:
+        return f"{name} was not complete by {rule.complete_by} {rule.zone}{f': {why}' if why else ''}"
+    return f"{name} ended sooner than {_span(rule.after_s)} after its start"
 
 
 def _span(seconds: int) -> str:

@@ -16,6 +16,9 @@ from server.core.prerequisites import CONDITIONS_MAX, Condition, Group, Operator
 KINDS = {"job": "run", "workflow": "workflow", "event": "event", "monitor": "monitor"}
 """What may stand before the name and a colon, and the kind of happening that it means; a job without."""
 DEFAULTS = {"event": Status.FIRED, "monitor": Status.TRIPPED}
+STATUSES = {"event": (Status.FIRED,), "monitor": (Status.TRIPPED, Status.CLEAR)}
+"""What a source of a kind may reach; all others what a run may."""
+_OF_RUNS = tuple(one for one in Status if all(one not in found for found in STATUSES.values()))
 DONT_OVERWRITE, DONT_CLEAR, DURING = "dont-overwrite", "dont-clear", "during:"
 DEPTH_MAX = 20
 _TOKEN = re.compile(r"[()]|[^\s()]+")
@@ -135,8 +138,7 @@ def _source(token: str) -> Source:
 
 
 def _statuses(word: str, source: Source) -> tuple[Status, ...]:
-    fixed = DEFAULTS.get(source.kind)
-    known = (fixed,) if fixed is not None else tuple(s for s in Status if s not in DEFAULTS.values())
+    known = STATUSES.get(source.kind, _OF_RUNS)
     parts = word.lower().split("|")
     if any(part not in known for part in parts):
         raise BadPrerequisites(f"{word!r} after {source.name}: the statuses are {', '.join(known)}, joined by |")

@@ -37,6 +37,8 @@ class Status(StrEnum):
     """Of an event."""
     TRIPPED = "tripped"
     """Of a job monitor."""
+    CLEAR = "clear"
+    """Of a job monitor: a run ended of which it found nothing."""
 
 
 ENDS = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.SKIPPED)
@@ -121,7 +123,7 @@ def status_of(kind: str, status: str, was_asked: bool = False) -> Status | None:
     if kind == "event":
         return Status.FIRED
     if kind == "monitor":
-        return Status.TRIPPED
+        return Status.CLEAR if status == Status.CLEAR else Status.TRIPPED
     if status == "killed" and was_asked:
         return Status.CANCELLED
     return _OF_RUN.get(status)

@@ -33,6 +33,12 @@ def unwatch(connection: sqlite3.Connection, kind: str, source_id: int, watcher: 
     )
 
 
+def is_watched(connection: sqlite3.Connection, kind: str, source_id: int) -> bool:
+    """Whether anybody is told of it."""
+    query = "SELECT 1 FROM watches WHERE kind = ? AND source_id = ? LIMIT 1"
+    return connection.execute(query, (kind, source_id)).fetchone() is not None
+
+
 def run_changed(connection: sqlite3.Connection, number: int, at_us: int) -> None:
     """A run has the state that its row says, since `at_us`. Called by `storage.runs` at every change of state."""
     connection.execute(_RUN, (at_us, number))

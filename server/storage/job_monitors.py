@@ -23,9 +23,27 @@ def get(connection: sqlite3.Connection, monitor_id: int) -> JobMonitor | None:
 
 
 def of_kind(connection: sqlite3.Connection, job_id: int, kind: str) -> JobMonitor | None:
-    """A job's monitor of that kind, while it is on: what a prerequisite names."""
+    """A job's monitor of that label, while it is on: what a prerequisite names."""
     tail = "FROM job_monitors WHERE job_id = ? AND kind = ? AND deleted_at_us IS NULL"
     return rows.first(connection, JobMonitor, tail, (job_id, kind))
+
+
+def of_run(connection: sqlite3.Connection, monitor_id: int, key: str) -> Trip | None:
+    """What the monitor found of any attempt of the run with that key."""
+    stem = key.rpartition(".a")[0]
+    tail = "FROM job_monitor_trips WHERE monitor_id = ? AND run_key >= ? AND run_key < ? LIMIT 1"
+    return rows.first(connection, Trip, tail, (monitor_id, f"{stem}.a", f"{stem}.b"))
+
+
+def get_trip(connection: sqlite3.Connection, trip_id: int) -> Trip | None:
+    """One trip."""
+    return rows.first(connection, Trip, "FROM job_monitor_trips WHERE id = ?", (trip_id,))
+
+
+def watch_of(connection: sqlite3.Connection, monitor_id: int, key: str) -> Watch | None:
+    """What the monitor is still to look at of the occurrence with that key."""
+    tail = "FROM job_monitor_watches WHERE monitor_id = ? AND run_key = ?"
+    return rows.first(connection, Watch, tail, (monitor_id, f"{key.rpartition('.a')[0]}.a1"))
 
 
 def set_kinds(connection: sqlite3.Connection, job_id: int, kinds: Iterable[str], now_us: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from server.core.job_monitors import slug
 from server.core.model import Row
 from server.core.prerequisites import Condition, Prerequisites
 from server.storage import rows
@@ -45,9 +46,13 @@ def of_source(connection: sqlite3.Connection, kind: str, source_id: int) -> list
 
 
 def sources(connection: sqlite3.Connection, job_id: int) -> set[int]:
-    """The jobs that a job waits for."""
-    query = "SELECT source_id FROM prerequisite_conditions WHERE job_id = ? AND kind = 'run'"
-    return {int(row[0]) for row in connection.execute(query, (job_id,))}
+    """The jobs that a job waits for, also for a monitor of theirs."""
+    query = (
+        "SELECT source_id FROM prerequisite_conditions WHERE job_id = :job AND kind = 'run' UNION"
+        " SELECT m.job_id FROM prerequisite_conditions c JOIN job_monitors m ON m.id = c.source_id"
+        " WHERE c.job_id = :job AND c.kind = 'monitor'"
+    )
+    return {int(row[0]) for row in connection.execute(query, {"job": job_id})}
 
 
 def dependents(connection: sqlite3.Connection, kind: str, source_id: int) -> list[str]:
@@ -97,10 +102,18 @@ def clear(connection: sqlite3.Connection, job_id: int, numbers: Iterable[int]) -
 
 
 def names(connection: sqlite3.Connection, kind: str, source_ids: Iterable[int]) -> dict[int, str]:
-    """The names of sources of one kind, deleted ones included."""
+    """The names of sources of one kind, deleted ones included; of a job monitor `JOB/KIND`, or `JOB/KIND/NAME`."""
+    if kind == "monitor":
+        return {source_id: _monitor_name(connection, source_id) for source_id in source_ids}
     table = {"run": "jobs", "workflow": "workflows", "event": "monitors"}.get(kind)
     found = {}
     for source_id in source_ids if table else ():
         row = connection.execute(f"SELECT name FROM {table} WHERE id = ?", (source_id,)).fetchone()
         found[source_id] = str(row[0]) if row is not None else f"{kind} {source_id}"
     return found
+
+
+def _monitor_name(connection: sqlite3.Connection, monitor_id: int) -> str:
+    query = "SELECT j.name, m.kind FROM job_monitors m JOIN jobs j ON j.id = m.job_id WHERE m.id = ?"
+    row = connection.execute(query, (monitor_id,)).fetchone()
+    return f"{row[0]}/{slug(row[1])}" if row is not None else f"monitor {monitor_id}"

@@ -9,9 +9,18 @@ import msgspec
 import pytest
 
 from server.actions import exceptions, gates, jobs, reconciliation, reports, runs
+from server.actions import job_monitors as job_actions
 from server.core import agent_wire as wire
 from server.core.happenings import Kind
-from server.core.job_monitors import JobMonitors, MonitorKind, wrong_job_monitors
+from server.core.job_monitors import (
+    JobMonitors,
+    MonitorKind,
+    label_of,
+    read_named,
+    slug,
+    write_named,
+    wrong_job_monitors,
+)
 from server.core.model import DAY_US, HOUR_US, MINUTE_US, SECOND_US, SYSTEM, Run
 from server.core.monitor_watches import Trip, complete_by_us, judge_end, judge_expected
 from server.core.run_keys import occurrence_key
@@ -66,7 +75,7 @@ def test_what_is_expected_as_a_table(kind: str, attempts: list[Run], is_late: bo
 def test_what_an_end_trips_as_a_table(state: str, took_s: int, kind: MonitorKind | None) -> None:
     """Shorter than 5 s by itself, or longer than 60 s however it ended."""
     run = started(START_US, state, ended_at_us=START_US + took_s * SECOND_US)
-    assert judge_end(JobMonitors(underrun_s=5, overrun_s=60), run) == kind
+    assert judge_end(JobMonitors(underrun_s=5, overrun_s=60), run) == ([kind] if kind else [])
 
 
 @pytest.mark.parametrize(
@@ -94,6 +103,25 @@ def test_wrong_settings_name_their_fields() -> None:
     )
     assert {name.partition(".")[2] for name in wrong} == {"late_start_s", "underrun_s", "complete_by", "zone"}
     assert wrong_job_monitors(JobMonitors(late_start_s=60, complete_by="06:30", zone="Asia/Kathmandu")) == {}
+    more = [read_named(text) for text in ("slow overrun 0", "slow overrun 9", "A underrun 1", "x complete-by 25:00")]
+    said = wrong_job_monitors(JobMonitors(more=more))["job_monitors.more"]
+    assert [word in said for word in ("from 1 to", "slow is there twice", "small letters", "06:30")] == [True] * 4
+
+
+@pytest.mark.parametrize("text", ["slow overrun 7200", "early complete-by 05:00 Europe/Berlin", "a late-start 60"])
+def test_a_further_monitor_reads_as_it_is_written(text: str) -> None:
+    """And its label is written in one word and read back."""
+    one = read_named(text)
+    assert write_named(one) == text
+    (label,) = JobMonitors(more=[one]).kinds
+    assert label_of(slug(label)) == label
+
+
+@pytest.mark.parametrize("text", ["slow", "slow sometimes 5", "slow overrun", "slow overrun x", "slow overrun 1 UTC"])
+def test_what_is_no_monitor_says_what_would_do(text: str) -> None:
+    """In one sentence that names what was written."""
+    with pytest.raises(ValueError, match=text.split()[-1]):
+        read_named(text)
 
 
 class Watched(Failing):
@@ -219,6 +247,58 @@ async def test_overrun_trips_while_it_runs_and_once() -> None:
     await site.until(START_US + HOUR_US)
     assert len(site.trips()) == 1
     assert site.ledger.count("job_monitor_watches") == 0
+
+
+async def test_several_of_a_kind_trip_each_by_itself() -> None:
+    """At one minute and at two; each once, under its own label, and each has an id of its own."""
+    site = Watched(JobMonitors(overrun_s=60, more=[read_named("slow overrun 120"), read_named("short underrun 5")]))
+    run = site.request()
+    run_rows.set_state(site.ledger.connection, run.number, "running", START_US, started_at_us=START_US)
+    await site.stage.turn()
+    await site.until(START_US + 60 * SECOND_US)
+    assert [trip.kind for trip in site.trips()] == ["overrun"]
+    await site.until(START_US + 120 * SECOND_US)
+    assert [trip.kind for trip in site.trips()] == ["overrun", "overrun/slow"]
+    assert site.trips()[1].text == f"run {run.number} of flaky takes longer than 2 min"
+    assert len({trip.monitor_id for trip in site.trips()}) == 2
+    run_rows.set_state(site.ledger.connection, run.number, "succeeded", START_US + 121 * SECOND_US)
+    await site.until(START_US + HOUR_US)
+    assert len(site.trips()) == 2
+    assert site.ledger.count("job_monitor_watches") == 0
+
+
+async def test_a_monitor_is_clear_of_a_run_of_which_it_found_nothing() -> None:
+    """Told once, at the end, by each that somebody waits for; late start: of a scheduled run that began in time."""
+    late = read_named("late late-start 600")
+    site = Watched(JobMonitors(overrun_s=60, late_start_s=60, more=[late]), "*/5 * * * *")
+    await site.stage.turn()
+    connection = site.ledger.connection
+    labels = {one.id: one.kind for one in job_monitors.of_job(connection, site.job.id)}
+    for number in labels:
+        happenings.watch(connection, Kind.MONITOR, number, "somebody")
+    told: list[tuple[str, str]] = []
+
+    async def end(run: Run, after_s: int) -> list[tuple[str, str]]:
+        run_rows.set_state(connection, run.number, "succeeded", START_US + after_s * SECOND_US)
+        for happening in happenings.page(connection, 10):
+            job_actions.follow_run(connection, happening, site.stage.clock.now_us)
+        told = [(labels[h.source_id], h.status) for h in happenings.page(connection, 50) if h.kind == Kind.MONITOR]
+        connection.execute("DELETE FROM happenings")
+        return told
+
+    asked = site.request()
+    run_rows.set_state(connection, asked.number, "running", START_US, started_at_us=START_US)
+    told = await end(asked, 61)
+    assert told == [("overrun", "overrun")]
+    await site.until(FIRST_US)
+    run = site.begin_at(FIRST_US)
+    told = await end(run, (FIRST_US - START_US) // SECOND_US + 30)
+    assert sorted(told) == [("late start", "clear"), ("late start/late", "clear"), ("overrun", "clear")]
+    await site.until(FIRST_US + 5 * MINUTE_US)
+    other = site.begin_at(FIRST_US + 5 * MINUTE_US)
+    run_rows.update(connection, other.number, started_at_us=FIRST_US + 7 * MINUTE_US)
+    told = await end(other, (FIRST_US - START_US) // SECOND_US + 7 * 60 + 30)
+    assert sorted(told) == [("late start/late", "clear"), ("overrun", "clear")]
 
 
 async def test_an_overrun_that_nobody_could_see_is_found_at_the_end() -> None:

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from server.actions.prerequisites import name_of
+from server.actions.prerequisites import monitored_run, name_of, waiting_for
 from server.core.model import Job
 from server.core.prerequisites import Condition, Group, Operator, Status
-from server.storage import prerequisites, schedules
+from server.storage import job_monitors, prerequisites, schedules
 from server.storage.prerequisites import ConditionRow
 
 WORDS = {
@@ -22,10 +22,11 @@ WORDS = {
     Status.SUBMITTED: "is submitted",
     Status.FIRED: "has fired",
     Status.TRIPPED: "has tripped",
+    Status.CLEAR: "found nothing of a run that ended",
 }
-_NOUNS = {"run": "", "workflow": "the workflow ", "event": "the event ", "monitor": "the monitor "}
+_NOUNS = {"run": "", "workflow": "the workflow ", "event": "the event ", "monitor": "the job monitor "}
 _PAGES = {"run": "/jobs/", "workflow": "/workflows/", "event": "/monitors/"}
-_SUBJECTS = {"run": "/runs/"}
+_SUBJECTS = {"run": "/runs/", "monitor": "/runs/"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def read(connection: sqlite3.Connection, job: Job) -> JobNeeds:
     expression = job.prerequisites.expression
     lines = tuple(_lines(connection, expression, rows, met, 0)) if expression is not None else ()
     scheduled = bool(schedules.of_job(connection, job.id))
-    others = tuple(prerequisites.dependents(connection, "run", job.id))
+    others = tuple(waiting_for(connection, job.id))
     return JobNeeds(lines, job.prerequisites.is_met(met), scheduled, others)
 
 
@@ -86,17 +87,22 @@ def _lines(
 def _line(connection: sqlite3.Connection, part: Condition, row: ConditionRow | None, depth: int) -> NeedLine:
     flags = ["stays met whatever follows"] * part.dont_overwrite + ["kept past a due time"] * part.dont_clear
     flags += [f"during {part.during}"] if part.during else []
-    subject = row.subject if row is not None else 0
+    subject, kind = row.subject if row is not None else 0, part.kind
+    href = f"{_PAGES[kind]}{part.source_id}" if kind in _PAGES else ""
+    if kind == "monitor":
+        monitor = job_monitors.get(connection, part.source_id)
+        href = f"/jobs/{monitor.job_id}" if monitor is not None else ""
+        subject = (monitored_run(connection, row) or 0) if row is not None else 0
     return NeedLine(
         depth,
         row is not None and row.met,
         noun=_NOUNS[part.kind],
         source=name_of(connection, part),
-        href=f"{_PAGES[part.kind]}{part.source_id}" if part.kind in _PAGES else "",
+        href=href,
         wanted=" or ".join(WORDS[status] for status in part.statuses),
         flags=", ".join(flags),
         last=row.status if row is not None else "",
         since_us=row.since_us if row is not None else 0,
         subject=subject,
-        subject_href=f"{_SUBJECTS[part.kind]}{subject}" if part.kind in _SUBJECTS and subject else "",
+        subject_href=f"{_SUBJECTS[kind]}{subject}" if kind in _SUBJECTS and subject else "",
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from server.core.job_monitors import JobMonitors
+from server.core.job_monitors import JobMonitors, NamedMonitor, read_named, write_named
 
 _NUMBERS = ("late_start_s", "overrun_s", "underrun_s")
 EMPTY = {
     **dict.fromkeys(_NUMBERS, "0"), "complete_by": "", "complete_by_zone": "UTC", "notify": "", "notify_failed": "",
+    "more_monitors": "",
 }  # fmt: skip
 FIELDS = {
     **{f"job_monitors.{field}": field for field in (*_NUMBERS, "complete_by", "notify", "notify_failed")},
     "job_monitors.zone": "complete_by_zone",
+    "job_monitors.more": "more_monitors",
 }
 """The form's field for a field of the settings."""
 
@@ -25,6 +27,7 @@ def values_of(monitors: JobMonitors) -> dict[str, str]:
         "complete_by_zone": monitors.zone,
         "notify": " ".join(monitors.notify),
         "notify_failed": " ".join(monitors.notify_failed),
+        "more_monitors": "\n".join(write_named(one) for one in monitors.more),
     }
 
 
@@ -36,10 +39,17 @@ def monitors_from(values: Mapping[str, str], wrong: dict[str, str]) -> JobMonito
         numbers[field] = int(text) if text.isdigit() else 0
         if not text.isdigit():
             wrong[field] = f"{text or 'Nothing'} is not a whole number."
+    more: list[NamedMonitor] = []
+    for line in filter(None, map(str.strip, values["more_monitors"].splitlines())):
+        try:
+            more.append(read_named(line))
+        except ValueError as error:
+            wrong["more_monitors"] = str(error)
     return JobMonitors(
         **numbers,
         complete_by=values["complete_by"].strip(),
         zone=values["complete_by_zone"].strip() or "UTC",
         notify=values["notify"].replace(",", " ").split(),
         notify_failed=values["notify_failed"].replace(",", " ").split(),
+        more=more,
     )
