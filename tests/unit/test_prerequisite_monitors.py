@@ -1,4 +1,4 @@
-"""Jobs that wait for job monitors (SKY-15): tripped and clear, cycles that lead over them, and what stays switched on."""
+"""Jobs that wait for job monitors (SKY-15): tripped and clear, cycles over them, and what stays switched on."""
 
 from __future__ import annotations
 
