@@ -16,7 +16,7 @@ from server.web.pages.announcements import (
     values_of,
 )
 from server.web.pages.maintenance_windows import EMPTY, WindowsPage
-from server.web.pages.people import SignInPage
+from server.web.pages.sign_in import SignInPage
 from tests.storybook.fixture import DAY_US, HOUR_US, MINUTE_US, NOW_US, STOPPED, Story, changed, frame
 
 BODY = (

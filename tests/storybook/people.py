@@ -12,9 +12,9 @@ from server.web.api.roles import BUILT_IN, RoleLine
 from server.web.api.second_factor import State
 from server.web.api.tokens import TokenLine
 from server.web.pages.password import PasswordPage
-from server.web.pages.people import SignInPage
 from server.web.pages.roles import RolesPage
 from server.web.pages.second_factor import SecondFactorPage
+from server.web.pages.sign_in import SignInPage
 from server.web.pages.tenants import TenantsPage
 from server.web.pages.tokens import TokensPage
 from tests.storybook.fixture import NOW_US, Story, frame

@@ -24,8 +24,9 @@ from server.core.swap_plan import (
 from server.storage.sessions import SignedIn
 from server.web.pages.ledgers import AuditPage, MessagesPage
 from server.web.pages.nodes import PropertiesPage, replication_from
-from server.web.pages.people import SignInPage, UsersPage, page_from
+from server.web.pages.people import UsersPage, page_from
 from server.web.pages.problems import page_from as problem_from
+from server.web.pages.sign_in import SignInPage
 from server.web.pages.swap import SwapPage, SwapReportPage, view
 from server.web.pages.swap import page_from as swap_from
 from tests.storybook.fixture import (

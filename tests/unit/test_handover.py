@@ -19,7 +19,7 @@ from server.signed_text import opened, sign
 from server.storage import audit
 from server.tls import secret_hash
 from server.web.pages.handover import GOOD_FOR_US, PURPOSE, STATE_COOKIE, Voucher
-from server.web.pages.people import local_path
+from server.web.pages.sign_in import local_path
 from tests.storybook.fixture import MASTER, STANDBY, status
 from tests.unit.ledger import START_US, HandClock, Ledger
 from tests.unit.web_desk import DeskSite

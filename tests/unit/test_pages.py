@@ -17,8 +17,8 @@ from server.web.pages.job_schedules import instants_of
 from server.web.pages.jobs import EMPTY, JobFormPage, spec_from, values_of
 from server.web.pages.nodes import replication_from
 from server.web.pages.pair import Flow, agrees, page_pair, verdict
-from server.web.pages.people import local_path
 from server.web.pages.runs import tail
+from server.web.pages.sign_in import local_path
 from server.web.pages.standby import page_from as standby_from
 from server.web.render import age, ago, render, seconds, size
 from server.web.states import RUNS, badge

@@ -20,7 +20,7 @@ from server.errors import Invalid
 from server.storage import announcements
 from server.web.frame import Banner, Frame, LoginMessage
 from server.web.pages import serve
-from server.web.pages.people import local_path
+from server.web.pages.sign_in import local_path
 from server.web.session import require_principal
 
 HERE = "/banner"

@@ -20,7 +20,7 @@ from server.signed_text import opened, sign
 from server.site import SEQUENCE, Site
 from server.tls import secret_hash
 from server.web.pages import serve
-from server.web.pages.people import SignInPage, local_path
+from server.web.pages.sign_in import SignInPage, local_path
 from server.web.session import SESSION_HASH, new_token, principal, remote_address, set_cookie
 
 PURPOSE = "handover"
