@@ -57,6 +57,7 @@ COMMANDS = {
     "audit": ("scripts.commands.audit", "audit"),
     "user": ("scripts.commands.people", "user"),
     "tenant": ("scripts.commands.tenants", "tenant"),
+    "sign-in": ("scripts.commands.sign_in", "sign_in"),
     "role": ("scripts.commands.roles", "role"),
     "demo": ("scripts.commands.node", "demo"),
 }

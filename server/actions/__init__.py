@@ -45,6 +45,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     sessions    end                                           sessions.own; sessions.manage for those of others
                 end_all                                                         sessions.manage
     settings    put                                                             settings.change
+    sign_in_ways  put_proxy                                   settings.change, and every other
     swap        begin                                                           swap.run
                 request_abort                                                   swap.abort
     notifications  put_list delete_list                                         notifications.change
@@ -97,6 +98,7 @@ By the program itself, for the parts that live in office:
     sessions.note_seen
     sessions.prune
     sessions.record_failures
+    sign_in_ways.make_user
     silence.give_up
     silence_notices
     swap.finish

@@ -32,13 +32,14 @@ def create(
     user_agent: str,
     proof: Proof | None = None,
     replaced: str = "",
+    way: str = "password",
 ) -> Change[Session]:
     """Sign in a user whose password was checked against the PHC string `password`, and whose code gave `proof`.
 
     `by` gives the address. `token_hash` is the SHA-256 (hex) of the cookie, `replaced` that of the session that the
-    browser had before: it ends. Raises Unauthenticated when the account is
-    closed, the password was changed since it was checked, or the code was used; Conflict for a non-administrator while
-    a swap runs.
+    browser had before: it ends. `way` says for the audit history how it was known who this is. Raises Unauthenticated
+    when the account is closed, the password was changed since it was checked, or the code was used; Conflict for a
+    non-administrator while a swap runs.
     """
 
     def change(transaction: Transaction) -> Session:
@@ -64,17 +65,17 @@ def create(
         sessions.insert(connection, session)
         if replaced:
             sessions.end(connection, replaced, now_us)
-        record(connection, signed, now_us, "sessions.create", user.name, "", {"factors": _factors(proof)})
+        record(connection, signed, now_us, "sessions.create", user.name, "", {"factors": _factors(way, proof)})
         return session
 
     return change
 
 
-def _factors(proof: Proof | None) -> list[str]:
+def _factors(way: str, proof: Proof | None) -> list[str]:
     """What was given to sign in, for the audit history."""
     if proof is None:
-        return ["password"]
-    return ["password", "recovery code" if proof.code_hash else "code"]
+        return [way]
+    return [way, "recovery code" if proof.code_hash else "code"]
 
 
 def hand_over(token_hash: str, new_hash: str, by: Principal, now_us: int, user_agent: str) -> Change[Session]:

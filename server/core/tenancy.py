@@ -96,7 +96,7 @@ SHARED = frozenset({"settings", "nodes", "roles", "role_rules", "announcements",
 HIDDEN = frozenset({
     "join_tokens", "stops", "gate_changes", "swaps", "forks", "fork_runs", "fork_edits", "happenings",
     "happenings_aside", "watches", "smtp", "sealed", "sqlite_sequence", "audit_chain", "asides",
-    "silence_notices", "authorities", "certificates",
+    "silence_notices", "authorities", "certificates", "sign_in_ways",
 })  # fmt: skip
 """The host's alone: empty for tenants. What is in no rule is hidden too, but a test wants it said."""
 

@@ -23,8 +23,8 @@ _TABLE = {
         GET /api/Status/Get /api/v1/status /api/v1/ca /api/v1/openapi.json /api/v1/events
         GET /livez /readyz /primary /replica /health /metrics /login /handover/begin /handover/give
             /handover/take /static/{name}
-        POST /api/v1/login
-        POST /login /logout
+        POST /api/v1/login /api/v1/login/proxy
+        POST /login /login/proxy /logout
     """,
     "read": """
         GET /api/v1/swap/check /api/v1/swap /api/v1/gates /api/v1/scheduler/aside /api/v1/agents/requests
@@ -206,8 +206,10 @@ _TABLE = {
         PUT /api/v1/users/{name}
     """,
     "settings.change": """
-        POST /notifications/smtp
-        PUT /api/v1/smtp /api/v1/settings/{name}
+        GET /api/v1/sign-in
+        GET /users/sign-in
+        POST /notifications/smtp /users/sign-in/proxy
+        PUT /api/v1/smtp /api/v1/settings/{name} /api/v1/sign-in/dangerously-trusted-proxies
     """,
     "swap.abort": """
         POST /api/v1/swap/abort

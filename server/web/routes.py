@@ -47,6 +47,7 @@ from server.web.api import (
     scheduler,
     second_factor,
     settings,
+    sign_in,
     silence,
     status,
     swap,
@@ -72,7 +73,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY_BYTES_MAX = 4 << 20
 ENROL_PATHS = ("/users/second-factor", "/api/v1/second-factor", "/login", "/logout", "/api/v1/logout", "/static/")
 SIGN_IN_BYTES_MAX = 16 << 10
-SIGN_IN_PATHS = frozenset({"/login", "/api/v1/login"})
+SIGN_IN_PATHS = frozenset({"/login", "/api/v1/login", "/login/proxy", "/api/v1/login/proxy"})
 """Open to everybody: what is sent there is small, and says how long it is."""
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -115,6 +116,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *tokens.ENDPOINTS,
     *tenants.ENDPOINTS,
     *settings.ENDPOINTS,
+    *sign_in.ENDPOINTS,
     *node.ENDPOINTS,
     *certificates.ENDPOINTS,
     *forks.ENDPOINTS,

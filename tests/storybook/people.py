@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from server.core.access import PERMISSIONS, ROLES
 from server.core.model import DAY_US, HOUR_US
+from server.core.sign_in_ways import ProxyTrust
 from server.core.tenancy import wrong_name
 from server.storage.tenants import TenantLine
 from server.web.api.roles import BUILT_IN, RoleLine
 from server.web.api.second_factor import State
+from server.web.api.sign_in import Ways
 from server.web.api.tokens import TokenLine
 from server.web.pages.password import PasswordPage
 from server.web.pages.roles import RolesPage
 from server.web.pages.second_factor import SecondFactorPage
 from server.web.pages.sign_in import SignInPage
+from server.web.pages.sign_in_ways import SignInWaysPage
 from server.web.pages.tenants import TenantsPage
 from server.web.pages.tokens import TokensPage
 from tests.storybook.fixture import NOW_US, Story, frame
@@ -84,6 +88,21 @@ def _second_factor() -> list[Story]:
     ]
 
 
+def _sign_in() -> list[Story]:
+    at = frame("Sign-in", "/users")
+    trust = ProxyTrust(proxies=("192.0.2.10", "2001:db8::/64"), address_header="X-Forwarded-For", new_role="user")
+    typed = {"proxies": "10.0.0.0/8", "user_header": "Cookie", "address_header": "", "new_role": ""}
+    wrong = SignInWaysPage(at, Ways(ProxyTrust()), form="proxy", values=typed)
+    errors = ProxyTrust(proxies=("10.0.0.0/8",), user_header="Cookie").wrong()
+    nobody = frame("Sign in", "/login", user="", user_role="")
+    return [
+        Story("sign-in-ways", SignInWaysPage(at, Ways(ProxyTrust()))),
+        Story("sign-in-ways-set", SignInWaysPage(at, Ways(trust))),
+        Story("sign-in-ways-wrong", replace(wrong, errors=errors)),
+        Story("sign-in-proxied", SignInPage(nobody, proxied="anna")),
+    ]
+
+
 def stories() -> list[Story]:
     """All of them."""
     roles, tokens = frame("Roles", "/users"), frame("API Tokens", "/users")
@@ -109,4 +128,5 @@ def stories() -> list[Story]:
         *_second_factor(),
         Story("password", PasswordPage(frame("Password", "/users"), {})),
         Story("password-wrong", PasswordPage(frame("Password", "/users"), {"password": WRONG_PASSWORD})),
+        *_sign_in(),
     ]

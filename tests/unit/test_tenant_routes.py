@@ -86,7 +86,7 @@ def ask(
     return answer.status, said, modulo(answer.body, asked)
 
 
-SKIPPED = {"/api/v1/login", "/api/v1/logout", "/logout", "/login"}
+SKIPPED = {"/api/v1/login", "/api/v1/logout", "/logout", "/login", "/login/proxy", "/api/v1/login/proxy"}
 """Whoever asks these is not signed in behind them."""
 
 

@@ -3,6 +3,10 @@
 -- Maintenance and tenants.
 
 -- Sign-in.
+-- Ways to sign in beside the password, as core.sign_in_ways has them (JSON). No row: off.
+CREATE TABLE sign_in_ways (
+    way TEXT PRIMARY KEY, value TEXT NOT NULL, changed_at_us INTEGER NOT NULL, changed_by TEXT NOT NULL
+) STRICT;
 
 -- Rules, job monitors, workflows.
 

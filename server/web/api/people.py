@@ -8,20 +8,18 @@ import msgspec
 from aiohttp import web
 
 from server.actions import second_factor, sessions, users
-from server.actions.change import for_tenant
 from server.core.access import may
-from server.core.model import Principal
 from server.core.people import User
 from server.core.tenancy import qualified
 from server.errors import Invalid, NotFound
 from server.passwords import check_new_password
-from server.sign_in import check_code, check_password, check_ticket
-from server.site import SEQUENCE, Site
+from server.sign_in import check_password
 from server.storage import sessions as session_rows
 from server.storage import users as user_rows
-from server.tls import secret_hash
 from server.web.api.endpoint import Answer, Call, Endpoint, respond
-from server.web.session import SESSION_HASH, forget_here, new_token, remote_address, set_cookie
+from server.web.proxy_sign_in import sign_in_by_proxy
+from server.web.session import SESSION_HASH, forget_here, set_cookie
+from server.web.signing_in import Signed, sign_in, sign_out
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -29,6 +27,12 @@ class Login(msgspec.Struct, frozen=True):
 
     user: str
     password: str
+    code: str = ""
+
+
+class ByProxy(msgspec.Struct, frozen=True):
+    """The code of a second factor, for who has one."""
+
     code: str = ""
 
 
@@ -77,44 +81,20 @@ class SessionLine(msgspec.Struct, frozen=True):
     seen_at_us: int
 
 
-async def sign_in(
-    site: Site, request: web.Request, name: str, password: str, code: str = "", ticket: str = ""
-) -> tuple[str, Principal, int]:
-    """Check password and code of a second factor, and write the session; (token for the cookie, who, sequence).
-
-    The session that the browser had ends.
-
-    `ticket` of `SecondFactorNeeded` stands for name and password. It waits for this node alone.
-
-    Raises `Unauthenticated` a second late, `SecondFactorNeeded`, `TooManyAttempts`, `Conflict` for a non-administrator
-    during a swap, `NotMaster` on a standby.
-    """
-    store, address = site.store(), remote_address(request)
-    known = await (check_ticket(site, ticket, address) if ticket else check_password(site, name, password, address))
-    proof = await check_code(site, known, code, address)
-    token, agent = new_token(), request.headers.get("User-Agent", "")
-    by, now_us, replaced = known.by, site.clock.utc_us(), request.get(SESSION_HASH, "")
-    change = sessions.create(by.name, known.password, secret_hash(token), by, now_us, agent, proof, replaced)
-    _, sequence = await store.write_ungated(for_tenant(by.tenant, change))
-    site.door.guard.forget(by.name)
-    return token, by, sequence
-
-
-async def sign_out(site: Site, request: web.Request, by: Principal) -> None:
-    """End the session of this request, if it has one. It waits for this node alone."""
-    hashed = request.get(SESSION_HASH)
-    if hashed is not None:
-        change = for_tenant(by.tenant, sessions.end(hashed, by, site.clock.utc_us()))
-        _, sequence = await site.store().write_ungated(change)
-        request[SEQUENCE] = sequence
-
-
 async def login(call: Call) -> web.StreamResponse:
     """Sign a browser in: the answer sets the cookie."""
-    token, by, sequence = await sign_in(call.site, call.request, call.body.user, call.body.password, call.body.code)
-    call.request[SEQUENCE] = sequence
-    response = respond({"user": by.name, "role": by.role}, 200)
-    set_cookie(response, token)
+    return welcome(await sign_in(call.site, call.request, call.body.user, call.body.password, call.body.code))
+
+
+async def login_by_proxy(call: Call) -> web.StreamResponse:
+    """Sign a browser in whose user a trusted proxy names; a code for who has a second factor."""
+    return welcome(await sign_in_by_proxy(call.site, call.request, call.body.code))
+
+
+def welcome(signed: Signed) -> web.StreamResponse:
+    """The answer to who has signed in, with the cookie."""
+    response = respond({"user": signed.by.name, "role": signed.by.role}, 200)
+    set_cookie(response, signed.token)
     return response
 
 
@@ -235,6 +215,14 @@ async def end_all_sessions(call: Call) -> Answer:
 
 ENDPOINTS = (
     Endpoint("POST", "/api/v1/login", login, "Sign in", body=Login, public=True),
+    Endpoint(
+        "POST",
+        "/api/v1/login/proxy",
+        login_by_proxy,
+        "Sign in by the word of a trusted proxy",
+        body=ByProxy,
+        public=True,
+    ),
     Endpoint("POST", "/api/v1/logout", logout, "Sign out"),
     Endpoint("GET", "/api/v1/users", list_users, "All users", answer=list[UserLine], query=("after", "limit")),
     Endpoint("POST", "/api/v1/users", create_user, "Add a user", body=NewUser, status=201),

@@ -13,6 +13,7 @@ from server.actions import second_factor as actions
 from server.actions.change import Change
 from server.actions.second_factor import Sealed
 from server.core.model import Principal
+from server.core.sign_in_ways import NO_PASSWORD
 from server.errors import Conflict, Invalid
 from server.sign_in import check_password, proof_of, prove
 from server.site import Site
@@ -77,7 +78,12 @@ async def own_id(site: Site, name: str) -> int:
 
 
 async def check_again(site: Site, by: Principal, password: str) -> None:
-    """Raise `Invalid` without a password, `Unauthenticated` a second late for a wrong one."""
+    """Raise `Invalid` without a password, `Unauthenticated` a second late for a wrong one. Who has none passes: a proxy
+    or a provider says who that is.
+    """
+    user = await site.read_now(lambda connection: users.by_name(connection, by.name))
+    if user is not None and user.password == NO_PASSWORD:
+        return
     if not password:
         raise Invalid("Type your password once more.", field="password")
     await check_password(site, by.name, password, by.address)

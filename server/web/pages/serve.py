@@ -82,6 +82,7 @@ NOTICES = {
     "role-deleted": "The role is deleted.",
     "second-factor-removed": "The second factor is removed. You sign in with the password alone.",
     "second-factor-rule": "It holds at the next request of whoever has the role.",
+    "sign-in-saved": "It is saved. It holds for the next sign-in.",
     "token-revoked": "The token is revoked.",
     "session-ended": "The session is ended.",
     "swap-abort": "Abort is requested. The master undoes the steps that were done.",

@@ -1,0 +1,96 @@
+"""Ways to sign in beside the password, as an administrator sets them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from aiohttp import web
+
+from server.actions import sign_in_ways as actions
+from server.core.access import ROLES
+from server.core.sign_in_ways import ProxyTrust
+from server.errors import Forbidden, Invalid
+from server.storage import roles
+from server.web.api.sign_in import Ways, ways
+from server.web.frame import Frame
+from server.web.pages import serve
+
+HERE = "/users/sign-in"
+
+
+@dataclass(frozen=True, slots=True)
+class SignInWaysPage:
+    """`values` and `errors` are those of the form that was sent, `form` which one it was."""
+
+    template: ClassVar[str] = "pages/sign_in_ways.html"
+    frame: Frame
+    ways: Ways
+    roles: tuple[str, ...] = ROLES
+    form: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def proxy(self) -> Mapping[str, str]:
+        """The values of the form of trusted proxies."""
+        if self.form == "proxy":
+            return self.values
+        trust = self.ways.proxy
+        return {
+            "proxies": "\n".join(trust.proxies),
+            "user_header": trust.user_header,
+            "address_header": trust.address_header,
+            "new_role": trust.new_role,
+        }
+
+    def errors_of(self, form: str) -> Mapping[str, str]:
+        """What is wrong with a form."""
+        return self.errors if self.form == form else {}
+
+    @property
+    def new_roles(self) -> tuple[tuple[str, str], ...]:
+        """What a user who is not there yet may become."""
+        return (("", "not made: somebody makes the account first"), *((role, role) for role in self.roles))
+
+
+async def _page(request: web.Request) -> SignInWaysPage:
+    def query(rows: sqlite3.Connection) -> tuple[Ways, list[str]]:
+        return ways(rows), [role.name for role in roles.every(rows)]
+
+    frame, (found, own) = await serve.load(request, "Sign-in", query)
+    return SignInWaysPage(frame, found, (*ROLES, *own))
+
+
+async def show(request: web.Request) -> web.Response:
+    """`GET /users/sign-in`."""
+    return serve.html(await _page(request))
+
+
+async def put_proxy(request: web.Request) -> web.Response:
+    """`POST /users/sign-in/proxy`."""
+    typed = await serve.form(request)
+    trust = ProxyTrust(
+        proxies=tuple(typed.get("proxies", "").split()),
+        user_header=typed.get("user_header", ""),
+        address_header=typed.get("address_header", ""),
+        new_role=typed.get("new_role", ""),
+    )
+    try:
+        await serve.write(request, lambda by, now_us: actions.put_proxy(trust, by, now_us))
+    except (Invalid, Forbidden) as error:
+        return await again(request, "proxy", typed, error)
+    return serve.back(HERE, "sign-in-saved")
+
+
+async def again(request: web.Request, form: str, typed: Mapping[str, str], error: Invalid | Forbidden) -> web.Response:
+    """The page once more, with what was typed and what is wrong with it."""
+    page = await _page(request)
+    blank = {"proxies": "", "user_header": "", "address_header": "", "new_role": ""}
+    page = replace(page, frame=page.frame.with_problem(str(error)), form=form, values=blank | dict(typed))
+    return serve.html(replace(page, errors=error.fields), 422)
+
+
+ROUTES = (serve.get(HERE, show), serve.post(HERE + "/proxy", put_proxy))
