@@ -59,7 +59,10 @@ def require_everything(by: Principal) -> None:
     """Raise Forbidden for whoever may not do everything: the setting could make them somebody who may."""
     require(by, "settings.change")
     if len(access.permissions_of(by)) != len(access.PERMISSIONS):
-        raise Forbidden(f"{by.name} may not do everything, and this decides who is who. Ask an administrator.")
+        raise Forbidden(
+            f"{by.name} may not do everything; this decides who is who, and nobody gives more than they have."
+            " Ask an administrator."
+        )
 
 
 def check_new_role(connection: sqlite3.Connection, role: str) -> None:

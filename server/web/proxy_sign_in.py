@@ -8,7 +8,7 @@ from aiohttp import web
 
 from server.actions import sign_in_ways as actions
 from server.core.sign_in_ways import BAD_HEADER, NO_PROXY, ProxyTrust, Said, said
-from server.errors import Forbidden
+from server.errors import Conflict, Forbidden
 from server.sign_in import check_code, vouched
 from server.site import Site
 from server.storage import sign_in_ways, users
@@ -43,11 +43,12 @@ async def _heard(site: Site, request: web.Request) -> tuple[Said | None, ProxyTr
 
 
 async def sign_in_by_proxy(site: Site, request: web.Request, code: str = "") -> Signed:
-    """Begin a session of whom the proxy names. Raises `Forbidden` when its word is not taken, and as for others."""
+    """Begin a session of whom the proxy names. Raises `Forbidden` when its word is not taken,
+    `Conflict` when none says anything, and as for others."""
     site.store()
     found, trust = await heard(site, request)
     if found is None:
-        raise Forbidden("No proxy says who signs in here. Sign in with your name and password.")
+        raise Conflict("No proxy says who signs in here. Sign in with your name and password.")
     if found.refusal:
         raise Forbidden(REFUSALS[found.refusal])
     way = f"proxy {found.proxy}"

@@ -94,8 +94,8 @@ async def test_nobody_else_does(tmp_path: Path) -> None:
             status, text = await send(door, PROXY, [("X-Remote-User", raw)])
             assert status in (400, 403), raw
             assert "Set-Cookie" not in text
-        assert (await send(door, PROXY, []))[0] == 403
-        assert (await send(door, PROXY, [("X_Remote_User", "root")]))[0] == 403
+        assert (await send(door, PROXY, []))[0] == 409
+        assert (await send(door, PROXY, [("X_Remote_User", "root")]))[0] == 409
         assert ledger.count("sessions") == 0
         shown = await send(door, STRANGER, [("X-Remote-User", "root")], "/login")
         assert (shown[0], "Sign in as" in shown[1], 'name="password"' in shown[1]) == (200, False, True)
@@ -112,7 +112,7 @@ async def test_off_nothing_is_heard(tmp_path: Path) -> None:
     """As it is at first: the header is worth nothing and costs no row."""
     ledger = Ledger()
     async with open_door(ledger, tmp_path, {"bob": "user"}) as door:
-        assert (await send(door, PROXY, [("X-Remote-User", "bob")]))[0] == 403
+        assert (await send(door, PROXY, [("X-Remote-User", "bob")]))[0] == 409
         assert (await send(door, PROXY, [("X-Remote-User", "bob")], "/login"))[0] == 200
         assert door.site.door.failures.take() == {}
 

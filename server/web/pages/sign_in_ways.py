@@ -53,7 +53,7 @@ class SignInWaysPage:
     @property
     def new_roles(self) -> tuple[tuple[str, str], ...]:
         """What a user who is not there yet may become."""
-        return (("", "not made: somebody makes the account first"), *((role, role) for role in self.roles))
+        return (("", "is refused"), *((role, f"becomes {role}") for role in self.roles))
 
 
 async def _page(request: web.Request) -> SignInWaysPage:
