@@ -17,7 +17,7 @@ from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Un
 from replication.store import Store
 from server.actions import checkpoints as checkpoint_actions
 from server.actions import drains as drain_actions
-from server.actions import events, reconciliation
+from server.actions import events, quarantine, reconciliation
 from server.actions import requests as request_actions
 from server.actions import step_chains as chain_actions
 from server.agent_links import AgentLink
@@ -27,6 +27,7 @@ from server.core.monitors import Reaction
 from server.core.schedule import compress, expand
 from server.errors import Invalid
 from server.storage import checkpoints, deliveries, groups, monitors, orders, runs, settings, silence, step_chains
+from server.storage.rows import Unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -222,7 +223,9 @@ class Deliverer:
             )
         )
         for order in given:
-            if member.given.get(order.id) != order.version:
+            if isinstance(order, Unreadable):
+                await self._pass_over(member, order)
+            elif member.given.get(order.id) != order.version:
                 member.given[order.id] = order.version
                 self._give_order(member, order)
         if member.link.hello.protocol >= 2:
@@ -265,6 +268,14 @@ class Deliverer:
                 reactions.append(Reaction(bare, True))
         given = msgspec.structs.replace(message.monitor, reactions=tuple(reactions))
         return wire.GiveMonitor(given, message.next_number)
+
+    async def _pass_over(self, member: Member, order: Unreadable) -> None:
+        """Its row does not decode: the agent gets the others. Listed once for each connection."""
+        number, job_id, version = (int(order.row[name]) for name in ("id", "job_id", "version"))
+        if member.given.get(number) != version:
+            member.given[number] = version
+            change = quarantine.put_unreadable("give", number, job_id, order.error, self._utc_us())
+            await self._store.write(change)
 
     async def _give_monitors(self, agent_id: str, member: Member) -> None:
         """Monitors in their present version, once on each connection. Protocol 1 knows none: its page says so."""

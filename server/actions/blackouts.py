@@ -10,8 +10,8 @@ import sqlite3
 from functools import partial
 
 from server.actions.change import Change, Transaction
-from server.actions.quarantine import guarded
-from server.core.model import DAY_US, Schedule
+from server.actions.quarantine import guarded, readable
+from server.core.model import DAY_US
 from server.core.schedule import BadSchedule
 from server.core.timing import blacked_out
 from server.storage import jobs, missed, orders, schedules
@@ -27,16 +27,18 @@ def account(now_us: int) -> Change[int]:
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
         page = schedules.blacked_out_before(connection, now_us, PAGE)
-        for schedule in page:
-            do = partial(_account, connection, schedule, now_us)
+        for schedule in readable(connection, "blackout", page, now_us):
+            do = partial(_account, connection, schedule.id, now_us)
             guarded(connection, "blackout", schedule.id, schedule.job_id, now_us, do)
         return len(page)
 
     return change
 
 
-def _account(connection: sqlite3.Connection, schedule: Schedule, now_us: int) -> None:
+def _account(connection: sqlite3.Connection, schedule_id: int, now_us: int) -> None:
     """From the mark on to now, at most INSTANTS; then the mark is at the next one, or a day from now."""
+    schedule = schedules.get(connection, schedule_id)
+    assert schedule is not None, "its row was read just now"
     after_us = (schedule.blackout_next_us or now_us) - 1
     job = jobs.get(connection, schedule.job_id)
     is_due = job is not None and job.deleted_at_us is None and orders.is_planned(connection, schedule.id)

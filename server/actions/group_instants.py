@@ -13,7 +13,7 @@ from functools import partial
 from server.actions import order_ledger, prerequisite_runs
 from server.actions import orders as order_actions
 from server.actions.change import Change, Transaction
-from server.actions.quarantine import guarded
+from server.actions.quarantine import guarded, readable
 from server.core import planning
 from server.core.gates import HELD, REASONS, Verdict, on_occurrence
 from server.core.instants import LATE_US
@@ -38,7 +38,7 @@ def make_due(now_us: int) -> Change[int]:
         connection = transaction.connection
         page = orders.due_by_master(connection, now_us, PAGE)
         stops = stopped_spans(connection)
-        for order in page:
+        for order in readable(connection, "due", page, now_us):
             guarded(connection, "due", order.id, order.job_id, now_us, partial(_make, connection, order, stops, now_us))
         return len(page)
 

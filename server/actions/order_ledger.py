@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from server.actions.change import Change, Transaction
-from server.actions.quarantine import guarded
+from server.actions.quarantine import guarded, readable
 from server.core import planning
 from server.core.model import Order
 from server.storage import exceptions, missed, orders, schedules
@@ -24,7 +24,7 @@ def account_held(now_us: int) -> Change[int]:
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
         page = orders.suppressed_before(connection, now_us)
-        for order in page:
+        for order in readable(connection, "suppressed", page, now_us):
             span = (order.suppressed, order.accounted_until_us + 1, now_us + 1, now_us)
             do = partial(account_span, connection, order, *span)
             guarded(connection, "suppressed", order.id, order.job_id, now_us, do)

@@ -17,7 +17,7 @@ from server.actions import job_monitors, order_content, prerequisite_runs
 from server.actions.change import Change, Transaction
 from server.actions.missed import apply_policy
 from server.actions.order_ledger import account_span, record_missed
-from server.actions.quarantine import guarded, put_aside
+from server.actions.quarantine import guarded, is_of_the_disk, put_aside
 from server.core import planning
 from server.core.gates import SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.groups import Policy
@@ -38,6 +38,7 @@ from server.storage import (
     settings,
     specifications,
 )
+from server.storage.rows import Unreadable
 
 RELEASED = "moved to another agent"
 REPLACED = "agent replaced, its new machine has not joined yet"
@@ -66,10 +67,18 @@ class Plan(msgspec.Struct, frozen=True):
     """Why it could not be planned."""
 
 
+class Unread(msgspec.Struct, frozen=True):
+    """A job that cannot be read, or something that planning it needs, and why."""
+
+    job_id: int
+    error: Exception
+
+
 class Unrenewed(msgspec.Struct, frozen=True):
     """An order that could not be renewed, and why."""
 
-    order: Order
+    order_id: int
+    job_id: int
     error: Exception
 
 
@@ -78,21 +87,29 @@ def validity_us(connection: sqlite3.Connection) -> int:
     return int(settings.get(connection, "order_validity_days", "7")) * DAY_US
 
 
-def read_changed(connection: sqlite3.Connection, limit: int = 50) -> list[Subject]:
+def read_changed(connection: sqlite3.Connection, limit: int = 50) -> list[Subject | Unread]:
     """A query: changed jobs with what planning them needs."""
     validity = validity_us(connection)
-    return [
-        Subject(
+    return [_read(connection, job_id, validity) for job_id in jobs.to_plan(connection, limit)]
+
+
+def _read(connection: sqlite3.Connection, job_id: int, validity_us: int) -> Subject | Unread:
+    try:
+        job = jobs.get(connection, job_id)
+        assert job is not None, "its id was read just now"
+        return Subject(
             job,
             _planned(connection, job),
             orders.of_job(connection, job.id),
-            validity,
+            validity_us,
             gone(connection, job.agent_id),
             groups.is_group(connection, job.agent_id),
             groups.is_bounded(connection, job.agent_id),
         )
-        for job in jobs.to_plan(connection, limit)
-    ]
+    except Exception as error:  # whatever it is: the other jobs are planned all the same
+        if is_of_the_disk(error):
+            raise
+        return Unread(job_id, error)
 
 
 def _planned(connection: sqlite3.Connection, job: Job) -> list[Schedule]:
@@ -109,9 +126,9 @@ def gone(connection: sqlite3.Connection, agent_id: str) -> str:
     return REPLACED if agents.is_gone(connection, agent_id) else ""
 
 
-def plan_all(subjects: Sequence[Subject], now_us: int) -> list[Plan]:
+def plan_all(subjects: Sequence[Subject | Unread], now_us: int) -> list[Plan | Unread]:
     """Plan changed jobs: pure, but takes about 60 ms for a new schedule of every minute. Run it in a thread."""
-    return [_plan(subject, now_us) for subject in subjects]
+    return [one if isinstance(one, Unread) else _plan(one, now_us) for one in subjects]
 
 
 def _plan(s: Subject, now_us: int) -> Plan:
@@ -123,32 +140,49 @@ def _plan(s: Subject, now_us: int) -> Plan:
     return Plan(s.job, steps)
 
 
-def read_ending(connection: sqlite3.Connection, now_us: int) -> list[tuple[Order, Schedule, int]]:
-    """A query: orders that are to be renewed, with their schedules and the validity."""
-    validity = validity_us(connection)
-    found = [(order, schedules.get(connection, order.schedule_id)) for order in orders.to_renew(connection, now_us)]
-    return [(order, schedule, validity) for order, schedule in found if schedule is not None]
+Ending = tuple[Order, Schedule, int]
+"""An order that is to be renewed, its schedule and the validity."""
 
 
-def renew_all(ending: Sequence[tuple[Order, Schedule, int]], now_us: int) -> list[planning.Revise | Unrenewed]:
+def read_ending(connection: sqlite3.Connection, now_us: int) -> list[Ending | Unrenewed]:
+    """A query: orders that are to be renewed, with what it takes."""
+    validity, found = validity_us(connection), list[Ending | Unrenewed]()
+    for order in orders.to_renew(connection, now_us):
+        if isinstance(order, Unreadable):
+            found.append(Unrenewed(order.row["id"], order.row["job_id"], order.error))
+            continue
+        try:
+            schedule = schedules.get(connection, order.schedule_id)
+        except msgspec.MsgspecError as error:
+            found.append(Unrenewed(order.id, order.job_id, error))
+            continue
+        if schedule is not None:
+            found.append((order, schedule, validity))
+    return found
+
+
+def renew_all(ending: Sequence[Ending | Unrenewed], now_us: int) -> list[planning.Revise | Unrenewed]:
     """The renewals of orders: pure, run it in a thread."""
-    return [_renew(order, schedule, validity, now_us) for order, schedule, validity in ending]
+    return [one if isinstance(one, Unrenewed) else _renew(*one, now_us) for one in ending]
 
 
 def _renew(order: Order, schedule: Schedule, validity_us: int, now_us: int) -> planning.Revise | Unrenewed:
     try:
         return planning.revise(order, schedule, order.suppressed, now_us, validity_us)
     except Exception as error:  # whatever it is: the other orders are renewed all the same
-        return Unrenewed(order, error)
+        return Unrenewed(order.id, order.job_id, error)
 
 
-def put_plans(plans: Sequence[Plan], now_us: int) -> Change[int]:
+def put_plans(plans: Sequence[Plan | Unread], now_us: int) -> Change[int]:
     """Write plans of jobs that did not change meanwhile; returns how many. The others are planned again."""
 
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
         written = 0
         for made in plans:
+            if isinstance(made, Unread):
+                put_aside(connection, "plan", str(made.job_id), made.job_id, made.error, now_us)
+                continue
             job = jobs.get(connection, made.job.id)
             if job is None or not _is_same(job, made.job) or not _is_current(connection, made.steps):
                 continue
@@ -181,12 +215,11 @@ def put_renewals(renewals: Sequence[planning.Revise | Unrenewed], now_us: int) -
         connection = transaction.connection
         written = 0
         for step in renewals:
-            order = step.order
             if isinstance(step, Unrenewed):
-                put_aside(connection, "renewal", str(order.id), order.job_id, step.error, now_us)
+                put_aside(connection, "renewal", str(step.order_id), step.job_id, step.error, now_us)
             elif _is_current(connection, [step]):
                 do = partial(_put_renewal, connection, step, now_us)
-                written += guarded(connection, "renewal", order.id, order.job_id, now_us, do)
+                written += guarded(connection, "renewal", step.order.id, step.order.job_id, now_us, do)
         return written
 
     return change
@@ -215,14 +248,18 @@ def resolve_missed(now_us: int, after: int, since_id: int = 0, limit: int = 50) 
             if found is None:
                 return None
             here = found
-            schedule = schedules.get(connection, here)
-            job = jobs.get(connection, schedule.job_id) if schedule else None
-            if job is not None and job.deleted_at_us is None and _may_decide(connection, job):
-                do = partial(apply_policy, connection, job, here, now_us)
-                guarded(connection, "misfire", here, job.id, now_us, do)
+            do = partial(_decide, connection, here, now_us)
+            guarded(connection, "misfire", here, schedules.job_of(connection, here), now_us, do)
         return here
 
     return change
+
+
+def _decide(connection: sqlite3.Connection, schedule_id: int, now_us: int) -> None:
+    schedule = schedules.get(connection, schedule_id)
+    job = jobs.get(connection, schedule.job_id) if schedule else None
+    if job is not None and job.deleted_at_us is None and _may_decide(connection, job):
+        apply_policy(connection, job, schedule_id, now_us)
 
 
 def released(

@@ -13,6 +13,7 @@ import msgspec
 
 from server.actions import debts, job_workflows
 from server.actions.change import Change, Transaction
+from server.actions.quarantine import put_aside
 from server.core.debts import WITHHELD_US, could_move
 from server.core.gates import DRAINING, REASONS, reason, takes_runs
 from server.core.groups import (
@@ -53,11 +54,13 @@ class Placement(msgspec.Struct, frozen=True):
     """Of runs that a limit stops and that do not say so yet: what they say then."""
     owed: list[Run] = []
     """What an agent that is silent since a loss may have."""
+    bad: list[tuple[Run, Exception]] = []
+    """Runs whose job's row does not decode."""
 
     @property
     def is_empty(self) -> bool:
         """Whether no row but reasons would change."""
-        return not (self.choices or self.loose or self.away or self.orphans or self.short or self.owed)
+        return not (self.choices or self.loose or self.away or self.orphans or self.short or self.owed or self.bad)
 
 
 def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placement:
@@ -70,6 +73,7 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
     reasons: dict[str, str] = {}
     debt = debt_rows.latest(connection)
     owed: list[Run] = []
+    bad: list[tuple[Run, Exception]] = []
     for group_id, pool in pools.items():
         seats = {seat.worker.agent_id: seat for seat in pool.seats}
         gate = reason(gates.host_wide(connection), "")
@@ -81,12 +85,15 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
             elif debts.must_wait(connection, debt, run):
                 owed.append(run)
             elif gate is None:
-                waiting.append(_wish(connection, run, group_id, limited))
+                try:
+                    waiting.append(_wish(connection, run, group_id, limited))
+                except msgspec.MsgspecError as error:
+                    bad.append((run, error))
         if gate is not None:
             reasons[group_id] = gate
     turns = {group_id: pool.turn for group_id, pool in pools.items()}
     groups_only = dict(pools)
-    waiting += _singles(connection, connected, pools, limited, owed)
+    waiting += _singles(connection, connected, pools, limited, owed, bad)
     choices, stopped = place(waiting, pools, limits.usage(connection) if limited else NO_USAGE)
     for group_id, pool in groups_only.items():
         if group_id not in reasons:
@@ -97,15 +104,15 @@ def look(connection: sqlite3.Connection, connected: Collection[str]) -> Placemen
     taken = {choice.number for choice in choices}
     says = {n: said(stopped[n]) if n in stopped else pools[wishes[n].group_id].reason() for n in limited.keys() - taken}
     short = {number: why for number, why in sorted(says.items()) if limited[number].reason != why}
-    return Placement(choices, moved, loose, away, orphans, reasons, short, owed)
+    return Placement(choices, moved, loose, away, orphans, reasons, short, owed, bad)
 
 
 def _wish(connection: sqlite3.Connection, run: Run, pool: str, limited: dict[int, Run]) -> Wish:
     """A run as it is placed. One with limits, its job's or its group's, is noted in `limited`."""
     if not run.limited:
         return Wish(run.number, pool, run.rank_us)
-    limited[run.number] = run
     job = jobs.get(connection, run.job_id)
+    limited[run.number] = run
     return Wish(run.number, pool, run.rank_us, limits.needs(connection, job, run.group_id) if job is not None else {})
 
 
@@ -115,14 +122,20 @@ def _singles(
     pools: dict[str, Pool],
     limited: dict[int, Run],
     owed: list[Run],
+    bad: list[tuple[Run, Exception]],
 ) -> list[Wish]:
     """Runs of single agents that only a limit stops, each agent as a pool of its own: all have one order of ranks.
 
-    What an agent that is silent since a loss may have is added to `owed` instead.
+    What an agent that is silent since a loss may have is added to `owed` instead, and to `bad` a run whose job's row
+    does not decode.
     """
     found, in_force = [], gates.every(connection)
     for run in limits.waiting(connection, PAGE):
-        job = jobs.get(connection, run.job_id)
+        try:
+            job = jobs.get(connection, run.job_id)
+        except msgspec.MsgspecError as error:
+            bad.append((run, error))
+            continue
         is_connected = run.agent_id in connected or run.agent_id == WORKFLOWS
         is_there = is_connected and job is not None and job.deleted_at_us is None
         if (
@@ -180,6 +193,8 @@ def place_waiting(connected: Collection[str], now_us: int) -> Change[int]:
         for run in found.orphans:
             state = step(run.state, RunEvent.CANCELLED)
             runs.set_state(connection, run.number, state, now_us, "job deleted")
+        for run, error in found.bad:
+            put_aside(connection, "begin", str(run.number), run.job_id, error, now_us)
         for run in found.owed:
             debts.withhold_run(connection, run, now_us)
         for choice in found.choices:
@@ -192,7 +207,7 @@ def place_waiting(connected: Collection[str], now_us: int) -> Change[int]:
             groups.update(connection, group_id, turn=turn)
         for run in found.away:
             groups.recall(connection, run, SYSTEM.name, "its agent may not begin it now", now_us)
-        parts = (found.loose, found.orphans, found.choices, found.away, found.short, found.owed)
+        parts = (found.loose, found.orphans, found.choices, found.away, found.short, found.owed, found.bad)
         return sum(len(part) for part in parts)
 
     return change

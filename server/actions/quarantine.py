@@ -8,14 +8,18 @@ type.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import structlog
 
 from server.actions.change import Change, Transaction
 from server.core.asides import WORDS
+from server.core.model import Row
 from server.storage import asides, system_messages
+from server.storage.rows import Unreadable
 
+R = TypeVar("R", bound=Row)
 log = structlog.get_logger()
 
 _OF_THE_ROW = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
@@ -23,6 +27,8 @@ _OF_THE_ROW = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataErr
 
 def is_of_the_disk(error: Exception) -> bool:
     """No room, a broken file, no memory: nothing that a row could be blamed for."""
+    if isinstance(error, sqlite3.OperationalError) and "malformed JSON" in str(error):
+        return False
     is_database = isinstance(error, sqlite3.Error) and not isinstance(error, _OF_THE_ROW)
     return is_database or isinstance(error, MemoryError)
 
@@ -75,6 +81,26 @@ def put_aside(
         f"understudy scheduler aside list, then aside retry {number} or aside dismiss {number}"
     )
     system_messages.insert(connection, "alarm", text, now_us)
+
+
+def readable(connection: sqlite3.Connection, work: str, page: Sequence[R | Unreadable], now_us: int) -> list[R]:
+    """The rows of a page that decode; each other is put aside by its `id`, inside the caller's change."""
+    found: list[R] = []
+    for one in page:
+        if isinstance(one, Unreadable):
+            put_aside(connection, work, str(one.row["id"]), one.row.get("job_id"), one.error, now_us)
+        else:
+            found.append(one)
+    return found
+
+
+def put_unreadable(work: str, subject: int, job_id: int, error: Exception, now_us: int) -> Change[None]:
+    """A row that whoever looked at it could not read."""
+
+    def change(transaction: Transaction) -> None:
+        put_aside(transaction.connection, work, str(subject), job_id, error, now_us)
+
+    return change
 
 
 def stick(name: str, error: Exception, now_us: int) -> Change[None]:

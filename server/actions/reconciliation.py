@@ -22,6 +22,7 @@ from server.actions import events as event_actions
 from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
 from server.actions.lost_orders import let_go
+from server.actions.run_jobs import with_jobs
 from server.core import agent_wire as wire
 from server.core.agent_trust import ticket_fits
 from server.core.confidential import NO_SECRETS
@@ -34,7 +35,6 @@ from server.storage import (
     deliveries,
     gates,
     groups,
-    jobs,
     orders,
     runs,
     server_history,
@@ -315,8 +315,7 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
         in_force = gates.for_agent(connection, agent_id)
         owed = debt_rows.latest(connection, agent_id)
         given, carried = [], 0
-        for run in runs.to_dispatch(connection, agent_id, GIVEN_MAX):
-            job = jobs.get(connection, run.job_id)
+        for run, job in with_jobs(connection, runs.to_dispatch(connection, agent_id, GIVEN_MAX), now_us):
             if job is not None and job.deleted_at_us is not None:
                 runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, "job deleted")
                 continue

@@ -21,6 +21,7 @@ from server.actions import job_workflows, special_instances
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
 from server.actions.quarantine import guarded
+from server.actions.run_jobs import with_jobs
 from server.core.confidential import NO_SECRETS
 from server.core.gates import NO_AGENT, reason
 from server.core.groups import CHOOSING, Policy
@@ -237,8 +238,7 @@ def agent_is_back(agent_id: str, now_us: int) -> Change[int]:
         connection = transaction.connection
         in_force = gates.for_agent(connection, agent_id)
         page = [r for why in (NO_AGENT, NO_SECRETS) for r in runs.waiting_for_agent(connection, agent_id, why)]
-        for run in page:
-            job = jobs.get(connection, run.job_id)
+        for run, job in with_jobs(connection, page, now_us):
             why = reason(in_force, agent_id, job is not None and job.held) or (TURN if run.limited else None)
             event = RunEvent.GATED if why else RunEvent.SUBMITTED
             runs.set_state(connection, run.number, step(run.state, event), now_us, why or "")

@@ -10,7 +10,7 @@ import msgspec
 from server.actions.change import Change, Transaction
 from server.actions.order_ledger import account_span
 from server.actions.orders import stop_in_force
-from server.actions.quarantine import guarded
+from server.actions.quarantine import guarded, readable
 from server.core.gates import REASONS, SCHEDULER_STOPPED
 from server.storage import gates, orders
 
@@ -46,7 +46,7 @@ def account_stops(now_us: int) -> Change[int]:
         for stop in stops_to_account(connection, now_us):
             is_empty = stop.from_us >= stop.until_us
             page = [] if is_empty else orders.due(connection, stop.until_us, stop.revision, PAGE)
-            for order in page:
+            for order in readable(connection, "suppressed", page, now_us):
                 span = (stop.cause, stop.from_us, stop.until_us, now_us)
                 do = partial(account_span, connection, order, *span)
                 guarded(connection, "suppressed", order.id, order.job_id, now_us, do)

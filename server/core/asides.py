@@ -29,6 +29,7 @@ WORDS = {
     "follow": "What should have followed was not written",
     "due": "What order {0} of {1} has due is submitted by nobody",
     "renewal": "Order {0} of {1} is not renewed: its agent starts nothing of it once its time is over",
+    "give": "Order {0} of {1} is not given to its agent: that goes on with what it was told before",
     "plan": "{1} is not planned: its agent goes on with what it was told before, if it was told anything",
     "begin": "Run {0} of {1} waits",
     "misfire": "What {1} missed is decided by nobody (schedule {0})",

@@ -72,9 +72,10 @@ def lines(
     return [rows.build(JobLine, JobLine.__struct_fields__, tuple(row)) for row in found]
 
 
-def to_plan(connection: sqlite3.Connection, limit: int = 200) -> list[Job]:
-    """Jobs, deleted ones included, whose standing orders do not reflect their version yet."""
-    return rows.every(connection, Job, "FROM jobs WHERE version != planned_version ORDER BY id LIMIT ?", (limit,))
+def to_plan(connection: sqlite3.Connection, limit: int = 200) -> list[int]:
+    """Ids of jobs, deleted ones included, whose standing orders do not reflect their version yet."""
+    found = connection.execute("SELECT id FROM jobs WHERE version != planned_version ORDER BY id LIMIT ?", (limit,))
+    return [int(row[0]) for row in found]
 
 
 def count(connection: sqlite3.Connection) -> int:

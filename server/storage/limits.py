@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 
@@ -95,16 +94,32 @@ def users(connection: sqlite3.Connection, name: str) -> list[str]:
 def holders(connection: sqlite3.Connection) -> list[Holder]:
     """All runs that hold anything, by number: not suspended ones, nor those that another goes on with.
 
-    One that began before its job or its group had limits holds what they say.
+    One that began before its job or its group had limits holds what they say; so does one whose row
+    does not decode.
     """
     found = []
     for number, job_id, job, state, holds, limits, group in connection.execute(f"{_HOLDING} ORDER BY 1"):
-        taken = {name: count for name, count in json.loads(holds).items() if not name.startswith(group_name(""))}
-        held = taken or msgspec.json.decode(limits, type=Limits).needs(job_id)
+        taken = {name: count for name, count in _taken(holds).items() if not name.startswith(group_name(""))}
+        held = taken or _limits(limits).needs(job_id)
         held |= {group_name(group): 1} if group else {}
         if held:
             found.append(Holder(number=number, job_id=job_id, job=job, state=state, holds=held))
     return found
+
+
+def _taken(holds: str) -> dict[str, int]:
+    try:
+        return msgspec.json.decode(holds, type=dict[str, int])
+    except msgspec.MsgspecError:
+        return {}
+
+
+def _limits(text: str) -> Limits:
+    """Of a row that does not decode none are known; its job is put aside as soon as anything is done for it."""
+    try:
+        return msgspec.json.decode(text, type=Limits)
+    except msgspec.MsgspecError:
+        return Limits()
 
 
 def usage(connection: sqlite3.Connection) -> Usage:
@@ -152,7 +167,7 @@ def of_run(connection: sqlite3.Connection, job_id: int, now_us: int) -> dict[str
     """The columns of a new run that its job's priority and limits make, and those of its group."""
     query = f"SELECT limits, agent_id IN ({_BOUNDED}) FROM jobs WHERE id = ?"
     row = connection.execute(query, (job_id,)).fetchone()
-    limits, bounded = (msgspec.json.decode(row[0], type=Limits), row[1]) if row else (Limits(), 0)
+    limits, bounded = (_limits(row[0]), row[1]) if row else (Limits(), 0)
     return {"rank_us": rank_us(now_us, limits.priority), "limited": int(limits.is_set or bounded)}
 
 
@@ -172,4 +187,4 @@ def mark_group(connection: sqlite3.Connection, group_id: str) -> None:
         " ON r.job_id = j.id WHERE r.group_id = :group AND r.group_id != '' AND r.ended_at_us IS NULL"
     )
     for job_id, limits in connection.execute(query, {"group": group_id}).fetchall():
-        mark(connection, int(job_id), msgspec.json.decode(limits, type=Limits))
+        mark(connection, int(job_id), _limits(limits))

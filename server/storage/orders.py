@@ -9,6 +9,7 @@ import sqlite3
 
 from server.core.model import Order, Row
 from server.storage import debts, jobs, rows
+from server.storage.rows import Unreadable
 
 _BY_MASTER = (
     "orders INDEXED BY orders_by_master WHERE by_master = 1 AND state = 'active' AND suppressed = '' AND withheld = 0"
@@ -30,13 +31,13 @@ def of_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0, limi
     return rows.every(connection, Order, tail, (agent_id, after, limit))
 
 
-def unacknowledged(connection: sqlite3.Connection, agent_id: str, limit: int = 500) -> list[Order]:
+def unacknowledged(connection: sqlite3.Connection, agent_id: str, limit: int = 500) -> list[Order | Unreadable]:
     """Orders of an agent whose present version it has not acknowledged: what the fleet sends, by id."""
     tail = (
         "FROM orders WHERE agent_id = ? AND state IN ('active', 'releasing') AND withheld = 0"
         " AND acknowledged_version < version ORDER BY id LIMIT ?"
     )
-    return rows.every(connection, Order, tail, (agent_id, limit))
+    return rows.each(connection, Order, tail, (agent_id, limit))
 
 
 def is_planned(connection: sqlite3.Connection, schedule_id: int) -> bool:
@@ -63,10 +64,10 @@ def is_of_another(connection: sqlite3.Connection, schedule_id: int, at_us: int, 
     return connection.execute(query, (schedule_id, agent_id, at_us)).fetchone() is not None
 
 
-def to_renew(connection: sqlite3.Connection, now_us: int, limit: int = 50) -> list[Order]:
+def to_renew(connection: sqlite3.Connection, now_us: int, limit: int = 50) -> list[Order | Unreadable]:
     """Active orders that are to be renewed by `now_us`, the most urgent first."""
     tail = "FROM orders WHERE state = 'active' AND renew_at_us <= ? ORDER BY renew_at_us LIMIT ?"
-    return rows.every(connection, Order, tail, (now_us, limit))
+    return rows.each(connection, Order, tail, (now_us, limit))
 
 
 def next_renewal_us(connection: sqlite3.Connection) -> int | None:
@@ -90,11 +91,11 @@ _DUE = (
 )
 
 
-def due(connection: sqlite3.Connection, before_us: int, revision: int, limit: int = 200) -> list[Order]:
+def due(connection: sqlite3.Connection, before_us: int, revision: int, limit: int = 200) -> list[Order | Unreadable]:
     """Active orders with an unaccounted instant before `before_us`, of agents that have acknowledged
     `revision`.
     """
-    return rows.every(connection, Order, f"FROM orders o{_DUE}", (before_us, revision, limit))
+    return rows.each(connection, Order, f"FROM orders o{_DUE}", (before_us, revision, limit))
 
 
 def first_due_us(connection: sqlite3.Connection, revision: int) -> int | None:
@@ -104,13 +105,13 @@ def first_due_us(connection: sqlite3.Connection, revision: int) -> int | None:
     return None if row is None else int(row[0])
 
 
-def suppressed_before(connection: sqlite3.Connection, before_us: int, limit: int = 200) -> list[Order]:
+def suppressed_before(connection: sqlite3.Connection, before_us: int, limit: int = 200) -> list[Order | Unreadable]:
     """Active orders that the master itself suppresses, with an unaccounted instant up to `before_us`."""
     tail = (
         "FROM orders WHERE suppressed != '' AND state = 'active' AND next_instant_us <= ?"
         " ORDER BY next_instant_us LIMIT ?"
     )
-    return rows.every(connection, Order, tail, (before_us, limit))
+    return rows.each(connection, Order, tail, (before_us, limit))
 
 
 def next_suppressed_us(connection: sqlite3.Connection) -> int | None:
@@ -121,10 +122,10 @@ def next_suppressed_us(connection: sqlite3.Connection) -> int | None:
     return None if row is None else int(row[0])
 
 
-def due_by_master(connection: sqlite3.Connection, now_us: int, limit: int = 100) -> list[Order]:
+def due_by_master(connection: sqlite3.Connection, now_us: int, limit: int = 100) -> list[Order | Unreadable]:
     """Orders of the master's own with an instant up to now of which nothing was made yet, the earliest first."""
     tail = f"FROM {_BY_MASTER} AND next_instant_us <= ? ORDER BY next_instant_us LIMIT ?"
-    return rows.every(connection, Order, tail, (now_us, limit))
+    return rows.each(connection, Order, tail, (now_us, limit))
 
 
 def next_by_master_us(connection: sqlite3.Connection) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -35,6 +35,25 @@ def every(connection: sqlite3.Connection, kind: type[R], tail: str, parameters: 
     cursor = connection.execute(f"SELECT {columns(kind)} {tail}", parameters)
     names = kind.__struct_fields__
     return [build(kind, names, tuple(values)) for values in cursor]
+
+
+class Unreadable(NamedTuple):
+    """A row that does not decode: its columns as they stand, and why."""
+
+    row: dict[str, Any]
+    error: Exception
+
+
+def each(connection: sqlite3.Connection, kind: type[R], tail: str, parameters: Parameters = ()) -> list[R | Unreadable]:
+    """As `every`, for whoever acts on many rows: one that does not decode keeps no other from it."""
+    found: list[R | Unreadable] = []
+    names = kind.__struct_fields__
+    for values in connection.execute(f"SELECT {columns(kind)} {tail}", parameters):
+        try:
+            found.append(build(kind, names, tuple(values)))
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            found.append(Unreadable(dict(zip(names, values, strict=True)), error))
+    return found
 
 
 def first(connection: sqlite3.Connection, kind: type[R], tail: str, parameters: Parameters = ()) -> R | None:

@@ -11,6 +11,7 @@ import msgspec
 from server.core.model import Schedule, ScheduleRow
 from server.core.timing import Timing, TimingRules
 from server.storage import calendars, debts, rows
+from server.storage.rows import Unreadable
 
 Meaning = tuple[str, str, int | None, TimingRules]
 """What makes two schedules of one job the same: expression, zone, calendar and rules."""
@@ -25,6 +26,12 @@ def get(connection: sqlite3.Connection, schedule_id: int) -> Schedule | None:
     """The schedule, deleted ones included."""
     found = rows.first(connection, ScheduleRow, "FROM schedules WHERE id = ?", (schedule_id,))
     return None if found is None else _with_days(connection, found)
+
+
+def job_of(connection: sqlite3.Connection, schedule_id: int) -> int | None:
+    """The job that a schedule is of, whatever else its row holds."""
+    row = connection.execute("SELECT job_id FROM schedules WHERE id = ?", (schedule_id,)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def of_job(connection: sqlite3.Connection, job_id: int) -> list[Schedule]:
@@ -107,10 +114,10 @@ def delete(connection: sqlite3.Connection, schedule_id: int, now_us: int) -> Non
     rows.update(connection, "schedules", {"deleted_at_us": now_us, "blackout_next_us": None}, {"id": schedule_id})
 
 
-def blacked_out_before(connection: sqlite3.Connection, now_us: int, limit: int) -> list[Schedule]:
+def blacked_out_before(connection: sqlite3.Connection, now_us: int, limit: int) -> list[ScheduleRow | Unreadable]:
     """Schedules whose blackout windows may have left something out by now, those due for a look first."""
     tail = "FROM schedules WHERE blackout_next_us <= ? ORDER BY blackout_next_us LIMIT ?"
-    return [_with_days(connection, row) for row in rows.every(connection, ScheduleRow, tail, (now_us, limit))]
+    return rows.each(connection, ScheduleRow, tail, (now_us, limit))
 
 
 def next_blackout_us(connection: sqlite3.Connection) -> int | None:
