@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from server.actions import asides, gates, groups, jobs, pools, reconciliation, runs
+from server.actions.quarantine import is_of_the_disk
 from server.core.asides import WORDS
 from server.core.limits import Limits
 from server.core.model import DAY_US, MINUTE_US, SYSTEM
@@ -178,6 +179,4 @@ def test_malformed_json_is_no_broken_disk(stage: Stage) -> None:
     spoil(stage, "jobs", "limits", "id = 1")
     with pytest.raises(Exception, match="malformed JSON") as found:
         rows.number(stage.ledger.connection, "SELECT json_extract(limits, '$.runs_at_once') FROM jobs WHERE id = 1")
-    from server.actions.quarantine import is_of_the_disk
-
     assert not is_of_the_disk(found.value)
