@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from scripts.client import FAILED, OK, TIMED_OUT, CommandError
+from scripts.client import FAILED, OK, TIMED_OUT, USAGE, CommandError
 from scripts.commands.gates import reason_option
 from scripts.commands.options import Asker, asks_node, confirm, instant, table
 
@@ -88,8 +88,9 @@ def _show_more(asker: Asker, number: int, shown: int) -> int:
     return len(output)
 
 
-def _output(asker: Asker, number: int) -> bytes:
-    value = asker.client.ask("GET", f"/api/v1/runs/{number}/output").value
+def _output(asker: Asker, number: int, attempt: int = 0) -> bytes:
+    query = f"?attempt={attempt}" if attempt else ""
+    value = asker.client.ask("GET", f"/api/v1/runs/{number}/output{query}").value
     return value if isinstance(value, bytes) else str(value).encode()
 
 
@@ -142,13 +143,16 @@ def show(asker: Asker, number: int) -> None:
 @run.command()
 @click.argument("number", type=int)
 @click.option("--follow", is_flag=True, help="Go on until it has ended.")
+@click.option("--attempt", type=click.IntRange(1), help="What attempt N of the same run printed: 1 is the first.")
 @asks_node
-def output(asker: Asker, number: int, follow: bool) -> None:
-    """What a run printed."""
+def output(asker: Asker, number: int, follow: bool, attempt: int | None) -> None:
+    """What a run printed: the attempt that has this number, or another one of it."""
+    if follow and attempt:
+        raise CommandError(USAGE, "--follow goes on with this run: leave --attempt out, or name the attempt's own run")
     if follow:
         await_end(asker, number, True, 0.0)
     else:
-        sys.stdout.buffer.write(_output(asker, number))
+        sys.stdout.buffer.write(_output(asker, number, attempt or 0))
 
 
 @run.command()

@@ -106,11 +106,13 @@ def _where(item: dict[str, Any]) -> str:
 @workflow.command()
 @click.argument("name", default="")
 @click.option("--state", default="", help="In this state.")
+@click.option("--undecided", is_flag=True, help="Only those at which a person has to decide: resume, restart, give up.")
 @click.option("--limit", default=30, help="How many.")
 @asks_node
-def runs(asker: Asker, name: str, state: str, limit: int) -> None:
+def runs(asker: Asker, name: str, state: str, undecided: bool, limit: int) -> None:
     """Runs of workflows, newest first; of NAME alone when it is given."""
-    found = asker.client.get(f"/api/v1/workflow-runs?workflow={quote(name)}&state={quote(state)}&limit={limit}")
+    query = f"workflow={quote(name)}&state={quote(state)}&undecided={int(undecided)}&limit={limit}"
+    found = asker.client.get(f"/api/v1/workflow-runs?{query}")
     lines = [
         (r["id"], r["workflow"], r["version"], r["state"], r["reason"], instant(r["requested_at_us"])) for r in found
     ]

@@ -17,6 +17,7 @@ from server.core.groups import Policy
 from server.core.model import DAY_US, SECOND_US, Job, Principal, Schedule
 from server.core.schedule import BadSchedule
 from server.core.timing import instants, next_instant
+from server.core.workflow_runs import wrong_variables
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import exceptions, groups, jobs, missed, runs, schedules
 from server.storage.exceptions import ExceptionRow
@@ -52,8 +53,10 @@ def put(job: str, spec: ExceptionSpec, by: Principal, now_us: int, reason: str =
         group = groups.get(connection, found.agent_id)
         if group is not None and group.policy == Policy.ALL:
             raise Conflict(f"{job} runs on every member of the group {group.name}: hold the job instead.")
-        if found.begins_workflow_id is not None and (spec.command is not None or spec.environment is not None):
-            raise Conflict(f"{job} begins a workflow: an occurrence of it can be skipped or moved, not changed.")
+        if found.begins_workflow_id is not None and spec.command is not None:
+            raise Conflict(f"{job} begins a workflow: an occurrence of it has no command. Give it another environment.")
+        if found.begins_workflow_id is not None and (why := wrong_variables(spec.environment or {})):
+            raise Invalid(why, field="environment")
         schedule = _schedule(connection, found, spec, now_us)
         texts = {"command": spec.command or "", "environment": "\n".join((spec.environment or {}).values())}
         variables.check_texts(connection, found.id, texts, ())

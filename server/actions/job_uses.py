@@ -47,10 +47,15 @@ def _clear(spec: JobSpec) -> dict[str, str]:
     """The texts of a job that people see, and where a variable may be named."""
     fields = ("command", "working_directory", "run_as", "standard_input")
     own = {f"special_instances.{one.name}.command": one.command for one in spec.special_instances}
+    if spec.workflow:  # what a workflow's run is given is kept with it as it is
+        own["environment"] = "\n".join(value for one in _given(spec) for value in one.values())
     return {field: getattr(spec, field) for field in fields} | own
+
+
+def _given(spec: JobSpec) -> list[dict[str, str]]:
+    return [spec.environment, *(one.environment for one in spec.special_instances)]
 
 
 def _environments(spec: JobSpec) -> list[str]:
     """The values of its variables, those of special instances included."""
-    found = [spec.environment, *(one.environment for one in spec.special_instances)]
-    return [value for environment in found for value in environment.values()]
+    return [value for environment in _given(spec) for value in environment.values()]

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 from server.actions.workflows import find
 from server.core.exit_rules import ExitRules
 from server.core.job_uses import Uses
-from server.core.model import Job
+from server.core.model import Job, Run
+from server.core.special_instances import VARIABLE, applied
+from server.core.workflow_runs import wrong_variables
 from server.errors import Conflict
+from server.storage import exceptions, specifications, workflows
 from server.storage import job_workflows as rows
-from server.storage import workflows
 
 if TYPE_CHECKING:
     from server.actions.jobs import JobSpec
 
 HELD = "its workflow is held"
 """Why a run waits."""
-_OF_STEPS = ("command", "agent", "group", "environment", "working_directory", "run_as", "standard_input")
+_OF_STEPS = ("command", "agent", "group", "working_directory", "run_as", "standard_input")
 
 
 def wrong(spec: JobSpec) -> dict[str, str]:
@@ -33,8 +35,27 @@ def wrong(spec: JobSpec) -> dict[str, str]:
     said += ["exit_rules"] if spec.exit_rules != ExitRules() else []
     said += ["uses"] if spec.uses != Uses() else []
     said += ["checkpoints"] if spec.checkpoints.restartable else []
-    said += ["special_instances"] if any(one.command or one.environment for one in spec.special_instances) else []
-    return {field: "belongs to the steps of the workflow: leave it out here" for field in said}
+    said += ["special_instances"] if any(one.command for one in spec.special_instances) else []
+    found = {field: "belongs to the steps of the workflow: leave it out here" for field in said}
+    given = {
+        "environment": [spec.environment],
+        "special_instances": [one.environment for one in spec.special_instances],
+    }
+    for field, environments in given.items():
+        for environment in environments:
+            if why := wrong_variables(environment):
+                found[field] = why
+    return found
+
+
+def variables_of(connection: sqlite3.Connection, job: Job, run: Run) -> dict[str, str]:
+    """What the run gives to its workflow, in the clear: variables of the job, its special instance, its occurrence."""
+    given = applied(job, run.instance).environment
+    if run.schedule_id is not None and run.scheduled_for_us is not None:
+        special = exceptions.of_occurrence(connection, run.schedule_id, run.scheduled_for_us)
+        given = {**given, **((special.environment if special is not None else None) or {})}
+    found = specifications.environment(connection, job, given)
+    return found | ({VARIABLE: run.instance} if run.instance else {})
 
 
 def id_of(connection: sqlite3.Connection, spec: JobSpec, name: str) -> int | None:

@@ -81,8 +81,8 @@ def _begin(connection: sqlite3.Connection, run: Run, now_us: int) -> None:
     happenings.watch(connection, Kind.WORKFLOW, workflow.id, WATCHER)
     state = step(run.state, RunEvent.STARTED)
     runs.set_state(connection, run.number, state, now_us, started_at_us=now_us)
-    asked = f"job {job.name}"
-    workflow_engine.start(connection, workflow, run.key, {}, asked, now_us, job.timeout_s)
+    asked, given = f"job {job.name}", job_workflows.variables_of(connection, job, run)
+    workflow_engine.start(connection, workflow, run.key, given, asked, now_us, job.timeout_s)
 
 
 def _stop(connection: sqlite3.Connection, run: Run, now_us: int) -> None:

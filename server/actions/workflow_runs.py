@@ -17,15 +17,12 @@ from server.actions.workflows import find as find_workflow
 from server.core import workflow_states as states
 from server.core.model import Principal, Run
 from server.core.run_states import RunState
-from server.core.workflow_runs import ItemName, WorkflowRun
+from server.core.workflow_runs import ItemName, WorkflowRun, wrong_variables
 from server.core.workflow_states import WORKFLOW_ENDED, StepState, WorkflowState
 from server.core.workflows import WorkflowSpec
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import runs, workflow_runs
 
-VARIABLES_MAX = 200
-VALUE_BYTES_MAX = 64 * 1024
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}\Z")
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
 
@@ -247,10 +244,6 @@ def _move(connection: sqlite3.Connection, found: WorkflowRun, spec: WorkflowSpec
 
 
 def _check_variables(variables: Mapping[str, str]) -> None:
-    if len(variables) > VARIABLES_MAX:
-        raise Invalid(f"At most {VARIABLES_MAX} variables may be set.", field="variables")
-    for name, value in variables.items():
-        if not _NAME.match(name) or name.startswith("UNDERSTUDY_"):
-            raise Invalid(f"{name!r} cannot be the name of a variable.", field="variables")
-        if "\0" in value or len(value.encode()) > VALUE_BYTES_MAX:
-            raise Invalid(f"The value of {name} has a NUL or more than {VALUE_BYTES_MAX} bytes.", field="variables")
+    said = wrong_variables(variables)
+    if said:
+        raise Invalid(said, field="variables")

@@ -10,6 +10,9 @@ from server.core.model import Row
 
 TIMEOUT = "timeout"
 """Who ended a workflow's run that took longer than it may."""
+VARIABLES_MAX = 200
+VALUE_BYTES_MAX = 64 * 1024
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}\Z")
 ATTEMPTS_MAX = 100
 """Of one item by itself; a person may add to them."""
 
@@ -85,6 +88,18 @@ def parse_request_id(text: str) -> ItemName | None:
     """Which item a run on request is of; None for another request."""
     match = _REQUEST.match(text)
     return None if match is None else ItemName(*map(int, match.groups()))
+
+
+def wrong_variables(variables: Mapping[str, str]) -> str:
+    """What is wrong with variables that a workflow is given from outside; "" when nothing is."""
+    if len(variables) > VARIABLES_MAX:
+        return f"At most {VARIABLES_MAX} variables may be set."
+    for name, value in variables.items():
+        if not _NAME.match(name) or name.startswith("UNDERSTUDY_"):
+            return f"{name!r} cannot be the name of a variable."
+        if "\0" in value or len(value.encode()) > VALUE_BYTES_MAX:
+            return f"The value of {name} has a NUL or more than {VALUE_BYTES_MAX} bytes."
+    return ""
 
 
 def variables_of(

@@ -12,6 +12,8 @@ from server.storage import debts, rows
 
 _OPEN = f"state NOT IN ({', '.join(repr(str(state)) for state in sorted(WORKFLOW_ENDED))})"
 
+_LOST = "EXISTS (SELECT 1 FROM workflow_steps s WHERE s.workflow_run = u.id AND s.state = 'lost')"
+
 
 class WorkflowRunLine(Row, frozen=True, kw_only=True):
     """A row of the list of workflows' runs."""
@@ -56,9 +58,15 @@ def lines(
     state: str = "",
     after: int | None = None,
     limit: int = 100,
+    undecided: bool = False,
 ) -> list[WorkflowRunLine]:
-    """The list, newest first, going on below number `after`; of one workflow or state when given."""
+    """The list, newest first, going on below number `after`; of one workflow or state when given.
+
+    `undecided`: only those at which a person has to decide what becomes of an interrupted step.
+    """
     conditions, values = ["u.id < ?"], list[object]([after if after is not None else 2**62])
+    if undecided:
+        conditions += [_OPEN.replace("state", "u.state"), _LOST]
     for column, value in (("u.workflow_id", workflow_id), ("u.state", state or None)):
         if value is not None:
             conditions.append(f"{column} = ?")

@@ -10,6 +10,7 @@ from server.actions import (
     jobs,
     reconciliation,
     runs,
+    variables,
     workflow_begins,
     workflow_runs,
     workflows,
@@ -18,6 +19,7 @@ from server.core import agent_wire as wire
 from server.core.limits import Limits
 from server.core.model import MINUTE_US, SECOND_US, SYSTEM, Run
 from server.core.retry import RetryRule
+from server.core.special_instances import SpecialInstance
 from server.core.workflows import WorkflowSpec, WorkflowStep, as_json
 from server.errors import Conflict, Invalid, NotFound
 from server.storage import deliveries
@@ -40,6 +42,11 @@ def add(floor: Floor, name: str = "nightly", cron: str = "", **more: object) -> 
     when = [jobs.When(cron)] if cron else []
     spec = jobs.JobSpec(name=name, workflow="flow", schedules=when, **more)  # type: ignore[arg-type]  # any field
     floor.ledger.do(jobs.create(spec, SYSTEM, floor.now_us))
+
+
+def sealed(_scope: str, _value: str) -> tuple[bytes, bytes]:
+    """Instead of the node's key."""
+    return b"nonce", b"sealed"
 
 
 def found(floor: Floor) -> list[Run]:
@@ -211,6 +218,43 @@ async def test_a_suspended_workflow_is_said_and_the_run_itself_cannot_be(floor: 
     assert (states(floor), found(floor)[0].reason) == (["succeeded"], "")
 
 
+async def test_a_job_gives_its_workflow_variables(floor: Floor) -> None:
+    """The job's, over them its special instance's, over them those of one occurrence; variables by value."""
+    floor.ledger.do(variables.put(variables.VariableSpec(name="place", value="/srv"), sealed, SYSTEM, floor.now_us))
+    monthly = SpecialInstance(name="full", days=["2026-09-21"], environment={"KIND": "full"})
+    given = {"KIND": "delta", "WHERE": "${{ place }}/dump"}
+    add(floor, cron="*/5 * * * *", environment=given, special_instances=[monthly])
+    run = ask(floor)
+    assert floor.run(1).variables == {"KIND": "delta", "WHERE": "/srv/dump"}
+    [schedule] = floor.ledger.connection.execute("SELECT id FROM schedules WHERE cron = '*/5 * * * *'").fetchall()
+    once = exceptions.ExceptionSpec(schedule_id=schedule[0], instant_us=FIRST_US, environment={"WHERE": "/tmp"})
+    floor.ledger.do(exceptions.put("nightly", once, SYSTEM, floor.now_us))
+    await floor.stage.turn()
+    await floor.stage.turn(FIRST_US - floor.now_us)
+    assert floor.run(2).variables == {"KIND": "full", "WHERE": "/tmp", "UNDERSTUDY_INSTANCE": "full"}
+    assert run.key == floor.run(1).key
+    floor.place()
+    told = [one.dispatch for one in floor.ledger.do(reconciliation.dispatch(floor.ids["alpha"], 1, floor.now_us))]
+    assert ("delta", "/srv/dump") in [
+        (one.specification.environment.get("KIND"), one.specification.environment.get("WHERE")) for one in told
+    ]
+
+
+def test_what_a_workflow_is_given_names_no_secret(floor: Floor) -> None:
+    """It would stand in the clear, with the run: refused when it is saved, and when the variable would become one."""
+    floor.ledger.do(variables.put(variables.VariableSpec(name="place", value="/srv"), sealed, SYSTEM, floor.now_us))
+    word = variables.VariableSpec(name="word", value="hush-hush", secret=True)
+    floor.ledger.do(variables.put(word, sealed, SYSTEM, floor.now_us))
+    with pytest.raises(Invalid, match="secret"):
+        add(floor, "one", environment={"A": "${{ word }}"})
+    with pytest.raises(Invalid, match="cannot be the name"):
+        add(floor, "two", environment={"UNDERSTUDY_A": "x"})
+    add(floor, "three", environment={"A": "${{ place }}"})
+    becomes = variables.VariableSpec(name="place", value="hush-hush", secret=True)
+    with pytest.raises(Conflict, match="secret"):
+        floor.ledger.do(variables.put(becomes, sealed, SYSTEM, floor.now_us))
+
+
 def test_what_cannot_be_said_is_refused_by_name(floor: Floor) -> None:
     """Both kinds of doing, fields of steps, no such workflow, a circle through a job, a deletion, a changed command."""
     add(floor, cron="*/5 * * * *")
@@ -229,7 +273,7 @@ def test_what_cannot_be_said_is_refused_by_name(floor: Floor) -> None:
         floor.ledger.do(jobs.update("plain", jobs.JobSpec(name="plain", workflow="flow"), SYSTEM, floor.now_us))
     [schedule] = floor.ledger.connection.execute("SELECT id FROM schedules WHERE cron = '*/5 * * * *'").fetchall()
     other = exceptions.ExceptionSpec(schedule_id=schedule[0], instant_us=FIRST_US, command="false")
-    with pytest.raises(Conflict, match="can be skipped or moved"):
+    with pytest.raises(Conflict, match="has no command"):
         floor.ledger.do(exceptions.put("nightly", other, SYSTEM, floor.now_us))
     floor.ledger.do(jobs.delete("nightly", SYSTEM, floor.now_us))
     floor.ledger.do(workflows.delete("flow", SYSTEM, floor.now_us))

@@ -73,8 +73,19 @@ async def find_line(call: Call) -> RunLine:
 
 
 async def show_output(call: Call) -> web.StreamResponse:
-    """What a run printed, as bytes; a Range header is honoured. Empty while nothing arrived."""
+    """What a run printed, as bytes; a Range header is honoured. Empty while nothing arrived.
+
+    `attempt`: what another attempt of the same run printed.
+    """
     line = await find_line(call)
+    wanted = call.query_number("attempt", line.attempt, 1, 2**31)
+    if wanted != line.attempt:
+        every = await call.read(lambda connection: rows.attempts(connection, line.key))
+        found = next((one for one in every if one.attempt == wanted), None)
+        if found is None:
+            there = ", ".join(f"{one.attempt} (run {one.number})" for one in every)
+            raise NotFound(f"Run {line.number} has no attempt {wanted}. Its attempts: {there}.")
+        line = found
     headers = {"Content-Type": "text/plain; charset=utf-8", "Understudy-Output-Cut": str(line.output_cut).lower()}
     path = call.site.output_path(line.number)
     if path is None or not path.exists():
@@ -119,7 +130,7 @@ ENDPOINTS = (
         query=("job", "state", "agent", "after", "limit"),
     ),
     Endpoint("GET", "/api/v1/runs/{number}", show_run, "One run", answer=RunLine),
-    Endpoint("GET", "/api/v1/runs/{number}/output", show_output, "What a run printed"),
+    Endpoint("GET", "/api/v1/runs/{number}/output", show_output, "What a run printed", query=("attempt",)),
     _post("/api/v1/runs/{number}/cancel", cancel, "End a run"),
     _post("/api/v1/runs/{number}/kill", kill, "Kill a run"),
     _post("/api/v1/runs/{number}/rerun", rerun, "Repeat a run"),

@@ -104,13 +104,17 @@ async def run_workflow(call: Call) -> Answer:
 
 
 async def list_workflow_runs(call: Call) -> list[WorkflowRunLine]:
-    """Workflows' runs, newest first, below number `after`; of one workflow or state."""
+    """Workflows' runs, newest first, below number `after`; of one workflow or state.
+
+    `undecided=1`: only those at which a person has to decide.
+    """
+    undecided = bool(call.query_number("undecided", 0, 0, 1))
     after = call.query_number("after", 0, 1, 2**62) or None
     state, limit, name = call.query("state"), call.limit(), call.query("workflow")
 
     def query(connection: sqlite3.Connection) -> list[WorkflowRunLine]:
         workflow_id = find_workflow(connection, name).id if name else None
-        return rows.lines(connection, workflow_id, state, after, limit)
+        return rows.lines(connection, workflow_id, state, after, limit, undecided)
 
     return await call.read(query)
 
@@ -236,7 +240,7 @@ ENDPOINTS = (
         list_workflow_runs,
         "Workflows' runs, newest first",
         answer=list[WorkflowRunLine],
-        query=("workflow", "state", "after", "limit"),
+        query=("workflow", "state", "undecided", "after", "limit"),
     ),
     Endpoint("GET", "/api/v1/workflow-runs/{id}", show_workflow_run, "One workflow's run", answer=WorkflowRunView),
     _post("cancel", cancel, "End a workflow's run"),

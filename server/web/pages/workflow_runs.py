@@ -30,6 +30,8 @@ from server.web.states import Badge, badge
 
 LIMIT = 100
 ITEMS_SHOWN = 200
+UNDECIDED = "undecided"
+"""Of the filter: at whatever state a person has to decide."""
 STATES = tuple(str(state) for state in WorkflowState)
 AWAITED = frozenset({"starting", "waiting", "running", "unknown", "suspending", "suspended", "resuming"})
 """States of a run that say more than that its step is open."""
@@ -105,13 +107,13 @@ def picture(
 async def show_all(request: web.Request) -> web.Response:
     """`GET /workflow-runs?workflow=&state=&after=`."""
     state, name, after = request.query.get("state", ""), request.query.get("workflow", ""), serve.before(request)
-    chosen = state if state in STATES else ""
+    chosen, undecided = state if state in STATES else "", state == UNDECIDED
 
     def query(connection: sqlite3.Connection) -> list[WorkflowRunLine]:
         workflow = workflows.by_name(connection, name) if name else None
         if name and workflow is None:
             return []
-        return workflow_runs.lines(connection, workflow.id if workflow else None, chosen, after, LIMIT)
+        return workflow_runs.lines(connection, workflow.id if workflow else None, chosen, after, LIMIT, undecided)
 
     frame, found = await serve.load(request, "Workflow runs", query)
     more = found[-1].id if len(found) == LIMIT else None
