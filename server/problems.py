@@ -12,6 +12,7 @@ from replication import errors as replication
 from replication.core.types import Refused
 from server import errors
 from server.errors import UnderstudyError
+from server.numbers import is_too_large
 from server.site import IDEMPOTENCY_KEY, not_master, site_of
 
 PROBLEM_JSON = "application/problem+json"
@@ -29,6 +30,8 @@ def translate(error: Exception, request: web.Request) -> UnderstudyError | None:
     """The error of the contract for what replication raised, or None for what nobody expected."""
     if isinstance(error, UnderstudyError):
         return error
+    if is_too_large(error):
+        return errors.Invalid("A number in it is larger than anything that is kept here.")
     if isinstance(error, replication.Unavailable):
         return errors.Unavailable(str(error), retry_after_s=error.retry_after_s)
     if isinstance(error, replication.OutcomeUnknown):

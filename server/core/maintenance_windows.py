@@ -19,6 +19,7 @@ from server.core.timing import Timing
 
 PLANNED, OPEN, OVER = "planned", "open", "over"
 DURATION_US_MAX = 7 * DAY_US
+AHEAD_US_MAX = 3660 * 24 * 3600 * SECOND_US
 LEAD_US_MAX = 30 * DAY_US
 TITLE_MAX = 200
 FITS = 95
@@ -54,6 +55,8 @@ class WindowSpec(msgspec.Struct, frozen=True, kw_only=True):
             found["start_us"] = "Say when it starts, or by which expression it comes again; not both."
         elif self.start_us is not None and self.start_us + self.duration_s * SECOND_US <= now_us:
             found["start_us"] = "It would be over already."
+        elif self.start_us is not None and self.start_us > now_us + AHEAD_US_MAX:
+            found["start_us"] = "It would start more than ten years from now."
         elif self.expression:
             found |= self._wrong_expression(now_us)
         return found

@@ -74,7 +74,10 @@ async def _http_error(request: web.Request, error: web.HTTPException) -> web.Str
         "code": codes.get(error.status, "invalid"),
         "detail": text,
     }
-    return await _shown(request, document, None)
+    response = await _shown(request, document, None)
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
 
 
 async def _answer(request: web.Request, error: Exception) -> web.StreamResponse:

@@ -17,6 +17,9 @@ from server.forks import Folder
 from server.site import Site
 from server.storage import forks as rows
 
+NAME_LENGTH_MAX = 200
+NO_FORK = "There is no fork {}. `understudy forks list` lists them."
+
 
 class ForkLine(msgspec.Struct, frozen=True, kw_only=True):
     """One fork. `node` keeps it; `path` is its folder when that is the node that answers, else "".
@@ -68,7 +71,7 @@ def choose(found: Sequence[ForkLine], name: str) -> ForkLine:
     """The fork of that name; raises NotFound."""
     line = next((line for line in found if line.name == name), None)
     if line is None:
-        raise NotFound(f"There is no fork {name}. `understudy forks list` lists them.")
+        raise NotFound(NO_FORK.format(name))
     return line
 
 
@@ -81,6 +84,8 @@ def run_lines(connection: sqlite3.Connection, name: str, after: int, limit: int)
 
 async def read_output(site: Site, name: str, number: int) -> bytes:
     """The kept output of one run of a fork, from this node's replicated object; empty when there is none."""
+    if "/" in name or len(name) > NAME_LENGTH_MAX:
+        raise NotFound(NO_FORK.format(name[:NAME_LENGTH_MAX]))
     path = site.config.data / "objects" / output_object(name, number)
     return await asyncio.to_thread(lambda: path.read_bytes()[:HISTORY_OUTPUT_BYTES_MAX] if path.is_file() else b"")
 

@@ -36,6 +36,7 @@ PARTS = {
     "server.site": "edges",
     "server.door": "edges",
     "server.sign_in": "edges",
+    "server.numbers": "edges",
     "server.problems": "edges",
     "server.secure_headers": "edges",
     "server.admission": "edges",

@@ -20,6 +20,7 @@ from tests.agent_search import soak as agent_search_soak
 from tests.failpoints import runs as failpoint_runs
 from tests.process import copies, partitions
 from tests.process.agent_kills import agent_kills
+from tests.process.api_roles import api
 from tests.process.available import available
 from tests.process.checker import Verdict
 from tests.process.checkpoints import checkpoint_rounds
@@ -302,5 +303,6 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "requests": (requests, 10),
     "maintenance": (maintenance, 3),
     "notifications": (notifications, 10),
+    "api": (api, 20),
 }
 """Name, function, and the count that the release asks for."""

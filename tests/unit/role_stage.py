@@ -98,6 +98,24 @@ class Cast:
         said = answer.read().decode(errors="replace")
         return answer.status, answer.getheader("Location") or (said if answer.status == 403 else "")
 
+    def send(self, method: str, path: str, body: str | None, accept: str = "application/json") -> tuple[int, str]:
+        """Status and the beginning of what is answered to an administrator."""
+        headers = {"Authorization": "Bearer us_administrator", "Accept": accept}
+        self._connection.request(method, path, body, headers)
+        answer = self._connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")[:300]
+
+    def allowed(self, method: str, path: str) -> tuple[int, set[str]]:
+        """Status and the methods that `Allow` names."""
+        self._connection.request(method, path, None, {"Authorization": "Bearer us_administrator"})
+        answer = self._connection.getresponse()
+        answer.read()
+        return answer.status, set(answer.getheader("Allow", "").split(","))
+
+    def path(self, route: str) -> str:
+        """A route of the API for things that there are."""
+        return self._filled(route, False)
+
     def _filled(self, path: str, is_page: bool) -> str:
         for text, kind in kinds(path, PAGE_KINDS if is_page else API_KINDS):
             value = kind[1:] if kind.startswith("=") else self.ids.get(kind, "nobody")

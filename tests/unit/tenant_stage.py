@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from server.actions import groups, tenants, tokens, users
 from server.actions.change import for_tenant
@@ -13,7 +14,7 @@ from server.storage import rows as table_rows
 from server.storage import system_messages
 from server.tls import secret_hash
 from tests.unit.ledger import START_US, Ledger
-from tests.unit.web_desk import Desk, Visitor
+from tests.unit.web_desk import Answered, Desk, Visitor
 
 PHC = "$argon2id$v=19$first"
 WORDS = {"acme": "apple", "bravo": "zebra"}
@@ -50,7 +51,7 @@ def people(ledger: Ledger) -> None:
 def fill(ledger: Ledger, stage: Stage) -> None:
     """Let each tenant's administrator make one of everything, over the API; every answer must be a success."""
     for tenant, word in WORDS.items():
-        ids = _made(stage.visitor(tenant), word, stage.ids.setdefault(tenant, {}))
+        ids = one_of_everything(stage.visitor(tenant), word, stage.ids.setdefault(tenant, {}))
         rows = ledger.connection
         job_id = int(ids["job id"])
         schedule = rows.execute("SELECT id FROM schedules WHERE job_id = ?", (job_id,)).fetchone()[0]
@@ -70,7 +71,16 @@ def fill(ledger: Ledger, stage: Stage) -> None:
         ids |= {"node": f"{word}-node", "swap": "77", "aside": "77", "setting": f"{word}_setting"}
 
 
-def _made(by: Visitor, word: str, ids: dict[str, str]) -> dict[str, str]:
+class Asker(Protocol):
+    """Who makes things over the API."""
+
+    def ask(self, method: str, path: str, body: object = None) -> Answered:
+        """One request."""
+
+
+def one_of_everything(by: Asker, word: str, ids: dict[str, str], agent: str = "north") -> dict[str, str]:
+    """Make what a tenant can have, all names beginning with `word`, on `agent` and a group; `ids` by kind."""
+
     def send(method: str, path: str, body: object) -> dict[str, object]:
         answer = by.ask(method, f"/api/v1/{path}", body)
         assert answer.status < 300, (method, path, answer)
@@ -90,7 +100,7 @@ def _made(by: Visitor, word: str, ids: dict[str, str]) -> dict[str, str]:
     send("PUT", f"notification-lists/{name('list')}", {"emails": [f"{word}@example.org"]})
     send("POST", "calendars", {"name": name("calendar"), "kind": "list", "days": ["2026-12-24"], "description": word})
     job = {
-        "name": name("job"), "command": f"echo ${{{{ {word}_variable }}}}", "agent": "north", "tags": [f"{word}-tag"],
+        "name": name("job"), "command": f"echo ${{{{ {word}_variable }}}}", "agent": agent, "tags": [f"{word}-tag"],
         "environment": {"P": f"${{{{ {word}_secret }}}}"}, "limits": {"resources": {ids["resource"]: 1}},
         "job_monitors": {"overrun_s": 60, "notify": [ids["list"]]}, "description": word,
         "uses": {"environment": ids["environment"], "command_set": ids["command_set"]},
@@ -100,11 +110,11 @@ def _made(by: Visitor, word: str, ids: dict[str, str]) -> dict[str, str]:
     after = {"name": f"{word}-after", "command": "true", "group": f"{word}-group"}
     send("POST", "jobs", after | {"prerequisites": f"{ids['job']} completed"})
     ids["run"] = str(send("POST", f"jobs/{ids['job']}/run", {})["run"])
-    steps = [{"name": f"{word}-step", "job": ids["job"]}, {"name": "two", "command": "true", "agent": "north"}]
+    steps = [{"name": f"{word}-step", "job": ids["job"]}, {"name": "two", "command": "true", "agent": agent}]
     flow = json.dumps({"name": name("workflow"), "steps": steps})
     ids["workflow id"] = str(send("POST", "workflows", {"text": flow, "format": "json"})["id"])
     ids["workflow run"] = str(send("POST", f"workflows/{ids['workflow']}/run", {})["workflow_run"])
-    monitor = {"name": name("monitor"), "agent": "north", "kind": "manual", "jobs": [ids["job"]], "description": word}
+    monitor = {"name": name("monitor"), "agent": agent, "kind": "manual", "jobs": [ids["job"]], "description": word}
     ids["monitor id"] = str(send("POST", "monitors", monitor)["id"])
     send("POST", f"monitors/{ids['monitor']}/fire", {})
     ids["run key"] = str(send("GET", f"runs/{ids['run']}", None)["key"])

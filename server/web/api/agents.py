@@ -18,7 +18,7 @@ from server.storage import drains as drain_rows
 from server.storage import gates, groups, settings
 from server.tls import fingerprint, secret_hash
 from server.web.api.drains import DrainView, view
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class AgentLine(msgspec.Struct, frozen=True):
@@ -258,10 +258,47 @@ def _settings(agent: Agent) -> dict[str, Any]:
 
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/agents", list_agents, "Agents", answer=list[AgentLine], query=("after", "limit", "match")),
-    Endpoint("POST", "/api/v1/agents", invite, "Invite an agent: a join token", body=Invite, status=201),
+    Endpoint(
+        "POST",
+        "/api/v1/agents",
+        invite,
+        "Invite an agent: a join token",
+        answer=shape(name=str, expires_at_us=int, token=str),
+        body=Invite,
+        status=201,
+    ),
     Endpoint("GET", "/api/v1/agents/{name}", show_agent, "One agent", answer=AgentDetail),
-    Endpoint("PUT", "/api/v1/agents/{name}", put_settings, "Change an agent's settings", body=AgentSettings),
-    Endpoint("DELETE", "/api/v1/agents/{name}", remove, "Remove an agent", query=("reason",)),
-    Endpoint("POST", "/api/v1/agents/{name}/replace", replace, "Replace a machine", body=Replace, status=201),
-    Endpoint("POST", "/api/v1/agents/{name}/accept-restored", accept_restored, "End a quarantine", body=Reason),
+    Endpoint(
+        "PUT",
+        "/api/v1/agents/{name}",
+        put_settings,
+        "Change an agent's settings",
+        answer=shape(name=str, start_alone_after_reboot=bool, drain_s=int | None, on_stop=str),
+        body=AgentSettings,
+    ),
+    Endpoint(
+        "DELETE",
+        "/api/v1/agents/{name}",
+        remove,
+        "Remove an agent",
+        answer=shape(name=str, removed=bool),
+        query=("reason",),
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/agents/{name}/replace",
+        replace,
+        "Replace a machine",
+        answer=shape(name=str, expires_at_us=int, token=str),
+        body=Replace,
+        status=201,
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/agents/{name}/accept-restored",
+        accept_restored,
+        "End a quarantine",
+        answer=shape(name=str, accepted=bool),
+        body=Reason,
+    ),
 )

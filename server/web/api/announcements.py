@@ -10,7 +10,7 @@ from server.actions import announcements as actions
 from server.core.announcements import BANNER, LOGIN_MESSAGE, Announcement, AnnouncementSpec
 from server.core.markdown_subset import to_html
 from server.storage import announcements as rows
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class AnnouncementPut(AnnouncementSpec, frozen=True, kw_only=True):
@@ -131,11 +131,34 @@ _P = AnnouncementPut
 ENDPOINTS = (
     Endpoint("GET", _B, show_banner, "The banner", answer=AnnouncementLine),
     Endpoint("PUT", _B, put_banner, "Set the banner", body=_P, answer=AnnouncementLine),
-    Endpoint("POST", _B + "/on", banner_on, "Switch the banner on", body=Why),
-    Endpoint("POST", _B + "/off", banner_off, "Switch the banner off", body=Why),
+    Endpoint("POST", _B + "/on", banner_on, "Switch the banner on", answer=shape(is_on=bool, changed=bool), body=Why),
+    Endpoint(
+        "POST", _B + "/off", banner_off, "Switch the banner off", answer=shape(is_on=bool, changed=bool), body=Why
+    ),
     Endpoint("GET", _L, show_login_message, "The login message", answer=AnnouncementLine),
     Endpoint("PUT", _L, put_login_message, "Set the login message", body=_P, answer=AnnouncementLine),
-    Endpoint("POST", _L + "/on", login_message_on, "Switch the login message on", body=Why),
-    Endpoint("POST", _L + "/off", login_message_off, "Switch the login message off", body=Why),
-    Endpoint("POST", _L + "/dismiss", dismiss_login_message, "The login message was read", body=Dismissed),
+    Endpoint(
+        "POST",
+        _L + "/on",
+        login_message_on,
+        "Switch the login message on",
+        answer=shape(is_on=bool, changed=bool),
+        body=Why,
+    ),
+    Endpoint(
+        "POST",
+        _L + "/off",
+        login_message_off,
+        "Switch the login message off",
+        answer=shape(is_on=bool, changed=bool),
+        body=Why,
+    ),
+    Endpoint(
+        "POST",
+        _L + "/dismiss",
+        dismiss_login_message,
+        "The login message was read",
+        answer=shape(dismissed=bool, changed=bool),
+        body=Dismissed,
+    ),
 )

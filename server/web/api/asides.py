@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from server.actions import asides
 from server.actions.asides import AsideLine
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.numbers import NUMBER_MAX
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint
 from server.web.api.scheduler import Reason
 
 
 async def list_asides(call: Call) -> list[AsideLine]:
     """The oldest first, above id `after`."""
-    after, limit = call.query_number("after", 0, 0, 2**62), call.limit()
+    after, limit = call.query_number("after", 0, 0, NUMBER_MAX), call.limit()
     return await call.read(lambda connection: asides.page(connection, after, limit))
 
 
@@ -31,7 +32,7 @@ ENDPOINTS = (
         list_asides,
         "What the scheduler put aside because of a defect",
         answer=list[AsideLine],
-        query=("after", "limit"),
+        query=(AFTER, "limit"),
     ),
     Endpoint("POST", "/api/v1/scheduler/aside/{id}/retry", retry, "Have it done again", answer=AsideLine),
     Endpoint(

@@ -9,9 +9,10 @@ import msgspec
 from server.actions import audit as actions
 from server.core.audit_chain import Chain, Problem, Walk
 from server.core.model import AuditEntry
+from server.numbers import NUMBER_MAX
 from server.site import Site
 from server.storage import audit
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint
 
 
 class AuditVerification(msgspec.Struct, frozen=True):
@@ -69,7 +70,7 @@ def in_words(walk: Walk, chain: Chain) -> AuditVerification:
 
 async def list_audit(call: Call) -> list[AuditEntry]:
     """Who did what, newest first, below `after`; `match` is a part of who, action or object."""
-    after, match, limit = call.query_number("after", 0, 1, 2**62) or None, call.query("match"), call.limit()
+    after, match, limit = call.query_number("after", 0, 0, NUMBER_MAX) or None, call.query("match"), call.limit()
     return await call.read(lambda connection: audit.page(connection, after, limit, match))
 
 
@@ -85,7 +86,7 @@ async def verify_audit(call: Call) -> Answer | AuditVerification:
 
 ENDPOINTS = (
     Endpoint(
-        "GET", "/api/v1/audit", list_audit, "Who did what", answer=list[AuditEntry], query=("after", "limit", "match")
+        "GET", "/api/v1/audit", list_audit, "Who did what", answer=list[AuditEntry], query=(AFTER, "limit", "match")
     ),
     Endpoint(
         "POST", "/api/v1/audit/verify", verify_audit, "Check the hashes of the audit history", answer=AuditVerification

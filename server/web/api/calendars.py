@@ -14,7 +14,7 @@ from server.core.calendar_days import days_of_year
 from server.core.calendar_rules import CalendarSpec
 from server.storage import calendars as rows
 from server.storage.calendars import Calendar, CalendarLine, Use
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, Number, shape
 
 
 class CalendarView(msgspec.Struct, frozen=True):
@@ -114,7 +114,16 @@ ENDPOINTS = (
     Endpoint("POST", PATH, create_calendar, "Add a calendar", body=CalendarSpec, answer=Changed, status=201),
     Endpoint("GET", ONE, show_calendar, "One calendar", answer=CalendarView),
     Endpoint("PUT", ONE, update_calendar, "Change a calendar", body=CalendarUpdate, answer=Changed),
-    Endpoint("DELETE", ONE, delete_calendar, "Delete a calendar", query=("reason",)),
-    Endpoint("GET", ONE + "/days", show_days, "What it marks in a year", answer=list[MarkedDay], query=("year",)),
+    Endpoint(
+        "DELETE", ONE, delete_calendar, "Delete a calendar", answer=shape(name=str, deleted=bool), query=("reason",)
+    ),
+    Endpoint(
+        "GET",
+        ONE + "/days",
+        show_days,
+        "What it marks in a year",
+        answer=list[MarkedDay],
+        query=(Number("year", 1970, 9998),),
+    ),
     Endpoint("POST", ONE + "/import", import_calendar, "Add days of an .ics file", body=CalendarFile, answer=Changed),
 )

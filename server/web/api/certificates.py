@@ -10,7 +10,7 @@ from server.actions import authorities as actions
 from server.core.authorities import AuthorityRow, Bearer, awaited, phase
 from server.rotation import following
 from server.storage import authorities
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class AuthorityLine(msgspec.Struct, frozen=True):
@@ -116,7 +116,19 @@ async def advance(call: Call) -> Answer:
 
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/certificates", show, "Authorities and certificates", answer=CertificatesView),
-    Endpoint("POST", "/api/v1/certificates/rotate", rotate, "Exchange the authority", body=Reason, status=202),
-    Endpoint("POST", "/api/v1/certificates/cancel", cancel, "Give up an exchange", body=Reason),
-    Endpoint("POST", "/api/v1/certificates/advance", advance, "Take its next part now", body=Advance),
+    Endpoint(
+        "POST",
+        "/api/v1/certificates/rotate",
+        rotate,
+        "Exchange the authority",
+        answer=shape(fingerprint=str, phase=str),
+        body=Reason,
+        status=202,
+    ),
+    Endpoint(
+        "POST", "/api/v1/certificates/cancel", cancel, "Give up an exchange", answer=shape(phase=str), body=Reason
+    ),
+    Endpoint(
+        "POST", "/api/v1/certificates/advance", advance, "Take its next part now", answer=shape(phase=str), body=Advance
+    ),
 )

@@ -21,6 +21,7 @@ from server.actions import outcomes
 from server.actions.change import for_tenant
 from server.core.model import Principal
 from server.errors import Invalid
+from server.numbers import NUMBER_MAX, is_number
 from server.site import CONFIRMED, IDEMPOTENCY_KEY, SEQUENCE, Site, site_of
 from server.web.csrf import SAFE_METHODS
 from server.web.session import new_token, principal, require_principal
@@ -31,6 +32,36 @@ KEY_LENGTH_MAX = 200
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 NOBODY = Principal("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A whole number behind the question mark, as the description says it; the handler checks the bounds again."""
+
+    name: str
+    low: int = 0
+    high: int = NUMBER_MAX
+
+
+def number(name: str) -> Number:
+    """A parameter of that name."""
+    return Number(name)
+
+
+AFTER = Number("after")
+"""The key of the last row that one has, in lists that go by numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An answer that is an object with these fields and no others: name to type."""
+
+    fields: Mapping[str, Any]
+
+
+def shape(**fields: Any) -> Shape:
+    """The object that a handler writes out by hand."""
+    return Shape(fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +92,10 @@ class Call:
 
     def number(self, name: str) -> int:
         """A part of the path that is a number."""
-        try:
-            return int(self.path(name))
-        except ValueError:
-            raise Invalid(f"{self.path(name)!r} is not a number") from None
+        text = self.path(name)
+        if not is_number(text):
+            raise Invalid(f"{text!r} is not a whole number up to {NUMBER_MAX}.")
+        return int(text)
 
     def query(self, name: str, default: str = "") -> str:
         """A parameter behind the question mark."""
@@ -79,7 +110,7 @@ class Call:
         text = self.query(name)
         if not text:
             return default
-        if not text.isdigit() or not low <= int(text) <= high:
+        if not is_number(text) or not low <= int(text) <= high:
             raise Invalid(f"{name} must be a whole number from {low} to {high}", field=name)
         return int(text)
 
@@ -126,8 +157,10 @@ Handle = Callable[[Call], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`body` and `answer` are types for msgspec and for OpenAPI. `public` needs no sign-in; `query` are
-    parameter names."""
+    """`body` and `answer` are types for msgspec and for OpenAPI. `public` needs no sign-in; `query` are parameters.
+
+    `media`: what the answer is, when it is no JSON; `unwell`: 503 answers in the same way, and is no error.
+    """
 
     method: str
     path: str
@@ -137,7 +170,9 @@ class Endpoint:
     answer: Any = None
     status: int = 200
     public: bool = False
-    query: tuple[str, ...] = ()
+    query: tuple[str | Number, ...] = ()
+    media: str = "application/json"
+    unwell: bool = False
 
     def handler(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """The aiohttp handler of this endpoint."""

@@ -12,7 +12,7 @@ from server.core.environments import Place
 from server.storage import environments as rows
 from server.storage import tags
 from server.storage.tags import TagLine
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class EnvironmentChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +113,14 @@ ENDPOINTS = (
         body=EnvironmentChange,
         answer=EnvironmentView,
     ),
-    Endpoint("DELETE", _E + "/{name}", delete_environment, "Delete an agent environment", query=("reason",)),
+    Endpoint(
+        "DELETE",
+        _E + "/{name}",
+        delete_environment,
+        "Delete an agent environment",
+        answer=shape(name=str, deleted=bool),
+        query=("reason",),
+    ),
     Endpoint("GET", _C, list_command_sets, "Command sets", answer=list[CommandSetView], query=_PAGED),
     Endpoint("GET", _C + "/{name}", show_command_set, "One command set", answer=CommandSetView),
     Endpoint(
@@ -124,6 +131,13 @@ ENDPOINTS = (
         body=CommandSetChange,
         answer=CommandSetView,
     ),
-    Endpoint("DELETE", _C + "/{name}", delete_command_set, "Delete a command set", query=("reason",)),
+    Endpoint(
+        "DELETE",
+        _C + "/{name}",
+        delete_command_set,
+        "Delete a command set",
+        answer=shape(name=str, deleted=bool),
+        query=("reason",),
+    ),
     Endpoint("GET", "/api/v1/tags", list_tags, "Tags of jobs", answer=list[TagLine], query=("limit",)),
 )

@@ -9,10 +9,11 @@ import msgspec
 
 from server.actions import exceptions, jobs
 from server.actions.exceptions import ExceptionSpec
+from server.numbers import NUMBER_MAX
 from server.storage import agents, orders
 from server.storage import exceptions as rows
 from server.storage.exceptions import ExceptionLine, ExceptionRow
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, number
 
 
 class ExceptionBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +72,8 @@ def _made(call: Call, connection: sqlite3.Connection, made: ExceptionRow) -> Mad
 
 async def remove_exception(call: Call) -> Answer:
     """Take an exception back: the occurrence is due at its own instant again."""
-    name, schedule = call.path("name"), call.query_number("schedule_id", 0, 1, 2**62) or None
-    instant_us = call.query_number("instant_us", 0, 1, 2**62)
+    name, schedule = call.path("name"), call.query_number("schedule_id", 0, 0, NUMBER_MAX) or None
+    instant_us = call.query_number("instant_us", 0, 0, NUMBER_MAX)
     change: Any = exceptions.remove(name, instant_us, call.by, call.now_us, schedule, call.query("reason"))
     return await call.write(change)
 
@@ -89,6 +90,6 @@ ENDPOINTS = (
         remove_exception,
         "Take an exception back",
         answer=ExceptionRow,
-        query=("instant_us", "schedule_id", "reason"),
+        query=(number("instant_us"), number("schedule_id"), "reason"),
     ),
 )

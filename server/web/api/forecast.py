@@ -11,11 +11,13 @@ from server.actions import jobs, outlooks
 from server.core.model import DAY_US, HOUR_US
 from server.core.outlook import Outlook
 from server.errors import Invalid
+from server.numbers import is_number
 from server.storage import forecasts
 from server.storage.forecasts import Material
 from server.web.api.endpoint import Call, Endpoint
 
 DAYS_MAX = 366
+AHEAD_US_MAX = 10 * DAYS_MAX * DAY_US
 STEPS_MAX = 500
 
 
@@ -23,6 +25,8 @@ async def show_forecast(call: Call) -> Outlook:
     """What is due in a period: counted by place and step, and the first lines of it."""
     after_us = _moment(call, "from", call.now_us)
     until_us = _moment(call, "to", after_us + DAY_US)
+    if after_us > call.now_us + AHEAD_US_MAX:
+        raise Invalid("`from` is more than ten years from now.", field="from")
     if not after_us < until_us <= after_us + DAYS_MAX * DAY_US:
         raise Invalid(f"`to` must be later than `from`, by at most {DAYS_MAX} days.", field="to")
     limit, name = call.limit(), call.query("job")
@@ -40,7 +44,7 @@ def _moment(call: Call, name: str, default: int) -> int:
     text = call.query(name)
     if not text:
         return default
-    if text.isdigit():
+    if is_number(text):
         return int(text)
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))

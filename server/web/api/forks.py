@@ -10,9 +10,10 @@ from server.actions import forks as actions
 from server.core.forks import ForkEdit
 from server.errors import Unavailable
 from server.fork_port import send_archive
+from server.numbers import NUMBER_MAX
 from server.storage import forks as rows
 from server.web import forks
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 from server.web.forks import ForkLine, RunLine
 
 
@@ -39,13 +40,13 @@ async def show_fork(call: Call) -> ForkLine:
 
 async def list_fork_runs(call: Call) -> list[RunLine]:
     """The runs of a fork by number, above `after`."""
-    name, after, limit = call.path("name"), call.query_number("after", 0, 0, 2**62), call.limit()
+    name, after, limit = call.path("name"), call.query_number("after", 0, 0, NUMBER_MAX), call.limit()
     return await call.read(lambda connection: forks.run_lines(connection, name, after, limit))
 
 
 async def list_fork_edits(call: Call) -> list[ForkEdit]:
     """The edits of a fork in their order, above `after`."""
-    name, after, limit = call.path("name"), call.query_number("after", 0, 0, 2**62), call.limit()
+    name, after, limit = call.path("name"), call.query_number("after", 0, 0, NUMBER_MAX), call.limit()
     return await call.read(lambda connection: rows.edits(connection, name, after, limit))
 
 
@@ -78,7 +79,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/v1/forks", list_forks, "Forks of the pair", answer=list[ForkLine]),
     Endpoint("GET", "/api/v1/forks/{name}", show_fork, "One fork", answer=ForkLine),
     Endpoint(
-        "GET", "/api/v1/forks/{name}/runs", list_fork_runs, "Its runs", answer=list[RunLine], query=("after", "limit")
+        "GET", "/api/v1/forks/{name}/runs", list_fork_runs, "Its runs", answer=list[RunLine], query=(AFTER, "limit")
     ),
     Endpoint(
         "GET",
@@ -86,11 +87,23 @@ ENDPOINTS = (
         list_fork_edits,
         "Its edits",
         answer=list[ForkEdit],
-        query=("after", "limit"),
+        query=(AFTER, "limit"),
     ),
-    Endpoint("GET", "/api/v1/forks/{name}/export", export, "A tar file of everything in it"),
-    Endpoint("POST", "/api/v1/forks/{name}/adopt", adopt, "Put one run into Server History", body=Adopt),
+    Endpoint("GET", "/api/v1/forks/{name}/export", export, "A tar file of everything in it", media="application/x-tar"),
     Endpoint(
-        "DELETE", "/api/v1/forks/{name}", delete, "Delete the only copy", query=("delete_the_only_copy", "reason")
+        "POST",
+        "/api/v1/forks/{name}/adopt",
+        adopt,
+        "Put one run into Server History",
+        answer=shape(fork=str, run=int, server_history=int),
+        body=Adopt,
+    ),
+    Endpoint(
+        "DELETE",
+        "/api/v1/forks/{name}",
+        delete,
+        "Delete the only copy",
+        answer=shape(fork=str, deleted=bool, node=str),
+        query=("delete_the_only_copy", "reason"),
     ),
 )

@@ -16,7 +16,7 @@ from server.storage import limits
 from server.storage.groups import GroupLine, MemberLine, Waiting
 from server.storage.limits import Holder
 from server.tls import secret_hash
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class MemberView(msgspec.Struct, frozen=True):
@@ -162,7 +162,27 @@ ENDPOINTS = (
     Endpoint(
         "PUT", "/api/v1/groups/{name}", update_group, "Deploy: replace the members", body=GroupChange, answer=Deployed
     ),
-    Endpoint("DELETE", "/api/v1/groups/{name}", delete_group, "Delete a group", query=("reason",)),
-    Endpoint("PUT", "/api/v1/agents/{name}/capacity", set_capacity, "Set an agent's capacity", body=Capacity),
-    Endpoint("GET", "/api/v1/agents/{name}/deployment", show_deployment, "The groups that an agent serves"),
+    Endpoint(
+        "DELETE",
+        "/api/v1/groups/{name}",
+        delete_group,
+        "Delete a group",
+        answer=shape(name=str, deleted=bool),
+        query=("reason",),
+    ),
+    Endpoint(
+        "PUT",
+        "/api/v1/agents/{name}/capacity",
+        set_capacity,
+        "Set an agent's capacity",
+        answer=shape(name=str, capacity=int),
+        body=Capacity,
+    ),
+    Endpoint(
+        "GET",
+        "/api/v1/agents/{name}/deployment",
+        show_deployment,
+        "The groups that an agent serves",
+        answer=shape(name=str, groups=list[str], told=bool, capacity=int),
+    ),
 )

@@ -8,9 +8,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from replication.core.types import IN_OFFICE, Role, State, Status
 from server.core.maintenance import HOST, Phase
+from server.numbers import NUMBER_MAX
 from server.site import Site
 from server.storage import maintenance
-from server.web.api.endpoint import Call, Endpoint
+from server.web.api.endpoint import Call, Endpoint, number
 
 LOOP_SILENCE_MAX_S = 10.0
 
@@ -49,7 +50,7 @@ async def replica(call: Call) -> web.Response:
     text = call.query("lag_requests")
     if not text:
         return _plain(status.in_sync, f"in sync: {'yes' if status.in_sync else 'no'}")
-    bound = call.query_number("lag_requests", 0, 0, 2**53)
+    bound = call.query_number("lag_requests", 0, 0, NUMBER_MAX)
     lag = max(0, status.commit_sequence - status.applied_sequence)
     connected = any(peer.connected for peer in status.peers)
     return _plain(connected and lag <= bound, f"{lag} requests behind")
@@ -121,11 +122,28 @@ def _gauge(name: str, text: str, values: dict[str, float], label: str) -> Metric
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/livez", livez, "The process works", public=True),
-    Endpoint("GET", "/readyz", readyz, "This node serves its role", public=True),
-    Endpoint("GET", "/api/Status/Get", readyz, "Whether to route here, as UiPath's clients ask", public=True),
-    Endpoint("GET", "/primary", primary, "200 on the master", public=True),
-    Endpoint("GET", "/replica", replica, "200 on a standby in sync", public=True, query=("lag_requests",)),
-    Endpoint("GET", "/health", health, "200 when nothing needs a person", public=True),
-    Endpoint("GET", "/metrics", metrics, "Prometheus metrics", public=True),
+    Endpoint("GET", "/livez", livez, "The process works", media="text/plain", unwell=True, public=True),
+    Endpoint("GET", "/readyz", readyz, "This node serves its role", media="text/plain", unwell=True, public=True),
+    Endpoint(
+        "GET",
+        "/api/Status/Get",
+        readyz,
+        "Whether to route here, as UiPath's clients ask",
+        media="text/plain",
+        unwell=True,
+        public=True,
+    ),
+    Endpoint("GET", "/primary", primary, "200 on the master", media="text/plain", unwell=True, public=True),
+    Endpoint(
+        "GET",
+        "/replica",
+        replica,
+        "200 on a standby in sync",
+        media="text/plain",
+        unwell=True,
+        public=True,
+        query=(number("lag_requests"),),
+    ),
+    Endpoint("GET", "/health", health, "200 when nothing needs a person", media="text/plain", unwell=True, public=True),
+    Endpoint("GET", "/metrics", metrics, "Prometheus metrics", media="text/plain", public=True),
 )

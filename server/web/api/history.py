@@ -8,8 +8,9 @@ import msgspec
 
 from server.actions import history, messages
 from server.core.model import ServerHistoryEntry, SystemMessage
+from server.numbers import NUMBER_MAX, Whole
 from server.storage import server_history, system_messages
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 
 
 class HistoryLine(msgspec.Struct, frozen=True):
@@ -44,14 +45,14 @@ class Adopt(msgspec.Struct, frozen=True):
 class UpTo(msgspec.Struct, frozen=True):
     """All messages up to this id, of a severity or, with "", of all."""
 
-    up_to: int
+    up_to: Whole
     severity: str = ""
     reason: str = ""
 
 
 async def list_history(call: Call) -> list[HistoryLine]:
     """Server History, newest first, below `after`; of outputs the beginning. `open=1`: what is not adopted yet."""
-    after, limit = call.query_number("after", 0, 1, 2**62) or None, call.limit()
+    after, limit = call.query_number("after", 0, 0, NUMBER_MAX) or None, call.limit()
     match, only_open = call.query("match"), call.query("open") == "1"
     found = await call.read(lambda connection: server_history.page(connection, after, limit, match, only_open))
     return [_line(entry) for entry in found]
@@ -76,7 +77,7 @@ def _line(entry: ServerHistoryEntry) -> HistoryLine:
 
 async def list_messages(call: Call) -> list[SystemMessage]:
     """System messages, newest first, below `after`; `open=1`: what nobody acknowledged, `match`: a part of the text."""
-    after, limit = call.query_number("after", 0, 1, 2**62) or None, call.limit()
+    after, limit = call.query_number("after", 0, 0, NUMBER_MAX) or None, call.limit()
     only_open, severity, match = call.query("open") == "1", call.query("severity"), call.query("match")
     return await call.read(lambda c: system_messages.page(c, after, limit, only_open, severity, match))
 
@@ -102,7 +103,7 @@ ENDPOINTS = (
         list_history,
         "Completions that no run matches",
         answer=list[HistoryLine],
-        query=("after", "limit", "match", "open"),
+        query=(AFTER, "limit", "match", "open"),
     ),
     Endpoint("GET", "/api/v1/server-history/{id}", show_history, "One entry with its output", answer=HistoryLine),
     Endpoint(
@@ -119,8 +120,21 @@ ENDPOINTS = (
         list_messages,
         "System messages",
         answer=list[SystemMessage],
-        query=("after", "limit", "open", "severity", "match"),
+        query=(AFTER, "limit", "open", "severity", "match"),
     ),
-    Endpoint("POST", "/api/v1/messages/acknowledge", acknowledge_all, "All messages were read", body=UpTo),
-    Endpoint("POST", "/api/v1/messages/{id}/acknowledge", acknowledge, "A message was read"),
+    Endpoint(
+        "POST",
+        "/api/v1/messages/acknowledge",
+        acknowledge_all,
+        "All messages were read",
+        answer=shape(acknowledged=int),
+        body=UpTo,
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/messages/{id}/acknowledge",
+        acknowledge,
+        "A message was read",
+        answer=shape(id=int, acknowledged=bool),
+    ),
 )

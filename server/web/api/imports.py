@@ -87,7 +87,9 @@ async def import_cronicle(call: Call) -> Answer:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/v1/export", export, "Everything that people have said, as one YAML file"),
+    Endpoint(
+        "GET", "/api/v1/export", export, "Everything that people have said, as one YAML file", media="application/yaml"
+    ),
     Endpoint(
         "POST", "/api/v1/import/all", import_all, "Bring about what an export says", body=WholeImport, answer=list[Done]
     ),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from server.actions import jobs
 from server.core.monitor_watches import JobMonitor, Trip
+from server.numbers import NUMBER_MAX
 from server.storage import job_monitors as rows
-from server.web.api.endpoint import Call, Endpoint
+from server.web.api.endpoint import AFTER, Call, Endpoint
 
 
 async def list_trips(call: Call) -> list[Trip]:
     """What monitors found, the newest first, going on below id `after`; of one `job`, or of the run with key `run`."""
-    after, limit = call.query_number("after", 2**62, 0, 2**62), call.limit()
+    after, limit = call.query_number("after", NUMBER_MAX, 0, NUMBER_MAX), call.limit()
     name, key = call.query("job"), call.query("run")
     return await call.read(
         lambda connection: rows.trips(
@@ -32,7 +33,7 @@ ENDPOINTS = (
         list_trips,
         "What job monitors found",
         answer=list[Trip],
-        query=("job", "run", "after", "limit"),
+        query=("job", "run", AFTER, "limit"),
     ),
     Endpoint("GET", "/api/v1/jobs/{name}/monitors", list_monitors, "A job's monitors", answer=list[JobMonitor]),
 )

@@ -9,11 +9,12 @@ import msgspec
 
 from server.actions import job_specs, jobs
 from server.actions.jobs import JobSpec
-from server.core.model import Job
+from server.core.model import Job, ScheduleRow
+from server.numbers import NUMBER_MAX
 from server.storage import jobs as rows
 from server.storage import schedules
 from server.storage.jobs import JobLine
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 
 
 class JobView(msgspec.Struct, frozen=True):
@@ -81,7 +82,7 @@ async def hold_job(call: Call) -> Answer:
 
 async def list_schedules(call: Call) -> Any:
     """Schedules of all jobs, by id."""
-    after, limit = call.query_number("after", 0, 0, 2**53), call.limit()
+    after, limit = call.query_number("after", 0, 0, NUMBER_MAX), call.limit()
     return await call.read(lambda connection: schedules.page(connection, after, limit))
 
 
@@ -98,10 +99,41 @@ ENDPOINTS = (
     Endpoint(
         "GET", "/api/v1/jobs", list_jobs, "Jobs by name", answer=list[JobLine], query=("after", "limit", "match", "tag")
     ),
-    Endpoint("POST", "/api/v1/jobs", create_job, "Add a job", body=JobSpec, status=201),
+    Endpoint(
+        "POST",
+        "/api/v1/jobs",
+        create_job,
+        "Add a job",
+        answer=shape(id=int, name=str, version=int),
+        body=JobSpec,
+        status=201,
+    ),
     Endpoint("GET", "/api/v1/jobs/{name}", show_job, "One job", answer=JobView),
-    Endpoint("PUT", "/api/v1/jobs/{name}", update_job, "Change a job", body=JobUpdate),
-    Endpoint("DELETE", "/api/v1/jobs/{name}", delete_job, "Delete a job", query=("reason",)),
-    Endpoint("PUT", "/api/v1/jobs/{name}/hold", hold_job, "Hold or release a job", body=Hold),
-    Endpoint("GET", "/api/v1/schedules", list_schedules, "All schedules", query=("after", "limit")),
+    Endpoint(
+        "PUT",
+        "/api/v1/jobs/{name}",
+        update_job,
+        "Change a job",
+        answer=shape(id=int, name=str, version=int),
+        body=JobUpdate,
+    ),
+    Endpoint(
+        "DELETE",
+        "/api/v1/jobs/{name}",
+        delete_job,
+        "Delete a job",
+        answer=shape(name=str, deleted=bool),
+        query=("reason",),
+    ),
+    Endpoint(
+        "PUT",
+        "/api/v1/jobs/{name}/hold",
+        hold_job,
+        "Hold or release a job",
+        answer=shape(name=str, held=bool, changed=bool),
+        body=Hold,
+    ),
+    Endpoint(
+        "GET", "/api/v1/schedules", list_schedules, "All schedules", answer=list[ScheduleRow], query=(AFTER, "limit")
+    ),
 )

@@ -12,9 +12,10 @@ from server.actions import maintenance
 from server.core.maintenance import CRYOSPARC, HOST, PRESETS, TENANT, Phase, Wish
 from server.core.model import SECOND_US
 from server.errors import Forbidden, Invalid, NotFound
+from server.numbers import NUMBER_MAX
 from server.storage import maintenance_states
 from server.storage.maintenance_states import Record, State
-from server.web.api.endpoint import KEY_HEADER, Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, KEY_HEADER, Answer, Call, Endpoint, Number
 
 WORDS = {Phase.NONE: "None", Phase.DRAINING: "Draining", Phase.SUSPENDED: "Suspended"}
 """The phases as UiPath's clients spell them."""
@@ -73,7 +74,7 @@ async def show_maintenance(call: Call) -> State:
 async def maintenance_log(call: Call) -> list[Record]:
     """Sessions, newest first: each change, each run that was ended, each execution that was suppressed."""
     scope, limit = _scope(call, call.query("scope")), call.query_number("limit", 20, 1, 100)
-    after = call.query_number("after", 2**53, 1, 2**53)
+    after = call.query_number("after", NUMBER_MAX, 0, NUMBER_MAX)
     return await call.read(lambda c: maintenance_states.records(c, scope, after, limit))
 
 
@@ -197,7 +198,7 @@ ENDPOINTS = (
         maintenance_log,
         "What each maintenance did",
         answer=list[Record],
-        query=("scope", "after", "limit"),
+        query=("scope", AFTER, Number("limit", 1, 100)),
     ),
     Endpoint("POST", f"{_PATH}/on", maintenance_on, "Maintenance on", body=Why, answer=maintenance.Changed),
     Endpoint("POST", f"{_PATH}/off", maintenance_off, "Maintenance off", body=Why, answer=maintenance.Changed),

@@ -9,9 +9,10 @@ import msgspec
 
 from server.actions import jobs, missed
 from server.actions.missed import Resolved, Which
+from server.numbers import NUMBER_MAX, Whole
 from server.storage import missed as rows
 from server.storage.missed import MissedLine
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 from server.web.api.runs import Reason, Started, started
 
 
@@ -23,7 +24,7 @@ class Chosen(msgspec.Struct, frozen=True):
 
     job: str = ""
     cause: str = ""
-    after: int = 0
+    after: Whole = 0
     reason: str = ""
 
     def which(self) -> Which:
@@ -33,7 +34,7 @@ class Chosen(msgspec.Struct, frozen=True):
 
 async def list_missed(call: Call) -> list[MissedLine]:
     """Newest first, below id `after`; of one job or cause; `all=1` with what is resolved."""
-    after, limit, job = call.query_number("after", 0, 1, 2**62) or None, call.limit(), call.query("job")
+    after, limit, job = call.query_number("after", 0, 0, NUMBER_MAX) or None, call.limit(), call.query("job")
     only_open, cause = call.query("all") != "1", call.query("cause")
 
     def query(connection: sqlite3.Connection) -> list[MissedLine]:
@@ -65,8 +66,8 @@ async def dismiss_all(call: Call) -> Answer:
     return await call.write(missed.dismiss_all(call.by, call.now_us, call.body.reason, call.body.which()))
 
 
-def _post(path: str, handle: Any, summary: str, body: Any, answer: Any) -> Endpoint:
-    return Endpoint("POST", f"/api/v1/missed/{path}", handle, summary, body=body, answer=answer)
+def _post(path: str, handle: Any, summary: str, body: Any, answer: Any, status: int = 200) -> Endpoint:
+    return Endpoint("POST", f"/api/v1/missed/{path}", handle, summary, body=body, answer=answer, status=status)
 
 
 ENDPOINTS = (
@@ -76,10 +77,10 @@ ENDPOINTS = (
         list_missed,
         "What did not start",
         answer=list[MissedLine],
-        query=("after", "limit", "all", "job", "cause"),
+        query=(AFTER, "limit", "all", "job", "cause"),
     ),
     _post("run", run_all, "Run missed occurrences", Chosen, Resolved),
     _post("dismiss", dismiss_all, "Dismiss missed occurrences", Chosen, Resolved),
-    _post("{id}/run", run_one, "Run a missed occurrence", None, Started),
-    _post("{id}/dismiss", dismiss_one, "Dismiss a missed occurrence", Reason, dict),
+    _post("{id}/run", run_one, "Run a missed occurrence", None, Started, 202),
+    _post("{id}/dismiss", dismiss_one, "Dismiss a missed occurrence", Reason, shape(id=int, dismissed=bool)),
 )

@@ -11,12 +11,13 @@ import msgspec
 from server.actions import monitors
 from server.actions.monitors import Fired, MonitorSpec
 from server.core.monitors import Monitor
+from server.numbers import NUMBER_MAX
 from server.site import Site
 from server.storage import agents, events
 from server.storage import monitors as rows
 from server.storage.events import EventLine
 from server.storage.monitors import MonitorLine
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 
 
 class MonitorView(msgspec.Struct, frozen=True):
@@ -118,7 +119,7 @@ async def fire_event(call: Call) -> Answer:
 
 async def list_events(call: Call) -> list[EventLine]:
     """Events that fired, newest first, below id `after`; of one monitor by name."""
-    after = call.query_number("after", 0, 1, 2**62) or None
+    after = call.query_number("after", 0, 0, NUMBER_MAX) or None
     monitor, limit = call.query("monitor"), call.limit()
 
     def query(connection: sqlite3.Connection) -> list[EventLine]:
@@ -169,11 +170,40 @@ ENDPOINTS = (
         answer=list[MonitorLine],
         query=("after", "limit", "match"),
     ),
-    Endpoint("POST", "/api/v1/monitors", create_monitor, "Add an event monitor", body=MonitorSpec, status=201),
+    Endpoint(
+        "POST",
+        "/api/v1/monitors",
+        create_monitor,
+        "Add an event monitor",
+        answer=shape(id=int, name=str, version=int),
+        body=MonitorSpec,
+        status=201,
+    ),
     Endpoint("GET", "/api/v1/monitors/{name}", show_monitor, "One event monitor", answer=MonitorView),
-    Endpoint("PUT", "/api/v1/monitors/{name}", update_monitor, "Change an event monitor", body=MonitorUpdate),
-    Endpoint("DELETE", "/api/v1/monitors/{name}", delete_monitor, "Delete an event monitor", query=("reason",)),
-    Endpoint("PUT", "/api/v1/monitors/{name}/enabled", enable_monitor, "Enable or disable a monitor", body=Enabled),
+    Endpoint(
+        "PUT",
+        "/api/v1/monitors/{name}",
+        update_monitor,
+        "Change an event monitor",
+        answer=shape(id=int, name=str, version=int),
+        body=MonitorUpdate,
+    ),
+    Endpoint(
+        "DELETE",
+        "/api/v1/monitors/{name}",
+        delete_monitor,
+        "Delete an event monitor",
+        answer=shape(name=str, deleted=bool),
+        query=("reason",),
+    ),
+    Endpoint(
+        "PUT",
+        "/api/v1/monitors/{name}/enabled",
+        enable_monitor,
+        "Enable or disable a monitor",
+        answer=shape(name=str, enabled=bool, changed=bool),
+        body=Enabled,
+    ),
     Endpoint(
         "POST",
         "/api/v1/monitors/{name}/fire",
@@ -189,6 +219,6 @@ ENDPOINTS = (
         list_events,
         "Events that fired, newest first",
         answer=list[EventLine],
-        query=("monitor", "after", "limit"),
+        query=("monitor", AFTER, "limit"),
     ),
 )

@@ -14,7 +14,7 @@ from server.errors import Conflict, Forbidden, NotFound, Unavailable
 from server.storage import nodes, outcomes
 from server.tls import fingerprint, valid_until
 from server.web import seat
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 from server.web.api.status import public_status
 from server.web.session import is_local
 
@@ -128,13 +128,39 @@ def _require_local(call: Call) -> None:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/v1/ca", show_authority, "The cluster's authority", public=True),
+    Endpoint(
+        "GET",
+        "/api/v1/ca",
+        show_authority,
+        "The cluster's authority",
+        answer=shape(certificate=str, fingerprint=str, cluster=str, cluster_port=int, version=str),
+        public=True,
+    ),
     Endpoint("GET", "/api/v1/properties", show_properties, "Server Properties"),
     Endpoint("GET", "/api/v1/nodes", list_nodes, "Nodes of the cluster", answer=list[NodeRow]),
-    Endpoint("DELETE", "/api/v1/nodes/{id}", remove_node, "Remove a node", query=("reason",)),
-    Endpoint("POST", "/api/v1/nodes/{id}/seat", give_seat, "Give a node the seat of the standby"),
+    Endpoint(
+        "DELETE",
+        "/api/v1/nodes/{id}",
+        remove_node,
+        "Remove a node",
+        answer=shape(id=str, removed=bool),
+        query=("reason",),
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/nodes/{id}/seat",
+        give_seat,
+        "Give a node the seat of the standby",
+        answer=shape(id=str, text=str),
+    ),
     Endpoint("POST", "/api/v1/node/standby", become_standby, "Make this node a standby", body=BecomeStandby),
     Endpoint("POST", "/api/v1/node/master", become_master, "Make this node master", body=BecomeMaster),
     Endpoint("POST", "/api/v1/go-alone", go_alone, "Let the master write without a standby"),
-    Endpoint("GET", "/api/v1/outcomes/{key}", show_outcome, "What became of a request"),
+    Endpoint(
+        "GET",
+        "/api/v1/outcomes/{key}",
+        show_outcome,
+        "What became of a request",
+        answer=shape(key=str, status=int, answer=Any, recorded_at_us=int),
+    ),
 )

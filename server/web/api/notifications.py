@@ -7,8 +7,9 @@ import msgspec
 from server.actions import notifications
 from server.core.notifications import Delivery, ListSpec, NotificationList, Smtp
 from server.errors import Invalid
+from server.numbers import NUMBER_MAX
 from server.storage import notifications as rows
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 
 
 class SmtpChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +63,7 @@ async def test_list(call: Call) -> Answer:
 
 async def list_deliveries(call: Call) -> list[Delivery]:
     """What was sent, waits or was given up, the newest first, going on below id `after`."""
-    after, limit = call.query_number("after", 2**62, 0, 2**62), call.limit()
+    after, limit = call.query_number("after", NUMBER_MAX, 0, NUMBER_MAX), call.limit()
     name, state = call.query("list"), call.query("state")
     return await call.read(lambda connection: rows.log(connection, name, state, after, limit))
 
@@ -94,7 +95,14 @@ ENDPOINTS = (
         body=ListSpec,
         answer=NotificationList,
     ),
-    Endpoint("DELETE", _LISTS + "/{name}", delete_list, "Delete a notification list", query=("reason",)),
+    Endpoint(
+        "DELETE",
+        _LISTS + "/{name}",
+        delete_list,
+        "Delete a notification list",
+        answer=shape(name=str, deleted=bool),
+        query=("reason",),
+    ),
     Endpoint("POST", _LISTS + "/{name}/test", test_list, "Send a test message", answer=Sent, status=202),
     Endpoint(
         "GET",
@@ -102,8 +110,8 @@ ENDPOINTS = (
         list_deliveries,
         "What was sent to whom",
         answer=list[Delivery],
-        query=("list", "state", "after", "limit"),
+        query=("list", "state", AFTER, "limit"),
     ),
-    Endpoint("GET", "/api/v1/smtp", show_smtp, "The mail server", answer=Smtp),
+    Endpoint("GET", "/api/v1/smtp", show_smtp, "The mail server", answer=Smtp | None),
     Endpoint("PUT", "/api/v1/smtp", put_smtp, "Send mail over another server", body=SmtpChange, answer=Smtp),
 )

@@ -16,7 +16,7 @@ from server.passwords import check_new_password
 from server.sign_in import check_password
 from server.storage import sessions as session_rows
 from server.storage import users as user_rows
-from server.web.api.endpoint import Answer, Call, Endpoint, respond
+from server.web.api.endpoint import Answer, Call, Endpoint, respond, shape
 from server.web.proxy_sign_in import sign_in_by_proxy
 from server.web.session import SESSION_HASH, forget_here, set_cookie
 from server.web.signing_in import Signed, sign_in, sign_out
@@ -214,23 +214,39 @@ async def end_all_sessions(call: Call) -> Answer:
 
 
 ENDPOINTS = (
-    Endpoint("POST", "/api/v1/login", login, "Sign in", body=Login, public=True),
+    Endpoint("POST", "/api/v1/login", login, "Sign in", answer=shape(user=str, role=str), body=Login, public=True),
     Endpoint(
         "POST",
         "/api/v1/login/proxy",
         login_by_proxy,
         "Sign in by the word of a trusted proxy",
+        answer=shape(user=str, role=str),
         body=ByProxy,
         public=True,
     ),
-    Endpoint("POST", "/api/v1/logout", logout, "Sign out"),
+    Endpoint("POST", "/api/v1/logout", logout, "Sign out", answer=shape(signed_out=bool)),
     Endpoint("GET", "/api/v1/users", list_users, "All users", answer=list[UserLine], query=("after", "limit")),
-    Endpoint("POST", "/api/v1/users", create_user, "Add a user", body=NewUser, status=201),
+    Endpoint(
+        "POST", "/api/v1/users", create_user, "Add a user", answer=shape(name=str, role=str), body=NewUser, status=201
+    ),
     Endpoint("PUT", "/api/v1/users/{name}", update_user, "Change a user", body=UserChange),
-    Endpoint("DELETE", "/api/v1/users/{name}/second-factor", reset_second_factor, "Reset a lost second factor"),
+    Endpoint(
+        "DELETE",
+        "/api/v1/users/{name}/second-factor",
+        reset_second_factor,
+        "Reset a lost second factor",
+        answer=shape(name=str, reset=bool),
+    ),
     Endpoint(
         "GET", "/api/v1/sessions", list_sessions, "Who is signed in", answer=list[SessionLine], query=("after", "limit")
     ),
-    Endpoint("DELETE", "/api/v1/sessions", end_all_sessions, "Sign everybody else out", query=("reason",)),
-    Endpoint("DELETE", "/api/v1/sessions/{id}", end_session, "Sign one browser out"),
+    Endpoint(
+        "DELETE",
+        "/api/v1/sessions",
+        end_all_sessions,
+        "Sign everybody else out",
+        answer=shape(ended=int),
+        query=("reason",),
+    ),
+    Endpoint("DELETE", "/api/v1/sessions/{id}", end_session, "Sign one browser out", answer=shape(ended=bool)),
 )

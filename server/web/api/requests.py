@@ -9,9 +9,10 @@ import msgspec
 from server.actions import agents, requests
 from server.core.agent_requests import Request, why_it_waits
 from server.core.model import Agent
+from server.numbers import Whole
 from server.site import Site
 from server.storage import requests as rows
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class RequestView(msgspec.Struct, frozen=True):
@@ -40,7 +41,7 @@ class Withdrawal(msgspec.Struct, frozen=True):
     """What is taken back: lock, drain, maintain, cancel or kill; the last two with the number of the run."""
 
     kind: str
-    run: int | None = None
+    run: Whole | None = None
     reason: str = ""
 
 
@@ -97,5 +98,12 @@ ENDPOINTS = (
         answer=Requests,
         query=("agent", "after", "limit"),
     ),
-    Endpoint("POST", "/api/v1/agents/{name}/requests/withdraw", withdraw, "Take a request back", body=Withdrawal),
+    Endpoint(
+        "POST",
+        "/api/v1/agents/{name}/requests/withdraw",
+        withdraw,
+        "Take a request back",
+        answer=shape(agent=str, kind=str, run=int | None, withdrawn=bool),
+        body=Withdrawal,
+    ),
 )

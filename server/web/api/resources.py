@@ -7,7 +7,7 @@ import msgspec
 from server.actions import resources
 from server.actions.resources import ResourceView
 from server.storage import limits
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class ResourceChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,5 +51,12 @@ ENDPOINTS = (
     Endpoint(
         "PUT", _R + "/{name}", put_resource, "Make or change a resource", body=ResourceChange, answer=ResourceView
     ),
-    Endpoint("DELETE", _R + "/{name}", delete_resource, "Delete a resource", query=("reason",)),
+    Endpoint(
+        "DELETE",
+        _R + "/{name}",
+        delete_resource,
+        "Delete a resource",
+        answer=shape(name=str, deleted=bool),
+        query=("reason",),
+    ),
 )

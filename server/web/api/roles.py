@@ -12,7 +12,7 @@ from server.core.people import OwnRole
 from server.errors import Invalid
 from server.storage import roles as rows
 from server.storage import second_factors
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class NewRole(msgspec.Struct, frozen=True):
@@ -126,8 +126,29 @@ async def delete_role(call: Call) -> Answer:
 
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/roles", list_roles, "Roles", answer=list[RoleLine]),
-    Endpoint("POST", "/api/v1/roles", create_role, "Make a role", body=NewRole, status=201),
-    Endpoint("PUT", "/api/v1/roles/{name}", update_role, "Change a role", body=RoleChange),
-    Endpoint("DELETE", "/api/v1/roles/{name}", delete_role, "Delete a role that nobody has"),
+    Endpoint(
+        "POST",
+        "/api/v1/roles",
+        create_role,
+        "Make a role",
+        answer=shape(name=str, permissions=list[str]),
+        body=NewRole,
+        status=201,
+    ),
+    Endpoint(
+        "PUT",
+        "/api/v1/roles/{name}",
+        update_role,
+        "Change a role",
+        answer=shape(name=str, changed=bool),
+        body=RoleChange,
+    ),
+    Endpoint(
+        "DELETE",
+        "/api/v1/roles/{name}",
+        delete_role,
+        "Delete a role that nobody has",
+        answer=shape(name=str, deleted=bool),
+    ),
     Endpoint("GET", "/api/v1/permissions", list_permissions, "What roles are made of", answer=list[PermissionLine]),
 )

@@ -12,9 +12,10 @@ from aiohttp import web
 from server.actions import jobs, runs
 from server.core.model import Run
 from server.errors import NotFound
+from server.numbers import NUMBER_MAX
 from server.storage import runs as rows
 from server.storage.runs import RunLine
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, Number
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -48,7 +49,7 @@ async def run_now(call: Call) -> Answer:
 
 async def list_runs(call: Call) -> list[RunLine]:
     """Runs, newest first, below number `after`; of one job, agent or state."""
-    after = call.query_number("after", 0, 1, 2**62) or None
+    after = call.query_number("after", 0, 0, NUMBER_MAX) or None
     state, agent_id, limit, job = call.query("state"), call.query("agent"), call.limit(), call.query("job")
 
     def query(connection: sqlite3.Connection) -> list[RunLine]:
@@ -115,8 +116,8 @@ def started(run: Run) -> Started:
     return Started(run.number, run.key, run.state, run.reason)
 
 
-def _post(path: str, handle: Any, summary: str, body: Any = Reason, answer: Any = Started) -> Endpoint:
-    return Endpoint("POST", path, handle, summary, body=body, answer=answer)
+def _post(path: str, handle: Any, summary: str, status: int = 200) -> Endpoint:
+    return Endpoint("POST", path, handle, summary, body=Reason, answer=Started, status=status)
 
 
 ENDPOINTS = (
@@ -127,11 +128,18 @@ ENDPOINTS = (
         list_runs,
         "Runs, newest first",
         answer=list[RunLine],
-        query=("job", "state", "agent", "after", "limit"),
+        query=("job", "state", "agent", AFTER, "limit"),
     ),
     Endpoint("GET", "/api/v1/runs/{number}", show_run, "One run", answer=RunLine),
-    Endpoint("GET", "/api/v1/runs/{number}/output", show_output, "What a run printed", query=("attempt",)),
+    Endpoint(
+        "GET",
+        "/api/v1/runs/{number}/output",
+        show_output,
+        "What a run printed",
+        media="text/plain",
+        query=(Number("attempt", 1, 2**31),),
+    ),
     _post("/api/v1/runs/{number}/cancel", cancel, "End a run"),
     _post("/api/v1/runs/{number}/kill", kill, "Kill a run"),
-    _post("/api/v1/runs/{number}/rerun", rerun, "Repeat a run"),
+    _post("/api/v1/runs/{number}/rerun", rerun, "Repeat a run", 202),
 )

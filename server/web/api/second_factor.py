@@ -19,7 +19,7 @@ from server.sign_in import check_password, proof_of, prove
 from server.site import Site
 from server.storage import second_factors, users
 from server.tls import seal, secret_hash
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 from server.web.session import SESSION_HASH
 
 
@@ -144,7 +144,22 @@ async def remove(call: Call) -> Answer:
 PATH = "/api/v1/second-factor"
 ENDPOINTS = (
     Endpoint("GET", PATH, show, "One's own second factor", answer=State),
-    Endpoint("POST", PATH, begin, "Set up a second factor", body=Begin, status=201),
-    Endpoint("POST", PATH + "/confirm", confirm, "Ask for it from now on", body=Code),
-    Endpoint("POST", PATH + "/remove", remove, "Remove one's own second factor", body=Code),
+    Endpoint(
+        "POST",
+        PATH,
+        begin,
+        "Set up a second factor",
+        answer=shape(begun=bool, secret=str, url=str),
+        body=Begin,
+        status=201,
+    ),
+    Endpoint(
+        "POST",
+        PATH + "/confirm",
+        confirm,
+        "Ask for it from now on",
+        answer=shape(confirmed=bool, recovery_codes=list[str]),
+        body=Code,
+    ),
+    Endpoint("POST", PATH + "/remove", remove, "Remove one's own second factor", answer=shape(removed=bool), body=Code),
 )

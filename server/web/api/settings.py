@@ -8,7 +8,7 @@ import msgspec
 
 from server.actions import settings
 from server.storage import settings as rows
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -50,5 +50,12 @@ async def put_setting(call: Call) -> Answer:
 
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/settings", list_settings, "Shared settings", answer=list[SettingLine]),
-    Endpoint("PUT", "/api/v1/settings/{name}", put_setting, "Change a shared setting", body=Value),
+    Endpoint(
+        "PUT",
+        "/api/v1/settings/{name}",
+        put_setting,
+        "Change a shared setting",
+        answer=shape(name=str, value=str, before=str | None),
+        body=Value,
+    ),
 )

@@ -13,7 +13,7 @@ from server.storage import runs
 from server.storage import silence as rows
 from server.storage.runs import RunLine
 from server.storage.silence import UnknownLine
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 from server.web.api.runs import Reason, Started, started
 
 
@@ -107,7 +107,12 @@ ENDPOINTS = (
         status=202,
     ),
     Endpoint(
-        "POST", "/api/v1/jobs/{name}/dismiss-unknown", dismiss, "Let what is unknown be", body=Reason, answer=dict
+        "POST",
+        "/api/v1/jobs/{name}/dismiss-unknown",
+        dismiss,
+        "Let what is unknown be",
+        answer=shape(job=str, dismissed=int),
+        body=Reason,
     ),
     Endpoint(
         "POST",

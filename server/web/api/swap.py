@@ -11,9 +11,10 @@ import msgspec
 
 from server.actions import swap
 from server.core.model import Swap
+from server.core.swap_plan import SwapCheck
 from server.errors import Conflict
 from server.storage import swaps
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class SwapRequest(msgspec.Struct, frozen=True):
@@ -69,8 +70,23 @@ async def abort(call: Call) -> dict[str, Any]:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/v1/swap/check", check, "Would a swap be safe now", query=("to",)),
-    Endpoint("POST", "/api/v1/swap", start, "Swap roles", body=SwapRequest, status=202),
+    Endpoint("GET", "/api/v1/swap/check", check, "Would a swap be safe now", answer=SwapCheck, query=("to",)),
+    Endpoint(
+        "POST",
+        "/api/v1/swap",
+        start,
+        "Swap roles",
+        answer=shape(id=int, state=str, to=str),
+        body=SwapRequest,
+        status=202,
+    ),
     Endpoint("GET", "/api/v1/swap", show, "The swap that runs, or the last", answer=SwapView, query=("limit",)),
-    Endpoint("POST", "/api/v1/swap/abort", abort, "Abort the running swap", body=Reason),
+    Endpoint(
+        "POST",
+        "/api/v1/swap/abort",
+        abort,
+        "Abort the running swap",
+        answer=shape(id=int, abort_requested_by=str),
+        body=Reason,
+    ),
 )

@@ -7,7 +7,7 @@ import msgspec
 from server.actions import tenants
 from server.storage import tenants as rows
 from server.storage.tenants import TenantLine
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 
 class NewTenant(msgspec.Struct, frozen=True):
@@ -70,5 +70,12 @@ ENDPOINTS = (
     Endpoint("POST", _T, create_tenant, "Add a tenant", body=NewTenant, answer=TenantLine, status=201),
     Endpoint("GET", _T + "/{name}", show_tenant, "One tenant", answer=TenantLine),
     Endpoint("PUT", _T + "/{name}", update_tenant, "Change or close a tenant", body=TenantChange, answer=TenantLine),
-    Endpoint("PUT", "/api/v1/agents/{name}/tenant", give_agent, "Give an agent or a group to one tenant", body=Owner),
+    Endpoint(
+        "PUT",
+        "/api/v1/agents/{name}/tenant",
+        give_agent,
+        "Give an agent or a group to one tenant",
+        answer=shape(name=str, tenant=str),
+        body=Owner,
+    ),
 )

@@ -12,10 +12,11 @@ from server.core.access import may
 from server.core.model import DAY_US, Principal
 from server.core.people import ApiToken
 from server.errors import Forbidden
+from server.numbers import NUMBER_MAX
 from server.storage import api_tokens
 from server.storage import users as user_rows
 from server.tls import secret_hash
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 from server.web.session import TOKEN_PREFIX
 
 
@@ -46,7 +47,7 @@ class TokenLine(msgspec.Struct, frozen=True):
 
 async def list_tokens(call: Call) -> list[TokenLine]:
     """API tokens: everybody's for administrators, else one's own."""
-    after, limit = call.query_number("after", 0, 0, 2**53), call.limit()
+    after, limit = call.query_number("after", 0, 0, NUMBER_MAX), call.limit()
     return await call.read(lambda rows: lines(rows, call.by, after, limit))
 
 
@@ -100,7 +101,15 @@ async def revoke_token(call: Call) -> Answer:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/v1/tokens", list_tokens, "API tokens", answer=list[TokenLine], query=("after", "limit")),
-    Endpoint("POST", "/api/v1/tokens", create_token, "Make an API token", body=NewToken, status=201),
-    Endpoint("DELETE", "/api/v1/tokens/{id}", revoke_token, "Revoke an API token"),
+    Endpoint("GET", "/api/v1/tokens", list_tokens, "API tokens", answer=list[TokenLine], query=(AFTER, "limit")),
+    Endpoint(
+        "POST",
+        "/api/v1/tokens",
+        create_token,
+        "Make an API token",
+        answer=shape(id=int, user=str, name=str, scope=str, token=str),
+        body=NewToken,
+        status=201,
+    ),
+    Endpoint("DELETE", "/api/v1/tokens/{id}", revoke_token, "Revoke an API token", answer=shape(id=int, revoked=bool)),
 )

@@ -8,8 +8,9 @@ import msgspec
 
 from server.actions import variables
 from server.actions.variables import VariableSpec, VariableView
+from server.numbers import NUMBER_MAX
 from server.storage import variables as rows
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 
 
 class VariableChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +24,7 @@ class VariableChange(msgspec.Struct, frozen=True, kw_only=True):
 
 async def list_variables(call: Call) -> list[VariableView]:
     """Variables in the order in which they were made, above number `after`; with `job` those of one job."""
-    after, limit, job = call.query_number("after", 0, 0, 2**53), call.limit(), call.query("job")
+    after, limit, job = call.query_number("after", 0, 0, NUMBER_MAX), call.limit(), call.query("job")
     return await call.read(lambda connection: views(connection, job, after, limit))
 
 
@@ -62,7 +63,7 @@ ENDPOINTS = (
         list_variables,
         "Variables and who names them",
         answer=list[VariableView],
-        query=("after", "limit", "job"),
+        query=(AFTER, "limit", "job"),
     ),
     Endpoint("GET", "/api/v1/variables/{name}", show_variable, "One variable", answer=VariableView, query=("job",)),
     Endpoint(
@@ -73,5 +74,12 @@ ENDPOINTS = (
         body=VariableChange,
         answer=VariableView,
     ),
-    Endpoint("DELETE", "/api/v1/variables/{name}", delete_variable, "Delete a variable", query=("job", "reason")),
+    Endpoint(
+        "DELETE",
+        "/api/v1/variables/{name}",
+        delete_variable,
+        "Delete a variable",
+        answer=shape(name=str, job=str, deleted=bool),
+        query=("job", "reason"),
+    ),
 )

@@ -12,9 +12,10 @@ from server.actions import step_results, workflow_runs, workflow_waits
 from server.actions.workflows import find as find_workflow
 from server.core.workflow_runs import WorkflowRun
 from server.core.workflow_states import WORKFLOW_ENDED, StepState
+from server.numbers import NUMBER_MAX
 from server.storage import workflow_runs as rows
 from server.storage.workflow_runs import WorkflowRunLine
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, Number
 
 ITEMS_MAX = 2000
 """Items that one answer shows."""
@@ -109,7 +110,7 @@ async def list_workflow_runs(call: Call) -> list[WorkflowRunLine]:
     `undecided=1`: only those at which a person has to decide.
     """
     undecided = bool(call.query_number("undecided", 0, 0, 1))
-    after = call.query_number("after", 0, 1, 2**62) or None
+    after = call.query_number("after", 0, 0, NUMBER_MAX) or None
     state, limit, name = call.query("state"), call.limit(), call.query("workflow")
 
     def query(connection: sqlite3.Connection) -> list[WorkflowRunLine]:
@@ -240,7 +241,7 @@ ENDPOINTS = (
         list_workflow_runs,
         "Workflows' runs, newest first",
         answer=list[WorkflowRunLine],
-        query=("workflow", "state", "undecided", "after", "limit"),
+        query=("workflow", "state", Number("undecided", 0, 1), AFTER, "limit"),
     ),
     Endpoint("GET", "/api/v1/workflow-runs/{id}", show_workflow_run, "One workflow's run", answer=WorkflowRunView),
     _post("cancel", cancel, "End a workflow's run"),

@@ -16,10 +16,11 @@ from server.core.marked_text import Mistake
 from server.core.workflow_diff import WorkflowDiff, diff
 from server.core.workflow_writing import write
 from server.core.workflows import Workflow, WorkflowSpec, WorkflowVersion, Written
+from server.numbers import NUMBER_MAX
 from server.storage import job_workflows
 from server.storage import workflows as rows
 from server.storage.workflows import VersionLine, WorkflowLine
-from server.web.api.endpoint import Answer, Call, Endpoint
+from server.web.api.endpoint import Answer, Call, Endpoint, Number, number, shape
 from server.web.api.jobs import Hold
 
 
@@ -96,7 +97,7 @@ async def show_version(call: Call) -> WorkflowView:
 async def list_versions(call: Call) -> list[VersionLine]:
     """The versions of a workflow, the newest first, below `before`."""
     name, limit = call.path("name"), call.limit()
-    before = call.query_number("before", 2**53, 1, 2**53)
+    before = call.query_number("before", NUMBER_MAX, 0, NUMBER_MAX)
     return await call.read(lambda c: rows.versions(c, workflows.find(c, name).id, before, limit))
 
 
@@ -106,8 +107,8 @@ async def diff_versions(call: Call) -> WorkflowDiff:
 
     def query(connection: sqlite3.Connection) -> WorkflowDiff:
         current = workflows.find(connection, name).version
-        to = call.query_number("to", current, 1, 2**53)
-        since = call.query_number("from", max(1, to - 1), 1, 2**53)
+        to = call.query_number("to", current, 1, NUMBER_MAX)
+        since = call.query_number("from", max(1, to - 1), 1, NUMBER_MAX)
         return diff(workflows.version_of(connection, name, since), workflows.version_of(connection, name, to))
 
     return await call.read(query)
@@ -201,22 +202,62 @@ _ROOT = "/api/v1/workflows"
 _ONE = "/api/v1/workflows/{name}"
 ENDPOINTS = (
     Endpoint("GET", _ROOT, list_workflows, "Workflows", answer=list[WorkflowLine], query=("after", "limit", "match")),
-    Endpoint("POST", _ROOT, create_workflow, "Add a workflow", body=WorkflowText, status=201),
-    Endpoint("GET", f"{_ROOT}/schema", show_schema, "The JSON Schema of a workflow's text"),
+    Endpoint(
+        "POST",
+        _ROOT,
+        create_workflow,
+        "Add a workflow",
+        answer=shape(id=int, name=str, version=int),
+        body=WorkflowText,
+        status=201,
+    ),
+    Endpoint(
+        "GET", f"{_ROOT}/schema", show_schema, "The JSON Schema of a workflow's text", media="application/schema+json"
+    ),
     Endpoint("POST", f"{_ROOT}/check", check_workflow, "Check a text", body=WorkflowText, answer=Checked),
     Endpoint("GET", _ONE, show_workflow, "One workflow", answer=WorkflowView),
-    Endpoint("PUT", _ONE, update_workflow, "Give a workflow another text", body=WorkflowText),
-    Endpoint("DELETE", _ONE, delete_workflow, "Delete a workflow", query=("reason",)),
-    Endpoint("PUT", f"{_ONE}/hold", hold_workflow, "Hold or release a workflow", body=Hold),
+    Endpoint(
+        "PUT",
+        _ONE,
+        update_workflow,
+        "Give a workflow another text",
+        answer=shape(id=int, name=str, version=int),
+        body=WorkflowText,
+    ),
+    Endpoint(
+        "DELETE", _ONE, delete_workflow, "Delete a workflow", answer=shape(name=str, deleted=bool), query=("reason",)
+    ),
+    Endpoint(
+        "PUT",
+        f"{_ONE}/hold",
+        hold_workflow,
+        "Hold or release a workflow",
+        answer=shape(name=str, held=bool, changed=bool),
+        body=Hold,
+    ),
     Endpoint(
         "GET",
         f"{_ONE}/versions",
         list_versions,
         "The versions of a workflow",
         answer=list[VersionLine],
-        query=("before", "limit"),
+        query=(number("before"), "limit"),
     ),
     Endpoint("GET", f"{_ONE}/versions/{{version}}", show_version, "One version of a workflow", answer=WorkflowView),
-    Endpoint("GET", f"{_ONE}/diff", diff_versions, "What changed", answer=WorkflowDiff, query=("from", "to")),
-    Endpoint("POST", f"{_ONE}/roll-back", roll_back, "Make an old version the current one", body=RollBack),
+    Endpoint(
+        "GET",
+        f"{_ONE}/diff",
+        diff_versions,
+        "What changed",
+        answer=WorkflowDiff,
+        query=(Number("from", 1), Number("to", 1)),
+    ),
+    Endpoint(
+        "POST",
+        f"{_ONE}/roll-back",
+        roll_back,
+        "Make an old version the current one",
+        answer=shape(id=int, name=str, version=int),
+        body=RollBack,
+    ),
 )

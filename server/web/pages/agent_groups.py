@@ -10,6 +10,7 @@ from aiohttp import web
 
 from server.actions import groups as actions
 from server.errors import Invalid
+from server.numbers import is_number
 from server.storage import agents, groups
 from server.storage.overview import AgentLine
 from server.web.pages import serve
@@ -40,7 +41,7 @@ def deployment(connection: sqlite3.Connection, line: AgentLine, now_us: int) -> 
 async def set_capacity(request: web.Request) -> web.Response:
     """`POST /agents/{name}/capacity`."""
     name, text = request.match_info["name"], (await serve.form(request)).get("capacity", "")
-    if not text.isdigit():
+    if not is_number(text):
         raise Invalid(f"{text or 'Nothing'} is no number of runs. Type 0 for no bound.", field="capacity")
     await serve.write(request, lambda by, now_us: actions.set_capacity(name, int(text), by, now_us))
     return serve.back(f"/agents/{name}", "agent-capacity")

@@ -12,6 +12,7 @@ from server.actions import requests as actions
 from server.core.agent_requests import Request, why_it_waits
 from server.core.model import Agent
 from server.errors import Invalid
+from server.numbers import is_number
 from server.site import Site
 from server.storage import agents
 from server.storage import requests as rows
@@ -88,7 +89,7 @@ async def withdraw(request: web.Request) -> web.Response:
     """`POST /agents/{name}/withdraw`: `kind`, and `run` for one to end a run."""
     name, form = request.match_info["name"], await serve.form(request)
     number = form.get("run", "")
-    if number and not number.isdigit():
+    if number and not is_number(number):
         raise Invalid(f"{number!r} is no number of a run.", field="run")
     run, kind, why = (int(number) if number else None), form.get("kind", ""), form.get("reason", "")
     await serve.write(request, lambda by, now_us: actions.withdraw(name, kind, run, by, now_us, why))

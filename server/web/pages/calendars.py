@@ -17,6 +17,7 @@ from server.core.calendar_days import Days, days_of_year
 from server.core.calendar_rules import CalendarSpec
 from server.core.model import SECOND_US, Principal
 from server.errors import UnderstudyError
+from server.numbers import is_number
 from server.storage import calendars
 from server.storage.calendars import CalendarLine
 from server.web.api.calendars import CalendarView, view
@@ -158,7 +159,7 @@ async def update(request: web.Request) -> web.Response:
     """`POST /calendars/{name}`: refused when somebody else changed it since the form was opened."""
     name, values = request.match_info["name"], {**EMPTY, "days": "", **await serve.form(request)}
     spec = spec_from({**values, "name": values["name"] or name})
-    version = int(values["version"]) if values["version"].isdigit() else None
+    version = int(values["version"]) if is_number(values["version"]) else None
     try:
         await _write(request, lambda by, now_us: actions.update(name, spec, by, now_us, version))
     except UnderstudyError as error:
@@ -223,7 +224,7 @@ async def _one(
     name, wanted = request.match_info["name"], request.query.get("year", "")
     frame, (found, days) = await serve.load(request, name, lambda c: (view(c, row := actions.find(c, name)), row.marks))
     this = datetime.fromtimestamp(frame.now_us // SECOND_US, UTC).year
-    year = int(wanted) if wanted.isdigit() and 1970 <= int(wanted) <= 9998 else this
+    year = int(wanted) if is_number(wanted) and 1970 <= int(wanted) <= 9998 else this
     values = typed if typed is not None else {**values_of(found), "text": text}
     return page_of(frame.with_problem(problem) if problem else frame, found, days, year, values, errors or {})
 

@@ -15,6 +15,7 @@ from server.actions.exceptions import ExceptionSpec
 from server.core.model import DAY_US, Job, Schedule
 from server.core.schedule import BadSchedule, find_zone
 from server.errors import Invalid, NotFound, UnderstudyError
+from server.numbers import is_number
 from server.storage import exceptions, jobs, orders, schedules
 from server.storage.exceptions import ExceptionLine
 from server.storage.orders import OrderLine
@@ -96,7 +97,7 @@ def _one(connection: sqlite3.Connection, job_id: int, schedule_id: int, at_us: i
 
 def _where(request: web.Request, fields: Mapping[str, str]) -> tuple[int, int, int]:
     texts = (fields.get("schedule", ""), fields.get("at", ""))
-    if not all(text.isdigit() for text in texts):
+    if not all(is_number(text) for text in texts):
         raise NotFound("The address names no occurrence. See what is next on the job's page.")
     return int(request.match_info["id"]), int(texts[0]), int(texts[1])
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from server.actions import outlooks
 from server.core.model import DAY_US, HOUR_US
 from server.core.outlook import Outlook, PlaceCounts
+from server.numbers import is_number
 from server.storage import forecasts
 from server.web.frame import Frame
 from server.web.pages import serve
@@ -72,7 +73,7 @@ def _cells(found: Outlook, one: PlaceCounts, top: int) -> tuple[Cell, ...]:
 async def show(request: web.Request) -> web.Response:
     """`GET /forecast?days=`: from the beginning of this hour."""
     text = request.query.get("days", "1")
-    days = int(text) if text.isdigit() and int(text) in STEPS else 1
+    days = int(text) if is_number(text) and int(text) in STEPS else 1
     now_us = serve.site(request).clock.utc_us()
     after_us = now_us - now_us % HOUR_US - 1
     until_us = after_us + days * DAY_US

@@ -13,6 +13,7 @@ from server.actions import forks as actions
 from server.actions.change import require
 from server.core.forks import ForkEdit, ForkRow, in_words
 from server.fork_port import send_archive
+from server.numbers import is_number
 from server.storage import forks as rows
 from server.web import forks
 from server.web.forks import ForkLine, RunLine
@@ -79,7 +80,7 @@ async def show_fork(request: web.Request) -> web.Response:
 
 def _number(request: web.Request, word: str) -> int:
     text = request.query.get(word, "")
-    return int(text) if text.isdigit() else 0
+    return int(text) if is_number(text) else 0
 
 
 async def _line(request: web.Request) -> ForkLine:
@@ -100,7 +101,7 @@ async def adopt(request: web.Request) -> web.Response:
     """`POST /replication/forks/{name}/adopt`: one run goes on record in Server History."""
     name, fields = request.match_info["name"], await serve.form(request)
     page = address(name)
-    number = int(fields.get("run", "")) if fields.get("run", "").isdigit() else 0
+    number = int(fields.get("run", "")) if is_number(fields.get("run", "")) else 0
     output = await forks.read_output(serve.site(request), name, number)
     reason = fields.get("reason", "")
     await serve.write(request, lambda by, now_us: actions.adopt(name, number, output, by, now_us, reason))

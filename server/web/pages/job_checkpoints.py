@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from server.core.checkpoints import CheckpointRule
+from server.numbers import is_number
 
 EMPTY = {"checkpoints_kept": "5", "restartable": ""}
 FIELDS = {"checkpoints.keep": "checkpoints_kept"}
@@ -19,6 +20,6 @@ def values_of(rule: CheckpointRule) -> dict[str, str]:
 def rule_from(values: Mapping[str, str], wrong: dict[str, str]) -> CheckpointRule:
     """What the form says; what is no number is named in `wrong`."""
     text = values["checkpoints_kept"].strip()
-    if not text.isdigit():
+    if not is_number(text):
         wrong["checkpoints_kept"] = f"{text or 'Nothing'} is not a whole number."
-    return CheckpointRule(keep=int(text) if text.isdigit() else 5, restartable=values["restartable"] == "1")
+    return CheckpointRule(keep=int(text) if is_number(text) else 5, restartable=values["restartable"] == "1")

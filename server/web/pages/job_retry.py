@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from server.core.exit_rules import ExitRules
 from server.core.retry import RetryRule
+from server.numbers import is_number
 
 EMPTY = {
     "attempts_max": "1", "retry_delay_s": "60", "retry_factor": "2", "retry_delay_s_max": "3600",
@@ -43,8 +44,8 @@ def retry_from(values: Mapping[str, str], wrong: dict[str, str]) -> RetryRule:
     numbers = {}
     for field in ("attempts_max", "retry_delay_s", "retry_delay_s_max"):
         text = values[field].strip()
-        numbers[field] = int(text) if text.isdigit() else 0
-        if not text.isdigit():
+        numbers[field] = int(text) if is_number(text) else 0
+        if not is_number(text):
             wrong[field] = f"{text or 'Nothing'} is not a whole number."
     try:
         factor = float(values["retry_factor"])
@@ -72,7 +73,7 @@ def rules_from(values: Mapping[str, str], wrong: dict[str, str]) -> ExitRules:
 def _codes(field: str, values: Mapping[str, str], wrong: dict[str, str]) -> list[int]:
     found = []
     for text in values[field].replace(",", " ").split():
-        if text.isdigit():
+        if is_number(text):
             found.append(int(text))
         else:
             wrong[field] = f"{text} is not an exit code."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from server.core.job_monitors import JobMonitors, NamedMonitor, read_named, write_named
+from server.numbers import is_number
 
 _NUMBERS = ("late_start_s", "overrun_s", "underrun_s")
 EMPTY = {
@@ -36,8 +37,8 @@ def monitors_from(values: Mapping[str, str], wrong: dict[str, str]) -> JobMonito
     numbers = {}
     for field in _NUMBERS:
         text = values[field].strip()
-        numbers[field] = int(text) if text.isdigit() else 0
-        if not text.isdigit():
+        numbers[field] = int(text) if is_number(text) else 0
+        if not is_number(text):
             wrong[field] = f"{text or 'Nothing'} is not a whole number."
     more: list[NamedMonitor] = []
     for line in filter(None, map(str.strip, values["more_monitors"].splitlines())):

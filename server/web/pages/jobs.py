@@ -18,6 +18,7 @@ from server.core.explanations import Explanation
 from server.core.model import Job, Schedule
 from server.core.monitor_watches import Trip
 from server.errors import Invalid, NotFound, UnderstudyError
+from server.numbers import is_number
 from server.storage import agents, calendars, groups, jobs, monitors, runs, schedules, silence, workflows
 from server.storage import job_monitors as trips
 from server.storage.groups import GROUP_NAME
@@ -205,7 +206,7 @@ def spec_from(values: Mapping[str, str]) -> JobSpec:
 
 def _number(name: str, values: Mapping[str, str], wrong: dict[str, str]) -> int:
     text = values[name]
-    if text.isdigit():
+    if is_number(text):
         return int(text)
     wrong[name] = f"{text or 'Nothing'} is not a whole number."
     return 0
@@ -315,7 +316,7 @@ async def update(request: web.Request) -> web.Response:
     job_id = int(request.match_info["id"])
     values = {**EMPTY, **await serve.form(request)}
     _, (job, *_) = await serve.load(request, "", lambda c: _one(c, job_id))
-    version = int(values["version"]) if values["version"].isdigit() else None
+    version = int(values["version"]) if is_number(values["version"]) else None
     try:
         spec = spec_from(values)
         await serve.write(request, lambda by, now_us: actions.update(job.name, spec, by, now_us, version))

@@ -14,6 +14,7 @@ from server.actions import monitors as actions
 from server.actions.monitors import MonitorSpec
 from server.core.monitors import KINDS, MANUAL, Settings
 from server.errors import Invalid, NotFound, UnderstudyError
+from server.numbers import is_number
 from server.storage import agents, events, monitors
 from server.storage.events import EventLine
 from server.storage.monitors import MonitorLine
@@ -173,7 +174,7 @@ def spec_from(values: Mapping[str, str], on: frozenset[str], enabled: bool = Tru
     """What the form says. Raises Invalid with every field that is no number."""
     numbers = {name: values[name] for name in ("steady_s", "at_least", "interval_s")}
     wrong = {
-        name: f"{text or 'Nothing'} is not a whole number." for name, text in numbers.items() if not text.isdigit()
+        name: f"{text or 'Nothing'} is not a whole number." for name, text in numbers.items() if not is_number(text)
     }
     if wrong:
         raise Invalid("Some fields are not right.", fields=wrong)
@@ -236,7 +237,7 @@ async def update(request: web.Request) -> web.Response:
     monitor_id = int(request.match_info["id"])
     values, on = await _typed(request)
     _, line = await serve.load(request, "", lambda c: _line(c, monitor_id))
-    version = int(values["version"]) if values["version"].isdigit() else None
+    version = int(values["version"]) if is_number(values["version"]) else None
     try:
         spec = spec_from({**values, "name": line.name}, on, line.enabled)
         made = await serve.write(request, lambda by, now_us: actions.update(line.name, spec, by, now_us, version))

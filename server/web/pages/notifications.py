@@ -13,6 +13,7 @@ from aiohttp import web
 from server.actions import notifications as actions
 from server.core.notifications import Delivery, ListSpec, NotificationList, Smtp, TrapReceiver, Webhook
 from server.errors import Invalid, UnderstudyError
+from server.numbers import is_number
 from server.storage import notifications
 from server.web.frame import Frame
 from server.web.pages import serve
@@ -133,7 +134,7 @@ async def put_smtp(request: web.Request) -> web.Response:
     values = {**SMTP, **await serve.form(request)}
     seal = serve.site(request).seal.seal
     try:
-        if not values["port"].isdigit():
+        if not is_number(values["port"]):
             raise Invalid("The mail server is not right.", fields={"port": "must be from 1 to 65535"})
         names = ("host", "sender", "user", "security")
         server = Smtp(port=int(values["port"]), **{name: values[name] for name in names})

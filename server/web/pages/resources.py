@@ -12,6 +12,7 @@ from server.actions import resources as actions
 from server.actions.resources import ResourceView
 from server.core.limits import Limits
 from server.errors import Invalid, UnderstudyError
+from server.numbers import is_number
 from server.web.frame import Frame
 from server.web.pages import serve
 
@@ -54,7 +55,7 @@ def limits_from(values: Mapping[str, str], wrong: dict[str, str]) -> Limits:
     needs: dict[str, int] = {}
     for word in values["resources"].replace(",", " ").split():
         name, equals, count = word.partition("=")
-        if not name or (equals and not count.isdigit()):
+        if not name or (equals and not is_number(count)):
             wrong["resources"] = f"{word} is not NAME or NAME=number."
         else:
             needs[name] = int(count or 1)
@@ -76,7 +77,7 @@ async def put(request: web.Request) -> web.Response:
     """`POST /shared/resources`: makes or changes it, or shows the form again with what is wrong."""
     values = {**EMPTY, **await serve.form(request)}
     try:
-        if not values["count"].isdigit():
+        if not is_number(values["count"]):
             raise Invalid(f"{values['count'] or 'Nothing'} is not a whole number.", field="count")
         name, count, said = values["name"], int(values["count"]), values["description"]
         await serve.write(request, lambda by, now_us: actions.put(name, count, said, by, now_us))

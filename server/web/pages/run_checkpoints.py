@@ -11,6 +11,7 @@ from aiohttp import web
 from server.actions import checkpoints as actions
 from server.core.model import Run
 from server.core.run_states import ENDED, RunState
+from server.numbers import is_number
 from server.storage import checkpoints, runs
 from server.storage.checkpoints import Checkpoint, ProgressRow
 from server.storage.runs import RunLine
@@ -117,7 +118,7 @@ async def resume(request: web.Request) -> web.Response:
     """`POST /runs/{number}/resume`: `checkpoint` in the form is a number, or empty for the latest."""
     number, fields = int(request.match_info["number"]), await serve.form(request)
     text, reason = fields.get("checkpoint", ""), fields.get("reason", "")
-    chosen = int(text) if text.isdigit() else None
+    chosen = int(text) if is_number(text) else None
     run = await serve.write(request, lambda by, now_us: actions.resume(number, by, now_us, chosen, 0, reason))
     return serve.back(f"/runs/{run.number}")
 

@@ -14,6 +14,7 @@ from server.actions.change import Change, for_tenant
 from server.core.gates import QUEUE_LOCKED, SCHEDULER_STOPPED, SWAP
 from server.core.maintenance import Session, meaning
 from server.core.model import Gate, Principal
+from server.numbers import is_number
 from server.site import SEQUENCE, Site, site_of
 from server.storage import gates, maintenance
 from server.web import told
@@ -274,7 +275,7 @@ async def form(request: web.Request) -> dict[str, str]:
 def before(request: web.Request) -> int | None:
     """The key to page on from, `after=` in the address; anything but a number begins at the top."""
     text = request.query.get("after", "")
-    return int(text) if text.isdigit() else None
+    return int(text) if is_number(text) else None
 
 
 def site(request: web.Request) -> Site:

@@ -17,6 +17,7 @@ from server.core.marked_text import Mistake
 from server.core.workflow_diff import WorkflowDiff, diff
 from server.core.workflows import Workflow, Written
 from server.errors import NotFound, UnderstudyError
+from server.numbers import is_number
 from server.storage import workflows
 from server.storage.workflows import VersionLine, WorkflowLine
 from server.web.api.workflows import WorkflowView, read_text, view
@@ -187,7 +188,7 @@ async def compare(request: web.Request) -> web.Response:
 
 
 def _number(text: str, default: int) -> int:
-    return int(text) if text.isdigit() and len(text) < 10 else default
+    return int(text) if is_number(text) and len(text) < 10 else default
 
 
 async def new(request: web.Request) -> web.Response:
@@ -215,7 +216,7 @@ async def save(request: web.Request) -> web.Response:
             return await _checked(request, typed, written)
         if typed.workflow_id:
             name = await _named(request)
-            version = int(typed.version) if typed.version.isdigit() else None
+            version = int(typed.version) if is_number(typed.version) else None
             done = await serve.write(
                 request, lambda by, now_us: actions.update(name, written, by, now_us, version, typed.reason)
             )
