@@ -194,8 +194,10 @@ def _line(found: dict[str, Any]) -> str:
 
 
 def _silent(found: dict[str, Any]) -> str:
-    names = found["silent_agents"]
-    return f" Not known of agents that do not answer: {', '.join(names)}." if names else ""
+    names, former = found["silent_agents"], found.get("unaware_agents", [])
+    said = f" Not known of agents that do not answer: {', '.join(names)}." if names else ""
+    upgrade = f" Upgrade {', '.join(former)}: a former release begins by its standing orders." if former else ""
+    return said + upgrade
 
 
 def _record(record: dict[str, Any]) -> list[str]:

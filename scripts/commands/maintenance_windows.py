@@ -43,13 +43,16 @@ def list_windows(asker: Asker) -> None:
 @click.option("--lead", metavar="TIME", default="1h", show_default=True, help="From how long before a banner says so.")
 @click.option("--title", default="", help="What for; shown in the banner.")
 @click.option("--agent", default="", help="Of this agent alone.")
+@click.option("--tenant", default="", help="Of this tenant alone.")
 @reason_option
 @asks_node
-def add(asker: Asker, start: str | None, every: str, agent: str, reason: str, **given: str) -> None:
+def add(asker: Asker, start: str | None, every: str, agent: str, tenant: str, reason: str, **given: str) -> None:
     """Plan a window. When it begins, what runs goes on and what comes waits; at its end it is over by itself."""
+    if agent and tenant:
+        raise CommandError(USAGE, "give --tenant or --agent, not both")
     body = {
         "title": given["title"],
-        "scope": f"agent:{agent}" if agent else "",
+        "scope": f"agent:{agent}" if agent else f"tenant:{tenant}" if tenant else "",
         "start_us": instant_us(start, "--start") if start else None,
         "expression": every,
         "zone": given["zone"],

@@ -10,8 +10,9 @@ from server.actions import maintenance
 from server.actions.change import record
 from server.core import agent_wire as wire
 from server.core.agent_requests import kinds_at
-from server.core.gates import DRAINING, REASONS, SCHEDULER_STOPPED, SWAP, for_protocol
+from server.core.gates import DRAINING, REASONS, SCHEDULER_STOPPED, SWAP, for_protocol, plain
 from server.core.model import SYSTEM, Agent
+from server.core.tenancy import tenant_of
 from server.storage import drains, gate_changes, gates, settings, system_messages
 
 WHY = "adopted from an agent: the office that set it lost its last writes"
@@ -29,7 +30,7 @@ def adopt_gates(connection: sqlite3.Connection, agent: Agent, held: wire.GateSet
     changes = gate_changes.of_agent(connection, agent.id, held.revision)
     known = for_protocol(kinds_at(changes, held.revision), protocol)
     for kind in held.kinds:
-        if kind not in known and kind in REASONS and kind != SWAP:
+        if kind not in known and plain(kind) in REASONS and kind != SWAP:
             _adopt(connection, agent, kind, held, now_us)
     if set(held.kinds) != set(known) or held.revision > settings.gate_revision(connection):
         revision = max(settings.gate_revision(connection), held.revision) + 1
@@ -46,11 +47,11 @@ def _adopt(connection: sqlite3.Connection, agent: Agent, kind: str, held: wire.G
     if kind == DRAINING:
         drains.ask(connection, agent.id, set_at_us, SYSTEM.name, WHY, held.drain_s)
     maintenance.adopt(connection, kind, agent_id, agent.name, now_us, WHY)
-    name = "all" if everywhere else agent.name
+    name = tenant_of(kind) or ("all" if everywhere else agent.name)
     record(connection, SYSTEM, now_us, "gates.adopt", name, "", kind, WHY)
     text = (
-        f"{REASONS[kind].capitalize()} ({name}) was adopted from the agent {agent.name}: the office that set it lost "
-        "its last writes. Lift it when it is not wanted any more."
+        f"{REASONS[plain(kind)].capitalize()} ({name}) was adopted from the agent {agent.name}: the office that set it "
+        "lost its last writes. Lift it when it is not wanted any more."
     )
     system_messages.insert(connection, "warning", text, now_us)
 

@@ -23,6 +23,7 @@ from server.core.model import DAY_US, Job, Run, Schedule
 from server.core.prerequisites import UNMET_US
 from server.core.run_keys import parse_key
 from server.core.run_states import ENDED, RunState
+from server.core.tenancy import tenant_of
 from server.core.when import sentence
 from server.storage import (
     agents,
@@ -132,7 +133,7 @@ def _next(connection: sqlite3.Connection, schedule: Schedule, now_us: int) -> st
 
 
 def _in_the_way(connection: sqlite3.Connection, job: Job) -> list[Why]:
-    return (_hold(connection, job) if job.held else []) + list(_gates(connection, job.agent_id))
+    return (_hold(connection, job) if job.held else []) + list(_gates(connection, job.agent_id, tenant_of(job.name)))
 
 
 def _hold(connection: sqlite3.Connection, job: Job) -> list[Why]:
@@ -142,8 +143,10 @@ def _hold(connection: sqlite3.Connection, job: Job) -> list[Why]:
     return [Why(topic="in the way", text=text, command=f"understudy job release {job.name}")]
 
 
-def _gates(connection: sqlite3.Connection, agent_id: str) -> Iterator[Why]:
+def _gates(connection: sqlite3.Connection, agent_id: str, tenant: str) -> Iterator[Why]:
     for gate in gates.for_agent(connection, agent_id):
+        if tenant_of(gate.kind) not in ("", tenant):
+            continue
         yield say.of_gate(gate, _agent_name(connection, gate.agent_id) if gate.agent_id else "")
 
 
@@ -291,7 +294,9 @@ def _waits(connection: sqlite3.Connection, run: Run, job: Job | None, name: str)
         group=group.name if group is not None else "",
         holders=resources.describe(connection, run),
     )
-    found = list(_gates(connection, run.agent_id)) + (_hold(connection, job) if job is not None and job.held else [])
+    found = list(_gates(connection, run.agent_id, tenant_of(name))) + (
+        _hold(connection, job) if job is not None and job.held else []
+    )
     first_line = say.of_waiting(run.reason, place)
     yield msgspec.structs.replace(first_line, command="") if found else first_line
     yield from found

@@ -9,16 +9,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 
 from server.actions import order_ledger, prerequisite_runs
 from server.actions import orders as order_actions
 from server.actions.change import Change, Transaction
 from server.actions.quarantine import guarded, readable
 from server.core import planning
-from server.core.gates import HELD, REASONS, Verdict, on_occurrence
+from server.core.agent_requests import lifted
+from server.core.gates import HELD, REASONS, SUSPENDED, Verdict, of_tenant, on_occurrence
 from server.core.instants import LATE_US
 from server.core.model import Order
-from server.storage import exceptions, gates, jobs, orders, schedules
+from server.core.tenancy import tenant_of
+from server.storage import exceptions, gate_changes, gates, jobs, orders, schedules
 
 NO_MASTER = "no master was in office"
 PAGE = 100
@@ -37,7 +40,7 @@ def make_due(now_us: int) -> Change[int]:
     def change(transaction: Transaction) -> int:
         connection = transaction.connection
         page = orders.due_by_master(connection, now_us, PAGE)
-        stops = stopped_spans(connection)
+        stops = Stops(connection)
         for order in readable(connection, "due", page, now_us):
             guarded(connection, "due", order.id, order.job_id, now_us, partial(_make, connection, order, stops, now_us))
         return len(page)
@@ -45,14 +48,39 @@ def make_due(now_us: int) -> Change[int]:
     return change
 
 
-def stopped_spans(connection: sqlite3.Connection) -> list[Span]:
-    """(from, until, cause) of every stop that is not forgotten yet, and of each gate that lets instants be missed."""
-    found = [(stop.from_us, stop.until_us, REASONS[stop.kind]) for stop in gates.stops(connection)]
-    for gate in gates.host_wide(connection):
-        verdict, why = on_occurrence([gate.kind])
-        if verdict is Verdict.MISS:
-            found.append((gate.set_at_us, 2**62, why))
-    return found
+class Stops:
+    """When what was due was missed, as (from, until, cause): read once for each agent and tenant of a page of orders.
+
+    Of stops that are not forgotten, and of gates in force or lifted: an instant that fell due in the last turn before a
+    maintenance ended is looked at after its end.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: dict[tuple[str, str], list[Span]] = {}
+        self._stops = [(stop.from_us, stop.until_us, REASONS[stop.kind]) for stop in gates.stops(connection)]
+
+    def of(self, agent_id: str, tenant: str) -> list[Span]:
+        """The spans for what is of a tenant at an agent, or a group; its machine may be gone altogether."""
+        found = self._known.get((agent_id, tenant))
+        if found is None:
+            found = self._known[agent_id, tenant] = self._read(agent_id, tenant)
+        return found
+
+    def _read(self, agent_id: str, tenant: str) -> list[Span]:
+        gone = order_actions.gone(self._connection, agent_id)
+        if gone:
+            return [(0, 2**62, gone)]
+        found = list(self._stops)
+        in_force = gates.for_agent(self._connection, agent_id)
+        spans = [(gate.kind, gate.set_at_us, 2**62) for gate in in_force]
+        for place, kind in {*product(("", agent_id), (SUSPENDED, of_tenant(tenant, SUSPENDED)))}:
+            spans += [(kind, *span) for span in lifted(gate_changes.of_gate(self._connection, place, kind))]
+        for kind, first_us, end_us in spans:
+            verdict, why = on_occurrence([kind], tenant)
+            if verdict is Verdict.MISS:
+                found.append((first_us, end_us, why))
+        return found
 
 
 def adopt_orders() -> Change[int]:
@@ -72,22 +100,12 @@ def cause(at_us: int, stops: Sequence[Span], now_us: int) -> str:
     return NO_MASTER if at_us < now_us - LATE_US else ""
 
 
-def _own_spans(connection: sqlite3.Connection, agent_id: str) -> list[Span]:
-    """What lets the instants of one agent be missed: its machine is gone, or a gate of its own says so."""
-    gone = order_actions.gone(connection, agent_id)
-    if gone:
-        return [(0, 2**62, gone)]
-    own = gates.own_of(connection, [agent_id]).get(agent_id, [])
-    verdicts = [(gate.set_at_us, on_occurrence([gate.kind])) for gate in own]
-    return [(set_at_us, 2**62, why) for set_at_us, (verdict, why) in verdicts if verdict is Verdict.MISS]
-
-
-def _make(connection: sqlite3.Connection, order: Order, stops: Sequence[Span], now_us: int) -> None:
+def _make(connection: sqlite3.Connection, order: Order, stops: Stops, now_us: int) -> None:
     schedule, job = schedules.get(connection, order.schedule_id), jobs.get(connection, order.job_id)
     if schedule is None or job is None or job.deleted_at_us is not None:
         orders.finish_release(connection, order, now_us)
         return
-    stops = [*stops, *_own_spans(connection, order.agent_id)]
+    missed = stops.of(order.agent_id, tenant_of(job.name))
     special = {row.instant_us: row for row in exceptions.open_of_schedule(connection, schedule.id, now_us - PAST_US)}
     found, done_us, next_us = planning.unaccounted(order, schedule, 0, now_us + 1, INSTANTS)
     moved = [row for row in special.values() if row.moved_to_us is not None and not row.skipped]
@@ -95,7 +113,7 @@ def _make(connection: sqlite3.Connection, order: Order, stops: Sequence[Span], n
     due += [(row.start_us, row.instant_us) for row in moved if order.valid_from_us < row.start_us <= now_us]
     for start_us, at_us in sorted(due):
         row = special.get(at_us)
-        why = cause(start_us, stops, now_us) or (HELD if job.held else "")
+        why = cause(start_us, missed, now_us) or (HELD if job.held else "")
         if why or (row is not None and row.skipped):
             order_ledger.record_missed(connection, order, at_us, why, now_us)
         else:

@@ -20,24 +20,22 @@ from server.actions import runs as run_actions
 from server.actions.change import Change, Transaction, record, require
 from server.actions.gates import GateSummary
 from server.core import maintenance as rule
-from server.core.gates import MAINTENANCE, SUSPENDED
+from server.core.gates import MAINTENANCE, SUSPENDED, of_tenant, plain
 from server.core.maintenance import AGENT, CRYOSPARC, HOST, TENANT, UIPATH, Next, Phase, Running, Session, Wish
 from server.core.model import SYSTEM, Principal
+from server.core.tenancy import tenant_of
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import gates, maintenance, system_messages
+from server.storage import gates, maintenance, system_messages, tenants
 
 BATCH = 200
 """How many runs one change asks to end."""
 KINDS = (MAINTENANCE, SUSPENDED)
+IDLE = msgspec.structs.replace(UIPATH, running=Running.FINISH)
+"""Refused is what comes; what runs goes on to its end."""
 BY = "maintenance"
 """Who ends a run that a policy ends."""
-
-
-OF_A_TENANT = (
-    "One tenant alone cannot be put into maintenance. Hold its jobs, or put its own agents, or everything, "
-    "into maintenance."
-)
-"""No agent knows yet whose an order is, so a gate of one tenant would not hold without a master."""
+CLOSED = "the tenant is closed"
+"""Why a closed tenant is Suspended."""
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -59,8 +57,6 @@ def start(wish: Wish, scope: str, by: Principal, now_us: int) -> Change[Changed]
     What is so already changes nothing.
     """
     _require(by, scope)
-    if scope.startswith(TENANT):
-        raise Invalid(OF_A_TENANT, field="scope")
     found = rule.wrong(wish, now_us)
     if found:
         raise Invalid(" ".join(found.values()), fields=found)
@@ -92,6 +88,9 @@ def end(scope: str, by: Principal, now_us: int, reason: str = "", must_be: bool 
         session = maintenance.open_of(connection, scope)
         if session is None and must_be:
             raise Conflict("It is not in maintenance. Nothing is left to end.")
+        if not tenants.is_open(connection, rule.tenant_of(scope)):
+            name = rule.tenant_of(scope)
+            raise Conflict(f"The tenant {name} is closed, so it stays Suspended: understudy tenant reopen {name}")
         changed = _end(connection, session, place, by, now_us, reason)
         return _changed(connection, maintenance.latest(connection, scope), changed)
 
@@ -106,6 +105,22 @@ def go_on(now_us: int) -> Change[int]:
         return sum(_go_on(connection, session, now_us) for session in maintenance.at_work(connection))
 
     return change
+
+
+def suspend_closed(connection: sqlite3.Connection, tenant: str, by: Principal, now_us: int) -> None:
+    """A tenant is closed: it is Suspended until it is opened again, and nothing ends that by itself (0139)."""
+    place, session = (TENANT + tenant, ""), maintenance.open_of(connection, TENANT + tenant)
+    wish = Wish(phase=Phase.SUSPENDED, policy=IDLE, force=True, reason=CLOSED)
+    changed = _begin(connection, session, wish, place, by, now_us)
+    assert changed.session is not None, "it was begun just now"
+    timed = {"suspend_at_us": None, "suspend_when_idle": 0, "suspend_kill": 0, "end_at_us": None}
+    maintenance.update(connection, changed.session.id, **timed)
+
+
+def end_closed(connection: sqlite3.Connection, tenant: str, by: Principal, now_us: int) -> None:
+    """A tenant is open again: its maintenance is over, whoever began it."""
+    place, session = (TENANT + tenant, ""), maintenance.open_of(connection, TENANT + tenant)
+    _end(connection, session, place, by, now_us, "the tenant is open again")
 
 
 def has_work(connection: sqlite3.Connection, now_us: int) -> bool:
@@ -131,9 +146,10 @@ def adopt(connection: sqlite3.Connection, kind: str, agent_id: str, name: str, n
 
     It drains, whichever phase it had, so that nobody is kept out by what nobody here began.
     """
-    scope = AGENT + name if agent_id else HOST
-    if kind in KINDS and maintenance.open_of(connection, scope) is None:
-        policy = CRYOSPARC if kind == MAINTENANCE else msgspec.structs.replace(UIPATH, running=Running.FINISH)
+    tenant = tenant_of(kind)
+    scope = TENANT + tenant if tenant else AGENT + name if agent_id else HOST
+    if plain(kind) in KINDS and maintenance.open_of(connection, scope) is None:
+        policy = CRYOSPARC if plain(kind) == MAINTENANCE else IDLE
         wish = Wish(phase=Phase.DRAINING, policy=policy, reason=why)
         _insert(connection, wish, Next(Phase.DRAINING, policy), (scope, agent_id), SYSTEM, now_us)
 
@@ -142,8 +158,10 @@ def find_place(connection: sqlite3.Connection, scope: str) -> tuple[str, str]:
     """The scope with the id of its agent, "" for others; raises NotFound for one that there is not."""
     if scope.startswith(AGENT):
         return scope, agent_actions.find(connection, scope.removeprefix(AGENT)).id
+    if scope.startswith(TENANT) and tenants.by_name(connection, rule.tenant_of(scope)) is None:
+        raise NotFound(f"There is no tenant {rule.tenant_of(scope)}. See: understudy tenant list")
     if scope != HOST and not scope.startswith(TENANT):
-        raise NotFound(f"There is no {scope} to be put into maintenance: leave it out, or write agent:NAME.")
+        raise NotFound(f"There is no {scope} to be put into maintenance: write agent:NAME, tenant:NAME, or nothing.")
     return scope, ""
 
 
@@ -236,7 +254,8 @@ def _set_gate(
     connection: sqlite3.Connection, place: tuple[str, str], kind: str, by: Principal, now_us: int, reason: str
 ) -> bool:
     """Exactly the gate of `kind` stands for the scope; True when that was not so already."""
-    is_set = gate_actions.put(connection, kind, place[1], by.name, now_us, reason)
+    whole = of_tenant(rule.tenant_of(place[0]), kind)
+    is_set = gate_actions.put(connection, whole, place[1], by.name, now_us, reason)
     return bool(_lift(connection, place, [one for one in KINDS if one != kind], by, now_us, reason)) or is_set
 
 
@@ -248,7 +267,8 @@ def _lift(
     now_us: int,
     reason: str,
 ) -> int:
-    found = [gates.get(connection, kind, place[1]) for kind in kinds]
+    tenant = rule.tenant_of(place[0])
+    found = [gates.get(connection, of_tenant(tenant, kind), place[1]) for kind in kinds]
     present = [gate for gate in found if gate is not None]
     for gate in present:
         gate_actions.lift(connection, gate, by.name, now_us, reason)

@@ -13,9 +13,10 @@ from server.actions import maintenance
 from server.actions.change import Change, Transaction, record, require
 from server.core import maintenance_windows as rule
 from server.core.explanations import Why
-from server.core.maintenance import AGENT, CRYOSPARC, HOST, Phase, Wish
+from server.core.maintenance import AGENT, CRYOSPARC, HOST, TENANT, Phase, Wish
 from server.core.maintenance_windows import OPEN, OVER, PLANNED, Window, WindowSpec
 from server.core.model import SECOND_US, SYSTEM, Job, Principal
+from server.core.tenancy import tenant_of
 from server.errors import Conflict, Invalid, NotFound, UnderstudyError
 from server.storage import agents, maintenance_windows
 
@@ -137,7 +138,8 @@ def warn(connection: sqlite3.Connection, job: Job, begin_us: int) -> list[Why]:
     if usual_us is None:
         return []
     agent = agents.get(connection, job.agent_id)
-    scopes = (HOST, AGENT + agent.name if agent else HOST)
+    tenant = tenant_of(job.name)
+    scopes = (HOST, AGENT + agent.name if agent else HOST, TENANT + tenant if tenant else HOST)
     found = []
     for window in maintenance_windows.coming(connection):
         if window.scope in scopes and window.state == PLANNED and not rule.fits(window, usual_us, begin_us):

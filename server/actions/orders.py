@@ -24,6 +24,7 @@ from server.core.groups import Policy
 from server.core.model import DAY_US, Gate, Job, Order, Schedule
 from server.core.schedule import expand
 from server.core.silence import DEAD
+from server.core.tenancy import tenant_of
 from server.storage import (
     agents,
     asides,
@@ -385,7 +386,7 @@ def _may_decide(connection: sqlite3.Connection, job: Job) -> bool:
     kinds = (gate.kind for gate in gates.for_agent(connection, job.agent_id))
     if job.held or agents.is_gone(connection, job.agent_id):
         return False
-    return on_occurrence(kinds)[0] is not Verdict.MISS and may_resolve(connection)
+    return on_occurrence(kinds, tenant_of(job.name))[0] is not Verdict.MISS and may_resolve(connection)
 
 
 def stop_in_force(connection: sqlite3.Connection) -> Gate | None:

@@ -138,11 +138,7 @@ def _singles(
             continue
         is_connected = run.agent_id in connected or run.agent_id == WORKFLOWS
         is_there = is_connected and job is not None and job.deleted_at_us is None
-        if (
-            not is_there
-            or job_workflows.why_waits(connection, job)
-            or reason(in_force, run.agent_id, job is not None and job.held) is not None
-        ):
+        if not is_there or job_workflows.why_waits(connection, job) or reason(in_force, run.agent_id, job) is not None:
             continue
         if debts.must_wait(connection, debt_rows.latest(connection, run.agent_id), run):
             owed.append(run)

@@ -13,6 +13,7 @@ from server.core.groups import Policy
 from server.core.model import Job
 from server.core.monitors import Event, Monitor
 from server.core.run_keys import event_key
+from server.core.tenancy import tenant_of
 from server.storage import agents, gates, groups, jobs, runs
 
 GONE = "its machine was declared dead or replaced"
@@ -39,7 +40,7 @@ def submit(connection: sqlite3.Connection, monitor: Monitor, event: Event, job_i
             runs.update(connection, known.number, event_id=event.id)
         elif agents.is_gone(connection, member or job.agent_id):
             suppress(connection, monitor, event, job, GONE, member)
-        elif cause := _missed(connection, member or job.agent_id):
+        elif cause := _missed(connection, job, member or job.agent_id):
             suppress(connection, monitor, event, job, cause, member)
         else:
             by = event.fired_by or f"event {monitor.name}"
@@ -67,10 +68,10 @@ def suppress(
         )
 
 
-def _missed(connection: sqlite3.Connection, agent_id: str) -> str:
+def _missed(connection: sqlite3.Connection, job: Job, agent_id: str) -> str:
     """Why what falls due there is missed, or ""; a stopped scheduler holds back no event that a person fires."""
     kinds = [gate.kind for gate in gates.for_agent(connection, agent_id) if gate.kind != SCHEDULER_STOPPED]
-    verdict, cause = on_occurrence(kinds)
+    verdict, cause = on_occurrence(kinds, tenant_of(job.name))
     return cause if verdict is Verdict.MISS else ""
 
 

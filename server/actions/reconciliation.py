@@ -319,7 +319,7 @@ def dispatch(agent_id: str, epoch: int, now_us: int, told: Told = refuse_secrets
             if job is not None and job.deleted_at_us is not None:
                 runs.set_state(connection, run.number, step(run.state, RunEvent.CANCELLED), now_us, "job deleted")
                 continue
-            why = reason(in_force, agent_id, job is not None and job.held)
+            why = reason(in_force, agent_id, job)
             if why is None and debts.must_wait(connection, owed, run):
                 debts.withhold_run(connection, run, now_us)
                 continue

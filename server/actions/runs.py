@@ -140,7 +140,7 @@ def submit(
 
 def _why_waits(connection: sqlite3.Connection, in_force: Sequence[Gate], agent_id: str, job: Job | None) -> str | None:
     """Why a submission waits, or None. A silent agent is asked once it is back: `agent_is_back`."""
-    why = reason(in_force, agent_id, job is not None and job.held) or job_workflows.why_waits(connection, job)
+    why = reason(in_force, agent_id, job) or job_workflows.why_waits(connection, job)
     if why is None and (agent := agents.get(connection, agent_id)) is not None and agent.silent_since_us is not None:
         return NO_AGENT
     return why
@@ -239,7 +239,7 @@ def agent_is_back(agent_id: str, now_us: int) -> Change[int]:
         in_force = gates.for_agent(connection, agent_id)
         page = [r for why in (NO_AGENT, NO_SECRETS) for r in runs.waiting_for_agent(connection, agent_id, why)]
         for run, job in with_jobs(connection, page, now_us):
-            why = reason(in_force, agent_id, job is not None and job.held) or (TURN if run.limited else None)
+            why = reason(in_force, agent_id, job) or (TURN if run.limited else None)
             event = RunEvent.GATED if why else RunEvent.SUBMITTED
             runs.set_state(connection, run.number, step(run.state, event), now_us, why or "")
         return len(page)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from server.actions import maintenance
 from server.actions.change import Change, Transaction, record, require
 from server.core.model import Principal
 from server.core.tenancy import wrong_name
@@ -51,12 +52,16 @@ def update(name: str, title: str, by: Principal, now_us: int) -> Change[TenantLi
 
 
 def close(name: str, by: Principal, now_us: int, reason: str = "") -> Change[TenantLine]:
-    """Let nobody of it sign in any more: sessions end, tokens are refused. Its jobs go on until they are held."""
+    """Let nobody of it sign in any more: sessions end, tokens are refused. Nothing of it starts any more.
+
+    It is Suspended (docs/decisions/0139): what runs comes to its end, what falls due is missed and listed. One that is
+    closed already, by a release that let its jobs go on, is suspended too.
+    """
     return _set_closed(name, now_us, by, now_us, reason)
 
 
 def reopen(name: str, by: Principal, now_us: int, reason: str = "") -> Change[TenantLine]:
-    """Let its people sign in again."""
+    """Let its people sign in again, and its jobs start; of what was missed each job's misfire policy decides."""
     return _set_closed(name, None, by, now_us, reason)
 
 
@@ -100,9 +105,13 @@ def _set_closed(name: str, at_us: int | None, by: Principal, now_us: int, reason
     def change(transaction: Transaction) -> TenantLine:
         connection = transaction.connection
         before = find(connection, name)
+        if at_us is not None:
+            maintenance.suspend_closed(connection, name, by, now_us)
         if (before.closed_at_us is None) == (at_us is None):
             return before
         tenants.update(connection, name, closed_at_us=at_us)
+        if at_us is None:
+            maintenance.end_closed(connection, name, by, now_us)
         for user in users.of_tenant(connection, name) if at_us is not None else ():
             sessions.end_of_user(connection, user.id, now_us)
             api_tokens.revoke_of_user(connection, user.id, now_us)

@@ -31,6 +31,7 @@ from server.core.model import DAY_US
 from server.core.monitors import MANUAL, PROCESS, Reaction, StandingMonitor, variables_of, with_event, wrong_variables
 from server.core.run_keys import event_key
 from server.core.sightings import EVENTS_AT_ONCE, Happening, Look, judge
+from server.core.tenancy import tenant_of
 
 EVENTS_HELD_MAX = 10_000
 """So many events wait for a master at most: beyond, what is seen is looked at again later, and firing is refused."""
@@ -144,7 +145,7 @@ class Events:
         number = self._memory.numbers.get(monitor.id, 1)
         self._ledger.save(SaveNumber(monitor.id, number + 1))
         variables = variables_of(monitor.name, monitor.kind, what, str(number), now.wall_us, details)
-        verdict, gate = on_occurrence(self._memory.durable.gates.kinds)
+        verdict, gate = on_occurrence(self._memory.durable.gates.kinds, tenant_of(monitor.name))
         causes: dict[int, str] = {}
         elsewhere = tuple(job_id for job_id, _ in monitor.elsewhere)
         names = dict(monitor.elsewhere)

@@ -6,8 +6,18 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from server.core.gates import DRAINING, MAINTENANCE, QUEUE_LOCKED, REASONS, SCHEDULER_STOPPED, SUSPENDED, SWAP
+from server.core.gates import (
+    DRAINING,
+    MAINTENANCE,
+    QUEUE_LOCKED,
+    REASONS,
+    SCHEDULER_STOPPED,
+    SUSPENDED,
+    SWAP,
+    plain,
+)
 from server.core.model import Row, Run
+from server.core.tenancy import tenant_of
 
 SETTINGS = "settings"
 """The kind under which a change of an agent's own settings is kept among those of its gates."""
@@ -74,7 +84,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 def kinds_at(changes: Iterable[GateChange], revision: int) -> tuple[str, ...]:
     """The kinds in force at a revision, from the changes of one agent's gates in order."""
     last = {(change.agent_id, change.kind): change for change in changes if change.revision <= revision}
-    return tuple(dict.fromkeys(kind for (_, kind), change in last.items() if change.in_force and kind in REASONS))
+    return tuple(
+        dict.fromkeys(kind for (_, kind), change in last.items() if change.in_force and plain(kind) in REASONS)
+    )
+
+
+def lifted(changes: Iterable[GateChange]) -> list[tuple[int, int]]:
+    """From when until when a gate was in force, each time that it was lifted; `changes` are that gate's, in order."""
+    found, since_us = [], None
+    for change in changes:
+        if change.in_force:
+            since_us = change.changed_at_us if since_us is None else since_us
+        elif since_us is not None:
+            found.append((since_us, change.changed_at_us))
+            since_us = None
+    return found
 
 
 def of_gates(changes: Sequence[GateChange], acknowledged: int) -> list[Request]:
@@ -94,7 +118,9 @@ def of_gates(changes: Sequence[GateChange], acknowledged: int) -> list[Request]:
         if change.revision <= acknowledged or not (change.in_force or before.get(place, False)):
             continue
         words = _SET if change.in_force else _LIFTED
-        kind, what = words.get(change.kind, (change.kind, change.kind.replace("_", " ")))
+        kind, what = words.get(plain(change.kind), (change.kind, change.kind.replace("_", " ")))
+        tenant = tenant_of(change.kind)
+        what = f"{what}, for the tenant {tenant}" if tenant else what
         found.append(
             Request(
                 kind=kind,

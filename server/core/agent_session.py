@@ -182,7 +182,7 @@ class Session:
         What of its workflow follows here begins in the same outcome.
         """
         self._tell_progress()
-        begun = self.chains.ended(key, end, self.waiting(now) or self.work.in_the_way(), now)
+        begun = self.chains.ended(key, end, self.waiting(now) or self.work.in_the_way(key), now)
         self.work.ended(key, msgspec.structs.replace(end, begun=tuple(one for one, _ in begun)), now)
         for one, specification in begun:
             self.work.begin_step(one, specification, now)

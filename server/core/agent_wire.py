@@ -41,8 +41,8 @@ from server.core.monitor_messages import MonitorKept as MonitorKept
 from server.core.monitor_messages import ReleaseMonitor as ReleaseMonitor
 from server.core.occurrence_exceptions import OccurrenceException
 
-PROTOCOL = 2
-"""What is new in 2 is sent only to a peer that said 2 or more in its `Hello` or `Office`."""
+PROTOCOL = 3
+"""What is new in N is sent only to a peer that said N or more in its `Hello` or `Office`. 3: gates of one tenant."""
 PATH = "/agents/link"
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 OUTPUT_CHUNK_BYTES = 256 * 1024

@@ -25,6 +25,7 @@ from server.core.giving_up import is_given_up
 from server.core.instants import LATE_US, MAY_HAVE_RUN, instants_between, judge_past
 from server.core.model import DAY_US, SECOND_US, Specification
 from server.core.run_keys import occurrence_key, parse_key
+from server.core.tenancy import tenant_of
 
 RESUME_US = 60 * SECOND_US
 """An intent without a process is begun after a restart of the agent while it is younger than this."""
@@ -118,7 +119,8 @@ class Work:
             return
         for run in sorted((self._memory.runs[key] for key in self._held), key=lambda run: run.turn):
             given_up = is_given_up(run.specification, self.answered_us, now.boot_us)
-            if (admitted or (run.is_own and not given_up)) and not self._undeployed(run.group):
+            may_begin = admitted or (run.is_own and not given_up)
+            if may_begin and not self._hold_reason(run.specification.job_name) and not self._undeployed(run.group):
                 self._held.discard(run.key)
                 self._begin(run, now)
 
@@ -212,10 +214,12 @@ class Work:
         run = self._record(key, specification, now)
         self._begin(msgspec.structs.replace(run, attempt=parse_key(key).attempt), now)
 
-    def in_the_way(self) -> str:
-        """Why the master has to decide when a step may begin: any gate, a stopped scheduler too; "" for nothing."""
-        _, reason = on_occurrence(self._gates())
-        return reason or self._hold_reason()
+    def in_the_way(self, key: str) -> str:
+        """Why the master decides when a step behind this run begins, or "": any gate, a stopped scheduler too."""
+        run = self._memory.runs.get(key)
+        name = run.specification.job_name if run is not None else ""
+        _, reason = on_occurrence(self._gates(), tenant_of(name))
+        return reason or self._hold_reason(name)
 
     def is_active(self, job_id: int) -> bool:
         """Whether a run of the job waits or runs here."""
@@ -275,8 +279,9 @@ class Work:
     def _state(self, run: RunRecord) -> str:
         return "running" if run.key in self.running and run.state == "intent" else run.state
 
-    def _hold_reason(self) -> str:
-        return holds(self._gates()) or ("agent disk full" if self.disk_full else "")
+    def _hold_reason(self, job_name: str = "") -> str:
+        """Why nothing of this job begins here; without a name why nothing at all does."""
+        return holds(self._gates(), tenant_of(job_name)) or ("agent disk full" if self.disk_full else "")
 
     def _gates(self) -> tuple[str, ...]:
         """The kinds of gates in force here: the master's, and the drain of an agent that is being stopped."""
@@ -302,7 +307,7 @@ class Work:
     def _occur(self, at: int, order: wire.StandingOrder, now: Moment) -> None:
         special = occurrence_exceptions.find(order.exceptions, at)
         specification = order.specification if special is None else special.applied(order.specification)
-        verdict, reason = on_occurrence(self._gates())
+        verdict, reason = on_occurrence(self._gates(), tenant_of(specification.job_name))
         if special is not None and special.skipped:
             self._suppress(at, order, special.skipped, True, now)
         elif verdict is Verdict.MISS:
@@ -330,7 +335,7 @@ class Work:
         return RunRecord(key, specification, "held", self._turn, now.wall_us, self._boot_id, epoch_number=epoch)
 
     def _submit(self, run: RunRecord, now: Moment) -> None:
-        reason = self._hold_reason() or self._undeployed(run.group)
+        reason = self._hold_reason(run.specification.job_name) or self._undeployed(run.group)
         if not reason:
             self._begin(run, now)
             return

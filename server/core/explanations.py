@@ -18,6 +18,7 @@ from server.core.groups import CHOOSING, NO_CAPACITY, Policy
 from server.core.model import Gate, Job
 from server.core.retry import RetryRule
 from server.core.run_states import TABLE, RunState
+from server.core.tenancy import tenant_of
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,10 +100,10 @@ _GATES: dict[str, tuple[str, str, str]] = {
     gates.QUEUE_LOCKED: ("The queue is locked: what falls due waits", "queue unlock --all", "queue unlock {}"),
     gates.DRAINING: ("The agent drains: it takes no new runs", "status", "agent undrain {}"),
     gates.MAINTENANCE: (
-        "Maintenance, draining: what falls due waits", "agent maintenance AGENT off", "agent maintenance {} off",
+        "Maintenance, draining: what falls due waits", "maintenance off", "agent maintenance {} off",
     ),
     gates.SUSPENDED: (
-        "Maintenance, suspended: what falls due is missed", "agent maintenance AGENT off", "agent maintenance {} off",
+        "Maintenance, suspended: what falls due is missed", "maintenance off", "agent maintenance {} off",
     ),
 }  # fmt: skip
 """By kind: what it does, and what ends the one of all agents and the one of an agent."""
@@ -110,10 +111,12 @@ _GATES: dict[str, tuple[str, str, str]] = {
 
 def of_gate(gate: Gate, agent: str = "") -> Why:
     """A gate in force: what it does, by whom, since when, why, and what ends it. `agent`: whose, "" for all."""
-    says, ends_all, ends_one = _GATES[gate.kind]
-    where = f" for {agent}" if agent else ""
+    says, ends_all, ends_one = _GATES[gates.plain(gate.kind)]
+    tenant = tenant_of(gate.kind)
+    where = f" for {agent or f'the tenant {tenant}'}" if agent or tenant else ""
     because = f": {gate.reason}" if gate.reason else ""
     command = ends_one.format(agent) if agent and ends_one else ends_all
+    command += f" --tenant {tenant}" if tenant else ""
     text = f"{says}. Set{where} by {gate.set_by or 'the program'} at {at(gate.set_at_us)}{because}."
     return Why(topic="in the way", text=text, command=f"understudy {command}")
 

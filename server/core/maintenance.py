@@ -7,7 +7,7 @@ two that other programs know, read from the same session (UIP-1 to UIP-7, CRY-1,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -17,6 +17,13 @@ from server.core.model import Row
 
 HOST = ""
 AGENT, TENANT = "agent:", "tenant:"
+
+
+def tenant_of(scope: str) -> str:
+    """The tenant that a scope names; "" for the host's and an agent's."""
+    return scope.removeprefix(TENANT) if scope.startswith(TENANT) else ""
+
+
 NAMED_MAX = 10
 """How many runs a refusal names."""
 
@@ -100,6 +107,16 @@ class Session(Row, frozen=True, kw_only=True):
         """When something is to happen by itself next, or None."""
         suspends = self.suspend_at_us if self.phase is Phase.DRAINING else None
         return min((at for at in (suspends, self.end_at_us) if at is not None), default=None)
+
+
+def strictest(sessions: Iterable[Session]) -> Session | None:
+    """Of the open sessions that concern somebody the one that decides: Suspended before Draining, then what refuses."""
+
+    def severity(session: Session) -> tuple[bool, bool, bool]:
+        is_closed = session.pages is Pages.CLOSED
+        return session.phase is Phase.SUSPENDED, session.submissions is Submissions.REJECT, is_closed
+
+    return max(sessions, key=severity, default=None)
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):

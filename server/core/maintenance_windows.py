@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from server.core import timing
-from server.core.maintenance import AGENT, HOST
+from server.core.maintenance import AGENT, HOST, TENANT
 from server.core.model import DAY_US, MINUTE_US, SECOND_US, Row
 from server.core.schedule import BadSchedule
 from server.core.timing import Timing
@@ -29,7 +29,7 @@ FITS = 95
 class WindowSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What is planned. `start_us` of one that is held once; `expression` and `zone` of one that comes again.
 
-    `scope` is "" for everything or `agent:NAME`. It is announced from `lead_s` before its start.
+    `scope` is "" for everything, `agent:NAME` or `tenant:NAME`. It is announced from `lead_s` before its start.
     """
 
     title: str = ""
@@ -45,8 +45,8 @@ class WindowSpec(msgspec.Struct, frozen=True, kw_only=True):
         found = {}
         if len(self.title) > TITLE_MAX or not self.title.isprintable():
             found["title"] = f"A title is one line of at most {TITLE_MAX} characters."
-        if self.scope != HOST and not self.scope.startswith(AGENT):
-            found["scope"] = "A window is of everything or of one agent."
+        if self.scope != HOST and not self.scope.startswith((AGENT, TENANT)):
+            found["scope"] = "A window is of everything, of one agent or of one tenant."
         if not 60 <= self.duration_s <= DURATION_US_MAX // SECOND_US:
             found["duration_s"] = "A window lasts a minute to seven days."
         if not 0 <= self.lead_s <= LEAD_US_MAX // SECOND_US:

@@ -85,8 +85,10 @@ HANGS: Mapping[str, str] = {
     + _MAINTENANCE.format("m")
     + "))",
     "maintenance_runs": _RUN,
-    "maintenance_windows": "t.scope = ''",
-    "gates": "t.agent_id = '' OR " + _AGENT.format("agent_id"),
+    "maintenance_windows": "t.scope IN ('', 'tenant:' || viewer())",
+    "gates": f"(instr(t.kind, '{SEPARATOR}') = 0 OR t.kind LIKE viewer() || '{SEPARATOR}%') AND (t.agent_id = '' OR "
+    + _AGENT.format("agent_id")
+    + ")",
 }
 """Of whom the rows are, as a condition on a row `t`: by what they belong to. Agents are shared or of one tenant."""
 
@@ -101,6 +103,7 @@ HIDDEN = frozenset({
 """The host's alone: empty for tenants. What is in no rule is hidden too, but a test wants it said."""
 
 QUALIFIED: Mapping[str, tuple[str, ...]] = {
+    "gates": ("kind",),
     "notification_deliveries": ("list",),
     "server_history": ("job_name",),
     "workflow_uses": ("name",),

@@ -23,6 +23,12 @@ def add(connection: sqlite3.Connection, change: GateChange) -> None:
     connection.execute(query, (*place, *place, KEPT))
 
 
+def of_gate(connection: sqlite3.Connection, agent_id: str, kind: str) -> list[GateChange]:
+    """The changes of one gate that are kept, in order of revision; `agent_id` "" is everybody."""
+    tail = "FROM gate_changes WHERE agent_id = ? AND kind = ? ORDER BY revision"
+    return rows.every(connection, GateChange, tail, (agent_id, kind))
+
+
 def of_agent(connection: sqlite3.Connection, agent_id: str, since: int = 0) -> list[GateChange]:
     """Changes of the gates that concern an agent, host-wide ones too, in order of revision.
 

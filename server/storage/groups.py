@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from server.core.gates import HELD
+from server.core.gates import HELD, MAINTENANCE, REASONS, SUSPENDED
 from server.core.groups import Group, GroupMember, Pool, Recall, Seat, Worker
 from server.core.model import Agent, Row, Run
 from server.storage import position, rows
@@ -21,6 +21,11 @@ _OPEN_SENT = "ended_at_us IS NULL AND dispatched_epoch IS NOT NULL"
 _POOL = "group_id != '' AND dispatched_epoch IS NULL AND ended_at_us IS NULL"
 _READY = "begin_after_us IS NULL"
 """Not a retry that waits for its time."""
+_CLOSED = (
+    "(r.tenant != '' AND EXISTS (SELECT 1 FROM gates t WHERE t.agent_id = '' AND t.kind IN"
+    f" (r.tenant || ':{MAINTENANCE}', r.tenant || ':{SUSPENDED}')))"
+)
+"""The tenant whose run `r` is, is in maintenance (`core.gates.of_tenant`)."""
 
 
 class MemberLine(Row, frozen=True, kw_only=True):
@@ -206,11 +211,11 @@ def keep_deployment(connection: sqlite3.Connection, agent_id: str, number: int) 
 
 
 def in_pool(connection: sqlite3.Connection, group_id: str, limit: int) -> list[Run]:
-    """Runs of a group that nobody was sent and no hold stops, by rank."""
+    """Runs of a group that nobody was sent and neither a hold nor the maintenance of a tenant stops, by rank."""
     tail = (
-        f"FROM runs WHERE group_id = ? AND {_POOL} AND state IN ('waiting', 'starting') AND {_READY}"
+        f"FROM runs r WHERE group_id = ? AND {_POOL} AND state IN ('waiting', 'starting') AND {_READY}"
         " AND EXISTS (SELECT 1 FROM jobs j WHERE j.id = job_id AND j.held = 0 AND j.deleted_at_us IS NULL)"
-        " ORDER BY rank_us, number LIMIT ?"
+        f" AND NOT {_CLOSED} ORDER BY rank_us, number LIMIT ?"
     )
     return rows.every(connection, Run, tail, (group_id, limit))
 
@@ -241,35 +246,37 @@ def waiting(connection: sqlite3.Connection, group_id: str) -> list[Waiting]:
 def oldest_since_us(connection: sqlite3.Connection, group_id: str) -> int | None:
     """Since when the oldest run in a pool waits that neither a hold nor a limit stops."""
     query = (
-        f"SELECT min(submitted_at_us) FROM runs WHERE group_id = ? AND {_POOL} AND state IN ('waiting', 'starting')"
-        f" AND {_READY} AND limited = 0"
+        f"SELECT min(submitted_at_us) FROM runs r WHERE group_id = ? AND {_POOL} AND state IN ('waiting', 'starting')"
+        f" AND {_READY} AND limited = 0 AND NOT {_CLOSED}"
         " AND EXISTS (SELECT 1 FROM jobs j WHERE j.id = job_id AND j.held = 0 AND j.deleted_at_us IS NULL)"
     )
     row = connection.execute(query, (group_id,)).fetchone()
     return None if row[0] is None else int(row[0])
 
 
+_SAYS = f"CASE WHEN {_CLOSED} THEN :closed WHEN j.held THEN :held ELSE :reason END"
 _OTHERWISE = (
     f"{_POOL.replace('group_id', 'r.group_id')} AND r.group_id = :group AND r.state = 'waiting' AND {_READY}"
-    " AND r.limited = 0 AND r.reason != CASE WHEN j.held THEN :held ELSE :reason END"
+    f" AND r.limited = 0 AND r.reason != {_SAYS}"
 )
 
 
 def says_otherwise(connection: sqlite3.Connection, group_id: str, reason: str) -> bool:
-    """Whether anything in a pool says another reason than `reason`, or than the hold of its job."""
+    """Whether anything in a pool says another reason than `reason`, or than its tenant's maintenance or job's hold."""
     query = f"SELECT 1 FROM runs r JOIN jobs j ON j.id = r.job_id WHERE {_OTHERWISE} LIMIT 1"
-    values = {"group": group_id, "reason": reason, "held": HELD}
+    values = {"group": group_id, "reason": reason, "held": HELD, "closed": REASONS[MAINTENANCE]}
     return connection.execute(query, values).fetchone() is not None
 
 
 def say_reason(connection: sqlite3.Connection, group_id: str, reason: str, now_us: int, limit: int = 1000) -> int:
-    """Let what waits in a pool say `reason`, or the hold of its job; at most `limit` rows, returns how many."""
+    """Let what waits in a pool say `reason`, or what else stops it; at most `limit` rows, returns how many."""
     query = (
-        "UPDATE runs SET state_since_us = :now, sequence = :sequence, reason ="
-        " CASE (SELECT held FROM jobs WHERE id = job_id) WHEN 1 THEN :held ELSE :reason END WHERE number IN"
+        "UPDATE runs AS r SET state_since_us = :now, sequence = :sequence,"
+        f" reason = (SELECT {_SAYS} FROM jobs j WHERE j.id = r.job_id) WHERE number IN"
         f" (SELECT r.number FROM runs r JOIN jobs j ON j.id = r.job_id WHERE {_OTHERWISE} LIMIT :limit)"
     )
-    values = {"group": group_id, "reason": reason, "held": HELD, "now": now_us, "limit": limit}
+    values: dict[str, object] = {"group": group_id, "reason": reason, "held": HELD, "closed": REASONS[MAINTENANCE]}
+    values |= {"now": now_us, "limit": limit}
     return connection.execute(query, {**values, "sequence": position.sequence(connection)}).rowcount
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlite3
 
 from server.core.gates import MAINTENANCE, REASONS
-from server.core.maintenance import HOST, TENANT, Next, Phase, Policy, Session
+from server.core.maintenance import HOST, TENANT, Next, Phase, Policy, Session, strictest, tenant_of
 from server.core.model import Row
-from server.storage import agents, rows, settings
+from server.storage import agents, rows, settings, tenancy, tenants
 
 CAUSE = REASONS[MAINTENANCE]
 """What a suppressed occurrence says."""
@@ -100,9 +100,9 @@ def page(connection: sqlite3.Connection, scope: str, after: int | None = None, l
 
 
 def concerning(connection: sqlite3.Connection, tenant: str) -> Session | None:
-    """The session that concerns who belongs to `tenant`: the host's, else that tenant's own."""
-    found = open_of(connection, HOST)
-    return found if found is not None or not tenant else open_of(connection, TENANT + tenant)
+    """The session that decides for who belongs to `tenant`: of the host's and that tenant's own the stricter one."""
+    found = [open_of(connection, scope) for scope in (HOST, *([TENANT + tenant] if tenant else []))]
+    return strictest(session for session in found if session is not None)
 
 
 def every_open(connection: sqlite3.Connection, limit: int = 1000) -> list[Session]:
@@ -171,14 +171,14 @@ def busy(connection: sqlite3.Connection, place: tuple[str, str], limit: int = 20
         " JOIN jobs j ON j.id = r.job_id LEFT JOIN agents a ON a.id = r.agent_id"
         f" WHERE {_BUSY}{_within(place)} ORDER BY r.number LIMIT :limit"
     )
-    values = {"agent": place[1], "limit": limit}
+    values = {**_values(connection, place), "limit": limit}
     return [rows.build(BusyRun, BusyRun.__struct_fields__, tuple(row)) for row in connection.execute(query, values)]
 
 
 def count_busy(connection: sqlite3.Connection, place: tuple[str, str]) -> int:
     """How many runs of a scope are at work."""
     query = f"SELECT count(*) FROM runs r WHERE {_BUSY}{_within(place)}"
-    return rows.number(connection, query, {"agent": place[1]})
+    return rows.number(connection, query, _values(connection, place))
 
 
 def to_end(connection: sqlite3.Connection, place: tuple[str, str], kill: bool, limit: int = 200) -> list[int]:
@@ -186,12 +186,19 @@ def to_end(connection: sqlite3.Connection, place: tuple[str, str], kill: bool, l
     unasked = "r.cancel_kill = 0" if kill else "r.cancel_requested_at_us IS NULL"
     condition = f"{_BUSY} AND {unasked}{_within(place)}"
     query = f"SELECT r.number FROM runs r WHERE {condition} ORDER BY r.number LIMIT :limit"
-    values = {"agent": place[1], "limit": limit}
+    values = {**_values(connection, place), "limit": limit}
     return [int(number) for (number,) in connection.execute(query, values)]
 
 
-def _within(place: tuple[str, str]) -> str:
-    return " AND r.agent_id = :agent" if place[1] else ""
+def _within(place: tuple[str, str], row: str = "r") -> str:
+    if place[1]:
+        return f" AND {row}.agent_id = :agent"
+    return f" AND {row}.tenant = :tenant" if tenant_of(place[0]) else ""
+
+
+def _values(connection: sqlite3.Connection, place: tuple[str, str]) -> dict[str, object]:
+    """What `_within` compares with."""
+    return {"agent": place[1], "tenant": tenancy.shown(connection, tenant_of(place[0]))}
 
 
 def add_ended(connection: sqlite3.Connection, session_id: int, run: int, kill: bool, at_us: int) -> None:
@@ -226,7 +233,7 @@ _EVENTS = (
 
 def count_skipped(connection: sqlite3.Connection, session: Session) -> tuple[int, int]:
     """How many occurrences in time, and how many runs of events, a session suppressed."""
-    values = _span(session)
+    values = _span(connection, session)
     occurrences = f"SELECT count(*) {_OCCURRENCES}{_of_jobs(session)}"
     events = f"SELECT count(*) {_EVENTS}{_within((session.scope, session.agent_id))}"
     return rows.number(connection, occurrences, values), rows.number(connection, events, values)
@@ -234,7 +241,7 @@ def count_skipped(connection: sqlite3.Connection, session: Session) -> tuple[int
 
 def skipped(connection: sqlite3.Connection, session: Session, limit: int = 1000) -> list[Skipped]:
     """Each execution that a session suppressed, by the time it was due: occurrences first, then events."""
-    values = {**_span(session), "limit": limit}
+    values = {**_span(connection, session), "limit": limit}
     occurrences = (
         f"SELECT m.job_id, j.name, m.scheduled_for_us, m.id, NULL, m.resolution {_OCCURRENCES}{_of_jobs(session)}"
         " ORDER BY m.scheduled_for_us LIMIT :limit"
@@ -247,29 +254,33 @@ def skipped(connection: sqlite3.Connection, session: Session, limit: int = 1000)
     return [rows.build(Skipped, Skipped.__struct_fields__, tuple(row)) for row in found[:limit]]
 
 
-def _span(session: Session) -> dict[str, object]:
+def _span(connection: sqlite3.Connection, session: Session) -> dict[str, object]:
     end_us = session.ended_at_us if session.ended_at_us is not None else _LATE_US
-    return {"first": session.started_at_us, "end": end_us, "agent": session.agent_id}
+    place = session.scope, session.agent_id
+    return {"first": session.started_at_us, "end": end_us, **_values(connection, place)}
 
 
 def _of_jobs(session: Session) -> str:
-    return " AND j.agent_id = :agent" if session.agent_id else ""
+    return _within((session.scope, session.agent_id), "j")
 
 
 def count_waiting(connection: sqlite3.Connection, place: tuple[str, str]) -> int:
     """How many runs of a scope wait, wherever."""
     query = f"SELECT count(*) FROM runs r WHERE r.state = 'waiting'{_within(place)}"
-    return rows.number(connection, query, {"agent": place[1]})
+    return rows.number(connection, query, _values(connection, place))
 
 
 def unheard(connection: sqlite3.Connection, place: tuple[str, str], limit: int = 1000) -> tuple[list[str], list[str]]:
     """(agents that answer and have not acknowledged the gates in force yet, agents that do not answer), by name."""
-    names = agents.behind(connection, settings.gate_revision(connection), limit)
+    names, tenant = agents.behind(connection, settings.gate_revision(connection), limit), tenant_of(place[0])
+    elsewhere = tenants.others_own(connection, tenancy.shown(connection, tenant)) if tenant else frozenset()
     silent: list[str] = []
     late: list[str] = []
     for agent_id, name in names:
         agent = agents.get(connection, agent_id)
         if agent is None or (place[1] and place[1] != agent_id) or agent.dead_at_us is not None:
+            continue
+        if tenant and agent_id in elsewhere:
             continue
         is_silent = agent.silent_since_us is not None or not agent.ticket or agent.quarantined_at_us is not None
         (silent if is_silent else late).append(name)

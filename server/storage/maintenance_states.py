@@ -38,8 +38,9 @@ class State(msgspec.Struct, frozen=True):
     """One look. `session` is the open one, or the last; None before the first.
 
     `late_agents` answer and have not said yet that they start nothing more; `silent_agents` do not answer: what they
-    hold they will obey when they do. `triggers_skipped` counts occurrences in time, `system_triggers_skipped` runs that
-    events would have begun.
+    hold they will obey when they do. `unaware_agents` are of a former release: of one tenant's maintenance they are not
+    told, and begin by their standing orders. `triggers_skipped` counts occurrences in time, `system_triggers_skipped`
+    runs that events would have begun.
     """
 
     scope: str
@@ -53,6 +54,7 @@ class State(msgspec.Struct, frozen=True):
     silent_agents: list[str]
     triggers_skipped: int
     system_triggers_skipped: int
+    unaware_agents: list[str] = []
 
     @property
     def is_idle(self) -> bool:

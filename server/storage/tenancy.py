@@ -110,6 +110,11 @@ def tenant_of(connection: Connection) -> str:
     return str(getattr(connection, "tenant", ""))
 
 
+def shown(connection: Connection, tenant: str) -> str:
+    """What the column `tenant` says here of rows of `tenant`: "" to its own people, who are at home in it."""
+    return "" if tenant_of(connection) or _VIEWER.get() else tenant
+
+
 def whole(connection: Connection) -> Connection:
     """The connection behind a scope: for what is one for all tenants, such as the chain of the audit history."""
     return connection._connection if isinstance(connection, Scope) else connection

@@ -77,6 +77,12 @@ def agents_of(connection: sqlite3.Connection, name: str) -> list[str]:
     return [str(row[0]) for row in connection.execute(query, (name,))]
 
 
+def others_own(connection: sqlite3.Connection, name: str) -> frozenset[str]:
+    """Ids of the agents that are another tenant's alone."""
+    query = "SELECT id FROM agents WHERE tenant NOT IN ('', ?)"
+    return frozenset(str(row[0]) for row in connection.execute(query, (name,)))
+
+
 def others_on(connection: sqlite3.Connection, agent_id: str, tenant: str) -> bool:
     """Whether things of the host or of another tenant name this agent or group: jobs, monitors, runs, members."""
     query = (

@@ -141,6 +141,9 @@ _TABLE = {
         GET /api/v1/maintenance /api/v1/maintenance/log /api/Maintenance/Get /api/v1/maintenance/windows
         GET /maintenance/windows
     """,
+    "maintenance.read@host": """
+        GET /maintenance/tenants/{tenant}
+    """,
     "messages.acknowledge": """
         POST /api/v1/messages/acknowledge /api/v1/messages/{id}/acknowledge
         POST /messages/acknowledge /messages/{id}/acknowledge

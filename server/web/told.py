@@ -10,10 +10,11 @@ from aiohttp import web
 
 from replication.errors import ReplicationError
 from server.core.announcements import BANNER, Announcement
+from server.core.maintenance import HOST, Session
 from server.core.maintenance_windows import Window, span
 from server.errors import UnderstudyError
 from server.site import site_of
-from server.storage import announcements, maintenance_windows
+from server.storage import announcements, maintenance, maintenance_windows
 from server.web.frame import Banner, LoginMessage
 from server.web.session import SESSION_HASH, principal
 
@@ -24,6 +25,7 @@ class Told:
 
     banners: tuple[Banner, ...] = ()
     login_message: LoginMessage | None = None
+    maintenance: Session | None = None
 
 
 NOTHING = Told()
@@ -58,7 +60,7 @@ def reader(request: web.Request) -> Query:
         found = announcements.get(connection, BANNER)
         banners = [banner_of(found)] if found.is_shown(now_us, role) else []
         planned = maintenance_windows.coming(connection)
-        banners += [ahead(window) for window in planned if window.is_announced(now_us)]
+        banners += [ahead(one) for one in planned if one.is_announced(now_us) and (by or one.scope == HOST)]
         unread = announcements.unread(connection, session, role, now_us) if session and is_get else None
         return Told(tuple(banners), login_message_of(unread, going) if unread else None)
 
@@ -66,14 +68,17 @@ def reader(request: web.Request) -> Query:
 
 
 async def look(request: web.Request) -> Told:
-    """The banner for a page without rows of its own, from whatever this node can read: a standby reads its copy.
+    """Banner and maintenance for a page without rows of its own, from what this node can read: a standby has its copy.
 
     What cannot be read now shows no banner; the page itself says what is wrong.
     """
-    query = reader(request)
+    query, by = reader(request), principal(request)
 
     def banners(connection: sqlite3.Connection) -> Told:
-        return Told(query(connection).banners) if announcements.exist(connection) else NOTHING
+        if not announcements.exist(connection):
+            return NOTHING
+        session = maintenance.concerning(connection, by.tenant if by is not None else "")
+        return Told(query(connection).banners, maintenance=session)
 
     try:
         return await site_of(request).read_now(banners)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from server.core.maintenance import CRYOSPARC, UIPATH, Phase, Policy, Session, meaning
 from server.storage.maintenance import EndedRun, LogRow, Skipped
 from server.storage.maintenance_states import Record, State, StillRunning
@@ -93,6 +95,17 @@ def record(of: Session, phases: tuple[str, ...]) -> Record:
     return Record(of, log, ended, skipped, 2, 1)
 
 
+def _of_tenant() -> MaintenancePage:
+    """One tenant's, while another one's and an agent's are on."""
+    acme = msgspec.structs.replace(session(Phase.DRAINING, CRYOSPARC), scope="tenant:acme")
+    look = msgspec.structs.replace(state(acme, RUNS[:1]), scope="tenant:acme", unaware_agents=["yard-7"])
+    others = (
+        msgspec.structs.replace(session(Phase.SUSPENDED, UIPATH), scope="tenant:bravo", reason="the tenant is closed"),
+        msgspec.structs.replace(session(Phase.DRAINING, UIPATH), scope="agent:dock-2"),
+    )
+    return MaintenancePage(frame("Maintenance", "/maintenance"), look, (record(acme, ("none", "draining")),), others)
+
+
 def stories() -> list[Story]:
     """Every phase."""
     dry = session(Phase.DRAINING, CRYOSPARC)
@@ -116,4 +129,5 @@ def stories() -> list[Story]:
         Story("maintenance-over", page(over, state(over, []), ended)),
         Story("maintenance-ask", page(None, state(None, RUNS[:1]), confirm="draining")),
         Story("maintenance-user", page(dry, state(dry, RUNS), **user)),
+        Story("maintenance-tenant", _of_tenant()),
     ]

@@ -212,7 +212,7 @@ async def test_a_defect_of_a_whole_kind_of_work_stops_this_kind_alone(
     """No row can be blamed: planning goes on, the kind is listed, tried again in a while, and listed no more then."""
     stage.ledger.add_job("own", limits=Limits(runs_at_once=1))
     await stage.turn()
-    broken = Broken(monkeypatch, group_instants, "stopped_spans", lambda *rest: True)
+    broken = Broken(monkeypatch, group_instants, "Stops", lambda *rest: True)
     stage.ledger.add_job("other")
     await stage.turn(5 * MINUTE_US)
     assert len(order_rows.of_job(stage.ledger.connection, of(stage, "other").id)) == 1

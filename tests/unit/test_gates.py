@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from server.core import access, gates
 from server.core.gates import Verdict
-from server.core.model import Gate, Principal
+from server.core.model import Gate, Job, Principal
 
 
 def gate(kind: str, agent_id: str = "") -> Gate:
     return Gate(kind=kind, agent_id=agent_id, set_by="ann", set_at_us=1)
+
+
+def job(name: str, held: bool = False) -> Job:
+    given = {field.name: 0 for field in msgspec.structs.fields(Job) if field.required}
+    return Job(**given | {"name": name, "held": held})  # type: ignore[arg-type]  # nothing else of it is read
+
+
+def test_the_gate_of_a_tenant_concerns_what_is_of_it_alone() -> None:
+    """UIP-8: whose a run is, the name of its job says; a gate of all goes before one of the tenant."""
+    of_acme = gates.of_tenant("acme", "maintenance_suspended")
+    standing = [gate(of_acme), gate("queue_locked", "a")]
+    assert gates.reason(standing, "a", job("acme:backup")) == "maintenance"
+    assert gates.reason(standing, "b", job("acme:backup")) == "maintenance"
+    assert gates.reason(standing, "a", job("backup")) == "queue locked"
+    assert gates.reason(standing, "b", job("bravo:backup")) is None
+    assert gates.on_occurrence([of_acme], "acme") == (Verdict.MISS, "maintenance")
+    assert gates.on_occurrence([of_acme], "bravo") == gates.on_occurrence([of_acme]) == (Verdict.START, "")
+    assert gates.holds([of_acme], "acme") == "maintenance"
+    assert gates.holds([of_acme], "") == ""
+    both = gates.standing([gate("maintenance"), gate("acme:maintenance")], "a", "acme")
+    assert [found.kind for found in both.values()] == ["maintenance"]
+
+
+def test_an_agent_that_cannot_tell_tenants_apart_is_told_of_none() -> None:
+    """It would stop everybody, or say that it obeys and not do it."""
+    kinds = ["queue_locked", "acme:maintenance"]
+    assert gates.for_protocol(kinds, 3) == ("queue_locked", "acme:maintenance")
+    assert gates.for_protocol(kinds, 2) == gates.for_protocol(kinds, 1) == ("queue_locked",)
 
 
 def test_no_gate_no_reason() -> None:
@@ -33,8 +62,9 @@ def test_host_wide_gates_stop_everybody() -> None:
 
 def test_hold_comes_last() -> None:
     """A held job waits for its release when no gate is in force."""
-    assert gates.reason([], "a", held=True) == "job held"
-    assert gates.reason([gate("queue_locked")], "a", held=True) == "queue locked"
+    held = job("backup", held=True)
+    assert gates.reason([], "a", held) == "job held"
+    assert gates.reason([gate("queue_locked")], "a", held) == "queue locked"
 
 
 @pytest.mark.parametrize(

@@ -285,9 +285,9 @@ async def test_cry_2_what_waits_is_released_in_order() -> None:
     assert sent == [run.number for run in made]
 
 
-def test_one_tenant_alone_is_refused_with_what_to_do_instead(ledger: Ledger) -> None:
-    """UIP-8 is not there: nothing pretends to be a tenant's maintenance, and nothing is written."""
-    with pytest.raises(Invalid, match="Hold its jobs"):
+def test_a_scope_that_there_is_not_is_refused(ledger: Ledger) -> None:
+    """Nothing is written for a tenant that nobody made, or for what is no scope."""
+    with pytest.raises(NotFound, match="tenant list"):
         ledger.do(maintenance.start(ON, "tenant:acme", BOSS, START_US))
     with pytest.raises(NotFound, match="agent:NAME"):
         ledger.do(maintenance.start(ON, "acme", BOSS, START_US))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,11 +11,13 @@ import msgspec
 from aiohttp import web
 
 from server.actions import maintenance
-from server.core.maintenance import CRYOSPARC, HOST, PRESETS, TENANT, Phase, Wish
+from server.core.gates import TENANTS_PROTOCOL
+from server.core.maintenance import CRYOSPARC, HOST, PRESETS, TENANT, Phase, Wish, tenant_of
 from server.core.model import SECOND_US
-from server.errors import Forbidden, Invalid, NotFound
+from server.errors import Forbidden, Invalid
 from server.numbers import NUMBER_MAX
-from server.storage import maintenance_states
+from server.site import Site
+from server.storage import agents, maintenance_states
 from server.storage.maintenance_states import Record, State
 from server.web.api.endpoint import AFTER, KEY_HEADER, Answer, Call, Endpoint, Number
 
@@ -68,7 +72,22 @@ class MaintenanceSetting(msgspec.Struct, frozen=True):
 async def show_maintenance(call: Call) -> State:
     """The phase, what it means, who still runs and until when, what was suppressed so far."""
     scope = _scope(call, call.query("scope"))
-    return await call.read(lambda c: maintenance_states.read(c, maintenance.find_place(c, scope)))
+    former = former_agents(call.site)
+    return await call.read(lambda c: aware(former, c, maintenance_states.read(c, maintenance.find_place(c, scope))))
+
+
+def former_agents(site: Site) -> list[str]:
+    """Ids of the connected agents that cannot tell tenants apart: no row says it, they said so in their `Hello`."""
+    fleet = site.office.fleet if site.office is not None else None
+    links = [fleet.contact(agent_id) for agent_id in fleet.connected()] if fleet is not None else []
+    return [link.agent_id for link in links if link is not None and link.hello.protocol < TENANTS_PROTOCOL]
+
+
+def aware(former: Sequence[str], connection: sqlite3.Connection, state: State) -> State:
+    """The state of one tenant with the names of `former` agents: what the master gives waits for them too, no more."""
+    if not former or not tenant_of(state.scope) or state.phase is Phase.NONE:
+        return state
+    return msgspec.structs.replace(state, unaware_agents=sorted(agents.names(connection, former).values()))
 
 
 async def maintenance_log(call: Call) -> list[Record]:
@@ -171,11 +190,9 @@ def _flag(call: Call, name: str) -> bool:
 
 
 def _uipath_scope(call: Call) -> str:
-    """Without `tenantId` everything; a person of a tenant means that tenant."""
+    """`tenantId` is the name of a tenant; without it everything, and for a person of a tenant that tenant."""
     named = call.query("tenantId")
-    if not named:
-        return _scope(call, HOST)
-    raise NotFound(maintenance.OF_A_TENANT)
+    return _scope(call, TENANT + named if named else HOST)
 
 
 def _scope(call: Call, scope: str) -> str:

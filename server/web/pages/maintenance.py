@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
+from urllib.parse import quote
 
 from aiohttp import web
 
 from server.actions import maintenance as actions
 from server.actions import missed as missed_actions
 from server.core.access import may
-from server.core.maintenance import AGENT, CRYOSPARC, HOST, TENANT, UIPATH, Phase, Policy, Running, Submissions, Wish
+from server.core.maintenance import (
+    AGENT,
+    CRYOSPARC,
+    HOST,
+    TENANT,
+    UIPATH,
+    Phase,
+    Policy,
+    Running,
+    Session,
+    Submissions,
+    Wish,
+    tenant_of,
+)
 from server.errors import Invalid
 from server.storage import maintenance as rows
 from server.storage import maintenance_states
 from server.storage.maintenance_states import Record, State
+from server.web.api.maintenance import aware, former_agents
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.session import require_principal
@@ -35,12 +51,19 @@ WAYS = {
 
 @dataclass(frozen=True, slots=True)
 class MaintenancePage:
-    """`records` are the latest sessions, the newest first; () for who may not read the log."""
+    """`records` are the latest sessions, the newest first; () for who may not read the log. `others`: open ones of
+    single agents and tenants."""
 
     template: ClassVar[str] = "pages/maintenance_show.html"
     frame: Frame
     state: State
     records: tuple[Record, ...]
+    others: tuple[Session, ...] = ()
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is, "" for everything; to its own people it is simply theirs."""
+        return "" if self.frame.tenant else tenant_of(self.state.scope)
 
     @property
     def is_on(self) -> bool:
@@ -62,14 +85,25 @@ class MaintenancePage:
 async def show(request: web.Request) -> web.Response:
     """`GET /maintenance`: a person of a tenant sees that tenant's, unless everything is in maintenance."""
     by = require_principal(request)
-    scope = TENANT + by.tenant if by.tenant else HOST
-    reads = may(by, "maintenance.read")
+    return await _show(request, TENANT + by.tenant if by.tenant else HOST)
 
-    def query(connection: sqlite3.Connection) -> tuple[State, tuple[Record, ...]]:
+
+async def show_tenant(request: web.Request) -> web.Response:
+    """`GET /maintenance/tenants/{tenant}`: one tenant's, for people of the host."""
+    return await _show(request, TENANT + request.match_info["tenant"])
+
+
+async def _show(request: web.Request, scope: str) -> web.Response:
+    by = require_principal(request)
+    reads, former = may(by, "maintenance.read"), former_agents(serve.site(request))
+
+    def query(connection: sqlite3.Connection) -> tuple[State, tuple[Record, ...], tuple[Session, ...]]:
+        place = actions.find_place(connection, scope)
         session = rows.concerning(connection, by.tenant)
-        state = maintenance_states.read(connection, (session.scope if session is not None else scope, ""))
+        state = maintenance_states.read(connection, (session.scope, "") if session and by.tenant else place)
         records = maintenance_states.records(connection, scope, None, SESSIONS, LISTED) if reads else []
-        return state, tuple(records)
+        others = [one for one in rows.every_open(connection) if one.scope not in (HOST, scope)] if reads else []
+        return aware(former, connection, state), tuple(records), tuple(others)
 
     frame, found = await serve.load(request, "Maintenance", query)
     return serve.html(MaintenancePage(frame, *found))
@@ -89,15 +123,17 @@ async def start(request: web.Request) -> web.Response:
         keeps=wish.keeps,
         reason=fields.get("reason", ""),
     )
-    await serve.write(request, lambda by, now_us: actions.start(asked, _scope(request), by, now_us))
-    return serve.back("/maintenance", "maintenance-on")
+    scope = _scope(request, fields)
+    await serve.write(request, lambda by, now_us: actions.start(asked, scope, by, now_us))
+    return serve.back(_path(request, scope), "maintenance-on")
 
 
 async def end(request: web.Request) -> web.Response:
     """`POST /maintenance/end`."""
-    reason = (await serve.form(request)).get("reason", "")
-    await serve.write(request, lambda by, now_us: actions.end(_scope(request), by, now_us, reason))
-    return serve.back("/maintenance", "maintenance-off")
+    fields = await serve.form(request)
+    scope, reason = _scope(request, fields), fields.get("reason", "")
+    await serve.write(request, lambda by, now_us: actions.end(scope, by, now_us, reason))
+    return serve.back(_path(request, scope), "maintenance-off")
 
 
 async def of_agent(request: web.Request) -> web.Response:
@@ -129,13 +165,20 @@ async def dismiss_missed(request: web.Request) -> web.Response:
     return serve.back("/maintenance", "missed-dismissed")
 
 
-def _scope(request: web.Request) -> str:
+def _scope(request: web.Request, fields: Mapping[str, str]) -> str:
+    """What is meant: for people of a tenant that one, for those of the host what the form says."""
     by = require_principal(request)
-    return TENANT + by.tenant if by.tenant else HOST
+    return TENANT + by.tenant if by.tenant else fields.get("scope", HOST)
+
+
+def _path(request: web.Request, scope: str) -> str:
+    named = tenant_of(scope)
+    return f"/maintenance/tenants/{quote(named)}" if named and not require_principal(request).tenant else "/maintenance"
 
 
 ROUTES = (
     serve.get("/maintenance", show),
+    serve.get("/maintenance/tenants/{tenant}", show_tenant),
     serve.post("/maintenance/start", start),
     serve.post("/maintenance/end", end),
     serve.post("/agents/{name}/maintenance", of_agent),

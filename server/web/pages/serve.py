@@ -216,7 +216,8 @@ def frame_of(
 
 async def bare_frame(request: web.Request, title: str) -> Frame:
     """The frame of a page that reads no rows of its own: sign-in, an error, a node that is not in office."""
-    return frame_of(request, title, said=await told.look(request))
+    said = await told.look(request)
+    return frame_of(request, title, said=said, session=said.maintenance)
 
 
 def _section(path: str) -> str:
