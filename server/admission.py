@@ -122,7 +122,7 @@ async def _move_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnsw
 async def _admit_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
     checked = await check_password(site, asked.user, asked.password, address)
     by = checked.by
-    if checked.factor is not None or checked.is_factor_missing:
+    if checked.has_factor or checked.is_factor_missing:
         raise Forbidden(
             f"{by.name} signs in with a second factor, which is not asked for here. Enrol with the account of an "
             "administrator without one, and close it afterwards: understudy user disable NAME"

@@ -23,7 +23,7 @@ from server.door import too_many
 from server.errors import SecondFactorNeeded, Unauthenticated, UnderstudyError
 from server.second_factor import matching_step, normal_recovery_code
 from server.signed_text import opened, sign
-from server.storage import second_factors, users
+from server.storage import passkeys, second_factors, users
 from server.tls import secret_hash, unseal
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ class Checked:
     factor: Sealed | None
     is_factor_missing: bool
     way: str = "password"
+    has_passkeys: bool = False
+
+    @property
+    def has_factor(self) -> bool:
+        """Whether a code or a passkey is asked for."""
+        return self.factor is not None or self.has_passkeys
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -67,6 +73,13 @@ class _Account:
     factor: Sealed | None
     is_factor_missing: bool
     limits: Limits
+    has_passkeys: bool = False
+
+    def checked(self, way: str) -> Checked:
+        """What is known of somebody who gave the right password, or was vouched for."""
+        assert self.user is not None
+        assert self.by is not None
+        return Checked(self.by, self.user.password, self.factor, self.is_factor_missing, way, self.has_passkeys)
 
 
 async def check_password(site: Site, name: str, password: str, address: str) -> Checked:
@@ -82,7 +95,7 @@ async def check_password(site: Site, name: str, password: str, address: str) -> 
         is_right = await site.passwords.verify(password, stored, bounded=bool(address))
         if not is_right or account.by is None or stored is None:
             await _refuse(site, name, address, account, WRONG)
-        return Checked(account.by, stored, account.factor, account.is_factor_missing)
+        return account.checked("password")
 
 
 async def check_ticket(site: Site, text: str, address: str) -> Checked:
@@ -94,7 +107,7 @@ async def check_ticket(site: Site, text: str, address: str) -> Checked:
     user = account.user
     if user is None or account.by is None or user.disabled_at_us or secret_hash(user.password) != ticket.password:
         raise Unauthenticated("That took too long. Sign in again.")
-    return Checked(account.by, user.password, account.factor, account.is_factor_missing, ticket.way)
+    return account.checked(ticket.way)
 
 
 async def vouched(site: Site, name: str, address: str, way: str) -> Checked:
@@ -106,7 +119,7 @@ async def vouched(site: Site, name: str, address: str, way: str) -> Checked:
     if user is None or account.by is None or user.disabled_at_us is not None:
         site.door.failures.add(name if user is not None else None, address, site.clock.utc_us())
         raise Unauthenticated(UNKNOWN)
-    return Checked(account.by, user.password, account.factor, account.is_factor_missing, way)
+    return account.checked(way)
 
 
 async def check_code(site: Site, checked: Checked, code: str, address: str) -> Proof | None:
@@ -114,20 +127,21 @@ async def check_code(site: Site, checked: Checked, code: str, address: str) -> P
 
     Raises `SecondFactorNeeded` with a ticket when there is no code, `Unauthenticated` a second late for a wrong one.
     """
-    factor = checked.factor
-    if factor is None:
+    if not checked.has_factor:
         return None
     name = checked.by.name
     if not code.strip():
         ticket = Ticket(name, secret_hash(checked.password), site.clock.utc_us(), checked.way)
         text = "Type the six digits that your program shows, or a recovery code."
         raise SecondFactorNeeded(text, ticket=sign(site.seal_key, TICKET, ticket))
-    return await prove(site, factor, code, address)
+    return await prove(site, name, checked.factor, code, address)
 
 
-async def prove(site: Site, factor: Sealed, code: str, address: str) -> Proof:
-    """What the code proves. Guarded like a password; raises `Unauthenticated` a second late for a wrong one."""
-    name = factor.user.name
+async def prove(site: Site, name: str, factor: Sealed | None, code: str, address: str) -> Proof:
+    """What the code proves. Guarded like a password; raises `Unauthenticated` a second late for a wrong one.
+
+    Without a `factor` there are passkeys alone, and a code is a recovery code.
+    """
     with _entering(site, name, address):
         found = proof_of(site, factor, code)
         if found is None:
@@ -135,11 +149,19 @@ async def prove(site: Site, factor: Sealed, code: str, address: str) -> Proof:
         return found
 
 
-def proof_of(site: Site, factor: Sealed, code: str) -> Proof | None:
+async def refused(site: Site, name: str, address: str, text: str) -> NoReturn:
+    """Count a failure at the account, whatever was wrong, and raise `Unauthenticated` a second late."""
+    with _entering(site, name, address):
+        await _refuse(site, name, address, await _account(site, name, address), text)
+
+
+def proof_of(site: Site, factor: Sealed | None, code: str) -> Proof | None:
     """What a code proves, or None for a wrong one; that it was not used before the change says."""
     recovery = normal_recovery_code(code)
-    if recovery and factor.factor.confirmed_at_us is not None:
+    if recovery and (factor is None or factor.factor.confirmed_at_us is not None):
         return Proof(code_hash=secret_hash(recovery))
+    if factor is None:
+        return None
     name = second_factors.sealed_name(factor.user.id)
     secret = unseal(site.seal_key, name, factor.nonce, factor.ciphertext)
     step = matching_step(secret, code, site.clock.utc_us())
@@ -169,7 +191,8 @@ def _read(connection: sqlite3.Connection, name: str, address: str) -> _Account:
     if factor is not None and factor.factor.confirmed_at_us is None:
         factor = None
     is_missing = second_factor.is_missing(connection, user.id, user.role)
-    return _Account(user, roles.principal(connection, user, address), factor, is_missing, limits)
+    has_passkeys = bool(passkeys.of_user(connection, user.id))
+    return _Account(user, roles.principal(connection, user, address), factor, is_missing, limits, has_passkeys)
 
 
 async def _refuse(site: Site, name: str, address: str, account: _Account, text: str) -> NoReturn:

@@ -94,6 +94,19 @@ def reset_second_factor(asker: Asker, name: str) -> None:
     asker.show(done, f"{name} signs in with the password alone." if done["reset"] else f"{name} has no second factor.")
 
 
+@user.command()
+@click.argument("name")
+@asks_node
+def passkeys(asker: Asker, name: str) -> None:
+    """A user's passkeys. They go with: understudy user reset-second-factor NAME"""
+    found = asker.client.get(f"/api/v1/users/{quote(name)}/passkeys")
+    rows = [
+        (p["id"], p["name"], p["name_of_server"], "alone" if p["alone"] else "", instant(p["last_used_at_us"]))
+        for p in found
+    ]
+    asker.show(found, table(rows, ("ID", "NAME", "WORKS AT", "", "LAST USE")))
+
+
 @user.command("sign-out-all")
 @asks_node
 def sign_out_all(asker: Asker) -> None:

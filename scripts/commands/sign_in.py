@@ -27,13 +27,16 @@ def show(asker: Asker) -> None:
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
+    name = found.get("passkeys", {}).get("rp_id")
+    told = [f"passkeys: for {name or 'the name in the address of the browser'}"] if "passkeys" in found else []
     trust = found["proxy"]
     if not trust["proxies"]:
-        return ["trusted proxies: none"]
+        return ["trusted proxies: none", *told]
     made = f"made with the role {trust['new_role']}" if trust["new_role"] else "refused"
     return [
         f"trusted proxies: {', '.join(trust['proxies'])} say who signs in, by {trust['user_header']}",
         f"  browser's address: {trust['address_header'] or 'not told'}; unknown users: {made}",
+        *told,
     ]
 
 
@@ -65,6 +68,17 @@ def trust_no_proxy(asker: Asker, reason: str) -> None:
     """Take no proxy's word any more. Sessions that are open go on: understudy user sign-out-all"""
     done = _put(asker, {}, reason)
     asker.show(done, "No proxy says who signs in.")
+
+
+@sign_in.command()
+@click.argument("name", default="")
+@reason_option
+@asks_node
+def name_passkeys(asker: Asker, name: str, reason: str) -> None:
+    """Make passkeys for NAME, in which the names of both nodes end; without it, for each node's own name."""
+    path = f"{_PATH}/passkeys?{urlencode({'reason': reason})}"
+    done = asker.client.ask("PUT", path, {"rp_id": name}).value
+    asker.show(done, f"Passkeys are made for {name or 'the name in the address of the browser'}.")
 
 
 def _put(asker: Asker, body: dict[str, Any], reason: str) -> Any:

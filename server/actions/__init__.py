@@ -40,12 +40,13 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
     second_factor  begin confirm remove                                         sessions.own
                 reset                                                           users.manage
                 require_of_role                                                 users.manage, of the host
+    passkeys    register rename remove                                          sessions.own
     tokens      create revoke                         tokens.own; users.manage for those of others
     tenants     create update close reopen give_agent                          tenants.manage
     sessions    end                                           sessions.own; sessions.manage for those of others
                 end_all                                                         sessions.manage
     settings    put                                                             settings.change
-    sign_in_ways  put_proxy                                   settings.change, and every other
+    sign_in_ways  put_proxy put_passkeys                           settings.change, and every other
     swap        begin                                                           swap.run
                 request_abort                                                   swap.abort
     notifications  put_list delete_list                                         notifications.change

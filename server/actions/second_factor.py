@@ -17,16 +17,28 @@ from server.actions.users import find
 from server.core.model import Principal
 from server.core.people import SecondFactor, User
 from server.errors import Conflict, NotFound, Unauthenticated
-from server.storage import sealed, second_factors, sessions, users
+from server.storage import passkeys, sealed, second_factors, sessions, users
 
 WRONG = "The code is wrong or was used already. Wait for the next one and try again."
+NO_PASSKEY = "This passkey is not known here any more. Use another way to sign in."
+COPIED = "This passkey counted backwards: there may be a copy of it. Sign in another way, remove it and make a new one."
+
+
+class Asserted(msgspec.Struct, frozen=True):
+    """What a passkey signed: `sign_count` is what its device counts, `challenge_hash` what may not be used again."""
+
+    credential: str
+    sign_count: int
+    challenge_hash: str
+    expires_at_us: int
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """A code that was checked: the step of time that it belongs to, or the SHA-256 (hex) of a recovery code."""
+    """What was checked: the step of time of a code, the SHA-256 (hex) of a recovery code, or what a passkey signed."""
 
     step: int = 0
     code_hash: str = ""
+    passkey: Asserted | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -85,7 +97,8 @@ def remove(proof: Proof, by: Principal, now_us: int) -> Change[None]:
         connection = transaction.connection
         user = find(connection, by.name)
         spend(connection, user, proof, now_us)
-        _forget(connection, user)
+        sealed.remove(connection, second_factors.sealed_name(user.id))
+        second_factors.remove(connection, user.id, keep_codes=bool(passkeys.of_user(connection, user.id)))
         record(connection, by, now_us, "second_factor.remove", user.name)
 
     return change
@@ -128,11 +141,13 @@ def spend(connection: sqlite3.Connection, user: User, proof: Proof | None, now_u
 
     Nothing is asked of who has no second factor.
     """
-    known = second_factors.get(connection, user.id)
-    if known is None or known.confirmed_at_us is None:
+    if not has_one(connection, user.id):
         return
     if proof is None:
         raise Unauthenticated(WRONG)
+    if proof.passkey is not None:
+        _spend_passkey(connection, user, proof.passkey, now_us)
+        return
     is_new = (
         second_factors.spend_code(connection, user.id, proof.code_hash, now_us)
         if proof.code_hash
@@ -146,8 +161,24 @@ def is_missing(connection: sqlite3.Connection, user_id: int, role: str) -> bool:
     """A query: must this user set one up before anything else?"""
     if not second_factors.is_required(connection, role):
         return False
+    return not has_one(connection, user_id)
+
+
+def has_one(connection: sqlite3.Connection, user_id: int) -> bool:
+    """A query: is this user asked for a code or a passkey?"""
     known = second_factors.get(connection, user_id)
-    return known is None or known.confirmed_at_us is None
+    return (known is not None and known.confirmed_at_us is not None) or bool(passkeys.of_user(connection, user_id))
+
+
+def _spend_passkey(connection: sqlite3.Connection, user: User, asserted: Asserted, now_us: int) -> None:
+    known = passkeys.by_credential(connection, asserted.credential)
+    if known is None or known.user_id != user.id:
+        raise Unauthenticated(NO_PASSKEY)
+    if not passkeys.spend(connection, asserted.challenge_hash, asserted.expires_at_us, now_us):
+        raise Unauthenticated("That was used already. Begin again.")
+    if (known.sign_count or asserted.sign_count) and asserted.sign_count <= known.sign_count:
+        raise Unauthenticated(COPIED)
+    passkeys.update(connection, known.id, sign_count=asserted.sign_count, last_used_at_us=now_us)
 
 
 def of_user(connection: sqlite3.Connection, name: str) -> Sealed | None:
@@ -164,4 +195,5 @@ def of_user(connection: sqlite3.Connection, name: str) -> Sealed | None:
 
 def _forget(connection: sqlite3.Connection, user: User) -> bool:
     sealed.remove(connection, second_factors.sealed_name(user.id))
-    return second_factors.remove(connection, user.id)
+    gone = passkeys.remove_of_user(connection, user.id)
+    return second_factors.remove(connection, user.id) or gone > 0

@@ -73,8 +73,10 @@ def create(
 
 def _factors(way: str, proof: Proof | None) -> list[str]:
     """What was given to sign in, for the audit history."""
-    if proof is None:
+    if proof is None or way == "passkey alone":
         return [way]
+    if proof.passkey is not None:
+        return [way, "passkey"]
     return [way, "recovery code" if proof.code_hash else "code"]
 
 

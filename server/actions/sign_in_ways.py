@@ -10,7 +10,7 @@ from server.actions import roles
 from server.actions.change import Change, Transaction, record, require
 from server.core import access
 from server.core.model import SYSTEM, Principal
-from server.core.sign_in_ways import NO_PASSWORD, ProxyTrust
+from server.core.sign_in_ways import NO_PASSWORD, PasskeyNames, ProxyTrust
 from server.errors import Forbidden, Invalid, Unauthenticated
 from server.storage import sign_in_ways, users
 
@@ -28,6 +28,22 @@ def put_proxy(trust: ProxyTrust, by: Principal, now_us: int, reason: str = "") -
             sign_in_ways.put(connection, sign_in_ways.PROXY, trust, by.name, now_us)
             record(connection, by, now_us, "sign_in_ways.put_proxy", "trusted proxies", before, trust, reason)
         return trust
+
+    return change
+
+
+def put_passkeys(names: PasskeyNames, by: Principal, now_us: int, reason: str = "") -> Change[PasskeyNames]:
+    """Make passkeys for this name from now on; those that there are stay good for theirs. Invalid names the field."""
+    require_everything(by)
+    refuse(names.wrong())
+
+    def change(transaction: Transaction) -> PasskeyNames:
+        connection = transaction.connection
+        before = sign_in_ways.passkeys(connection)
+        if before != names:
+            sign_in_ways.put(connection, sign_in_ways.PASSKEYS, names, by.name, now_us)
+            record(connection, by, now_us, "sign_in_ways.put_passkeys", "passkeys", before, names, reason)
+        return names
 
     return change
 

@@ -55,6 +55,24 @@ class SecondFactor(Row, frozen=True, kw_only=True):
     last_step: int = 0
 
 
+class Passkey(Row, frozen=True, kw_only=True):
+    """A key in somebody's device, of which the public half is here. `credential` is its id (base64url).
+
+    `rp_id` is the name of this server that it is good for; `alone`: it signs in without a password.
+    """
+
+    id: int
+    user_id: int
+    credential: str
+    public_key: bytes
+    name: str
+    rp_id: str
+    sign_count: int
+    alone: bool
+    created_at_us: int
+    last_used_at_us: int | None = None
+
+
 class OwnRole(Row, frozen=True, kw_only=True):
     """A role that the cluster made itself: a name for permissions of `core.access`."""
 

@@ -18,6 +18,7 @@ NO_PASSWORD = "!"
 
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
 _USER = re.compile(r"(?:[a-z][a-z0-9-]{0,30}:)?[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+\Z")
 _NOT_FOR_NAMES = frozenset({
     "authorization", "cookie", "host", "origin", "referer", "user-agent", "content-type", "content-length",
     "x-forwarded-for", "forwarded", "x-real-ip",
@@ -55,6 +56,38 @@ class ProxyTrust(msgspec.Struct, frozen=True, kw_only=True):
         if self.address_header and self.address_header.lower() == self.user_header.lower():
             found["address_header"] = "must be another header than the one with the user"
         return found
+
+
+class PasskeyNames(msgspec.Struct, frozen=True, kw_only=True):
+    """`rp_id`: the name that both nodes' names end in, or "": a passkey is good for the name that it was made at."""
+
+    rp_id: str = ""
+
+    def wrong(self) -> dict[str, str]:
+        """What is wrong, by field."""
+        if not self.rp_id or self.rp_id == "localhost" or (_NAME.match(self.rp_id) and not _is_address(self.rp_id)):
+            return {}
+        return {"rp_id": "must be a name of several parts, such as example.org, in small letters, or empty"}
+
+
+def passkey_name(names: PasskeyNames, host: str) -> str:
+    """The name that passkeys made at `host` are good for; "" for an address of numbers, where there are none."""
+    if not host or _is_address(host):
+        return ""
+    return names.rp_id if names.rp_id and is_at(host, names.rp_id) else host
+
+
+def is_at(host: str, name: str) -> bool:
+    """Whether a passkey for `name` works at `host`."""
+    return host == name or host.endswith("." + name)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 class Said(msgspec.Struct, frozen=True):

@@ -69,6 +69,7 @@ HANGS: Mapping[str, str] = {
     "api_tokens": _USER,
     "second_factors": _USER,
     "recovery_codes": _USER,
+    "passkeys": _USER,
     "login_message_dismissals": _USER,
     "tags": _owner(job="jobs", workflow="workflows"),
     "variable_uses": _owner(job="jobs", environment="environments", command_set="command_sets"),
@@ -98,7 +99,7 @@ SHARED = frozenset({"settings", "nodes", "roles", "role_rules", "announcements",
 HIDDEN = frozenset({
     "join_tokens", "stops", "gate_changes", "swaps", "forks", "fork_runs", "fork_edits", "happenings",
     "happenings_aside", "watches", "smtp", "sealed", "sqlite_sequence", "audit_chain", "asides",
-    "silence_notices", "authorities", "certificates", "sign_in_ways",
+    "silence_notices", "authorities", "certificates", "sign_in_ways", "spent_once",
 })  # fmt: skip
 """The host's alone: empty for tenants. What is in no rule is hidden too, but a test wants it said."""
 

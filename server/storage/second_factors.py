@@ -31,9 +31,7 @@ def begin(connection: sqlite3.Connection, user_id: int, now_us: int) -> None:
 def confirm(connection: sqlite3.Connection, user_id: int, step: int, code_hashes: Sequence[str], now_us: int) -> None:
     """It is asked for from now on; the recovery codes are these."""
     rows.update(connection, "second_factors", {"confirmed_at_us": now_us, "last_step": step}, {"user_id": user_id})
-    connection.execute("DELETE FROM recovery_codes WHERE user_id = ?", (user_id,))
-    codes = [(user_id, one) for one in code_hashes]
-    connection.executemany("INSERT INTO recovery_codes (user_id, code_hash) VALUES (?, ?)", codes)
+    put_codes(connection, user_id, code_hashes)
 
 
 def spend_step(connection: sqlite3.Connection, user_id: int, step: int) -> bool:
@@ -54,9 +52,17 @@ def codes_left(connection: sqlite3.Connection, user_id: int) -> int:
     return rows.number(connection, query, (user_id,))
 
 
-def remove(connection: sqlite3.Connection, user_id: int) -> bool:
-    """Forget it with its codes; False when there was none."""
+def put_codes(connection: sqlite3.Connection, user_id: int, code_hashes: Sequence[str]) -> None:
+    """The recovery codes are these from now on."""
     connection.execute("DELETE FROM recovery_codes WHERE user_id = ?", (user_id,))
+    codes = [(user_id, one) for one in code_hashes]
+    connection.executemany("INSERT INTO recovery_codes (user_id, code_hash) VALUES (?, ?)", codes)
+
+
+def remove(connection: sqlite3.Connection, user_id: int, keep_codes: bool = False) -> bool:
+    """Forget it with its codes, unless they are to stay; False when there was none."""
+    if not keep_codes:
+        put_codes(connection, user_id, ())
     return connection.execute("DELETE FROM second_factors WHERE user_id = ?", (user_id,)).rowcount == 1
 
 

@@ -7,15 +7,21 @@ from typing import TypeVar
 
 import msgspec
 
-from server.core.sign_in_ways import ProxyTrust
+from server.core.sign_in_ways import PasskeyNames, ProxyTrust
 
 W = TypeVar("W", bound=msgspec.Struct)
 PROXY = "proxy"
+PASSKEYS = "passkeys"
 
 
 def proxy(connection: sqlite3.Connection) -> ProxyTrust:
     """Which proxies say who signs in."""
     return _get(connection, PROXY, ProxyTrust) or ProxyTrust()
+
+
+def passkeys(connection: sqlite3.Connection) -> PasskeyNames:
+    """For which name passkeys are made."""
+    return _get(connection, PASSKEYS, PasskeyNames) or PasskeyNames()
 
 
 def put(connection: sqlite3.Connection, way: str, value: msgspec.Struct, by: str, now_us: int) -> None:

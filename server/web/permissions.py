@@ -23,7 +23,7 @@ _TABLE = {
         GET /api/Status/Get /api/v1/status /api/v1/ca /api/v1/openapi.json /api/v1/events
         GET /livez /readyz /primary /replica /health /metrics /login /handover/begin /handover/give
             /handover/take /static/{name}
-        POST /api/v1/login /api/v1/login/proxy
+        POST /api/v1/login /api/v1/login/proxy /api/v1/login/passkey /api/v1/login/passkey/begin
         POST /login /login/proxy /logout
     """,
     "read": """
@@ -194,11 +194,14 @@ _TABLE = {
         DELETE /api/v1/sessions
     """,
     "sessions.own": """
-        GET /api/v1/second-factor
+        GET /api/v1/second-factor /api/v1/second-factor/passkeys
         GET /users/second-factor /users/password
         POST /api/v1/login-message/dismiss /api/v1/logout /api/v1/second-factor /api/v1/second-factor/confirm
-            /api/v1/second-factor/remove
+            /api/v1/second-factor/remove /api/v1/second-factor/passkeys/begin /api/v1/second-factor/passkeys
+            /api/v1/second-factor/passkeys/{id}/remove
+        PUT /api/v1/second-factor/passkeys/{id}
         POST /users/second-factor/begin /users/second-factor/confirm /users/second-factor/remove
+            /users/second-factor/passkeys/{id}/rename /users/second-factor/passkeys/{id}/remove
             /users/password /login-message/dismiss
     """,
     "sessions.own|sessions.manage": """
@@ -211,8 +214,9 @@ _TABLE = {
     "settings.change": """
         GET /api/v1/sign-in
         GET /users/sign-in
-        POST /notifications/smtp /users/sign-in/proxy
+        POST /notifications/smtp /users/sign-in/proxy /users/sign-in/passkeys
         PUT /api/v1/smtp /api/v1/settings/{name} /api/v1/sign-in/dangerously-trusted-proxies
+            /api/v1/sign-in/passkeys
     """,
     "swap.abort": """
         POST /api/v1/swap/abort
@@ -235,7 +239,7 @@ _TABLE = {
         DELETE /api/v1/tokens/{id}
     """,
     "users.manage": """
-        GET /api/v1/users /api/v1/roles
+        GET /api/v1/users /api/v1/users/{name}/passkeys /api/v1/roles
         POST /api/v1/users
         POST /users /users/{name}/{what} /users/{name}/role
         DELETE /api/v1/users/{name}/second-factor

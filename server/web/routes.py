@@ -39,6 +39,7 @@ from server.web.api import (
     node,
     notifications,
     openapi,
+    passkeys,
     people,
     requests,
     resources,
@@ -73,7 +74,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY_BYTES_MAX = 4 << 20
 ENROL_PATHS = ("/users/second-factor", "/api/v1/second-factor", "/login", "/logout", "/api/v1/logout", "/static/")
 SIGN_IN_BYTES_MAX = 16 << 10
-SIGN_IN_PATHS = frozenset({"/login", "/api/v1/login", "/login/proxy", "/api/v1/login/proxy"})
+SIGN_IN_PATHS = frozenset({
+    "/login", "/login/proxy",
+    "/api/v1/login", "/api/v1/login/proxy", "/api/v1/login/passkey/begin", "/api/v1/login/passkey",
+})  # fmt: skip
 """Open to everybody: what is sent there is small, and says how long it is."""
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -113,6 +117,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *people.ENDPOINTS,
     *roles.ENDPOINTS,
     *second_factor.ENDPOINTS,
+    *passkeys.ENDPOINTS,
     *tokens.ENDPOINTS,
     *tenants.ENDPOINTS,
     *settings.ENDPOINTS,

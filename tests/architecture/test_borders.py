@@ -37,6 +37,7 @@ PARTS = {
     "server.door": "edges",
     "server.sign_in": "edges",
     "server.numbers": "edges",
+    "server.passkeys": "edges",
     "server.problems": "edges",
     "server.secure_headers": "edges",
     "server.admission": "edges",

@@ -10,6 +10,7 @@ from server.core.model import DAY_US, HOUR_US
 from server.core.sign_in_ways import ProxyTrust
 from server.core.tenancy import wrong_name
 from server.storage.tenants import TenantLine
+from server.web.api.passkeys import PasskeyLine
 from server.web.api.roles import BUILT_IN, RoleLine
 from server.web.api.second_factor import State
 from server.web.api.sign_in import Ways
@@ -69,6 +70,13 @@ def _tenants() -> tuple[TenantLine, ...]:
     )
 
 
+def _passkeys() -> tuple[PasskeyLine, ...]:
+    return (
+        PasskeyLine(1, "Laptop of the night shift", "example.org", True, NOW_US - 40 * DAY_US, NOW_US - HOUR_US),
+        PasskeyLine(2, "Stick in the safe", "north.example.org", False, NOW_US - 9 * DAY_US, None),
+    )
+
+
 def _second_factor() -> list[Story]:
     at = frame("Second Factor", "/users")
     key = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -76,6 +84,7 @@ def _second_factor() -> list[Story]:
     recovery = tuple(f"ABCD-EFGH-IJKL-MN{number}Q" for number in range(2, 7))
     nobody = frame("Sign in", "/login", user="", user_role="")
     wrong = "The code is wrong or was used already. Wait for the next one and try again."
+    state = State(None, 10, True)
     return [
         Story("second-factor", SecondFactorPage(at, State(None, 0, False))),
         Story("second-factor-required", SecondFactorPage(at, State(None, 0, True))),
@@ -83,6 +92,8 @@ def _second_factor() -> list[Story]:
         Story("second-factor-wrong", SecondFactorPage(at, State(None, 0, False), key, url, (), wrong)),
         Story("second-factor-confirmed", SecondFactorPage(at, State(NOW_US, 10, False), recovery=recovery)),
         Story("second-factor-in-use", SecondFactorPage(at, State(NOW_US - 9 * DAY_US, 7, True))),
+        Story("second-factor-passkeys", SecondFactorPage(at, state, passkeys=_passkeys(), rp_id="example.org")),
+        Story("second-factor-numbers", SecondFactorPage(at, State(None, 0, False), host="192.0.2.10", rp_id="")),
         Story("sign-in-code", SignInPage(nobody, "/", "", "", "ticket")),
         Story("sign-in-code-wrong", SignInPage(nobody, "/", "", wrong, "ticket")),
     ]

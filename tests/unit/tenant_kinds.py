@@ -16,7 +16,7 @@ API_KINDS = {
     "notification-lists": "list", "unknown": "run key", "server-history": "history", "messages": "message",
     "users": "user", "sessions": "session", "tokens": "token", "settings": "setting", "nodes": "node",
     "outcomes": "outcome", "forks": "fork", "versions": "=1", "aside": "aside", "tenants": "tenant", "roles": "role",
-    "windows": "=1",
+    "windows": "=1", "passkeys": "=1",
 }  # fmt: skip
 """Of the API: the segment before a parameter, and what it names. `=`: a value that is not of a tenant."""
 PAGE_KINDS = API_KINDS | {

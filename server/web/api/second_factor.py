@@ -136,7 +136,7 @@ async def confirmation(
 async def remove(call: Call) -> Answer:
     """Take one's own away, with a code."""
     factor = await begun(call.site, call.by.name)
-    proof = await prove(call.site, factor, call.body.code, call.by.address)
+    proof = await prove(call.site, call.by.name, factor, call.body.code, call.by.address)
     change = actions.remove(proof, call.by, call.now_us)
     return await call.write(change, lambda _: {"removed": True})
 

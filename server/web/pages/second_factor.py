@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from dataclasses import dataclass
 from typing import ClassVar
 
 from aiohttp import web
 
 from server import second_factor as codes
+from server.actions import passkeys as passkey_actions
 from server.actions import second_factor as actions
+from server.core.sign_in_ways import NO_PASSWORD, passkey_name
 from server.errors import Conflict, Invalid, Unauthenticated, Unavailable, UnderstudyError
 from server.sign_in import prove
-from server.storage import second_factors
+from server.storage import second_factors, users
+from server.storage import sign_in_ways as ways
 from server.tls import unseal
+from server.web.api.passkeys import PasskeyLine, lines_of
 from server.web.api.second_factor import (
     State,
     begun,
@@ -27,6 +32,7 @@ from server.web.api.second_factor import (
 )
 from server.web.frame import Frame
 from server.web.pages import serve
+from server.web.passkeys import host_of
 from server.web.session import require_principal
 
 HERE = "/users/second-factor"
@@ -43,6 +49,10 @@ class SecondFactorPage:
     url: str = ""
     recovery: tuple[str, ...] = ()
     error: str = ""
+    passkeys: tuple[PasskeyLine, ...] = ()
+    host: str = "localhost"
+    rp_id: str = "localhost"
+    has_password: bool = True
 
 
 async def _load(request: web.Request) -> tuple[Frame, State]:
@@ -50,9 +60,24 @@ async def _load(request: web.Request) -> tuple[Frame, State]:
     return await serve.load(request, "Second Factor", lambda connection: state(connection, by.name))
 
 
+async def _page(request: web.Request, error: str = "") -> SecondFactorPage:
+    """The page when nothing is being set up: codes and passkeys."""
+    by, host = require_principal(request), host_of(request)
+
+    def query(rows: sqlite3.Connection) -> tuple[State, list[PasskeyLine], str, bool]:
+        user = users.by_name(rows, by.name)
+        has_password = user is None or user.password != NO_PASSWORD
+        return state(rows, by.name), lines_of(rows, by.name), passkey_name(ways.passkeys(rows), host), has_password
+
+    frame, (known, passkeys, rp_id, has_password) = await serve.load(request, "Second Factor", query)
+    return SecondFactorPage(
+        frame, known, error=error, passkeys=tuple(passkeys), host=host, rp_id=rp_id, has_password=has_password
+    )
+
+
 async def show(request: web.Request) -> web.Response:
     """`GET /users/second-factor`."""
-    return serve.html(SecondFactorPage(*await _load(request)))
+    return serve.html(await _page(request))
 
 
 async def begin(request: web.Request) -> web.Response:
@@ -97,15 +122,38 @@ async def remove(request: web.Request) -> web.Response:
     site, by = serve.site(request), require_principal(request)
     code = (await serve.form(request)).get("code", "")
     try:
-        proof = await prove(site, await begun(site, by.name), code, by.address)
+        proof = await prove(site, by.name, await begun(site, by.name), code, by.address)
         await serve.write(request, lambda asks, now_us: actions.remove(proof, asks, now_us))
     except (Unauthenticated, Conflict, Unavailable) as error:
         return await _again(request, error)
     return serve.back(HERE, "second-factor-removed")
 
 
+async def rename_passkey(request: web.Request) -> web.Response:
+    """`POST /users/second-factor/passkeys/{id}/rename`."""
+    number = request.match_info["id"]
+    name = (await serve.form(request)).get(f"name-{number}", "")
+    try:
+        await serve.write(request, lambda by, now_us: passkey_actions.rename(int(number), name, by, now_us))
+    except Invalid as error:
+        return await _again(request, error)
+    return serve.back(HERE, "passkey-renamed")
+
+
+async def remove_passkey(request: web.Request) -> web.Response:
+    """`POST /users/second-factor/passkeys/{id}/remove`."""
+    site, number = serve.site(request), request.match_info["id"]
+    password = str((await request.post()).get(f"password-{number}", ""))
+    try:
+        await check_again(site, require_principal(request), password)
+    except (Invalid, Unauthenticated, Unavailable) as error:
+        return await _again(request, error)
+    await serve.write(request, lambda by, now_us: passkey_actions.remove(int(number), by, now_us))
+    return serve.back(HERE, "passkey-removed")
+
+
 async def _again(request: web.Request, error: UnderstudyError) -> web.Response:
-    return serve.html(SecondFactorPage(*await _load(request), error=str(error)), 422)
+    return serve.html(await _page(request, str(error)), 422)
 
 
 ROUTES = (
@@ -113,4 +161,6 @@ ROUTES = (
     serve.post(HERE + "/begin", begin),
     serve.post(HERE + "/confirm", confirm),
     serve.post(HERE + "/remove", remove),
+    serve.post(HERE + r"/passkeys/{id:\d{1,18}}/rename", rename_passkey),
+    serve.post(HERE + r"/passkeys/{id:\d{1,18}}/remove", remove_passkey),
 )

@@ -83,6 +83,8 @@ NOTICES = {
     "role-deleted": "The role is deleted.",
     "second-factor-removed": "The second factor is removed. You sign in with the password alone.",
     "second-factor-rule": "It holds at the next request of whoever has the role.",
+    "passkey-renamed": "The passkey has another name.",
+    "passkey-removed": "The passkey is removed. Take it out of your device, too.",
     "sign-in-saved": "It is saved. It holds for the next sign-in.",
     "token-revoked": "The token is revoked.",
     "session-ended": "The session is ended.",

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from server.actions import sign_in_ways as actions
 from server.core.access import ROLES
-from server.core.sign_in_ways import ProxyTrust
+from server.core.sign_in_ways import PasskeyNames, ProxyTrust
 from server.errors import Forbidden, Invalid
 from server.storage import roles
 from server.web.api.sign_in import Ways, ways
@@ -45,6 +45,11 @@ class SignInWaysPage:
             "address_header": trust.address_header,
             "new_role": trust.new_role,
         }
+
+    @property
+    def passkeys(self) -> Mapping[str, str]:
+        """The values of the form of passkeys."""
+        return self.values if self.form == "passkeys" else {"rp_id": self.ways.passkeys.rp_id}
 
     def errors_of(self, form: str) -> Mapping[str, str]:
         """What is wrong with a form."""
@@ -85,6 +90,17 @@ async def put_proxy(request: web.Request) -> web.Response:
     return serve.back(HERE, "sign-in-saved")
 
 
+async def put_passkeys(request: web.Request) -> web.Response:
+    """`POST /users/sign-in/passkeys`."""
+    typed = {"rp_id": (await serve.form(request)).get("rp_id", "")}
+    names = PasskeyNames(rp_id=typed["rp_id"])
+    try:
+        await serve.write(request, lambda by, now_us: actions.put_passkeys(names, by, now_us))
+    except (Invalid, Forbidden) as error:
+        return await again(request, "passkeys", typed, error)
+    return serve.back(HERE, "sign-in-saved")
+
+
 async def again(request: web.Request, form: str, typed: Mapping[str, str], error: Invalid | Forbidden) -> web.Response:
     """The page once more, with what was typed and what is wrong with it."""
     page = await _page(request)
@@ -93,4 +109,4 @@ async def again(request: web.Request, form: str, typed: Mapping[str, str], error
     return serve.html(replace(page, errors=error.fields), 422)
 
 
-ROUTES = (serve.get(HERE, show), serve.post(HERE + "/proxy", put_proxy))
+ROUTES = (serve.get(HERE, show), serve.post(HERE + "/proxy", put_proxy), serve.post(HERE + "/passkeys", put_passkeys))
