@@ -167,7 +167,7 @@ async def enrol(request: web.Request) -> web.StreamResponse:
     certificate."""
     try:
         asked = msgspec.json.decode(await request.read(), type=EnrolRequest)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise errors.Invalid(f"The enrolment request cannot be read: {error}.") from error
     answer = await admit(site_of(request), asked, request.remote or "", peer_of(request.transport))
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json")

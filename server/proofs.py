@@ -110,7 +110,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
     site = site_of(request)
     try:
         names = msgspec.json.decode(await request.read() or b"[]", type=list[str])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise Invalid(f"This is no list of names: {error}.") from error
     return web.Response(body=msgspec.json.encode(await read_here(site, names)), content_type="application/json")
 

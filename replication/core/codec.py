@@ -99,7 +99,7 @@ def decode(frame: bytes) -> Message | Requests:
         raise FrameError(f"an unknown frame type {number}")
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise FrameError(f"a {TYPES[number].__name__} frame that does not decode: {error}") from error
 
 

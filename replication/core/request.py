@@ -160,7 +160,7 @@ def decode(encoded: bytes) -> Request:
     view = memoryview(encoded)
     try:
         head = _head_decoder.decode(view[HEADER_BYTES:body_at])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise MalformedRequest(f"request {header.sequence}: {error}") from error
     files = []
     for file in head.files:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import msgspec
 
 NodeId = str
 """32 lower-case hex characters, made once by `init` or at enrolment and never changed."""
@@ -13,10 +15,14 @@ GENESIS_HASH = bytes(32)
 """Chain hash before the first request."""
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""A number that is counted on from: one that a peer sends above this is refused, for the next would not fit."""
+
+
 class Epoch(NamedTuple):
     """One term of office. Compared as a pair: the number first, then the node id."""
 
-    number: int
+    number: Count
     node: NodeId
 
     def __str__(self) -> str:
@@ -31,7 +37,7 @@ class Position(NamedTuple):
     """A place in the history: the epoch and chain hash of request `sequence`; sequence 0 is before the first."""
 
     epoch: Epoch
-    sequence: int
+    sequence: Count
     hash: bytes
 
 

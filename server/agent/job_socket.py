@@ -131,7 +131,7 @@ async def _read(request: web.Request, kind: type[Any]) -> tuple[Any, str]:
         body = msgspec.json.decode(await request.read(), type=kind)
     except web.HTTPRequestEntityTooLarge:
         raise _Refused("invalid", f"The request is above {BODY_BYTES_MAX} bytes: nothing was kept.") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _Refused("invalid", f"The body is not as it should be: {error}.") from error
     key = request.headers.get("Idempotency-Key") or secrets.token_hex(16)
     if len(key) > 200:

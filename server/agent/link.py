@@ -12,7 +12,7 @@ import structlog
 from server.agent.credentials import Credentials
 from server.core import agent_wire as wire
 from server.core.agent_beats import silent_s
-from server.core.run_keys import may_be_folder
+from server.core.run_keys import is_key
 from server.dialling import may_be_distrust, why_no_link
 
 log = structlog.get_logger(__name__)
@@ -106,14 +106,14 @@ class Link:
                     raise wire.ProtocolError(f"{self._address} is node {message.node[:8]}")
                 self._delay_s = RETRY_FIRST_S
                 self.beat_s = message.beat_s
-            if isinstance(message, wire.Dispatch):
-                check_keys(message)
+            check_keys(message)
             await self._received(self, message)
 
 
-def check_keys(message: wire.Dispatch) -> None:
-    """Raise ProtocolError for a key that could name a file outside of the agent's folder of runs."""
-    steps = message.chain.steps if message.chain is not None else ()
-    for key in (message.key, *(step.key for step in steps)):
-        if not may_be_folder(key):
+def check_keys(message: wire.FromNode) -> None:
+    """Raise ProtocolError for what is no key of a run: the agent's folders are named by them."""
+    chain = message.chain if isinstance(message, wire.Dispatch) else None
+    keys = [getattr(message, "key", None), *(step.key for step in (chain.steps if chain is not None else ()))]
+    for key in keys:
+        if key is not None and not is_key(key):
             raise wire.ProtocolError(f"A run cannot have the key {key[:80]!r}.")

@@ -40,6 +40,7 @@ from server.core.monitor_messages import GiveMonitor as GiveMonitor
 from server.core.monitor_messages import MonitorKept as MonitorKept
 from server.core.monitor_messages import ReleaseMonitor as ReleaseMonitor
 from server.core.occurrence_exceptions import OccurrenceException
+from server.core.wire_numbers import has_huge_number
 
 PROTOCOL = 3
 """What is new in N is sent only to a peer that said N or more in its `Hello` or `Office`. 3: gates of one tenant."""
@@ -388,6 +389,9 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
     if len(frame) > FRAME_BYTES_MAX:
         raise ProtocolError(f"A frame of {len(frame)} bytes is above the limit of {FRAME_BYTES_MAX}.")
     try:
-        return decoder.decode(frame)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        message = decoder.decode(frame)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ProtocolError(f"The peer sent what this version does not understand: {error}.") from error
+    if has_huge_number(frame, message):
+        raise ProtocolError("The peer sent a number above 2^62.")
+    return message

@@ -48,17 +48,10 @@ def event_key(job_id: int, monitor_id: int, token: str, attempt: int = 1, member
 
 
 _KEY = re.compile(
-    r"j(\d+)\.(?:s(\d+)\.(\d{8}T\d{6}Z)|r([0-9A-Za-z-]{1,64})|e(\d+)-(\d+|r[0-9A-Za-z-]{1,64}))"
-    r"(?:\.m([0-9A-Za-z-]{1,64}))?\.a(\d+)\Z"
+    r"j(\d{1,18})\.(?:s(\d{1,18})\.(\d{8}T\d{6}Z)|r([0-9A-Za-z-]{1,64})|e(\d{1,18})-(\d{1,18}|r[0-9A-Za-z-]{1,64}))"
+    r"(?:\.m([0-9A-Za-z-]{1,64}))?\.a(\d{1,18})\Z",
+    re.ASCII,
 )
-
-
-_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,199}\Z")
-
-
-def may_be_folder(key: str) -> bool:
-    """Whether an agent may name a folder like this: whatever it is told as a key, nothing is a path."""
-    return _FOLDER.match(key) is not None
 
 
 class RunKey(msgspec.Struct, frozen=True):
@@ -96,6 +89,15 @@ def parse_key(key: str) -> RunKey:
         event or "",
         member or "",
     )
+
+
+def is_key(key: str) -> bool:
+    """Whether this is the key of a run. Agents name folders by them: whatever is told as a key, nothing is a path."""
+    try:
+        parse_key(key)
+    except ValueError:
+        return False
+    return True
 
 
 def next_attempt_key(key: str) -> str:

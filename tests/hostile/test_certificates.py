@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from cryptography import x509
 
 from server import admission, tls
 from server.actions import agents, nodes, users
@@ -187,7 +188,7 @@ async def test_an_agent_is_never_given_what_a_node_is(door: Port) -> None:
     status, answer = await door.enrol(door.bearer("node", OTHER), kind="agent", id=OTHER)
     assert status == 403
     status, answer = await door.enrol(agent)
-    leaf = tls.x509.load_pem_x509_certificate(answer["certificate"].encode())
+    leaf = x509.load_pem_x509_certificate(answer["certificate"].encode())
     assert (status, answer["seal_key"]) == (200, "")
     assert leaf.subject.rfc4514_string() == f"CN=agent {AGENT}"
 

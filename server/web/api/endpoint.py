@@ -202,7 +202,7 @@ class Endpoint:
             return msgspec.json.decode(raw or b"{}", type=self.body)
         except msgspec.ValidationError as error:
             raise Invalid(f"The body is not as it should be: {error}. See GET /api/v1/openapi.json.") from error
-        except (msgspec.DecodeError, RecursionError) as error:  # the second: nested too deep
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:  # nested too deep
             raise Invalid(f"The body is no JSON: {error}.") from error
 
 

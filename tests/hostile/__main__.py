@@ -1,0 +1,25 @@
+"""`python -m tests.hostile KIND SEED` replays one chunk of hostile frames and shows what it brought out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.hostile import frames
+
+
+def main() -> int:
+    """0 when nothing but the documented errors came out."""
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
+    parser.add_argument("kind", choices=frames.KINDS)
+    parser.add_argument("seed", type=int)
+    given = parser.parse_args()
+    frames.prepare()
+    tally = frames.Tally()
+    frames.run_chunk(given.kind, given.seed, tally, show=True)
+    print(f"{tally.frames.total()} frames, {tally.decoded.total()} decoded: {dict(tally.decoded)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
