@@ -54,33 +54,35 @@ Feed = Callable[[bytes], str]
 """Gives one frame to the product; "" when it was refused as documented, else its kind. Anything raised is a fault."""
 
 
-@contextlib.contextmanager
-def _replication(choice: random.Random) -> Iterator[tuple[Callable[[], bytes], Feed]]:
-    frames = recorded.replication_frames()
-    state = choice.choice(list(State))
-    it = machine(
-        state, is_open=choice.random() < 0.5, seen=epoch(3), standby=B, in_sync=(B,) if choice.random() < 0.5 else ()
-    )
-    now = [100.0]
+class _Peer:
+    """A node in some state with a link to a peer that sends hostile frames."""
 
-    def post(event: Any) -> None:
-        now[0] += choice.choice((0.0, 0.1, 3.0))
-        for effect in it.step(event, _facts(choice), now[0]):
+    def __init__(self, choice: random.Random) -> None:
+        self._choice = choice
+        self._recorded = recorded.replication_frames()
+        in_sync = (B,) if choice.random() < 0.5 else ()
+        state, is_open = choice.choice(list(State)), choice.random() < 0.5
+        self._machine = machine(state, is_open=is_open, seen=epoch(3), standby=B, in_sync=in_sync)
+        self._now = 100.0
+        self._connect()
+
+    def _connect(self) -> None:
+        self._links = Links(_Voice(), None, self._post, lambda text, peer: None)  # type: ignore[arg-type]  # nobody is dialled
+        self._link = Link(_Connection())  # type: ignore[arg-type]  # nothing is sent
+        self._links._links[B] = [self._link]
+
+    def _post(self, event: events.Event) -> None:
+        self._now += self._choice.choice((0.0, 0.1, 3.0))
+        for effect in self._machine.step(event, _facts(self._choice), self._now):
             if isinstance(effect, effects.Persist):
                 effect.memory.encode()
             elif isinstance(effect, effects.Send):
                 codec.decode(codec.encode(effect.message))
 
-    def new_link() -> tuple[Links, Link]:
-        links = Links(_Voice(), None, post, lambda text, peer: None)  # type: ignore[arg-type]  # nobody is dialled
-        link = Link(_Connection())  # type: ignore[arg-type]  # nothing is sent
-        links._links[B] = [link]
-        return links, link
-
-    links, link = new_link()
-
-    def make() -> bytes:
-        frame = choice.choice(frames)
+    def make(self) -> bytes:
+        """The next hostile frame, with the length and the sum that it says; a few are cut."""
+        choice = self._choice
+        frame = choice.choice(self._recorded)
         number, flags, reserved, _, _ = HEADER.unpack_from(frame)
         if choice.random() < 0.5:
             body = mutations.mutated(choice, frame[HEADER.size :])
@@ -94,10 +96,10 @@ def _replication(choice: random.Random) -> Iterator[tuple[Callable[[], bytes], F
         made = HEADER.pack(number, flags, reserved, len(body), zlib.crc32(body)) + body
         return made if choice.random() > 0.02 else made[: choice.randrange(len(made) + 1)]
 
-    def feed(frame: bytes) -> str:
-        nonlocal links, link
-        if choice.random() < 0.03:
-            post(_of_operators(choice))
+    def feed(self, frame: bytes) -> str:
+        """Decode; what decodes goes through the link to the role machine. Now and then somebody does something."""
+        if self._choice.random() < 0.03:
+            self._post(_of_operators(self._choice))
         try:
             message = codec.decode(frame)
         except FrameError:
@@ -108,17 +110,25 @@ def _replication(choice: random.Random) -> Iterator[tuple[Callable[[], bytes], F
                     requests.decode(one)
             return "Requests"
         try:
-            if isinstance(message, Hello):
-                links._take_hello(link, msgspec.structs.replace(message, node=B, cluster="c" * 32, instance="i"))
-            elif isinstance(message, Heartbeat):
-                links._take_heartbeat(link, link.hello or hello(), message)
-            else:
-                links._take_other(B, message)
+            self._take(message)
         except FrameError:
-            links, link = new_link()
+            self._connect()
         return type(message).__name__
 
-    yield make, feed
+    def _take(self, message: Any) -> None:
+        links, link = self._links, self._link
+        if isinstance(message, Hello):
+            links._take_hello(link, msgspec.structs.replace(message, node=B, cluster="c" * 32, instance="i"))
+        elif isinstance(message, Heartbeat):
+            links._take_heartbeat(link, link.hello or hello(), message)
+        else:
+            links._take_other(B, message)
+
+
+@contextlib.contextmanager
+def _replication(choice: random.Random) -> Iterator[tuple[Callable[[], bytes], Feed]]:
+    peer = _Peer(choice)
+    yield peer.make, peer.feed
 
 
 def _facts(choice: random.Random) -> Facts:
