@@ -46,6 +46,7 @@ from server.founding import check_empty, found_cluster
 from server.garbage import Collector
 from server.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
 from server.listeners import bind_local, bind_port, own_address, port_of
+from server.log_lines import http_logger
 from server.membership import Accepted
 from server.mending import mend_journal
 from server.office import Office
@@ -187,7 +188,9 @@ class Server:
 
     async def _runner(self, app: web.Application) -> web.AppRunner:
         idle_s = IDLE_BEHIND_PROXY_S if self.site.config.behind_proxy else IDLE_S
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=idle_s)
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=idle_s, logger=http_logger()
+        )
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         return runner

@@ -7,6 +7,8 @@ import os
 import sys
 
 import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 
 class LogStream:
@@ -37,6 +39,29 @@ class LogStream:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+
+class HttpLog(logging.Handler):
+    """Takes what the HTTP library logs. A request that it cannot read is no error here, and never a traceback: whoever
+    reaches the port could fill the disk with them.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line; with the traceback only of what nobody expected."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (HttpProcessingError, web.RequestPayloadError, ConnectionError, web.HTTPException)):
+            structlog.get_logger().debug("a request could not be read", why=" ".join(str(error).split())[:200])
+        else:
+            structlog.get_logger().error("HTTP", text=record.getMessage()[:1000], exc_info=error)
+
+
+def http_logger() -> logging.Logger:
+    """For the servers of all ports."""
+    found = logging.getLogger("understudy.http")
+    if not found.handlers:
+        found.addHandler(HttpLog())
+        found.propagate = False
+    return found
 
 
 def configure_log(level: str) -> None:

@@ -26,11 +26,18 @@ def check_origin(request: web.Request) -> None:
         return
     origin = request.headers.get("Origin")
     if origin is not None:
-        if URL(origin).authority != URL(f"https://{request.host}").authority and not _same_host(origin, request.host):
+        if not _same_authority(origin, request.host) and not _same_host(origin, request.host):
             raise Forbidden(REFUSAL)
         return
     if request.cookies:
         raise Forbidden(REFUSAL)
+
+
+def _same_authority(origin: str, host: str) -> bool:
+    try:
+        return URL(origin).authority == URL(f"https://{host}").authority
+    except ValueError:  # no address at all
+        return False
 
 
 def _same_host(origin: str, host: str) -> bool:

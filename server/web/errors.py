@@ -43,6 +43,8 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
         response = redirection
     except web.HTTPException as error:
         response = await _http_error(request, error)
+    except ConnectionError:
+        raise  # whoever asked is gone
     except Exception as error:
         response = await _answer(request, error)
     if not response.prepared:

@@ -61,6 +61,7 @@ from server.web.api import (
     workflows,
 )
 from server.web.api.endpoint import Endpoint
+from server.web.bounds import check_shape, refuse_connect
 from server.web.csrf import SAFE_METHODS, check_origin
 from server.web.door import keeping_the_door
 from server.web.errors import errors_as_answers
@@ -163,6 +164,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 
     Unsafe requests with a token or by the socket may pass.
     """
+    check_shape(request)
     if request.method == "POST" and request.path in SIGN_IN_PATHS:
         check_small(request)
     await identify(request)
@@ -187,6 +189,7 @@ def make_app(site: Site) -> web.Application:
     app.router.add_get("/api/v1/openapi.json", openapi.handler(ENDPOINTS))
     app.router.add_get("/api/v1/events", live.events)
     pages.add_routes(app)
+    refuse_connect(app)
     for route in app.router.routes():
         asked_of(route.method, route.resource.canonical if route.resource is not None else "")
     return app

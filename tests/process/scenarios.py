@@ -307,6 +307,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "notifications": (notifications, 10),
     "api": (api, 20),
     "hostile-frames": (hostile.hostile_frames, 1_000_000),
+    "hostile-web": (hostile.hostile_web, 20_000),
     "hostile-connections": (connections.hostile_connections, 5_000),
 }
 """Name, function, and the count that the release asks for."""

@@ -25,6 +25,7 @@ from scripts.client import Client, CommandError
 from scripts.understudy import understudy
 from server.actions.change import Change
 from server.config import Config
+from server.log_lines import http_logger
 from server.passwords import Passwords
 from server.site import Site
 from server.web.routes import make_app
@@ -172,7 +173,7 @@ def open_desk(ledger: Ledger, directory: Path, rows: DeskStore | None = None) ->
     thread.start()
 
     async def start() -> web.AppRunner:
-        runner = web.AppRunner(make_app(site))
+        runner = web.AppRunner(make_app(site), logger=http_logger())
         await runner.setup()
         await web.UnixSite(runner, str(directory / "understudy.sock")).start()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -18,6 +18,7 @@ from server.numbers import is_number
 from server.site import SEQUENCE, Site, site_of
 from server.storage import gates, maintenance
 from server.web import told
+from server.web.bounds import is_number
 from server.web.frame import Frame, GateLine
 from server.web.listings import LISTINGS
 from server.web.render import Page, render
