@@ -42,8 +42,6 @@ def translate(error: Exception, request: web.Request) -> UnderstudyError | None:
         return errors.Unavailable(str(error))
     if isinstance(error, Refused):
         return Refusal(error)
-    if isinstance(error, OverflowError):
-        return errors.Invalid("A number in this request is larger than any that there is.")
     return None
 
 

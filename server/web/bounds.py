@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from aiohttp import web
-from aiohttp.web_urldispatcher import MatchInfoError, UrlMappingMatchInfo
 
-PART_MAX = 400
+from server.numbers import is_number
+
+PART_MAX = 240
 """Characters of a name in an address; the longest that there is, a run's key, has 200."""
-DIGITS_MAX = 18
-"""Of a number: one more, and a table may not take it."""
 CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
 
@@ -22,20 +21,3 @@ def check_shape(request: web.Request) -> None:
     charset = request.charset
     if charset is not None and charset.lower() not in CHARSETS:
         raise web.HTTPUnsupportedMediaType(text=f"Send UTF-8: {charset[:40]} is not read here.")
-
-
-def is_number(text: str) -> bool:
-    """Whether it is a number that a row may have."""
-    return text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX
-
-
-def refuse_connect(app: web.Application) -> None:
-    """Have `CONNECT` answered 405: the library's router fails at its addresses, which are no paths."""
-    resolve = app.router.resolve
-
-    async def without_connect(request: web.Request) -> UrlMappingMatchInfo:
-        if request.method == "CONNECT":
-            return MatchInfoError(web.HTTPMethodNotAllowed("CONNECT", ()))
-        return await resolve(request)
-
-    app.router.resolve = without_connect  # type: ignore[method-assign]  # there is no public way

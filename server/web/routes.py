@@ -61,7 +61,7 @@ from server.web.api import (
     workflows,
 )
 from server.web.api.endpoint import Endpoint
-from server.web.bounds import check_shape, refuse_connect
+from server.web.bounds import check_shape
 from server.web.csrf import SAFE_METHODS, check_origin
 from server.web.door import keeping_the_door
 from server.web.errors import errors_as_answers
@@ -189,7 +189,6 @@ def make_app(site: Site) -> web.Application:
     app.router.add_get("/api/v1/openapi.json", openapi.handler(ENDPOINTS))
     app.router.add_get("/api/v1/events", live.events)
     pages.add_routes(app)
-    refuse_connect(app)
     for route in app.router.routes():
         asked_of(route.method, route.resource.canonical if route.resource is not None else "")
     return app

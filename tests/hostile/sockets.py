@@ -18,13 +18,10 @@ OPENING = (
 )
 
 
-def _frame(code: int, data: bytes, final: bool = True, masked: bool = True) -> bytes:
+def _frame(code: int, data: bytes, final: bool = True) -> bytes:
     head = bytes((code | (0x80 if final else 0),))
     size = len(data)
-    mark = 0x80 if masked else 0
-    head += bytes((mark | size,)) if size < 126 else bytes((mark | 126,)) + size.to_bytes(2, "big")
-    if not masked:
-        return head + data
+    head += bytes((0x80 | size,)) if size < 126 else bytes((0xFE,)) + size.to_bytes(2, "big")
     key = os.urandom(4)
     return head + key + bytes(byte ^ key[at % 4] for at, byte in enumerate(data))
 
@@ -32,7 +29,6 @@ def _frame(code: int, data: bytes, final: bool = True, masked: bool = True) -> b
 ABUSES: dict[str, bytes] = {
     "a message that is too long": _frame(1, b"x" * 5000),
     "fragments that are too long": _frame(1, b"x" * 3000, final=False) + _frame(0, b"x" * 3000),
-    "a frame without a mask": _frame(1, b"x", masked=False),
     "an unknown opcode": _frame(11, b"x"),
     "reserved bits": bytes((0xF1, 0x80, 0, 0, 0, 0)),
     "text that is no UTF-8": _frame(1, b"\xff\xfe"),

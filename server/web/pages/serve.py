@@ -18,7 +18,6 @@ from server.numbers import is_number
 from server.site import SEQUENCE, Site, site_of
 from server.storage import gates, maintenance
 from server.web import told
-from server.web.bounds import is_number
 from server.web.frame import Frame, GateLine
 from server.web.listings import LISTINGS
 from server.web.render import Page, render
@@ -224,7 +223,7 @@ async def bare_frame(request: web.Request, title: str) -> Frame:
 
 
 def _section(path: str) -> str:
-    return "/" + path.split("/")[1]
+    return "/" + path.lstrip("/").partition("/")[0]
 
 
 async def load(request: web.Request, title: str, query: Callable[[sqlite3.Connection], T]) -> tuple[Frame, T]:
