@@ -62,14 +62,19 @@ class Folder(msgspec.Struct, frozen=True, kw_only=True):
 def listed(data: Path) -> list[Folder]:
     """Every folder in `forks/` of a data directory, the newest first."""
     root = data / FORKS
-    paths = [path for path in root.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)] if root.is_dir() else []
+    paths = [path for path in root.iterdir() if is_fork(path)] if root.is_dir() else []
     return sorted(map(_line, paths), key=lambda line: (-line.kept_at_us, line.name))
+
+
+def is_fork(path: Path) -> bool:
+    """Whether this is a folder of a fork: by its name, and no link to somewhere else."""
+    return _NAME.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
 
 
 def folder(data: Path, name: str) -> Path:
     """The folder of a fork on this node; raises NotFound."""
     path = data / FORKS / name
-    if _NAME.fullmatch(name) is None or not path.is_dir():
+    if _NAME.fullmatch(name) is None or not is_fork(path):
         raise NotFound(f"This node keeps no fork {name}. `understudy forks list` says which node keeps which.")
     return path
 
@@ -112,7 +117,7 @@ def remove(data: Path, name: str) -> bool:
 def archive(path: Path) -> Iterator[bytes]:
     """A fork's folder as a tar file, in pieces: README.txt first, then every file as it is at that moment."""
     yield from _member(f"{path.name}/README.txt", io.BytesIO(readme(path).encode()))
-    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+    for file in sorted(each for each in path.rglob("*") if each.is_file() and not each.is_symlink()):
         with file.open("rb") as content:
             yield from _member(f"{path.name}/{file.relative_to(path)}", content, int(file.stat().st_mtime))
     yield bytes(2 * tarfile.BLOCKSIZE)

@@ -52,8 +52,8 @@ def verify_password(password: str, phc: str) -> bool:
 _NOBODY = hash_password("nobody has this password")
 
 
-WAITING_MAX = 16
-"""So many sign-ins from the network wait for their turn; more are refused at once."""
+WAITING_MAX = 32
+"""So many sign-ins from the network wait for their turn: all that the guard lets in. More are refused at once."""
 
 
 class Passwords:

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from replication.core.types import Proof
-from replication.errors import ReplicationError
+from replication.errors import BadName, ReplicationError
 from server.certificates import Certificates
 from server.dialling import why_no_link
 from server.errors import Forbidden, Invalid, Unavailable
@@ -112,7 +112,11 @@ async def answer(request: web.Request) -> web.StreamResponse:
         names = msgspec.json.decode(await request.read() or b"[]", type=list[str])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise Invalid(f"This is no list of names: {error}.") from error
-    return web.Response(body=msgspec.json.encode(await read_here(site, names)), content_type="application/json")
+    try:
+        found = await read_here(site, names)
+    except BadName as error:
+        raise Invalid(f"{error}.") from error
+    return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
 
 async def distrust(request: web.Request) -> web.StreamResponse:

@@ -37,6 +37,7 @@ from server.core.model import Principal
 from server.core.notifications import NamedList, TrapReceiver, Webhook
 from server.core.workflow_writing import dump, plain, write
 from server.core.workflows import WorkflowSpec
+from server.core.yaml_size import TooLarge, check_size
 from server.errors import Invalid, UnderstudyError
 from server.storage import agents as agent_rows
 from server.storage import calendars as calendar_rows
@@ -237,7 +238,10 @@ def read(text: str) -> list[tuple[Noun, msgspec.Struct]]:
     if len(text) > TEXT_BYTES_MAX:
         raise Invalid(f"The file is longer than {TEXT_BYTES_MAX} characters. Import it in parts.")
     try:
+        check_size(text)
         found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except TooLarge as error:
+        raise Invalid(str(error)) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise Invalid(f"The file is no YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(found, dict) or found.get("understudy") != VERSION:

@@ -19,6 +19,8 @@ FORGOTTEN_AFTER_S = 3600.0
 ADDRESS_FACTOR = 5
 """An address may fail so many times as often as an account: several people may share one."""
 UNDER_WAY_MAX = 32
+KEPT_FREE = 8
+"""So many of them are for addresses that have not failed lately: a storm from others does not keep people out."""
 UNDER_WAY_OF_ACCOUNT = 2
 UNDER_WAY_OF_ADDRESS = 8
 
@@ -54,7 +56,8 @@ class Guard:
     def begin(self, account: str, address: str) -> bool:
         """Count an attempt that is under way; False, and nothing is counted, when there are too many."""
         keys = (("account", account), ("address", _net(address)))
-        if self._total >= UNDER_WAY_MAX:
+        has_failed = _net(address) in self._records["address"]
+        if self._total >= UNDER_WAY_MAX - (KEPT_FREE if has_failed else 0):
             return False
         if any(self._under_way.get(key, 0) >= most for key, most in zip(keys, _MOST, strict=True)):
             return False

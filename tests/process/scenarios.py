@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.agent_search import soak as agent_search_soak
 from tests.failpoints import runs as failpoint_runs
-from tests.hostile import connections
+from tests.hostile import connections, storms
 from tests.hostile import scenarios as hostile
 from tests.process import copies, partitions
 from tests.process.agent_kills import agent_kills
@@ -307,6 +307,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "notifications": (notifications, 10),
     "api": (api, 20),
     "hostile-frames": (hostile.hostile_frames, 1_000_000),
+    "hostile-storms": (storms.hostile_storms, 60),
     "hostile-web": (hostile.hostile_web, 20_000),
     "hostile-connections": (connections.hostile_connections, 5_000),
 }

@@ -12,6 +12,7 @@ from server import sign_in
 from server.actions import settings, tokens, users
 from server.core.model import MINUTE_US, SYSTEM
 from server.core.sign_in_guard import (
+    KEPT_FREE,
     NAMES_MAX,
     NO_ACCOUNT,
     OTHERS,
@@ -54,6 +55,17 @@ def test_delays_double_and_end_in_a_lock() -> None:
     guard.failed("bob", "192.0.2.1", now_s, LIMITS)
     guard.forget("bob")
     assert guard.wait_s("bob", "198.51.100.1", now_s) == 0
+
+
+def test_a_storm_leaves_room_for_who_has_not_failed() -> None:
+    """Addresses that have failed fill all but some places; the rest is for others, up to the bound of all."""
+    guard = Guard()
+    storm = [f"192.0.2.{number}" for number in range(UNDER_WAY_MAX)]
+    for address in storm:
+        guard.failed("nobody", address, 0.0, LIMITS)
+    entered = [guard.begin(f"u{number}", address) for number, address in enumerate(storm)]
+    assert sum(entered) == UNDER_WAY_MAX - KEPT_FREE
+    assert [guard.begin(f"a{n}", f"198.51.100.{n}") for n in range(KEPT_FREE + 1)] == [True] * KEPT_FREE + [False]
 
 
 def test_one_address_that_tries_many_accounts_waits() -> None:
