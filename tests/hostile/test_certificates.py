@@ -106,7 +106,7 @@ async def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     await made.site.refresh_roster()
     node = made.bearer("node", OWN)
     assert node.file is not None
-    app = make_app(made.site, made.serve)
+    app = make_app(made.site, lambda *given: made.serve(*given))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.cluster_context(node.file, node.file, made.trusts))

@@ -13,6 +13,7 @@ from replication.errors import BadName
 from replication.files import Disk, checked_name, object_file
 from server import forks
 from server.actions import calendars, exports
+from server.core.calendar_rules import CalendarSpec
 from server.core.model import SYSTEM
 from server.errors import Invalid, NotFound
 from tests.unit.ledger import START_US, Ledger
@@ -113,7 +114,7 @@ def test_files_that_grow_when_they_are_read() -> None:
         with pytest.raises(Invalid):
             exports.read(text)
     ledger = Ledger()
-    ledger.do(calendars.create(calendars.CalendarSpec(name="c", days=["Saturday"]), SYSTEM, START_US))
+    ledger.do(calendars.create(CalendarSpec(name="c", days=["Saturday"]), SYSTEM, START_US))
     with pytest.raises(Invalid):
         ledger.do(calendars.import_file("c", ENDLESS, SYSTEM, START_US, ""))
     assert time.process_time() - began < 30, "bounded: without a bound it would not come back at all"
