@@ -28,7 +28,7 @@ def _properties(function: Any) -> Any:
         click.option("--group", help="The group of agents that runs it, instead of one agent."),
         click.option("--workflow", help="The workflow that it begins, instead of a command on an agent."),
         click.option("--cron", multiple=True, metavar="LINE", help=f"When: {LINE} Several are possible."),
-        click.option("--zone", default="UTC", help="The zone of --cron."),
+        click.option("--zone", help="The zone of --cron; without it that of the schedules there are, else UTC."),
         click.option("--timeout", "timeout_s", type=int, help="Seconds after which a run is ended; 0 never."),
         click.option("--misfire", "misfire_policy", help="skip, once, all or ask."),
         click.option(
@@ -141,7 +141,9 @@ def _given(properties: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     if rule:
         spec["checkpoints"] = known.get("checkpoints", {}) | rule
     if crons:
-        spec["schedules"] = [_schedule(cron, zone) for cron in crons]
+        zones = {when["zone"] for when in known.get("schedules", [])}
+        there = zone or (zones.pop() if len(zones) == 1 else "UTC")
+        spec["schedules"] = [_schedule(cron, there) for cron in crons]
     if pairs:
         for pair in pairs:
             if "=" not in pair:

@@ -155,7 +155,7 @@ def confirm(question: str, yes: bool, flag: str = "--yes") -> None:
 
 def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> list[str]:
     """Lines of aligned columns."""
-    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    cells = [["" if cell is None else str(cell) for cell in row] for row in [head, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 

@@ -47,7 +47,9 @@ def now(asker: Asker, job: str, wait: bool, follow: bool, timeout_s: float, inst
         "started": found["started_at_us"],
         "ended": found["ended_at_us"],
     }
-    asker.show(answer, f"Run {found['number']} {found['state']}, exit code {found['exit_code']}, on {found['agent']}.")
+    ended = f", exit code {found['exit_code']}, on {found['agent']}" if found["exit_code"] is not None else ""
+    why = f": {found['reason']}" if found["reason"] else ""
+    asker.show(answer, f"Run {found['number']} {found['state']}{ended}{why}.")
     return OK if found["state"] == "succeeded" else FAILED
 
 

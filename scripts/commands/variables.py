@@ -69,7 +69,7 @@ def set_variable(
     given = value if value is not None else _read(value_file, name, secret)
     body = {"value": given, "secret": secret, "description": description or "", "job": job}
     done = asker.client.ask("PUT", f"/api/v1/variables/{quote(name)}", body).value
-    users = f" {len(done['used_by'])} name it and are planned again." if done["used_by"] else ""
+    users = f" Planned again, because they name it: {', '.join(done['used_by'])}." if done["used_by"] else ""
     asker.show(done, f"The variable {name} is set.{users}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,17 @@ from server.core.model import Specification
 
 CHECKPOINT_FILE = "checkpoint"
 """In the folder of a run that goes on from one: its bytes."""
+
+
+COMMANDS = Path(sys.executable).parent
+"""Where `understudy` is: a job calls it for checkpoints, progress and events."""
+
+
+def path_with(path: str, directory: Path) -> str:
+    """The search path with the directory as its last one: nothing that a job finds today is another program."""
+    there = path.split(os.pathsep)
+    is_there = str(directory) in there or not (directory / "understudy").exists()
+    return path if is_there else os.pathsep.join([*there, str(directory)])
 
 
 def no_secrets(specification: Specification) -> Opened:
@@ -26,6 +38,7 @@ def job_environment(run: RunRecord, base: dict[str, str], secrets: dict[str, str
     What an exception or an event says goes before a secret of the same name.
     """
     environment = {name: value for name, value in base.items() if not name.startswith("UNDERSTUDY_")}
+    environment["PATH"] = path_with(base.get("PATH") or os.defpath, COMMANDS)
     environment.update(secrets)
     environment.update(run.specification.environment)
     environment[RUN_VARIABLE] = run.key

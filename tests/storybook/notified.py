@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.core.exit_rules import ExitRules
-from server.core.job_monitors import JobMonitors
+from server.core.job_monitors import JobMonitors, read_named
 from server.core.monitor_watches import Trip
 from server.core.notifications import Delivery, NotificationList, Smtp
 from server.core.retry import RetryRule
@@ -79,7 +79,13 @@ def _rules() -> dict[str, object]:
         "retry": RetryRule(attempts_max=3, delay_s=60, exit_codes=[75]),
         "exit_rules": ExitRules(success_codes=(0, 3), failure_pattern="(?i)^error"),
         "job_monitors": JobMonitors(
-            late_start_s=600, overrun_s=3600, complete_by="06:30", zone="Europe/Berlin", underrun_s=5, notify=["ops"]
+            late_start_s=600,
+            overrun_s=3600,
+            complete_by="06:30",
+            zone="Europe/Berlin",
+            underrun_s=5,
+            notify=["ops"],
+            more=[read_named("slow overrun 7200"), read_named("early complete-by 05:00 Europe/Berlin")],
         ),
     }
 

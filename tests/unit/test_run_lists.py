@@ -57,3 +57,20 @@ def test_what_another_attempt_printed(tmp_path: Path, monkeypatch: pytest.Monkey
         code, text = desk.run("run", "output", first, "--attempt", "3")
         assert (code != 0, f"Its attempts: 1 (run {first}), 2 (run {second})" in text) == (True, True)
         assert desk.run("run", "output", first, "--attempt", "2", "--follow")[0] == 2
+
+
+def test_a_schedule_that_is_changed_keeps_its_zone(tmp_path: Path) -> None:
+    """`job update --cron` without `--zone`: the zone of the schedules there are, when they have one; else UTC."""
+    ledger = Ledger()
+    ledger.add_agent()
+    with open_desk(ledger, tmp_path) as desk:
+
+        def zones() -> list[str]:
+            return [when["zone"] for when in desk.client.get("/api/v1/jobs/pay")["spec"]["schedules"]]
+
+        made = ("job", "create", "pay", "--agent", "north", "--command", "x", "--cron", "0 6 * * *")
+        assert desk.run(*made, "--zone", "Europe/Berlin")[0] == 0
+        assert desk.run("job", "update", "pay", "--cron", "0 7 * * *", "--cron", "0 8 * * *; jitter 5m")[0] == 0
+        assert zones() == ["Europe/Berlin"] * 2
+        assert desk.run("job", "update", "pay", "--cron", "0 7 * * *", "--zone", "Asia/Tokyo")[0] == 0
+        assert zones() == ["Asia/Tokyo"]
