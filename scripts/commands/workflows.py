@@ -24,15 +24,24 @@ def workflow() -> None:
 
 @workflow.command("list")
 @click.option("--match", default="", help="A part of the name.")
+@click.option("--tag", default="", help="Those that have this tag.")
 @asks_node
-def list_workflows(asker: Asker, match: str) -> None:
+def list_workflows(asker: Asker, match: str, tag: str) -> None:
     """All workflows."""
-    found = list(asker.client.pages(f"{ROOT}?match={quote(match)}", "name"))
+    found = list(asker.client.pages(f"{ROOT}?match={quote(match)}&tag={quote(tag)}", "name"))
     rows = [
-        (w["name"], w["version"], w["steps"], "held" if w["held"] else "", w["made_by"], instant(w["made_at_us"]))
+        (
+            w["name"],
+            w["version"],
+            w["steps"],
+            "held" if w["held"] else "",
+            w["made_by"],
+            instant(w["made_at_us"]),
+            w["tags"],
+        )
         for w in found
     ]
-    asker.show(found, table(rows, ("WORKFLOW", "VERSION", "STEPS", "", "CHANGED BY", "AT")))
+    asker.show(found, table(rows, ("WORKFLOW", "VERSION", "STEPS", "", "CHANGED BY", "AT", "TAGS")))
 
 
 @workflow.command()
@@ -52,6 +61,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     when = instant(found["made_at_us"])
     lines = [f"{found['name']}, version {found['version']} of {found['current']}, by {found['made_by']} at {when}"]
     lines += [spec["description"]] if spec["description"] else []
+    lines += [f"tags: {' '.join(spec['tags'])}"] if spec["tags"] else []
     lines += ["It is held: no run of it begins."] if found["held"] else []
     lines += [f"It is a step of {', '.join(found['users'])}."] if found["users"] else []
     lines += [f"Missing: {text}" for text in found["missing"]]

@@ -16,7 +16,7 @@ from server.core.workflow_check import Wrong, check, cycle, meant
 from server.core.workflow_text import FORMATS, ordered, placed
 from server.core.workflows import Path, Workflow, WorkflowSpec, WorkflowVersion, Written, uses
 from server.errors import Conflict, Invalid, NotFound
-from server.storage import agents, groups, job_workflows, jobs, workflows
+from server.storage import agents, groups, job_workflows, jobs, tags, workflows
 
 DEPTH_MAX = 10
 """How many workflows may be inside each other."""
@@ -271,6 +271,7 @@ def _keep(
 ) -> None:
     workflows.add_version(connection, workflow_id, version, written, by.name, now_us, reason)
     workflows.set_uses(connection, workflow_id, uses(written.spec))
+    tags.put(connection, "workflow", workflow_id, written.spec.tags)
 
 
 def _hold(name: str, held: bool, by: Principal, now_us: int, reason: str) -> Change[bool]:

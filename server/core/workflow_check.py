@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 import msgspec
 
+from server.core.job_uses import wrong_tags
 from server.core.retry import wrong_retry
 from server.core.workflows import Edge, Join, Outcome, Path, WorkflowSpec, WorkflowStep
 
@@ -88,6 +89,7 @@ def _head(spec: WorkflowSpec) -> list[Wrong]:
     edges = sum(len(step.after) for step in spec.steps)
     if edges > EDGES_MAX:
         found.append(Wrong(("steps",), f"{edges} edges are too many; a workflow has at most {EDGES_MAX}"))
+    found += [Wrong(("tags",), f"tags: {said}") for said in wrong_tags(spec.tags).values()]
     return found + _texts(spec, ()) + _timeout(spec.timeout_s, ()) + _variables(spec.variables, ("variables",))
 
 

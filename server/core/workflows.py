@@ -77,6 +77,7 @@ class WorkflowSpec(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     variables: dict[str, str] = {}
     timeout_s: int = 0
+    tags: list[str] = []
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):

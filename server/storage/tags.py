@@ -9,10 +9,11 @@ from server.core.model import Row
 
 
 class TagLine(Row, frozen=True, kw_only=True):
-    """A tag and how many jobs have it."""
+    """A tag and how many jobs and workflows have it."""
 
     tag: str
     jobs: int
+    workflows: int = 0
 
 
 def put(connection: sqlite3.Connection, kind: str, owner_id: int, tags: Iterable[str]) -> None:
@@ -29,9 +30,12 @@ def of(connection: sqlite3.Connection, kind: str, owner_id: int) -> list[str]:
 
 
 def every(connection: sqlite3.Connection, limit: int = 500) -> list[TagLine]:
-    """All tags of jobs, with how many have each."""
+    """All tags of jobs and workflows, with how many have each."""
     query = (
-        "SELECT tag, count(*) FROM tags JOIN jobs j ON j.id = owner_id AND j.deleted_at_us IS NULL"
-        " WHERE kind = 'job' GROUP BY tag ORDER BY tag LIMIT ?"
+        "SELECT tag, count(j.id) AS of_jobs, count(w.id) AS of_flows FROM tags"
+        " LEFT JOIN jobs j ON kind = 'job' AND j.id = owner_id AND j.deleted_at_us IS NULL"
+        " LEFT JOIN workflows w ON kind = 'workflow' AND w.id = owner_id AND w.deleted_at_us IS NULL"
+        " GROUP BY tag HAVING of_jobs + of_flows > 0 ORDER BY tag LIMIT ?"
     )
-    return [TagLine(tag=str(tag), jobs=int(count)) for tag, count in connection.execute(query, (limit,))]
+    found = connection.execute(query, (limit,))
+    return [TagLine(tag=str(tag), jobs=int(jobs), workflows=int(flows)) for tag, jobs, flows in found]

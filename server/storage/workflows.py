@@ -11,9 +11,12 @@ from server.storage import debts, rows, tenancy
 
 _LINES = """
 SELECT w.id, w.name, w.version, w.held, json_extract(v.spec, '$.description'), json_array_length(v.spec, '$.steps'),
-    v.made_by, v.made_at_us
+    v.made_by, v.made_at_us,
+    coalesce((SELECT group_concat(tag, ' ') FROM tags WHERE kind = 'workflow' AND owner_id = w.id), '')
 FROM workflows w JOIN workflow_versions v ON v.workflow_id = w.id AND v.version = w.version
-WHERE w.deleted_at_us IS NULL AND w.name > ? AND instr(w.name, ?) ORDER BY w.name LIMIT ?
+WHERE w.deleted_at_us IS NULL AND w.name > ? AND instr(w.name, ?)
+    AND (? = '' OR EXISTS (SELECT 1 FROM tags WHERE kind = 'workflow' AND owner_id = w.id AND tag = ?))
+ORDER BY w.name LIMIT ?
 """
 
 
@@ -28,6 +31,7 @@ class WorkflowLine(Row, frozen=True, kw_only=True):
     steps: int
     made_by: str
     made_at_us: int
+    tags: str = ""
 
 
 class VersionLine(Row, frozen=True, kw_only=True):
@@ -61,9 +65,11 @@ def tenant(connection: sqlite3.Connection, workflow_id: int) -> str:
     return str(row[0]) if row is not None else ""
 
 
-def lines(connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "") -> list[WorkflowLine]:
-    """The list of workflows, by name above `after`; `match` is a part of the name."""
-    found = connection.execute(_LINES, (after, match, limit))
+def lines(
+    connection: sqlite3.Connection, after: str = "", limit: int = 100, match: str = "", tag: str = ""
+) -> list[WorkflowLine]:
+    """The list of workflows, by name above `after`; `match` is a part of the name; `tag`: those that have it."""
+    found = connection.execute(_LINES, (after, match, tag, tag, limit))
     return [rows.build(WorkflowLine, WorkflowLine.__struct_fields__, tuple(row)) for row in found]
 
 

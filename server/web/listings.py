@@ -71,7 +71,7 @@ LISTINGS: dict[str, Listing] = {
     "/groups": Listing(lambda c, f, after, limit: groups.lines(c, after or "", limit), "name"),
     "/monitors": Listing(lambda c, f, after, limit: monitors.lines(c, after or "", limit, f.get("match", "")), "name"),
     "/workflows": Listing(
-        lambda c, f, after, limit: workflows.lines(c, after or "", limit, f.get("match", "")), "name"
+        lambda c, f, after, limit: workflows.lines(c, after or "", limit, f.get("match", ""), f.get("tag", "")), "name"
     ),
     "/scheduler": Listing(
         lambda c, f, after, limit: missed.page(c, after, limit, False), "id", word="All that was missed"

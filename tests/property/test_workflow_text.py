@@ -152,7 +152,10 @@ def specs(draw: st.DrawFn) -> WorkflowSpec:
         )
         steps.append(step)
     head = draw(WORDS)
-    return WorkflowSpec(name=draw(NAMES), agent="north", steps=steps, description=head, variables=draw(VARIABLES))
+    tags = draw(st.lists(st.sampled_from(["nightly", "shop", "8", "yes"]), unique=True))
+    return WorkflowSpec(
+        name=draw(NAMES), agent="north", steps=steps, description=head, variables=draw(VARIABLES), tags=tags
+    )
 
 
 @settings(max_examples=80)

@@ -1,4 +1,4 @@
-"""Lists and outputs of runs as people ask for them: what waits for a decision, and what another attempt printed."""
+"""Lists as people ask for them: what waits for a decision, what another attempt printed, tags of workflows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from server.actions import workflows
+from server.core.model import SYSTEM
 from server.core.run_keys import next_attempt_key
+from server.core.workflows import WorkflowSpec, as_json
+from server.errors import Invalid
 from server.storage import runs as run_rows
 from server.storage import workflow_runs as rows
 from tests.unit.floor import Floor, step
@@ -74,3 +78,27 @@ def test_a_schedule_that_is_changed_keeps_its_zone(tmp_path: Path) -> None:
         assert zones() == ["Europe/Berlin"] * 2
         assert desk.run("job", "update", "pay", "--cron", "0 7 * * *", "--zone", "Asia/Tokyo")[0] == 0
         assert zones() == ["Asia/Tokyo"]
+
+
+def test_workflows_are_found_by_their_tags(tmp_path: Path) -> None:
+    """As jobs are: a whole tag, of the current version; the list of tags counts both; a wrong one is named."""
+    floor = Floor()
+    for name, tags in (("one", ["nightly", "shop"]), ("two", ["shop"]), ("three", ["shopping"])):
+        text = as_json(WorkflowSpec(name=name, steps=[step("a")], agent="alpha", tags=tags))
+        floor.ledger.do(workflows.create(text, SYSTEM, floor.now_us))
+    floor.job("plain", tags=["shop"])
+    wrong = as_json(WorkflowSpec(name="four", steps=[step("a")], agent="alpha", tags=["a b"]))
+    with pytest.raises(Invalid, match="tags: at most 20"):
+        floor.ledger.do(workflows.create(wrong, SYSTEM, floor.now_us))
+    with open_desk(floor.ledger, tmp_path) as desk:
+        listed = desk.client.get("/api/v1/workflows?tag=shop")
+        assert [(line["name"], line["tags"]) for line in listed] == [("one", "nightly shop"), ("two", "shop")]
+        code, text_of_two = desk.run("workflow", "list", "--tag", "shop", "--match", "two")
+        assert (code, text_of_two.splitlines()[1].split()[0]) == (0, "two")
+        assert "tags: nightly shop" in desk.run("workflow", "show", "one")[1]
+        status, page = desk.page("/workflows?tag=shop")
+        assert (status, ">one<" in page, ">three<" in page) == (200, True, False)
+        counted = {line["tag"]: (line["jobs"], line["workflows"]) for line in desk.client.get("/api/v1/tags")}
+        assert counted == {"nightly": (0, 1), "shop": (1, 2), "shopping": (0, 1)}
+        desk.run("workflow", "delete", "two", "--yes", "--reason", "gone")
+        assert [line["name"] for line in desk.client.get("/api/v1/workflows?tag=shop")] == ["one"]

@@ -26,6 +26,7 @@ variables:
   LEVEL: 09
   MODE: 'yes'
 timeout_s: 7200
+tags: [nightly, shop]
 steps:
   - name: dump
     command: |

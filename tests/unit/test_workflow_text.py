@@ -19,6 +19,7 @@ description: Dump, compress and copy   # a remark
 agent: north
 variables: {LEVEL: 09, MODE: yes}
 timeout_s: 7200
+tags: [nightly, shop]
 steps:
   - name: dump
     command: |
@@ -46,6 +47,7 @@ EXPECTED = WorkflowSpec(
     agent="north",
     variables={"LEVEL": "09", "MODE": "yes"},
     timeout_s=7200,
+    tags=["nightly", "shop"],
     steps=[
         WorkflowStep(name="dump", command='pg_dump shop > "$HOME/shop.sql"\n', checkpoint=True),
         WorkflowStep(

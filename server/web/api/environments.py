@@ -139,5 +139,5 @@ ENDPOINTS = (
         answer=shape(name=str, deleted=bool),
         query=("reason",),
     ),
-    Endpoint("GET", "/api/v1/tags", list_tags, "Tags of jobs", answer=list[TagLine], query=("limit",)),
+    Endpoint("GET", "/api/v1/tags", list_tags, "Tags of jobs and workflows", answer=list[TagLine], query=("limit",)),
 )

@@ -72,9 +72,9 @@ class WorkflowView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def list_workflows(call: Call) -> list[WorkflowLine]:
-    """Workflows by name, above `after`; `match` is a part of the name."""
-    after, match, limit = call.query("after"), call.query("match"), call.limit()
-    return await call.read(lambda connection: rows.lines(connection, after, limit, match))
+    """Workflows by name, above `after`; `match` is a part of the name, `tag` one of its tags."""
+    after, match, tag, limit = call.query("after"), call.query("match"), call.query("tag"), call.limit()
+    return await call.read(lambda connection: rows.lines(connection, after, limit, match, tag))
 
 
 async def show_workflow(call: Call) -> WorkflowView:
@@ -201,7 +201,9 @@ def view(connection: sqlite3.Connection, found: Workflow, version: WorkflowVersi
 _ROOT = "/api/v1/workflows"
 _ONE = "/api/v1/workflows/{name}"
 ENDPOINTS = (
-    Endpoint("GET", _ROOT, list_workflows, "Workflows", answer=list[WorkflowLine], query=("after", "limit", "match")),
+    Endpoint(
+        "GET", _ROOT, list_workflows, "Workflows", answer=list[WorkflowLine], query=("after", "limit", "match", "tag")
+    ),
     Endpoint(
         "POST",
         _ROOT,

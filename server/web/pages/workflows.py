@@ -59,6 +59,7 @@ class WorkflowsPage:
     workflows: tuple[WorkflowLine, ...]
     match: str = ""
     more_after: str = ""
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +134,9 @@ def numbered(text: str, mistakes: Sequence[Mistake] = ()) -> tuple[TextLine, ...
 
 async def show_all(request: web.Request) -> web.Response:
     """`GET /workflows`."""
-    match, after = request.query.get("match", ""), request.query.get("after", "")
-    frame, found = await serve.load(request, "Workflows", lambda c: workflows.lines(c, after, LIMIT, match))
-    return serve.html(WorkflowsPage(frame, tuple(found), match, found[-1].name if len(found) == LIMIT else ""))
+    match, after, tag = (request.query.get(name, "") for name in ("match", "after", "tag"))
+    frame, found = await serve.load(request, "Workflows", lambda c: workflows.lines(c, after, LIMIT, match, tag))
+    return serve.html(WorkflowsPage(frame, tuple(found), match, found[-1].name if len(found) == LIMIT else "", tag))
 
 
 def _get(connection: sqlite3.Connection, request: web.Request) -> Workflow:
