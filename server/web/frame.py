@@ -58,6 +58,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
             Link("/audit", "Audit", "scroll-text"),
         ),
     ),
+    ("Help", (Link("/api/docs", "API", "link"),)),
 )
 
 

@@ -21,7 +21,7 @@ SAFE = {"HEAD": "GET"}
 _TABLE = {
     "public": """
         GET /api/Status/Get /api/v1/status /api/v1/ca /api/v1/openapi.json /api/v1/events
-        GET /livez /readyz /primary /replica /health /metrics /login /handover/begin /handover/give
+        GET /api/docs /livez /readyz /primary /replica /health /metrics /login /handover/begin /handover/give
             /handover/take /static/{name}
         POST /api/v1/login /api/v1/login/proxy /api/v1/login/passkey /api/v1/login/passkey/begin
         POST /login /login/proxy /logout

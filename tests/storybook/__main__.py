@@ -17,6 +17,7 @@ from server.secure_headers import CONTENT_SECURITY_POLICY
 from server.web.render import STATIC, render
 from tests.storybook import (
     announced,
+    api_docs,
     calendars,
     certificates,
     checkpoints,
@@ -65,6 +66,7 @@ def stories() -> list[Story]:
         *monitors.stories(),
         *notified.stories(),
         *people.stories(),
+        *api_docs.stories(),
         *certificates.stories(),
         *history.stories(),
         *server.stories(),

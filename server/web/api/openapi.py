@@ -61,14 +61,14 @@ REFUSALS = {
     401: "Nobody is signed in, or the token is not valid",
     403: "Who asks may not",
     404: "There is no such thing",
-    405: "A maintenance refuses new work; `Allow` says what is possible",
+    405: "A maintenance refuses new work; Allow says what is possible",
     409: "What there is stands against it",
     411: "Say how long the body is",
     413: "The body is too long",
-    421: "This node is not the master; `master` says who is",
+    421: "This node is not the master; its document names the master",
     422: "The Idempotency-Key came with another request before",
-    429: "Too many attempts; `Retry-After` says when to try again",
-    503: "Not now; `Retry-After` says when to try again",
+    429: "Too many attempts; Retry-After says when to try again",
+    503: "Not now; Retry-After says when to try again",
     504: "The outcome is not known yet; ask for it by the Idempotency-Key",
 }
 """What an operation may be refused with, as a problem document (RFC 9457)."""

@@ -13,6 +13,7 @@ from server.web.pages import (
     agent_silence,
     agents,
     announcements,
+    api_docs,
     asides,
     calendars,
     certificates,
@@ -97,6 +98,7 @@ PAGES = (
     notifications,
     history,
     exports,
+    api_docs,
 )
 
 
