@@ -24,6 +24,7 @@ _TABLE = {
         GET /api/docs /livez /readyz /primary /replica /health /metrics /login /handover/begin /handover/give
             /handover/take /static/{name}
         POST /api/v1/login /api/v1/login/proxy /api/v1/login/passkey /api/v1/login/passkey/begin
+            /api/Account/Authenticate
         POST /login /login/proxy /logout
     """,
     "read": """

@@ -54,6 +54,7 @@ from server.web.api import (
     swap,
     tenants,
     tokens,
+    uipath_sign_in,
     variables,
     verify,
     witnesses,
@@ -76,7 +77,7 @@ BODY_BYTES_MAX = 4 << 20
 ENROL_PATHS = ("/users/second-factor", "/api/v1/second-factor", "/login", "/logout", "/api/v1/logout", "/static/")
 SIGN_IN_BYTES_MAX = 16 << 10
 SIGN_IN_PATHS = frozenset({
-    "/login", "/login/proxy",
+    "/login", "/login/proxy", "/api/Account/Authenticate",
     "/api/v1/login", "/api/v1/login/proxy", "/api/v1/login/passkey/begin", "/api/v1/login/passkey",
 })  # fmt: skip
 """Open to everybody: what is sent there is small, and says how long it is."""
@@ -121,6 +122,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *passkeys.ENDPOINTS,
     *tokens.ENDPOINTS,
     *tenants.ENDPOINTS,
+    *uipath_sign_in.ENDPOINTS,
     *settings.ENDPOINTS,
     *sign_in.ENDPOINTS,
     *node.ENDPOINTS,

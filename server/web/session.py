@@ -87,10 +87,10 @@ async def identify(request: web.Request) -> None:
     authorization = request.headers.get("Authorization", "")
     if authorization:
         scheme, _, token = authorization.partition(" ")
-        found = await _by_token(site, token.strip(), remote_address(request)) if scheme == "Bearer" else None
-        if found is None:
+        if scheme.lower() == "bearer":
+            await _by_bearer(site, request, token.strip())
+        if principal(request) is None:
             raise Unauthenticated("This token is not valid. Make one: understudy user token create USER")
-        request[PRINCIPAL] = found
         return
     cookie = request.cookies.get(COOKIE)
     if cookie:
@@ -113,6 +113,15 @@ def enter_tenant(request: web.Request) -> None:
         named = next((found for part in request.match_info.values() if (found := tenant_of(part))), "")
     if named and not wrong_name(named):
         request[PRINCIPAL] = msgspec.structs.replace(by, tenant=named)
+
+
+async def _by_bearer(site: Site, request: web.Request, secret: str) -> None:
+    """An API token, or what UiPath's sign-in answered, which is a session."""
+    found = await _by_token(site, secret, remote_address(request))
+    if found is not None:
+        request[PRINCIPAL] = found
+    else:
+        await _by_session(site, request, secret_hash(secret))
 
 
 async def _by_token(site: Site, token: str, address: str) -> Principal | None:

@@ -53,7 +53,7 @@ _PART = re.compile(r"\{(\w+)[^}]*\}")
 _TEXT_IDS = ("/api/v1/sessions/", "/api/v1/nodes/")
 """Paths whose `{id}` is a text; elsewhere it is a number, as `{number}` and `{version}` are."""
 _NUMBERS = ("id", "number", "version")
-_PASSWORDS = ("/api/v1/login", "/api/v1/users", "/api/v1/second-factor")
+_PASSWORDS = ("/api/v1/login", "/api/Account/Authenticate", "/api/v1/users", "/api/v1/second-factor")
 """Where passwords and codes are checked, and too many wrong ones are answered 429."""
 
 REFUSALS = {
