@@ -74,6 +74,13 @@ def bearer(
     return Bearer(file, trusts)
 
 
+def bearer_of(data: Path) -> Bearer:
+    """Whoever has this data directory."""
+    file = data / "both.pem"
+    file.write_bytes((data / "node.crt").read_bytes() + (data / "node.key").read_bytes())
+    return Bearer(file, data / "ca.crt")
+
+
 def forgeries(folder: Path, peer: Peer, cluster: str, trusts: Path, authority: Authority | None) -> dict[str, Bearer]:
     """Certificates in the name of `peer` that are not to be believed. Without the cluster's `authority` none that have
     ended, or not begun.

@@ -6,17 +6,23 @@ import asyncio
 import json
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from server.core import agent_wire as wire
+from server.identity import load_identity
+from server.tls import Peer
 from tests.hostile import frames
-from tests.hostile.company import Honest, Memory, defects
+from tests.hostile.certificates import REFUSED, Bearer, ask_all, bearer_of, forgeries
+from tests.hostile.company import Honest, Memory, defects, hostile_agent, hostile_node
 from tests.hostile.coverage_of import branches_of
+from tests.hostile.removed import told
 from tests.hostile.sockets import abuse
 from tests.hostile.web import Target, half_open, storm
 from tests.process.checker import Verdict
-from tests.process.cluster import running_pair
+from tests.process.cluster import Node, running_pair
 from tests.process.workload import Workload
 
 Say = Callable[[str], None]
@@ -80,3 +86,72 @@ def hostile_web(directory: Path, count: int, say: Say) -> Verdict:
         verdict = load.finish()
     counts = {"requests": target.tally.total(), **verdict.counts}
     return Verdict(counts, (*faults, *verdict.faults))
+
+
+def hostile_certificates(directory: Path, count: int, say: Say) -> Verdict:
+    """Every path of both nodes' cluster ports, `count` times, with certificates that are not to be believed; then with
+    those of a node and of an agent that are removed while the pair works.
+    """
+    with running_pair(directory) as pair:
+        master, standby = pair.wait_healthy()
+        nodes = (master, standby)
+        west = hostile_node(master, directory, pair.fingerprint(master), pair.password_file)
+        mallory = hostile_agent(master, directory, "mallory")
+        load = Workload(pair, rate=50.0, jobs_per_agent=1).start()
+        bearers = {"node": bearer_of(west), "agent": bearer_of(mallory)}
+        faults, refused = [], 0
+        for kind, who in bearers.items():
+            answers = asyncio.run(ask_all(master.host, master.cluster_port, who, "node" if kind == "node" else "agent"))
+            if "101" not in answers.values():
+                faults.append(f"a {kind} of the cluster is not let in: {answers}")
+        cluster = pair.nodes["north"].status()["cluster"]
+        for _ in range(count):
+            for kind, data in (("node", west), ("agent", mallory)):
+                identity = load_identity(data)
+                assert identity is not None
+                peer = Peer("node" if kind == "node" else "agent", identity.id)
+                for name, who in forgeries(directory, peer, cluster, data / "ca.crt", None).items():
+                    refused += _refused_by(nodes, who, f"{kind}, {name}", faults)
+        identity = load_identity(west)
+        assert identity is not None
+        removed = master.api.request("DELETE", f"/api/v1/nodes/{identity.id}")
+        assert removed.status < 300, removed.value
+        for node in nodes:
+            pair.wait(f"{node.name} to refuse the removed node", partial(_is_refused, node, bearers["node"]))
+        refused += _refused_by(nodes, bearers["node"], "a removed node", faults)
+        pair.type(master, "understudy", "agent", "remove", "mallory", "--yes")
+        faults += _removed_agent(master, mallory, bearers["agent"], say)
+        say(f"{refused} refusals: every path of nodes and agents, at both nodes")
+        faults += [*defects(master), *defects(standby)]
+        verdict = load.finish()
+    return Verdict({"refused": refused, **verdict.counts}, (*faults, *verdict.faults))
+
+
+def _removed_agent(master: Node, data: Path, who: Bearer, say: Say) -> list[str]:
+    """It is told that it was removed, and nothing that it says is recorded."""
+    identity = load_identity(data)
+    assert identity is not None
+    heard = asyncio.run(told(master, who, identity.id))
+    why = [message.reason for message in heard if isinstance(message, wire.Quarantined)]
+    say(f"a removed agent was told: {why[0] if why else 'nothing'}")
+    faults = [] if why and "removed" in why[0] else ["a removed agent was not told so"]
+    if any(isinstance(message, wire.Kept | wire.Admitted) for message in heard):
+        faults.append(f"a removed agent was let in: {heard}")
+    if "a removed agent says this" in str(master.api.get("/api/v1/messages")):
+        faults.append("what a removed agent said was recorded")
+    return faults
+
+
+def _is_refused(node: Node, who: Bearer) -> bool:
+    return set(asyncio.run(ask_all(node.host, node.cluster_port, who)).values()) <= set(REFUSED)
+
+
+def _refused_by(nodes: tuple[Node, ...], who: Bearer, what: str, faults: list[str]) -> int:
+    """How many paths of these nodes refuse it; one that does not is a fault."""
+    refused = 0
+    for node in nodes:
+        for path, answer in asyncio.run(ask_all(node.host, node.cluster_port, who)).items():
+            refused += answer in REFUSED
+            if answer not in REFUSED:
+                faults.append(f"{node.name}, {path}, {what}: {answer}")
+    return refused

@@ -307,6 +307,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "notifications": (notifications, 10),
     "api": (api, 20),
     "hostile-frames": (hostile.hostile_frames, 1_000_000),
+    "hostile-certificates": (hostile.hostile_certificates, 3),
     "hostile-storms": (storms.hostile_storms, 60),
     "hostile-web": (hostile.hostile_web, 20_000),
     "hostile-connections": (connections.hostile_connections, 5_000),
