@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from server.actions import users
 from server.config import Config
@@ -134,3 +136,17 @@ def test_nobody_is_called_as_the_program_is(name: str) -> None:
     """An account named `local` would be taken for whoever owns the data directory: there is none."""
     with pytest.raises(Invalid, match="program's own name"):
         Ledger().do(users.create(name, PHC, "administrator", SYSTEM, START_US))
+
+
+@pytest.mark.parametrize("who", WHO)
+async def test_the_web_socket_by_everybody(cast: Cast, who: str) -> None:
+    """It says how the pair does and which kinds of rows changed, and names none; from another site nobody gets in."""
+    headers = {} if WHO[who] is None else {"Authorization": f"Bearer us_{who}"}
+    address = f"http://127.0.0.1:{cast.desk.port}/api/v1/events"
+    async with ClientSession(headers=headers) as session:
+        async with session.ws_connect(address) as socket:
+            said = [await socket.receive_json(timeout=30) for _ in range(2)]
+        assert [one["type"] for one in said] == ["status", "backlog"]
+        assert not {"apple", "zebra", "acme", "bravo"} & set(re.findall(r"[a-z]+", json.dumps(said)))
+        answer = await session.get(address, headers={"Origin": "https://elsewhere.example"})
+        assert answer.status == 403
