@@ -27,7 +27,8 @@ class Bounds:
 
     `words`: what operators say (lock, move, dead; suspend, resume, give: of the run on request, whose job they give to
     the other agent); with `save` that run saves checkpoints and may begin again, as another attempt; with `chain` a
-    workflow's run of two steps stands for it, the second behind the first. `agents`: which
+    workflow's run of two steps stands for it, the second behind the first; with `master` the master itself submits what
+    is due. `agents`: which
     machines there are at the beginning. `ready`: the first agent has its order and nothing was dispatched yet. `last`:
     the index of the last time.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from replication.core.types import Epoch
@@ -16,6 +16,7 @@ from server.actions import (
     agents,
     debts,
     gates,
+    group_instants,
     happenings,
     jobs,
     reconciliation,
@@ -35,6 +36,7 @@ from server.actions.jobs import JobSpec, When
 from server.core import agent_wire as wire
 from server.core.gates import QUEUE_LOCKED
 from server.core.model import SYSTEM
+from server.core.special_instances import SpecialInstance
 from server.core.workflows import Edge, WorkflowSpec, WorkflowStep, as_json
 from server.deliverer import order_message
 from server.errors import Conflict
@@ -111,18 +113,17 @@ class Facts(NamedTuple):
 class Offices(Ledger):
     """One database that takes on any known rows. `times` are wall times of the world, by index."""
 
-    def __init__(self, times: tuple[int, ...], cron: str, chain: bool = False) -> None:
+    def __init__(self, times: tuple[int, ...], cron: str, words: Collection[str] = ()) -> None:
         super().__init__()
+        self._words = words
         self.connection.execute("PRAGMA foreign_keys = OFF")
         self._times = times
         for name in NAMES:
             self.add_agent(name, times[0])
         self.do(jobs.create(self.spec(NAMES[0], cron), SYSTEM, times[0]))
-        if chain:
-            steps = [
-                WorkflowStep(name="a", command="true"),
-                WorkflowStep(name="b", command="true", after=[Edge(step="a")]),
-            ]
+        if "chain" in words:
+            first = WorkflowStep(name="a", command="true")
+            steps = [first, WorkflowStep(name="b", command="true", after=[Edge(step="a")])]
             flow = as_json(WorkflowSpec(name="flow", agent=NAMES[0], steps=steps))
             self.do(workflows.create(flow, SYSTEM, times[0]))
             self.do(workflow_runs.run("flow", "k", {}, SYSTEM, times[0]))
@@ -141,7 +142,9 @@ class Offices(Ledger):
 
     def spec(self, agent: str, cron: str) -> JobSpec:
         """The job with the standing order: what is past is caught up, which is the most dangerous policy."""
-        return JobSpec(name=JOB, command="true", agent=agent, schedules=[When(cron)], misfire_policy="all")
+        special = [SpecialInstance(name="x")] if "master" in self._words else []  # so the master submits what is due
+        when = {"schedules": [When(cron)], "misfire_policy": "all", "special_instances": special}
+        return JobSpec(name=JOB, command="true", agent=agent, **when)
 
     def _watched(self) -> dict[str, tuple[list[str], str]]:
         found = {}
@@ -196,11 +199,16 @@ class Offices(Ledger):
         subjects = order_actions.read_changed(self.connection)
         if subjects:
             self.do(order_actions.put_plans(order_actions.plan_all(subjects, now_us), now_us))
-        while self.do(withheld_runs.let_go(now_us)) or self.do(retries.begin_due(now_us)):
+        does = (group_instants.make_due, withheld_runs.let_go, retries.begin_due)
+        while any(self.do(change(now_us)) for change in does):
             pass
         self.do(run_actions.submit_waiting(now_us))
         if order_actions.may_resolve(self.connection):
             self.do(order_actions.resolve_missed(now_us, 0))
+
+    def turn(self, rows: int, time: int) -> int:
+        """The scheduler looks at the time."""
+        return self.act(rows, ("turn",), time, lambda now: None).rows
 
     # Actions by people and by office.
 
@@ -219,27 +227,23 @@ class Offices(Ledger):
 
     def fall_silent(self, rows: int, who: int, time: int) -> int:
         """An agent has not answered for a while."""
-        return self.act(
-            rows, ("silent", who), time, lambda now: self.do(reconciliation.fall_silent(IDS[who], now, now))
-        ).rows
+        name = ("silent", who)
+        return self.act(rows, name, time, lambda now: self.do(reconciliation.fall_silent(IDS[who], now, now))).rows
 
     def dead(self, rows: int, who: int, time: int) -> int:
         """An operator: the machine is dead."""
-        return self.act(
-            rows, ("dead", who), time, lambda now: self.do(silence_actions.declare_dead(NAMES[who], SYSTEM, now))
-        ).rows
+        name, declare = ("dead", who), silence_actions.declare_dead
+        return self.act(rows, name, time, lambda now: self.do(declare(NAMES[who], SYSTEM, now))).rows
 
     def double(self, rows: int, who: int, time: int) -> Told:
         """Two processes say that they are this agent."""
-        return self.act(
-            rows, ("double", who), time, lambda now: self.do(reconciliation.quarantine_double(IDS[who], now))
-        )
+        name = ("double", who)
+        return self.act(rows, name, time, lambda now: self.do(reconciliation.quarantine_double(IDS[who], now)))
 
     def accept(self, rows: int, who: int, time: int) -> int:
         """An operator: the agent was restored."""
-        return self.act(
-            rows, ("accept", who), time, lambda now: self.do(agents.accept_restored(NAMES[who], SYSTEM, now))
-        ).rows
+        name = ("accept", who)
+        return self.act(rows, name, time, lambda now: self.do(agents.accept_restored(NAMES[who], SYSTEM, now))).rows
 
     def lock(self, rows: int, who: int, time: int) -> int:
         """An operator locks a queue."""

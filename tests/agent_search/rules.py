@@ -271,6 +271,11 @@ def gives_a_lost_order_again(patch: Patch) -> None:
     patch.setattr(reconciliation, "let_go", lambda *rest: None)
 
 
+def withholds_nothing(patch: Patch) -> None:
+    """After a loss the master submits what is due although a silent agent may have been given it."""
+    patch.setattr(debts, "must_wait", lambda *rest: False)
+
+
 def gates_stay_acknowledged(patch: Patch) -> None:
     """After a loss a gate counts as acknowledged by whom the lost master heard it of."""
     patch.setattr(gate_actions, "say_again", lambda *rest: None)
@@ -355,6 +360,8 @@ RULES: tuple[Rule, ...] = (
          no_answer_for_an_unknown_order),
     Rule("the report of a dropped dispatch is taken back", bounds(disks=1, cuts=1, ready=False),
          keeps_reports_of_unbegun),
+    Rule("what a silent agent may have been given is withheld", bounds("move master", 2, last=2, words=1, lags=1),
+         withholds_nothing),
     Rule("runs are compared with the inventory", bounds(cuts=1, ready=False), no_inventory),
     Rule("a run goes on only when its agent certainly ended it",
          bounds("save give", 2, last=1, words=1, cuts=1, ready=False), goes_on_without_certainty),

@@ -13,6 +13,7 @@ from tests.agent_search.bounds import Bounds
 NOTHING: frozenset[str] = frozenset()
 SAVE = frozenset({"save", "suspend", "resume", "give"})
 CHAIN = frozenset({"chain"})
+MASTER = frozenset({"move", "master"})
 LOCK, MOVE, DEAD = frozenset({"lock"}), frozenset({"move"}), frozenset({"move", "dead"})
 
 SCENARIOS: tuple[Bounds, ...] = (
@@ -26,6 +27,7 @@ SCENARIOS: tuple[Bounds, ...] = (
     Bounds("locks and a lossy failover", {"words": 1, "lags": 1}, LOCK, 1, False, states_max=2_000),
     Bounds("a job that moves", {"words": 2, "cuts": 1, "crashes": 1}, MOVE, 2, states_max=2_000),
     Bounds("a move and a lossy failover", {"words": 1, "lags": 1}, MOVE, 2, states_max=3_000),
+    Bounds("a move of the master's own and a lossy failover", {"words": 1, "lags": 1}, MASTER, 2, states_max=800),
     Bounds("a dead machine", {"words": 2, "boots": 1, "cuts": 1}, DEAD, 2, states_max=2_000),
     Bounds("wrong clocks", {"jumps": 1, "cuts": 1, "boots": 1}, NOTHING, 1, states_max=2_000),
     Bounds("checkpoints and kills", {"crashes": 1, "words": 2, "boots": 1}, SAVE, 1, False, states_max=1_700),

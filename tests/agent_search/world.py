@@ -63,7 +63,7 @@ class World:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.machines = Machines(TIMES)
-        self.offices = Offices(TIMES, CRON, "chain" in bounds.words)
+        self.offices = Offices(TIMES, CRON, bounds.words)
         self.hits: dict[str, int] = {}
 
     def beginning(self) -> Situation:
@@ -98,6 +98,9 @@ class World:
                 if office is not None and not any(s.links[m][which] for m in range(3) if WHO[m] == who):
                     s = self.wrote(s, which, self.offices.fall_silent(s.offices[which].rows, who, s.time))
         s = s._replace(time=s.time + 1)
+        for which in (NOW, OLD) if "master" in self.bounds.words else ():
+            if (office := s.offices[which]) is not None:
+                s = self.wrote(s, which, self.offices.turn(office.rows, s.time))
         for m, machine in enumerate(s.machines):
             if machine is not None and machine.ram != DOWN and not self.machines.memory(machine).orders:
                 s = self.tick(s, m)
