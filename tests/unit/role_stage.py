@@ -200,5 +200,6 @@ FORMS = {
     r"/jobs/{id:\d+}/exceptions/remove": {"at": "1790035200000000"},
 }
 """What is sent as a form's fields, by route."""
-ALL = [(method, route, is_page) for method, route, is_page in ROUTES if route.rpartition("/")[2] != "login"]
-"""Every route but the sign-in, which answers a wrong password a second late; it is open to everybody."""
+SIGN_INS = frozenset({"/login", "/api/v1/login", "/api/Account/Authenticate"})
+ALL = [(method, route, is_page) for method, route, is_page in ROUTES if route not in SIGN_INS]
+"""Every route but those of signing in, which answer a wrong password a second late; they are open to everybody."""
