@@ -29,10 +29,15 @@ def run() -> None:
 @click.option("--follow", is_flag=True, help="Show its output meanwhile; implies --wait.")
 @click.option("--timeout", "timeout_s", type=float, default=0.0, help="Wait at most so many seconds.")
 @click.option("--instance", default="", help="As this special instance of the job.")
+@click.option("--after-window", is_flag=True, help="If it would reach into a planned maintenance, begin at its end.")
 @asks_node
-def now(asker: Asker, job: str, wait: bool, follow: bool, timeout_s: float, instance: str) -> int:
+def now(asker: Asker, job: str, wait: bool, follow: bool, timeout_s: float, instance: str, after_window: bool) -> int:
     """Run JOB now."""
-    started = asker.client.post(f"/api/v1/jobs/{quote(job)}/run", {"instance": instance} if instance else None)
+    body: dict[str, Any] = {"instance": instance} if instance else {}
+    body |= {"after_window": True} if after_window else {}
+    started = asker.client.post(f"/api/v1/jobs/{quote(job)}/run", body or None)
+    for warning in started.get("warnings", []):
+        click.echo(f"Warning: {warning} Or let it wait: --after-window", err=True)
     if not (wait or follow):
         why = f" ({started['reason']})" if started["reason"] else ""
         asker.show(started | {"exit_code": None}, f"Run {started['run']} is {started['state']}{why}.")

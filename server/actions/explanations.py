@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from server.actions import job_workflows, maintenance_windows, resources
+from server.actions import job_workflows, resources, window_fit
 from server.actions import prerequisites as prerequisite_actions
 from server.actions.jobs import of_row
 from server.core import explanations as say
@@ -57,7 +57,7 @@ def of_job(connection: sqlite3.Connection, job: Job, now_us: int) -> Explanation
         *_asides(connection, job),
         *_when(connection, job, now_us),
         *_in_the_way(connection, job),
-        *maintenance_windows.warn(connection, job, now_us),
+        *window_fit.warn(connection, job, now_us),
         *_needs(connection, job),
     ]
     lines += [*_limits(connection, job), *_where(connection, job), *_starters(connection, job)]

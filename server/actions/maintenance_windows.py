@@ -12,13 +12,11 @@ import sqlite3
 from server.actions import maintenance
 from server.actions.change import Change, Transaction, record, require
 from server.core import maintenance_windows as rule
-from server.core.explanations import Why
-from server.core.maintenance import AGENT, CRYOSPARC, HOST, TENANT, Phase, Wish
+from server.core.maintenance import CRYOSPARC, Phase, Wish
 from server.core.maintenance_windows import OPEN, OVER, PLANNED, Window, WindowSpec
-from server.core.model import SECOND_US, SYSTEM, Job, Principal
-from server.core.tenancy import tenant_of
+from server.core.model import SECOND_US, SYSTEM, Principal
 from server.errors import Conflict, Invalid, NotFound, UnderstudyError
-from server.storage import agents, maintenance_windows
+from server.storage import maintenance_windows
 
 
 def add(spec: WindowSpec, by: Principal, now_us: int, reason: str = "") -> Change[Window]:
@@ -127,25 +125,3 @@ def _close(connection: sqlite3.Connection, window: Window, said: str, now_us: in
         maintenance_windows.update(connection, window.id, state=PLANNED, start_us=after[0], end_us=after[1], **values)
     if said:
         record(connection, SYSTEM, now_us, "maintenance.window", f"window {window.id}", "", said)
-
-
-def warn(connection: sqlite3.Connection, job: Job, begin_us: int) -> list[Why]:
-    """A query: the windows into which a run of the job that begins at `begin_us` would probably reach.
-
-    By its history: the 95th percentile of what its latest successful runs took. Without history nothing is said.
-    """
-    usual_us = rule.percentile_us(maintenance_windows.durations_us(connection, job.id))
-    if usual_us is None:
-        return []
-    agent = agents.get(connection, job.agent_id)
-    tenant = tenant_of(job.name)
-    scopes = (HOST, AGENT + agent.name if agent else HOST, TENANT + tenant if tenant else HOST)
-    found = []
-    for window in maintenance_windows.coming(connection):
-        if window.scope in scopes and window.state == PLANNED and not rule.fits(window, usual_us, begin_us):
-            text = (
-                f"A run that begins now does not fit before the maintenance from {rule.span(window)}: "
-                f"{rule.FITS} of 100 took up to {rule.in_minutes(usual_us)}. It would go on during it."
-            )
-            found.append(Why(topic="maintenance", text=text, command="understudy maintenance window list"))
-    return found

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from server.actions import job_workflows, special_instances
+from server.actions import job_workflows, special_instances, window_fit
 from server.actions.change import Change, Transaction, record, require
 from server.actions.jobs import find as find_job
 from server.actions.quarantine import guarded
@@ -26,6 +26,7 @@ from server.core.confidential import NO_SECRETS
 from server.core.gates import NO_AGENT, reason
 from server.core.groups import CHOOSING, Policy
 from server.core.limits import TURN, WAITS
+from server.core.maintenance_windows import AFTER_WINDOW
 from server.core.model import Gate, Job, Principal, Run
 from server.core.prerequisites import UNMET_US
 from server.core.run_keys import is_own_request, next_attempt_key, occurrence_key, parse_key, request_key
@@ -38,11 +39,14 @@ from server.storage import agents, exceptions, gates, groups, jobs, runs, schedu
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
 
-def run_now(job: str, request_id: str, by: Principal, now_us: int, instance: str = "") -> Change[Run]:
+def run_now(
+    job: str, request_id: str, by: Principal, now_us: int, instance: str = "", after_window: bool = False
+) -> Change[Run]:
     """Submit a run on request. `request_id` (1 to 64 letters, digits, hyphens) makes its key: twice is one run.
 
     For a group with the policy `all` it is one for each member; the first one is returned. `instance`: a special
-    instance of the job; NotFound for one that it has not.
+    instance of the job; NotFound for one that it has not. `after_window`: when it would reach into a planned
+    maintenance it waits for the end of that.
     """
     require(by, "runs.start")
     if not _REQUEST_ID.match(request_id):
@@ -55,7 +59,10 @@ def run_now(job: str, request_id: str, by: Principal, now_us: int, instance: str
         found = find_job(connection, job)
         special_instances.find(found, instance)
         members = _asked(connection, found)
-        made = [_request(connection, found, request_id, member, by, now_us, instance) for member in members]
+        later: dict[str, Any] = {}
+        if after_window and (at_us := window_fit.begin_us(connection, found, now_us)) > now_us:
+            later = {"begin_after_us": at_us}
+        made = [_request(connection, found, request_id, member, by, now_us, instance, later) for member in members]
         if any(is_new for _, is_new in made):
             record(connection, by, now_us, "runs.run_now", job, "", made[0][0].key)
         return made[0][0]
@@ -77,13 +84,20 @@ def _asked(connection: sqlite3.Connection, job: Job) -> list[str]:
 
 
 def _request(
-    connection: sqlite3.Connection, job: Job, request_id: str, member: str, by: Principal, now_us: int, instance: str
+    connection: sqlite3.Connection,
+    job: Job,
+    request_id: str,
+    member: str,
+    by: Principal,
+    now_us: int,
+    instance: str,
+    later: dict[str, Any],
 ) -> tuple[Run, bool]:
     key = request_key(job.id, request_id, member=member)
     known = runs.by_key(connection, key)
     if known is not None:
         return known, False
-    return submit(connection, job, key, by.name, now_us, member=member, instance=instance), True
+    return submit(connection, job, key, by.name, now_us, member=member, instance=instance, **later), True
 
 
 def submit(
@@ -116,6 +130,8 @@ def submit(
         why, more = awaits, {**more, "begin_after_us": UNMET_US}
     elif job.limits.is_set or groups.is_bounded(connection, job.agent_id):
         why = why or TURN
+    if not awaits and more.get("begin_after_us") is not None:
+        why = AFTER_WINDOW
     state = "waiting" if why else "starting"
     if job.skip_if_running and not member and not continues and runs.is_job_open(connection, job.id):
         state, why = "skipped", "another run of the job is open"

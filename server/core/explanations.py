@@ -15,6 +15,7 @@ from server.core.checkpoints import CheckpointRule
 from server.core.confidential import NO_SECRETS
 from server.core.debts import OWED
 from server.core.groups import CHOOSING, NO_CAPACITY, Policy
+from server.core.maintenance_windows import AFTER_WINDOW
 from server.core.model import Gate, Job
 from server.core.retry import RetryRule
 from server.core.run_states import TABLE, RunState
@@ -167,6 +168,10 @@ _WAITING: dict[str, Sentence] = {
     prerequisites.WAITS: lambda place: (
         "It starts when what is named has happened. To start it without that, run the job on request.",
         f"job show {place.job}",
+    ),
+    AFTER_WINDOW: lambda place: (
+        "It would not have fitted before a planned maintenance: it begins at the end of that.",
+        "maintenance window list",
     ),
     "retry at": lambda place: ("It is the next attempt of one that failed, and begins at that time.", ""),
     OWED: lambda _: (

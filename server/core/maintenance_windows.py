@@ -22,6 +22,8 @@ DURATION_US_MAX = 7 * DAY_US
 AHEAD_US_MAX = 3660 * 24 * 3600 * SECOND_US
 LEAD_US_MAX = 30 * DAY_US
 TITLE_MAX = 200
+AFTER_WINDOW = "after planned maintenance"
+"""What a run says that waits for the end of a window."""
 FITS = 95
 """A run fits when so many of a hundred past runs would have: the percentile of their durations."""
 
@@ -139,6 +141,15 @@ def percentile_us(durations_us: Sequence[int]) -> int | None:
 def fits(window: Window, usual_us: int, begin_us: int) -> bool:
     """Whether a run from `begin_us` that takes `usual_us` ends before the window begins, or begins behind it."""
     return begin_us + usual_us <= window.start_us or begin_us >= window.end_us
+
+
+def begin_us(windows: Sequence[Window], usual_us: int, now_us: int) -> int:
+    """When a run that takes `usual_us` may begin so that it reaches into none of the windows: now, or behind one."""
+    at_us = now_us
+    for window in sorted(windows, key=lambda window: window.start_us):
+        if not fits(window, usual_us, at_us):
+            at_us = window.end_us
+    return at_us
 
 
 def in_minutes(length_us: int) -> str:

@@ -342,3 +342,12 @@ def test_the_page_begins_ends_and_decides(ledger: Ledger, desk: Desk) -> None:
     assert "End maintenance" in desk.page("/agents/north")[1]
     assert desk.page("/agents/north/maintenance", {"way": "off"})[0] == 303
     assert ledger.count("maintenance_sessions", "ended_at_us IS NULL") == 0
+
+
+def test_cry_3_pages_without_rows_say_what_it_means(ledger: Ledger, desk: Desk) -> None:
+    """The page of a standby, of the sign-in and of an error have their frame from the copy: the meaning is in it."""
+    means = "they wait, and start in order when it ends"
+    assert means not in desk.call("GET", "/login", accept="text/html")[1]
+    ledger.do(maintenance.start(Wish(phase="draining", policy=CRYOSPARC), "", SYSTEM, START_US))
+    assert means in desk.call("GET", "/login", accept="text/html")[1]
+    assert means in desk.call("GET", "/jobs/77", WHO["boss"], "text/html")[1]

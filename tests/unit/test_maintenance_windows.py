@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from server.actions import maintenance
+from server.actions import maintenance, runs
 from server.actions import maintenance_windows as actions
 from server.core.maintenance import CRYOSPARC, Phase, Wish
-from server.core.maintenance_windows import Window, WindowSpec, fits, following, percentile_us, span
-from server.core.model import DAY_US, HOUR_US, MINUTE_US, SYSTEM, Principal
+from server.core.maintenance_windows import Window, WindowSpec, begin_us, fits, following, percentile_us, span
+from server.core.model import DAY_US, HOUR_US, MINUTE_US, SYSTEM, Job, Principal
 from server.errors import Forbidden, Invalid, NotFound
 from server.storage import gates, maintenance_windows
 from server.storage import maintenance as sessions
@@ -159,17 +159,54 @@ def test_whether_a_run_fits_follows_from_its_history() -> None:
     assert span(made).endswith(" UTC")
 
 
+def test_when_a_run_may_begin_that_reaches_into_no_window() -> None:
+    """At once, or at the end of the last of the windows into which it would reach one after the other."""
+    first = window(_planned())
+    second = msgspec.structs.replace(first, start_us=first.end_us + HOUR_US, end_us=first.end_us + 2 * HOUR_US)
+    both, early_us = [second, first], first.start_us - HOUR_US
+    assert begin_us(both, HOUR_US, early_us) == early_us
+    assert begin_us(both, HOUR_US, early_us + 1) == first.end_us
+    assert begin_us(both, HOUR_US + 1, early_us) == second.end_us
+    assert begin_us([], HOUR_US, early_us) == early_us
+
+
+def _planned() -> Ledger:
+    made = Ledger()
+    made.do(actions.add(ONCE, SYSTEM, START_US))
+    return made
+
+
+async def test_a_run_that_waits_for_a_windows_end_begins_then() -> None:
+    """By itself, as any waiting run, once the maintenance of the window is over; asked for twice it is one run."""
+    stage = Stage()
+    ledger = stage.ledger
+    job = ledger.add_job("slow", cron="")
+    ledger.do(actions.add(ONCE, SYSTEM, START_US))
+    _succeeded(ledger, job, 3 * HOUR_US)
+    made = [ledger.do(runs.run_now("slow", "r", SYSTEM, START_US, after_window=True)) for _ in range(2)]
+    assert {(run.number, run.state, run.begin_after_us) for run in made} == {(2, "waiting", AT_US + HOUR_US)}
+    await stage.turn(AT_US + HOUR_US - START_US - 1)
+    assert ledger.count("runs", "state = 'waiting' AND reason = 'after planned maintenance'") == 1
+    await stage.turn(MINUTE_US)
+    await stage.turn(MINUTE_US)
+    assert ledger.count("runs", "number = 2 AND state = 'starting'") == 1
+
+
+def _succeeded(ledger: Ledger, job: Job, took_us: int, key: str = "k") -> None:
+    ledger.connection.execute(
+        "INSERT INTO runs (command, key, job_id, agent_id, attempt, state, state_since_us, submitted_at_us,"
+        " started_at_us, ended_at_us) VALUES ('true', ?, ?, ?, 1, 'succeeded', 1, 1, 1, ?)",
+        (key, job.id, job.agent_id, 1 + took_us),
+    )
+
+
 def test_page_banner_and_warning(tmp_path: Path) -> None:
     """Planned by page or API; a banner says so from its lead time on, the job's page that a run does not fit."""
     ledger = Ledger()
     ledger.add_agent("north")
     job = ledger.add_job("slow", "0 4 * * *")
     for number in range(3):
-        ledger.connection.execute(
-            "INSERT INTO runs (command, key, job_id, agent_id, attempt, state, state_since_us, submitted_at_us,"
-            " started_at_us, ended_at_us) VALUES ('true', ?, ?, ?, 1, 'succeeded', 1, 1, 1, ?)",
-            (f"k{number}", job.id, job.agent_id, 1 + 90 * MINUTE_US),
-        )
+        _succeeded(ledger, job, 90 * MINUTE_US, f"k{number}")
     typed = {"title": "storage", "start": "2026-09-21T15:00", "minutes": "60", "lead": "30"}
     with open_desk(ledger, tmp_path) as desk:
         status, page = desk.page("/maintenance/windows", typed | {"minutes": "x"})
@@ -183,5 +220,13 @@ def test_page_banner_and_warning(tmp_path: Path) -> None:
         assert "A run that begins now does not fit before the maintenance from 2026-09-21 15:00 to 16:00 UTC" in said
         assert "95 of 100 took up to 1 h 30 min" in said
         assert "from 2026-09-21 16:13" not in said.split("does not fit", 1)[1].split("</")[0]
+        assert "Run after the maintenance" in said
+        code, text = desk.run("run", "now", "slow")
+        assert (code, "Warning: A run that begins now does not fit" in text, "is starting" in text) == (0, True, True)
+        code, text = desk.run("run", "now", "slow", "--after-window")
+        assert (code, "Warning" in text, "is waiting (after planned maintenance)" in text) == (0, False, True)
+        assert desk.client.post("/api/v1/jobs/slow/run", {"after_window": True})["warnings"] == []
+        assert "It would not have fitted before a planned maintenance" in desk.run("explain", "5")[1]
+        assert desk.page(f"/jobs/{job.id}/run", {"once": "x", "after_window": "1"}) == (303, "/runs/7")
         assert desk.page("/maintenance/windows/1/remove", {"reason": "no"})[0] == 303
         assert [w["id"] for w in desk.client.get("/api/v1/maintenance/windows")] == [2]

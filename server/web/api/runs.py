@@ -9,28 +9,33 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from server.actions import jobs, runs
+from server.actions import jobs, runs, window_fit
+from server.actions.change import Transaction
 from server.core.model import Run
 from server.errors import NotFound
 from server.numbers import NUMBER_MAX
+from server.storage import jobs as job_rows
 from server.storage import runs as rows
 from server.storage.runs import RunLine
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, Number
 
 
 class Started(msgspec.Struct, frozen=True):
-    """A run that was submitted. `run` is its number; `reason` says why it waits."""
+    """A run that was submitted. `run` is its number; `reason` says why it waits, `warnings` what may come between."""
 
     run: int
     key: str
     state: str
     reason: str
+    warnings: list[str] = []
 
 
 class RunNow(msgspec.Struct, frozen=True):
-    """Which special instance of the job; none without."""
+    """Which special instance of the job; none without. `after_window`: it waits for the end of a planned maintenance
+    into which it would reach."""
 
     instance: str = ""
+    after_window: bool = False
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -42,9 +47,17 @@ class Reason(msgspec.Struct, frozen=True):
 async def run_now(call: Call) -> Answer:
     """Submit a run of a job. Its key comes from the Idempotency-Key: twice is one run."""
     request_id = hashlib.sha256(f"{call.by.name}\n{call.key}".encode()).hexdigest()[:32]
-    instance = call.body.instance
-    change = runs.run_now(call.path("name"), request_id, call.by, call.now_us, instance)
-    return await call.write(change, started, 202)
+    instance, after, now_us = call.body.instance, call.body.after_window, call.now_us
+    submit = runs.run_now(call.path("name"), request_id, call.by, now_us, instance, after)
+
+    def change(transaction: Transaction) -> Started:
+        run, connection = submit(transaction), transaction.connection
+        job = job_rows.get(connection, run.job_id)
+        is_late = job is None or run.begin_after_us is not None
+        warnings = [] if is_late or job is None else [why.text for why in window_fit.warn(connection, job, now_us)]
+        return msgspec.structs.replace(started(run), warnings=warnings)
+
+    return await call.write(change, lambda made: made, 202)
 
 
 async def list_runs(call: Call) -> list[RunLine]:

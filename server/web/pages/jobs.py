@@ -98,6 +98,11 @@ class JobPage:
     needs: JobNeeds = field(default_factory=JobNeeds)
     why: Explanation | None = None
 
+    @property
+    def reaches_window(self) -> bool:
+        """Whether a run that begins now would reach into a planned maintenance."""
+        return self.why is not None and any(line.topic == "maintenance" for line in self.why.lines)
+
 
 @dataclass(frozen=True, slots=True)
 class JobFormPage:

@@ -225,7 +225,10 @@ async def run_now(request: web.Request) -> web.Response:
         raise NotFound("There is no such job. See the list of jobs.")
     once = fields.get("once") or secrets.token_hex(8)
     run = await serve.write(
-        request, lambda by, now_us: actions.run_now(job.name, once, by, now_us, fields.get("instance", ""))
+        request,
+        lambda by, now_us: actions.run_now(
+            job.name, once, by, now_us, fields.get("instance", ""), bool(fields.get("after_window"))
+        ),
     )
     return serve.back(f"/runs/{run.number}")
 
