@@ -61,6 +61,7 @@ def spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.
             cwd=request["directory"] or None,
             env=environment,
             start_new_session=True,
+            close_fds=False,  # all of them close by themselves; one by one they would be as many as there are runs
             **identity,
         )
 

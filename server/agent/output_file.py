@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 from server.agent.platform import sync_file
@@ -16,6 +18,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 class OutputFile:
     """Written by the keeper as bytes come. `output` holds the head meanwhile; `finish` makes it whole.
 
+    The file is made with the first byte: most jobs print nothing. Its descriptor is taken before, so that it is there.
+
     The tail goes in turns to two files of at most half the bound each, and is copied behind the head at the end: memory
     is bounded by `COPY_BYTES`, disk by twice `bytes_max`. Where `has_room` says no, and on a full disk, output is
     dropped: the head ends there, and the tail begins with what comes once there is room again.
@@ -27,7 +31,8 @@ class OutputFile:
         self._tails = [directory / "tail.0", directory / "tail.1"]
         self._head_max = max(bytes_max, 2) // 2
         self._tail_max = max(bytes_max, 2) - self._head_max
-        self._head = open(self._head_path, "wb", buffering=0)  # noqa: SIM115 - open for as long as the run
+        self._head: FileIO | None = None
+        self._taken = os.open(os.devnull, os.O_RDONLY)
         self._tail_sizes = [0, 0]
         self._has_tail = False
         self._turn = 0
@@ -48,13 +53,25 @@ class OutputFile:
                 raise OSError(errno.ENOSPC, "the reserve of the disk is reached")
             rest = memoryview(data)
             while rest and self._head_size < self._head_max:
-                written = self._head.write(rest[: self._head_max - self._head_size])
+                written = self._file().write(rest[: self._head_max - self._head_size])
                 self._head_size += written
                 rest = rest[written:]
             self._write_tail(rest)
         except OSError:
             self._head_max = self._head_size
             self._drop_tail()
+
+    def _file(self) -> FileIO:
+        """The file, made when it is wanted first. Raises OSError: no room."""
+        if self._head is None:
+            self._give_back()
+            self._head = FileIO(self._head_path, "w")
+        return self._head
+
+    def _give_back(self) -> None:
+        if self._taken >= 0:
+            os.close(self._taken)
+            self._taken = -1
 
     def _write_tail(self, data: memoryview) -> None:
         while data:
@@ -87,18 +104,22 @@ class OutputFile:
                 if error.errno not in NO_ROOM:
                     raise
                 self._drop_tail()
-                self._head.truncate(self._head_size)
+                if self._head is not None:
+                    self._head.truncate(self._head_size)
                 size, dropped = self._head_size, self._total - self._head_size
-            if self._total:
+            if self._head is not None:
                 sync_file(self._head.fileno())
+                self._head.close()
             self._final = size, dropped > 0
-            self._head.close()
+            self._give_back()
             self._drop_tail()
         return self._final
 
     def read_ends(self, size: int) -> list[bytes]:
         """After `finish`: the first and the last `size` bytes, or all at once when that is less."""
         whole = self._final[0] if self._final is not None else 0
+        if not whole:
+            return [b""]
         with open(self._head_path, "rb") as file:
             if whole <= 2 * size:
                 return [file.read(whole)]
@@ -111,7 +132,9 @@ class OutputFile:
         kept = min(sum(self._tail_sizes), self._tail_max)
         skip = sum(self._tail_sizes) - kept
         dropped = self._total - self._head_size - kept
-        self._head.seek(self._head_size)
+        if not self._total:
+            return 0, 0
+        self._file().seek(self._head_size)
         size = self._head_size + (self._put(f"\n[{dropped} bytes were cut here]\n".encode()) if dropped else 0)
         for turn in (1 - self._turn, self._turn):
             if self._tail_sizes[turn] <= skip:
@@ -125,6 +148,6 @@ class OutputFile:
         return size, dropped
 
     def _put(self, data: bytes) -> int:
-        if self._head.write(data) < len(data):
+        if self._file().write(data) < len(data):
             raise OSError(errno.ENOSPC, "the disk is full")
         return len(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ class Outputs:
     def ended(self, key: str, size: int) -> None:
         """The output is whole: `size` bytes. What is short goes out at once, ahead of the result."""
         stream = self._streams.setdefault(key, _Stream())
+        if size == 0:  # nothing to send, and nothing to ask a master for
+            self._finish(key)
+            return
         stream.final = size
         if size - stream.sent <= OUTPUT_CHUNK_BYTES:
             self._send_more(key, stream)
@@ -112,8 +116,11 @@ class Outputs:
                 stream.asked = True
                 self._send(Output(key, stream.kept, b"", stream.kept))
             return
+        path = f"{self._runs}/{key}/{OUTPUT_FILE}"
         try:
-            with open(self._runs / key / OUTPUT_FILE, "rb") as file:
+            if os.stat(path).st_size <= stream.sent and stream.final is None:
+                return
+            with open(path, "rb") as file:
                 file.seek(stream.sent)
                 while stream.sent - stream.kept < WINDOW_BYTES:
                     data = file.read(OUTPUT_CHUNK_BYTES)

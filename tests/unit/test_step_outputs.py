@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from server.agent.child import Child, write_status
+from server.agent.child import Child, finish, write_status
 from server.agent.output_file import OutputFile
 from server.agent.process_tree import Tree
 from server.core.step_outputs import OUTPUTS_BYTES_MAX, of_item, parse
@@ -39,6 +39,6 @@ def test_outputs_are_in_the_status_file(tmp_path: Path) -> None:
     os.close(writing)
     child = Child("j1.rx.a1", None, reading, OutputFile(tmp_path, 100, lambda: True), 1, tmp_path, Tree("j1.rx.a1"))
     child.ended = (0, None)
-    write_status(child)
+    write_status(tmp_path, finish(child))
     os.close(reading)
     assert json.loads((tmp_path / "status").read_text())["outputs"] == {"SIZE": "7"}
