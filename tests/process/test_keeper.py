@@ -106,22 +106,6 @@ async def test_exit_codes_signals_and_bytes_are_what_they_were(tmp_path: Path) -
         assert all(len(ends) == 1 for ends in agent.ends.values())
 
 
-async def test_a_job_has_no_descriptors_of_its_keeper(tmp_path: Path) -> None:
-    """Input, output and errors, whatever the keeper has open for other runs."""
-    async with watched(tmp_path / "a") as agent:
-        others = [record(f"other{number}", "echo x; sleep 60") for number in range(3)]
-        for run in others:
-            agent.runner.start(run)
-            await wait_for(tmp_path / "a" / RUNS / run.key / "pid")
-        run = record("look", "sleep 60 & ls /proc/$!/fd; kill $!")
-        agent.runner.start(run)
-        await agent.end(run)
-        for other in others:
-            agent.runner.stop(StopRun(other.key, kill=True))
-            await agent.end(other)
-        assert agent.output(run).split() == [b"0", b"1", b"2"]
-
-
 async def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
     """A working directory that is missing: exit 127, the cause, and a sentence in the output."""
     async with watched(tmp_path / "a") as agent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,18 @@ def test_it_is_born_in_its_group(tmp_path: Path, group: Path) -> None:
 def _mounted() -> Path:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return Path(next(line.split()[4] for line in lines if " - cgroup2 " in line))
+
+
+def test_a_job_has_no_descriptors_of_its_keeper(tmp_path: Path) -> None:
+    """A file, a pipe and a socket that its keeper has open for other runs are not the job's."""
+    reading, writing = os.pipe()
+    with open(tmp_path / "other", "wb") as file, socket.socket() as listener:
+        mine = [os.readlink(f"/proc/self/fd/{one}") for one in (file.fileno(), reading, listener.fileno())]
+        said, _ = run_here(tmp_path, "ls -l /proc/$$/fd; true")
+    os.close(reading)
+    os.close(writing)
+    assert b" 2 -> pipe:" in said
+    assert not [name for name in mine if name in said.decode()]
 
 
 def test_who_visits_several_is_in_the_last_and_then_at_home(tmp_path: Path, group: Path) -> None:
