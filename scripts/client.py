@@ -28,6 +28,7 @@ LONG_S = 10
 CODES = {
     "invalid": USAGE,
     "unauthenticated": PERMISSION,
+    "second_factor_needed": PERMISSION,
     "forbidden": PERMISSION,
     "not_master": NOT_NOW,
     "unavailable": NOT_NOW,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -26,6 +27,7 @@ COPY_LINE_S = 2.0
 )
 @click.option("--user", default="admin", help="An administrator of the cluster.")
 @click.option("--password-file", help="File with that administrator's password.")
+@click.option("--code", default="", help="Six digits or a recovery code, for a user with a second factor; else asked.")
 @click.option("--name", default="", help="This node's name, when it is new.")
 @click.option("--wait/--no-wait", default=True, help="Follow the copy until this node has everything.")
 @click.option("--timeout", "timeout_s", type=float, default=3600.0, help="Seconds to wait for the copy.")
@@ -38,6 +40,7 @@ def master_to_standby(
     expected: str | None,
     user: str,
     password_file: str | None,
+    code: str,
     name: str,
     wait: bool,
     timeout_s: float,
@@ -59,20 +62,32 @@ def master_to_standby(
         "user": user,
         "password": password,
         "name": name,
+        "code": code,
     }
     if not running:
-        with answers():
-            text = enrol_stopped(asker.data, asked)
+        text = _with_code(asked, lambda: enrol_stopped(asker.data, asked))
         asker.show({"recorded": True, "text": text}, text)
         return OK
-    with answers():
-        done = asker.client.post("/api/v1/node/standby", asked)
+    done = _with_code(asked, lambda: asker.client.post("/api/v1/node/standby", asked))
     if not asker.as_json:
         click.echo(done["text"])
     if not wait:
         asker.show(done, ())
         return OK
     return _follow(asker, timeout_s)
+
+
+def _with_code(asked: dict[str, Any], enrol: Callable[[], Any]) -> Any:
+    """Enrol; when the master asks for a code and there is a terminal, ask for it and enrol again."""
+    try:
+        with answers():
+            return enrol()
+    except CommandError as error:
+        if error.problem.get("code") != "second_factor_needed" or not sys.stdin.isatty():
+            raise
+    asked["code"] = click.prompt(f"Code of the second factor of {asked['user']}")
+    with answers():
+        return enrol()
 
 
 def _streams_already(asker: Asker) -> bool:

@@ -12,14 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.actions import agents, nodes
+from server.actions import agents, nodes, second_factor
 from server.actions.authorities import sealed_name
+from server.actions.change import both
+from server.actions.second_factor import Proof
 from server.core.access import may
 from server.core.model import NodeRow, Principal
 from server.core.sign_in_guard import Limits
 from server.enrolment import ENROLMENT_VERSION, EnrolAnswer, EnrolRequest, Place
 from server.errors import Conflict, Forbidden, Invalid, TooManyAttempts
-from server.sign_in import FAILURE_PAUSE_S, check_password
+from server.sign_in import FAILURE_PAUSE_S, check_code, check_password
 from server.storage import agents as agent_rows
 from server.storage import authorities, sealed
 from server.storage import nodes as node_rows
@@ -122,11 +124,12 @@ async def _move_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnsw
 async def _admit_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
     checked = await check_password(site, asked.user, asked.password, address)
     by = checked.by
-    if checked.has_factor or checked.is_factor_missing:
+    if checked.is_factor_missing:
         raise Forbidden(
-            f"{by.name} signs in with a second factor, which is not asked for here. Enrol with the account of an "
-            "administrator without one, and close it afterwards: understudy user disable NAME"
+            f"The role {by.role} asks for a second factor and {by.name} has none. Set it up first: sign in at the "
+            "master, Users and Sessions, Second Factor"
         )
+    proof = await check_code(site, checked, asked.code, address)
     site.door.guard.forget(by.name)
     if not may(by, "nodes.manage"):
         raise Forbidden(f"{by.name} has the role {by.role}; a node is added by an administrator of the host.")
@@ -135,10 +138,13 @@ async def _admit_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAns
         raise Conflict("That is this node's own id: the data directory is a copy of this node's. Use an empty one.")
     if asked.check:
         return EnrolAnswer(site.identity.cluster, copy_bytes=await asyncio.to_thread(data_bytes, site.config.data))
-    return await _write_node(site, asked, by, address)
+    return await _write_node(site, asked, by, address, proof)
 
 
-async def _write_node(site: Site, asked: EnrolRequest, by: Principal, address: str) -> EnrolAnswer:
+async def _write_node(
+    site: Site, asked: EnrolRequest, by: Principal, address: str, proof: Proof | None = None
+) -> EnrolAnswer:
+    """`proof` is used up in the change that adds the node: who enrols twice needs two codes."""
     authority = await load_authority(site)
     row = NodeRow(
         id=asked.id,
@@ -148,7 +154,9 @@ async def _write_node(site: Site, asked: EnrolRequest, by: Principal, address: s
         cluster_port=asked.cluster_port,
         enrolled_at_us=site.clock.utc_us(),
     )
-    await site.store().write(nodes.put(row, by, site.clock.utc_us()))
+    now_us = site.clock.utc_us()
+    put = nodes.put(row, by, now_us)
+    await site.store().write(put if proof is None else both(second_factor.spending(proof, by, now_us), put))
     return await _answer(site, asked, authority, row.name, (row.address,))
 
 

@@ -45,6 +45,7 @@ from server.fork_reader import ForkReader
 from server.founding import check_empty, found_cluster
 from server.garbage import Collector
 from server.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
+from server.key_proofs import Keys
 from server.listeners import bind_local, bind_port, own_address, port_of
 from server.log_lines import http_logger
 from server.membership import Accepted
@@ -365,7 +366,8 @@ def initialise(config: Config, name: str, password: str) -> None:
 
 
 def _office(site: Site, links: Links, asked: WitnessLinks, founding: Change[None] | None = None) -> Office:
-    return Office(site.clock, lambda: own_row(site), links, asked, lambda: known_node(site), site.seal, founding)
+    own, node = (lambda: own_row(site)), (lambda: known_node(site))
+    return Office(site.clock, own, links, asked, node, site.seal, Keys(site), founding)
 
 
 async def _found(config: Config, name: str, password_phc: str) -> None:

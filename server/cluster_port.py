@@ -20,7 +20,7 @@ from aiohttp import web
 
 from replication.core.types import NodeId
 from replication.ports import Connection, Dialler
-from server import errors, fork_port, journal_port, proofs
+from server import errors, fork_port, journal_port, key_proofs, proofs
 from server.acceptor import shrink_tls_buffer
 from server.admission import admit
 from server.core.agent_wire import FRAME_BYTES_MAX
@@ -216,6 +216,7 @@ def make_app(site: Site, serve_agent: ServeAgent) -> web.Application:
     app.router.add_post("/enrol", enrol)
     fork_port.add_routes(app)
     proofs.add_routes(app)
+    key_proofs.add_routes(app)
     journal_port.add_routes(app)
     app.router.add_route("*", "/{anything:.*}", wrong_port)
     return app

@@ -56,7 +56,8 @@ class Place(msgspec.Struct, frozen=True):
 class EnrolRequest(msgspec.Struct, frozen=True):
     """What a joiner posts to `/enrol`. `check` asks only whether it would be let in.
 
-    A node sends `user` and `password` and where it will be reached, an agent the `secret` of its join token.
+    A node sends `user` and `password`, the `code` of a second factor for who has one, and where it will be reached; an
+    agent the `secret` of its join token.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class EnrolRequest(msgspec.Struct, frozen=True):
     web_port: int = 0
     cluster_port: int = 0
     version: int = ENROLMENT_VERSION
+    code: str = ""
 
 
 class EnrolAnswer(msgspec.Struct, frozen=True):
@@ -187,7 +189,7 @@ def inspect_node(host: str, port: int, expected: str | None) -> tuple[dict[str, 
 
 
 def enrol_node(
-    data: Path, host: str, port: int, expected: str | None, user: str, password: str, joiner: Joiner
+    data: Path, host: str, port: int, expected: str | None, user: str, password: str, joiner: Joiner, code: str = ""
 ) -> Identity:
     """Make this directory a node of the cluster whose master's web port is `host:port`. Blocking.
 
@@ -213,6 +215,7 @@ def enrol_node(
         address=joiner.address,
         web_port=joiner.web_port,
         cluster_port=joiner.cluster_port,
+        code=code,
     )
     context = tls.client_context(authority)
     check = post(host, cluster_port, context, msgspec.structs.replace(asked, check=True))

@@ -26,7 +26,7 @@ from server.scheduler import Scheduler
 from server.sealing import Seal
 from server.silence_watch import SilenceWatch
 from server.storage import migrate
-from server.swap import Guide
+from server.swap import Guide, Keys
 from server.witness_links import WitnessLinks
 from server.witnesses import Changeover
 
@@ -53,6 +53,7 @@ class Office:
         asked: WitnessLinks,
         node: Callable[[], Node],
         seal: Seal,
+        keys: Keys,
         founding: Change[None] | None = None,
     ) -> None:
         self._clock = clock
@@ -61,6 +62,7 @@ class Office:
         self._asked = asked
         self._node = node
         self._seal = seal
+        self._keys = keys
         self._founding = founding
         self._loops: list[asyncio.Task[None]] = []
         self.store: Store | None = None
@@ -77,7 +79,7 @@ class Office:
         clock, heard = self._clock.utc_us, node.epoch_heard
         self.fleet = Fleet(store, self._links, opening.epoch, node.status, clock, heard, self._seal.told)
         await self.fleet.open()
-        self.guide = Guide(store, node, self.fleet, self._clock)
+        self.guide = Guide(store, node, self.fleet, self._clock, self._keys)
         changeover = Changeover(store, self._asked, node.status, self._clock.utc_us)
         self._loops = [
             _loop(Scheduler(store, self._clock).run()),

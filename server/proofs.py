@@ -217,12 +217,13 @@ class Proofs:
         if not self._site.in_office:
             doubt(self._site, why)
             return
-        await self._post(peer, "/distrust", why.encode())
+        await self.post(peer, "/distrust", why.encode())
 
     async def _ask(self, peer: str, names: list[str]) -> Reading:
-        return msgspec.json.decode(await self._post(peer, "", msgspec.json.encode(names)), type=Reading)
+        return msgspec.json.decode(await self.post(peer, "", msgspec.json.encode(names)), type=Reading)
 
-    async def _post(self, peer: str, path: str, body: bytes) -> bytes:
+    async def post(self, peer: str, path: str, body: bytes) -> bytes:
+        """What a node of the roster answers to POST /proof and `path`; raises Unavailable with why there is none."""
         row = self._site.roster[peer]
         host = f"[{row.address}]" if ":" in row.address else row.address
         context = self._certificates.for_dialling()

@@ -15,6 +15,7 @@ from server.config import DEFAULT_PORT
 from server.core.role_requests import BecomeMaster, BecomeStandby, PromotionNote, Wish
 from server.enrolment import EnrolmentError, Joiner, enrol_node
 from server.errors import Conflict, Unavailable, UnderstudyError
+from server.key_proofs import look_here
 from server.site import Site
 
 OFFICE_WAIT_S = 30.0
@@ -63,9 +64,8 @@ class Roles:
             config.cluster_port,
         )
         try:
-            return enrol_node(
-                config.data, asked.master, asked.port, asked.fingerprint, asked.user, asked.password, joiner
-            )
+            who = (asked.user, asked.password, joiner, asked.code)
+            return enrol_node(config.data, asked.master, asked.port, asked.fingerprint, *who)
         except EnrolmentError as error:
             raise EnrolmentRefused(error) from error
 
@@ -80,12 +80,24 @@ class Roles:
                 raise Unavailable("This node holds no copy. Make it a standby first: master-to-standby.")
             if status.state in IN_OFFICE:
                 return {"already": True, "text": "This node is master already."}
+            await self._check_keys(asked.allow_data_loss)
             note = PromotionNote("local", asked.hold, asked.allow_data_loss)
             text = await node.promote(asked.allow_data_loss, asked.yes, note.encode())
             async with asyncio.timeout(OFFICE_WAIT_S):
                 while not self._site.in_office:
                     await node.wait_status()
             return {"already": False, "text": text}
+
+    async def _check_keys(self, is_loss_accepted: bool) -> None:
+        """Raise `Conflict` when this node could not open what is sealed, unless that is accepted."""
+        found = await look_here(self._site)
+        if found.problems and not is_loss_accepted:
+            raise Conflict(
+                f"On this node {'; '.join(found.problems)}. As master it would give jobs no secrets and sign no "
+                "certificates. To accept this: standby-to-master --allow-data-loss"
+            )
+        if found.problems:
+            log.error("takes office with keys that do not open what is sealed", problems=found.problems)
 
     async def fulfil_wish(self) -> None:
         """Carry out what a role script recorded while this node was stopped; a refusal is logged and forgets

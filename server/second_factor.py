@@ -18,7 +18,7 @@ SECRET_BYTES = 20
 DRIFT_STEPS = 1
 """A clock may be one step off: a code is good for up to 90 s, and once."""
 RECOVERY_CODES = 10
-_RECOVERY_BYTES = 10
+_RECOVERY_BYTES = 15
 
 
 def matching_step(secret: bytes, code: str, now_us: int) -> int | None:
@@ -45,7 +45,10 @@ def text_of(secret: bytes) -> str:
 
 
 def recovery_codes(seed: str) -> list[str]:
-    """Ten codes of 80 bits, each good once; the same for the same seed, which is secret and used for nothing else."""
+    """Ten codes of 120 bits, each good once: a plain hash of one is enough.
+
+    The same for the same seed, which is secret and used for nothing else.
+    """
     sums = [hmac.digest(seed.encode(), str(number).encode(), "sha256") for number in range(RECOVERY_CODES)]
     return [_grouped(base64.b32encode(one[:_RECOVERY_BYTES]).decode()) for one in sums]
 

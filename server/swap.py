@@ -57,14 +57,22 @@ class Aborted(Exception):
     """A step could not be done, or an operator asked to go back; the text says why."""
 
 
+class Keys(Protocol):
+    """What the nodes say of the cluster's keys (`server.key_proofs`)."""
+
+    async def reasons(self, target: str, name: str) -> list[plan.Reason]:
+        """Lines of the verdict."""
+
+
 class Guide:
     """Open with the office; `run` ends when office closes. At most one swap is open at a time."""
 
-    def __init__(self, store: Store, node: Replication, fleet: Agents, clock: Clock) -> None:
+    def __init__(self, store: Store, node: Replication, fleet: Agents, clock: Clock, keys: Keys) -> None:
         self._store = store
         self._node = node
         self._fleet = fleet
         self._clock = clock
+        self._keys = keys
         self._timeouts: dict[int, float] = {}
         self._silent: dict[int, frozenset[str]] = {}
         self._unlocked: list[str] = []
@@ -75,7 +83,8 @@ class Guide:
         roster = await self._read(nodes.page)
         target = self._target(status, roster, to)
         name = next((row.name for row in roster if target is not None and row.id == target.node), to)
-        return plan.check(status, target, name, await self._silent_agents(), await self._behind())
+        keys = await self._keys.reasons(target.node, name) if target is not None and target.connected else []
+        return plan.check(status, target, name, await self._silent_agents(), await self._behind(), keys)
 
     async def _behind(self) -> list[str]:
         """The names of connected agents that have not acknowledged the gates in force."""

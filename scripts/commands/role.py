@@ -21,6 +21,7 @@ __all__ = ["Asker", "answers", "enrol_stopped", "fingerprint_of", "is_running", 
 NEXT = {
     "unauthenticated": "Type it again with --user NAME and --password-file FILE "
     "(on the master `understudy user password NAME` sets a new one)",
+    "second_factor_needed": "Type it again with --code and the six digits that your program shows",
     "unreachable": "Type it again with --master HOST and --port PORT as Server Properties on the master shows them",
     "wrong_port": "Type it again with that --port",
     "not_understudy": "Type it again with --port PORT as Server Properties on the master shows it",
@@ -60,7 +61,9 @@ def answers() -> Iterator[None]:
 def refusal(code: str, text: str) -> CommandError:
     """Why it was refused, that nothing changed, and what to type next."""
     return CommandError(
-        CODES.get(code, CONFIGURATION), f"{text.rstrip('. ')}. Nothing changed. {NEXT.get(code, '')}".rstrip()
+        CODES.get(code, CONFIGURATION),
+        f"{text.rstrip('. ')}. Nothing changed. {NEXT.get(code, '')}".rstrip(),
+        {"code": code},
     )
 
 
@@ -101,9 +104,8 @@ def enrol_stopped(data: Path, asked: dict[str, Any]) -> str:
             name = known.name if known is not None else asked["name"] or default_name(config.port)
             address = config.address or own_address(config.host)
             joiner = Joiner(name, address, config.port, config.cluster_port)
-            enrol_node(
-                data, asked["master"], asked["port"], asked["fingerprint"], asked["user"], asked["password"], joiner
-            )
+            who = (asked["user"], asked["password"], joiner, asked["code"])
+            enrol_node(data, asked["master"], asked["port"], asked["fingerprint"], *who)
             save_wish(data, Wish(standby=BecomeStandby(asked["master"], asked["port"])))
     except ConfigError as error:
         raise CommandError(CONFIGURATION, str(error)) from error

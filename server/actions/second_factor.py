@@ -157,6 +157,15 @@ def spend(connection: sqlite3.Connection, user: User, proof: Proof | None, now_u
         raise Unauthenticated(WRONG)
 
 
+def spending(proof: Proof, by: Principal, now_us: int) -> Change[None]:
+    """`spend` as a change of its own, to go before one that `by` proved with a code. Writes no entry: that one does."""
+
+    def change(transaction: Transaction) -> None:
+        spend(transaction.connection, find(transaction.connection, by.name), proof, now_us)
+
+    return change
+
+
 def is_missing(connection: sqlite3.Connection, user_id: int, role: str) -> bool:
     """A query: must this user set one up before anything else?"""
     if not second_factors.is_required(connection, role):

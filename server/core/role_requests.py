@@ -11,7 +11,7 @@ import msgspec
 class BecomeStandby(msgspec.Struct, frozen=True):
     """What `master-to-standby` asks: the master's web address and who lets us in.
 
-    `name` is for a node that is new.
+    `name` is for a node that is new, `code` for a user who has a second factor.
     """
 
     master: str
@@ -20,6 +20,7 @@ class BecomeStandby(msgspec.Struct, frozen=True):
     user: str = "admin"
     password: str = ""
     name: str = ""
+    code: str = ""
 
 
 class BecomeMaster(msgspec.Struct, frozen=True):

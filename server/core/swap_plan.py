@@ -65,10 +65,12 @@ def check(
     target_name: str,
     silent_agents: Sequence[str],
     behind: Sequence[str] = (),
+    keys: Sequence[Reason] = (),
 ) -> SwapCheck:
     """The preflight (design/replication, Planned swap, step 1). `silent_agents` are enrolled but not connected.
 
-    `behind` are connected and have not acknowledged the gates in force: a run may still start there.
+    `behind` are connected and have not acknowledged the gates in force: a run may still start there. `keys`: do both
+    nodes open what is sealed.
     """
     if target is None or not target.connected:
         text = "The standby is not connected. Start it, or look at its page."
@@ -88,6 +90,7 @@ def check(
         _clock(target),
         _disk(target),
         *_schema(status, target),
+        *keys,
     ]
     if silent_agents:
         text = f"Not connected, so that the lock cannot be confirmed: {enumerate_names(silent_agents)}."

@@ -25,12 +25,12 @@ def park(connection: sqlite3.Connection, work: str, subject: str) -> str:
         connection.execute("UPDATE jobs SET planned_version = version WHERE id = ?", (subject,))
     if work not in _DUE:
         return ""
-    table, name, column = _DUE[work]
-    row = connection.execute(f"SELECT {column} FROM {table} WHERE {name} = ?", (subject,)).fetchone()
+    table, key, column = _DUE[work]
+    row = connection.execute(f"SELECT {column} FROM {table} WHERE {key} = ?", (subject,)).fetchone()
     if work == "begin":
         _park_run(connection, subject)
     else:
-        connection.execute(f"UPDATE {table} SET {column} = ? WHERE {name} = ?", (ASIDE_US, subject))
+        connection.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (ASIDE_US, subject))
     return "" if row is None or row[0] is None else str(row[0])
 
 
@@ -39,19 +39,19 @@ def restore(connection: sqlite3.Connection, aside: Aside, now_us: int) -> None:
     if aside.work == "plan":
         jobs.mark_unplanned(connection, int(aside.subject))
     if aside.work in _DUE:
-        table, name, column = _DUE[aside.work]
+        table, key, column = _DUE[aside.work]
         due_us = int(aside.was) if aside.was and int(aside.was) < ASIDE_US else now_us
-        query = f"UPDATE {table} SET {column} = ? WHERE {name} = ? AND {column} = ?"
+        query = f"UPDATE {table} SET {column} = ? WHERE {key} = ? AND {column} = ?"
         connection.execute(query, (due_us, aside.subject, ASIDE_US))
 
 
 def drop_due(connection: sqlite3.Connection, aside: Aside) -> None:
     """Its subject is never due: it has no time limit, or nobody looks at it."""
-    table, name, column = _DUE[aside.work]
+    table, key, column = _DUE[aside.work]
     if aside.work == "monitor":
-        connection.execute(f"DELETE FROM {table} WHERE {name} = ?", (aside.subject,))
+        connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (aside.subject,))
     else:
-        connection.execute(f"UPDATE {table} SET {column} = NULL WHERE {name} = ?", (aside.subject,))
+        connection.execute(f"UPDATE {table} SET {column} = NULL WHERE {key} = ?", (aside.subject,))
 
 
 def put(

@@ -11,6 +11,12 @@ def get(connection: sqlite3.Connection, name: str) -> tuple[bytes, bytes] | None
     return (bytes(row[0]), bytes(row[1])) if row else None
 
 
+def every(connection: sqlite3.Connection) -> list[tuple[str, bytes, bytes]]:
+    """(name, nonce, ciphertext) of all."""
+    found = connection.execute("SELECT name, nonce, ciphertext FROM sealed ORDER BY name")
+    return [(str(name), bytes(nonce), bytes(ciphertext)) for name, nonce, ciphertext in found]
+
+
 def put(connection: sqlite3.Connection, name: str, nonce: bytes, ciphertext: bytes) -> None:
     """Keep a secret, in place of an older one."""
     connection.execute(

@@ -54,6 +54,7 @@ PARTS = {
     "server.fork_port": "edges",
     "server.fork_keepers": "edges",
     "server.proofs": "edges",
+    "server.key_proofs": "edges",
     "server.journal_port": "edges",
     "server.core": "core",
     "server.storage": "storage",

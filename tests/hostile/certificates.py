@@ -41,6 +41,7 @@ PATHS = (
     ClusterPath("deletion of a fork", "DELETE /forks/5-9-abc?node=x HTTP/1.1\r\n", "node"),
     ClusterPath("journal", "GET /journal/1?last=9 HTTP/1.1\r\n", "node"),
     ClusterPath("proof", "POST /proof HTTP/1.1\r\n", "node"),
+    ClusterPath("keys", "POST /proof/keys HTTP/1.1\r\n", "node"),
     ClusterPath("distrust", "POST /proof/distrust HTTP/1.1\r\n", "node"),
     ClusterPath("agent session", f"GET /agents/link HTTP/1.1\r\n{UPGRADE}", "agent"),
 )

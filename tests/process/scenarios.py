@@ -20,6 +20,7 @@ from tests.agent_search import soak as agent_search_soak
 from tests.failpoints import runs as failpoint_runs
 from tests.hostile import connections, storms
 from tests.hostile import scenarios as hostile
+from tests.mutations.security import controls
 from tests.process import copies, partitions
 from tests.process.agent_kills import agent_kills
 from tests.process.api_roles import api
@@ -311,5 +312,6 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "hostile-storms": (storms.hostile_storms, 60),
     "hostile-web": (hostile.hostile_web, 20_000),
     "hostile-connections": (connections.hostile_connections, 5_000),
+    "controls": (controls, 1),
 }
 """Name, function, and the count that the release asks for."""

@@ -81,7 +81,7 @@ def _second_factor() -> list[Story]:
     at = frame("Second Factor", "/users")
     key = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
     url = f"otpauth://totp/Understudy:admin?secret={key}&issuer=Understudy"
-    recovery = tuple(f"ABCD-EFGH-IJKL-MN{number}Q" for number in range(2, 7))
+    recovery = tuple(f"ABCD-EFGH-IJKL-MNOP-QRST-UV{number}Q" for number in range(2, 7))
     nobody = frame("Sign in", "/login", user="", user_role="")
     wrong = "The code is wrong or was used already. Wait for the next one and try again."
     state = State(None, 10, True)

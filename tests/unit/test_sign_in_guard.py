@@ -210,6 +210,7 @@ async def test_a_sign_in_is_small_and_its_cookie_strict(tmp_path: Path) -> None:
         assert (await door.client.post("/login", data=endless())).status == 411
         first, second = [await door.ask("POST", "/api/v1/login", {"user": "bob", "password": PASSWORD}) for _ in "12"]
         flags = first.headers["Set-Cookie"].partition(";")[2].replace(" ", "").split(";")
+        assert first.headers["Set-Cookie"].startswith("__Host-")
         assert {"HttpOnly", "Path=/", "SameSite=Lax", "Secure"} == set(flags)
         assert first.headers["Set-Cookie"].split(";")[0] != second.headers["Set-Cookie"].split(";")[0]
         _, _, cookie = await door.sign_in("bob")

@@ -13,6 +13,7 @@ from server import second_factor as codes
 from server.actions import passkeys as passkey_actions
 from server.actions import second_factor as actions
 from server.core.sign_in_ways import NO_PASSWORD, passkey_name
+from server.core import qr_code
 from server.errors import Conflict, Invalid, Unauthenticated, Unavailable, UnderstudyError
 from server.sign_in import prove
 from server.storage import second_factors, users
@@ -39,6 +40,14 @@ HERE = "/users/second-factor"
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """`path` is what `d` of an SVG path is; `side` how many units wide and high all of it is."""
+
+    side: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class SecondFactorPage:
     """`secret` and `url` while one is set up, `recovery` once it is confirmed: each is shown this once."""
 
@@ -53,6 +62,12 @@ class SecondFactorPage:
     host: str = "localhost"
     rp_id: str = "localhost"
     has_password: bool = True
+
+    @property
+    def picture(self) -> Picture:
+        """The address as a QR code, for the camera of a phone."""
+        code = qr_code.squares(self.url)
+        return Picture(len(code) + 2 * qr_code.QUIET, qr_code.path(code))
 
 
 async def _load(request: web.Request) -> tuple[Frame, State]:
