@@ -12,8 +12,8 @@ from aiohttp import web
 from server import second_factor as codes
 from server.actions import passkeys as passkey_actions
 from server.actions import second_factor as actions
-from server.core.sign_in_ways import NO_PASSWORD, passkey_name
 from server.core import qr_code
+from server.core.sign_in_ways import NO_PASSWORD, passkey_name
 from server.errors import Conflict, Invalid, Unauthenticated, Unavailable, UnderstudyError
 from server.sign_in import prove
 from server.storage import second_factors, users
