@@ -319,6 +319,7 @@ def test_old_ways_of_encryption_are_refused(tmp_path: Path) -> None:
     web, cluster = tls.web_context(*files[:2]), tls.cluster_context(*files)
     assert (web.minimum_version, cluster.minimum_version) == (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
     assert cluster.verify_mode != ssl.CERT_NONE
+    assert tls.client_context(files[2]).verify_mode == ssl.CERT_REQUIRED
     for cipher in web.get_ciphers():
         assert cipher["aead"], cipher["name"]
         assert cipher["protocol"] == "TLSv1.3" or cipher["kea"] == "kx-ecdhe", cipher["name"]
