@@ -96,6 +96,7 @@ class Waves:
         time.sleep(first_s - 0.2 - time.time())
         self._time.begin()
         time.sleep(last_s - time.time())
+        self._api.close()  # a node ends a connection that is silent for long
         self._wait_recorded(known + count * waves)
         recorded_us = int((time.time() - last_s) * 1e6)
         cpu_ms = self._time.ms_each(count * waves)
@@ -117,6 +118,7 @@ class Waves:
             for name in names[maker::MAKERS]:
                 body = {"name": name, "command": command, "agent": AGENT, "schedules": [schedule]}
                 self._makers[maker].post("/api/v1/jobs", body, key=name)
+            self._makers[maker].close()
 
         began_s = time.monotonic()
         with ThreadPoolExecutor(MAKERS) as pool:
