@@ -25,6 +25,7 @@ from server.core.role_requests import BecomeMaster, BecomeStandby
 from server.door import Door
 from server.errors import NotMaster, Unavailable, UnderstudyError
 from server.identity import Identity
+from server.oidc import Asker
 from server.passwords import Passwords
 from server.sealing import Seal
 from server.storage import nodes, tenancy
@@ -99,6 +100,7 @@ class Site:
     become_master: Callable[[BecomeMaster], Awaitable[dict[str, Any]]] | None = None
     roster: dict[str, NodeRow] = field(default_factory=dict)
     door: Door = field(default_factory=Door)
+    oidc: Asker = field(default_factory=Asker)
 
     @property
     def seal(self) -> Seal:

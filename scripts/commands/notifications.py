@@ -66,8 +66,11 @@ def set_list(asker: Asker, name: str, secret_file: str | None, community_file: s
 
 
 def _read(file: str | None) -> str | None:
-    if file is None:
-        return None
+    return None if file is None else read_secret(file)
+
+
+def read_secret(file: str) -> str:
+    """What is in a file, `-` standard input, without the end of the line."""
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -41,12 +41,14 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 reset                                                           users.manage
                 require_of_role                                                 users.manage, of the host
     passkeys    register rename remove                                          sessions.own
+    linked_accounts  link                                                     sessions.own
+                unlink                                                          users.manage
     tokens      create revoke                         tokens.own; users.manage for those of others
     tenants     create update close reopen give_agent                          tenants.manage
     sessions    end                                           sessions.own; sessions.manage for those of others
                 end_all                                                         sessions.manage
     settings    put                                                             settings.change
-    sign_in_ways  put_proxy put_passkeys                           settings.change, and every other
+    sign_in_ways  put_proxy put_passkeys put_provider                           settings.change, and every other
     swap        begin                                                           swap.run
                 request_abort                                                   swap.abort
     notifications  put_list delete_list                                         notifications.change
@@ -81,6 +83,7 @@ By the program itself, for the parts that live in office:
     forks.complete
     forks.deleted
     job_monitors.look_due
+    linked_accounts.enter
     maintenance.go_on
     maintenance_windows.go_on
     messages.add

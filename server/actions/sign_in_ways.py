@@ -5,14 +5,16 @@ anybody.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from server.actions import roles
 from server.actions.change import Change, Transaction, record, require
 from server.core import access
 from server.core.model import SYSTEM, Principal
+from server.core.oidc import Provider
 from server.core.sign_in_ways import NO_PASSWORD, PasskeyNames, ProxyTrust
 from server.errors import Forbidden, Invalid, Unauthenticated
-from server.storage import sign_in_ways, users
+from server.storage import sealed, sign_in_ways, users
 
 
 def put_proxy(trust: ProxyTrust, by: Principal, now_us: int, reason: str = "") -> Change[ProxyTrust]:
@@ -46,6 +48,37 @@ def put_passkeys(names: PasskeyNames, by: Principal, now_us: int, reason: str = 
         return names
 
     return change
+
+
+def put_provider(provider: Provider, secret: str | None, seal: Seal, by: Principal, now_us: int) -> Change[Provider]:
+    """Take the word of this OpenID provider, of none without an issuer. Invalid names the fields.
+
+    Without `secret` the one that it has stays, unless issuer or client is another.
+    """
+    require_everything(by)
+    refuse(provider.wrong())
+
+    def change(transaction: Transaction) -> Provider:
+        connection = transaction.connection
+        before, name = sign_in_ways.provider(connection), sign_in_ways.CLIENT_SECRET
+        for role in {provider.new_role, *provider.roles.values()}:
+            check_new_role(connection, role)
+        if not provider.issuer:
+            sealed.remove(connection, name)
+        elif secret is not None:
+            sealed.put(connection, name, *seal(name, secret))
+        elif (before.issuer, before.client_id) != (provider.issuer, provider.client_id):
+            refuse({"client_secret": "is missing: this client at this issuer needs one"})
+        if before != provider or secret is not None:
+            sign_in_ways.put(connection, sign_in_ways.PROVIDER, provider, by.name, now_us)
+            record(connection, by, now_us, "sign_in_ways.put_provider", provider.issuer or "none", before, provider)
+        return provider
+
+    return change
+
+
+Seal = Callable[[str, str], tuple[bytes, bytes]]
+"""(name of the row, value) to (nonce, ciphertext)."""
 
 
 def make_user(name: str, role: str, way: str, address: str, now_us: int) -> Change[None]:

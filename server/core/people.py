@@ -73,6 +73,16 @@ class Passkey(Row, frozen=True, kw_only=True):
     last_used_at_us: int | None = None
 
 
+class LinkedAccount(Row, frozen=True, kw_only=True):
+    """Whom a provider names: `subject` is what it calls the person. `made`: the account was made for it."""
+
+    issuer: str
+    subject: str
+    user_id: int
+    made: bool
+    created_at_us: int
+
+
 class OwnRole(Row, frozen=True, kw_only=True):
     """A role that the cluster made itself: a name for permissions of `core.access`."""
 

@@ -70,6 +70,7 @@ HANGS: Mapping[str, str] = {
     "second_factors": _USER,
     "recovery_codes": _USER,
     "passkeys": _USER,
+    "linked_accounts": _USER,
     "login_message_dismissals": _USER,
     "tags": _owner(job="jobs", workflow="workflows"),
     "variable_uses": _owner(job="jobs", environment="environments", command_set="command_sets"),

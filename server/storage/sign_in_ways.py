@@ -7,11 +7,15 @@ from typing import TypeVar
 
 import msgspec
 
+from server.core.oidc import Provider
 from server.core.sign_in_ways import PasskeyNames, ProxyTrust
 
 W = TypeVar("W", bound=msgspec.Struct)
 PROXY = "proxy"
 PASSKEYS = "passkeys"
+PROVIDER = "provider"
+CLIENT_SECRET = "oidc_client_secret"
+"""The row of `sealed` with the client's secret."""
 
 
 def proxy(connection: sqlite3.Connection) -> ProxyTrust:
@@ -22,6 +26,11 @@ def proxy(connection: sqlite3.Connection) -> ProxyTrust:
 def passkeys(connection: sqlite3.Connection) -> PasskeyNames:
     """For which name passkeys are made."""
     return _get(connection, PASSKEYS, PasskeyNames) or PasskeyNames()
+
+
+def provider(connection: sqlite3.Connection) -> Provider:
+    """The OpenID provider."""
+    return _get(connection, PROVIDER, Provider) or Provider()
 
 
 def put(connection: sqlite3.Connection, way: str, value: msgspec.Struct, by: str, now_us: int) -> None:

@@ -29,7 +29,7 @@ ALWAYS = frozenset({
     "/api/v1/status", "/api/v1/openapi.json", "/api/v1/ca", "/api/v1/events", "/api/v1/gates",
     "/api/v1/outcomes/{key}",
     "/login", "/logout", "/api/v1/login", "/api/v1/logout", "/login/proxy", "/api/v1/login/proxy",
-    "/api/v1/login/passkey/begin", "/api/v1/login/passkey", "/api/Account/Authenticate",
+    "/login/oidc", "/login/oidc/callback", "/api/v1/login/passkey/begin", "/api/v1/login/passkey", "/api/Account/Authenticate",
     "/api/v1/maintenance", "/api/v1/maintenance/log", "/api/v1/maintenance/on", "/api/v1/maintenance/off",
     "/api/v1/maintenance/start", "/api/v1/maintenance/end",
     "/api/Maintenance/Start", "/api/Maintenance/End", "/api/Maintenance/Get",

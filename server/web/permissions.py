@@ -22,7 +22,7 @@ _TABLE = {
     "public": """
         GET /api/Status/Get /api/v1/status /api/v1/ca /api/v1/openapi.json /api/v1/events
         GET /api/docs /livez /readyz /primary /replica /health /metrics /login /handover/begin /handover/give
-            /handover/take /static/{name}
+            /handover/take /login/oidc /login/oidc/callback /static/{name}
         POST /api/v1/login /api/v1/login/proxy /api/v1/login/passkey /api/v1/login/passkey/begin
             /api/Account/Authenticate
         POST /login /login/proxy /logout
@@ -215,9 +215,9 @@ _TABLE = {
     "settings.change": """
         GET /api/v1/sign-in
         GET /users/sign-in
-        POST /notifications/smtp /users/sign-in/proxy /users/sign-in/passkeys
+        POST /notifications/smtp /users/sign-in/proxy /users/sign-in/passkeys /users/sign-in/provider
         PUT /api/v1/smtp /api/v1/settings/{name} /api/v1/sign-in/dangerously-trusted-proxies
-            /api/v1/sign-in/passkeys
+            /api/v1/sign-in/passkeys /api/v1/sign-in/provider
     """,
     "swap.abort": """
         POST /api/v1/swap/abort
@@ -243,7 +243,7 @@ _TABLE = {
         GET /api/v1/users /api/v1/users/{name}/passkeys /api/v1/roles
         POST /api/v1/users
         POST /users /users/{name}/{what} /users/{name}/role
-        DELETE /api/v1/users/{name}/second-factor
+        DELETE /api/v1/users/{name}/second-factor /api/v1/users/{name}/linked-accounts
     """,
     "users.manage@host": """
         GET /users/roles

@@ -38,6 +38,7 @@ PARTS = {
     "server.sign_in": "edges",
     "server.numbers": "edges",
     "server.passkeys": "edges",
+    "server.oidc": "edges",
     "server.problems": "edges",
     "server.secure_headers": "edges",
     "server.admission": "edges",

@@ -7,6 +7,7 @@ from typing import Any
 
 from server.core.access import PERMISSIONS, ROLES
 from server.core.model import DAY_US, HOUR_US
+from server.core.oidc import Provider
 from server.core.sign_in_ways import ProxyTrust
 from server.core.tenancy import wrong_name
 from server.storage.tenants import TenantLine
@@ -102,15 +103,20 @@ def _second_factor() -> list[Story]:
 def _sign_in() -> list[Story]:
     at = frame("Sign-in", "/users")
     trust = ProxyTrust(proxies=("192.0.2.10", "2001:db8::/64"), address_header="X-Forwarded-For", new_role="user")
+    provider = Provider(
+        issuer="https://login.example.org", client_id="understudy", role_claim="groups", roles={"ops": "operator"}
+    )
     typed = {"proxies": "10.0.0.0/8", "user_header": "Cookie", "address_header": "", "new_role": ""}
     wrong = SignInWaysPage(at, Ways(ProxyTrust()), form="proxy", values=typed)
     errors = ProxyTrust(proxies=("10.0.0.0/8",), user_header="Cookie").wrong()
-    nobody = frame("Sign in", "/login", user="", user_role="")
+    nobody, link = frame("Sign in", "/login", user="", user_role=""), frame("Second Factor", "/users")
     return [
         Story("sign-in-ways", SignInWaysPage(at, Ways(ProxyTrust()))),
-        Story("sign-in-ways-set", SignInWaysPage(at, Ways(trust))),
+        Story("sign-in-ways-set", SignInWaysPage(at, Ways(trust, provider=provider))),
         Story("sign-in-ways-wrong", replace(wrong, errors=errors)),
         Story("sign-in-proxied", SignInPage(nobody, proxied="anna")),
+        Story("sign-in-provider", SignInPage(nobody, provider=provider.button, signed_out=True)),
+        Story("second-factor-link", SecondFactorPage(link, State(None, 0, False), issuer=provider.issuer)),
     ]
 
 

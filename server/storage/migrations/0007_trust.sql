@@ -16,6 +16,12 @@ CREATE TABLE passkeys (
 CREATE INDEX passkeys_by_user ON passkeys (user_id);
 -- What was signed for a browser and is good once: kept from its use until it would have ended anyhow.
 CREATE TABLE spent_once (hash TEXT PRIMARY KEY, expires_at_us INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+-- Whom an OpenID provider names. made: the account was made for it, and the provider says its role.
+CREATE TABLE linked_accounts (
+    issuer TEXT NOT NULL, subject TEXT NOT NULL, user_id INTEGER NOT NULL REFERENCES users(id),
+    made INTEGER NOT NULL CHECK (made IN (0, 1)), created_at_us INTEGER NOT NULL, PRIMARY KEY (issuer, subject)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX linked_accounts_by_user ON linked_accounts (user_id);
 CREATE INDEX spent_once_ending ON spent_once (expires_at_us);
 
 -- Rules, job monitors, workflows.

@@ -16,7 +16,7 @@ from server.core import qr_code
 from server.core.sign_in_ways import NO_PASSWORD, passkey_name
 from server.errors import Conflict, Invalid, Unauthenticated, Unavailable, UnderstudyError
 from server.sign_in import prove
-from server.storage import second_factors, users
+from server.storage import linked_accounts, second_factors, users
 from server.storage import sign_in_ways as ways
 from server.tls import unseal
 from server.web.api.passkeys import PasskeyLine, lines_of
@@ -62,6 +62,8 @@ class SecondFactorPage:
     host: str = "localhost"
     rp_id: str = "localhost"
     has_password: bool = True
+    issuer: str = ""
+    is_linked: bool = False
 
     @property
     def picture(self) -> Picture:
@@ -79,14 +81,24 @@ async def _page(request: web.Request, error: str = "") -> SecondFactorPage:
     """The page when nothing is being set up: codes and passkeys."""
     by, host = require_principal(request), host_of(request)
 
-    def query(rows: sqlite3.Connection) -> tuple[State, list[PasskeyLine], str, bool]:
+    def query(rows: sqlite3.Connection) -> tuple[State, list[PasskeyLine], str, bool, str, bool]:
         user = users.by_name(rows, by.name)
         has_password = user is None or user.password != NO_PASSWORD
-        return state(rows, by.name), lines_of(rows, by.name), passkey_name(ways.passkeys(rows), host), has_password
+        issuer, linked = ways.provider(rows).issuer, linked_accounts.of_user(rows, user.id) if user is not None else []
+        rp_id, is_linked = passkey_name(ways.passkeys(rows), host), any(one.issuer == issuer for one in linked)
+        return state(rows, by.name), lines_of(rows, by.name), rp_id, has_password, issuer, is_linked
 
-    frame, (known, passkeys, rp_id, has_password) = await serve.load(request, "Second Factor", query)
+    frame, (known, passkeys, rp_id, has_password, issuer, is_linked) = await serve.load(request, "Second Factor", query)
     return SecondFactorPage(
-        frame, known, error=error, passkeys=tuple(passkeys), host=host, rp_id=rp_id, has_password=has_password
+        frame,
+        known,
+        error=error,
+        passkeys=tuple(passkeys),
+        host=host,
+        rp_id=rp_id,
+        has_password=has_password,
+        issuer=issuer,
+        is_linked=is_linked,
     )
 
 

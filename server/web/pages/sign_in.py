@@ -20,6 +20,7 @@ from server.errors import (
     Unavailable,
 )
 from server.web.frame import Frame
+from server.web.oidc_sign_in import come_back, forget, is_linking, leave, provider_of, state_of
 from server.web.pages import serve, standby
 from server.web.proxy_sign_in import heard, sign_in_by_proxy
 from server.web.session import forget_here, principal, set_cookie
@@ -30,7 +31,7 @@ from server.web.signing_in import Signed, sign_in, sign_out
 class SignInPage:
     """The first page. With a `ticket` the password was right, and a code is asked for.
 
-    `proxied` is whom a trusted proxy names.
+    `proxied` is whom a trusted proxy names, `provider` the text of the button of the OpenID provider.
     """
 
     template: ClassVar[str] = "pages/session_create.html"
@@ -40,6 +41,8 @@ class SignInPage:
     error: str = ""
     ticket: str = ""
     proxied: str = ""
+    provider: str = ""
+    signed_out: bool = False
 
 
 SIGNED_OUT = "out"
@@ -81,8 +84,33 @@ async def create_by_proxy(request: web.Request) -> web.Response:
     return await _answer(request, sign_in_by_proxy(serve.site(request), request), wanted)
 
 
+async def leave_to_provider(request: web.Request) -> web.Response:
+    """`GET /login/oidc`: to the provider, to sign in, or to link the account of who is signed in (`link=1`)."""
+    site, wanted = serve.site(request), local_path(request.query.get("next", "/"))
+    try:
+        return await leave(site, request, wanted, is_linking(principal(request), request.query.get("link", "")))
+    except (Conflict, Unavailable) as error:
+        return await _page(request, wanted, error=str(error), status=error.status)
+
+
+async def come_from_provider(request: web.Request) -> web.Response:
+    """`GET /login/oidc/callback`: where the provider sends the browser."""
+    site = serve.site(request)
+    try:
+        state = state_of(site, request)
+    except Invalid as error:
+        return await _page(request, "/", error=str(error), status=error.status)
+
+    async def signing() -> Signed | None:
+        return await come_back(site, request, state)
+
+    response = await _answer(request, signing(), local_path(state.next))
+    forget(response)
+    return response
+
+
 async def _answer(
-    request: web.Request, signing: Awaitable[Signed], wanted: str, name: str = "", ticket: str = ""
+    request: web.Request, signing: Awaitable[Signed | None], wanted: str, name: str = "", ticket: str = ""
 ) -> web.Response:
     """On to `wanted` with the cookie, or the page with what is wrong, or the page that asks for a code."""
     try:
@@ -96,7 +124,8 @@ async def _answer(
             response.headers["Retry-After"] = str(error.retry_after_s)
         return response
     response = serve.back(wanted)
-    set_cookie(response, signed.token)
+    if signed is not None:
+        set_cookie(response, signed.token)
     return response
 
 
@@ -106,7 +135,9 @@ async def _page(
     frame = await serve.bare_frame(request, "Sign in")
     named, _ = await heard(serve.site(request), request)
     proxied = named.user if named is not None else ""
-    return serve.html(SignInPage(frame, wanted, name, error, ticket, proxied), status)
+    provider = await provider_of(serve.site(request))
+    button, out = provider.button if provider.issuer else "", SIGNED_OUT in request.query
+    return serve.html(SignInPage(frame, wanted, name, error, ticket, proxied, button, out), status)
 
 
 async def end_own(request: web.Request) -> web.Response:
@@ -116,7 +147,8 @@ async def end_own(request: web.Request) -> web.Response:
         with contextlib.suppress(NotMaster, Unavailable):
             await sign_out(serve.site(request), request, by)
     named, _ = await heard(serve.site(request), request)
-    response = serve.back(f"/login?{SIGNED_OUT}=1" if named is not None else "/login")
+    others = named is not None or bool((await provider_of(serve.site(request))).issuer)
+    response = serve.back(f"/login?{SIGNED_OUT}=1" if others else "/login")
     forget_here(response)
     return response
 
@@ -125,5 +157,7 @@ ROUTES = (
     serve.get("/login", show_sign_in, signed_in=False),
     serve.post("/login", create_session, signed_in=False),
     serve.post("/login/proxy", create_by_proxy, signed_in=False),
+    serve.get("/login/oidc", leave_to_provider, signed_in=False),
+    serve.get("/login/oidc/callback", come_from_provider, signed_in=False),
     serve.post("/logout", end_own, signed_in=False),
 )

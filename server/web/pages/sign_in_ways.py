@@ -11,6 +11,7 @@ from aiohttp import web
 
 from server.actions import sign_in_ways as actions
 from server.core.access import ROLES
+from server.core.oidc import Provider
 from server.core.sign_in_ways import PasskeyNames, ProxyTrust
 from server.errors import Forbidden, Invalid
 from server.storage import roles
@@ -19,6 +20,7 @@ from server.web.frame import Frame
 from server.web.pages import serve
 
 HERE = "/users/sign-in"
+PROVIDER_FIELDS = ("issuer", "client_id", "scopes", "user_claim", "role_claim", "new_role", "button")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,24 @@ class SignInWaysPage:
         """The values of the form of passkeys."""
         return self.values if self.form == "passkeys" else {"rp_id": self.ways.passkeys.rp_id}
 
+    @property
+    def provider(self) -> Mapping[str, str]:
+        """The values of the form of the OpenID provider, without the secret."""
+        if self.form == "provider":
+            return self.values
+        known = self.ways.provider
+        plain = {name: getattr(known, name) for name in PROVIDER_FIELDS}
+        roles = "\n".join(f"{word} = {role}" for word, role in known.roles.items())
+        return plain | {"roles": roles, "makes_users": "1" if known.makes_users else ""}
+
     def errors_of(self, form: str) -> Mapping[str, str]:
         """What is wrong with a form."""
         return self.errors if self.form == form else {}
+
+    @property
+    def provider_roles(self) -> tuple[tuple[str, str], ...]:
+        """What somebody may become whom the provider gives no other role."""
+        return (("", "none"), *((role, role) for role in self.roles))
 
     @property
     def new_roles(self) -> tuple[tuple[str, str], ...]:
@@ -101,12 +118,35 @@ async def put_passkeys(request: web.Request) -> web.Response:
     return serve.back(HERE, "sign-in-saved")
 
 
+async def put_provider(request: web.Request) -> web.Response:
+    """`POST /users/sign-in/provider`. An empty secret: the one that it has stays."""
+    typed = {name: "" for name in ("roles", "makes_users")} | await serve.form(request)
+    secret = typed.pop("client_secret", "") or None
+    pairs = [line.partition("=") for line in typed["roles"].splitlines() if line.strip()]
+    provider = Provider(
+        **{name: typed.get(name, "") for name in PROVIDER_FIELDS},
+        roles={word.strip(): role.strip() for word, _, role in pairs},
+        makes_users=bool(typed["makes_users"]),
+    )
+    seal = serve.site(request).seal.seal
+    try:
+        await serve.write(request, lambda by, now_us: actions.put_provider(provider, secret, seal, by, now_us))
+    except (Invalid, Forbidden) as error:
+        return await again(request, "provider", typed, error)
+    return serve.back(HERE, "sign-in-saved")
+
+
 async def again(request: web.Request, form: str, typed: Mapping[str, str], error: Invalid | Forbidden) -> web.Response:
     """The page once more, with what was typed and what is wrong with it."""
     page = await _page(request)
-    blank = {"proxies": "", "user_header": "", "address_header": "", "new_role": ""}
+    blank = {name: "" for name in (*PROVIDER_FIELDS, "proxies", "user_header", "address_header")}
     page = replace(page, frame=page.frame.with_problem(str(error)), form=form, values=blank | dict(typed))
     return serve.html(replace(page, errors=error.fields), 422)
 
 
-ROUTES = (serve.get(HERE, show), serve.post(HERE + "/proxy", put_proxy), serve.post(HERE + "/passkeys", put_passkeys))
+ROUTES = (
+    serve.get(HERE, show),
+    serve.post(HERE + "/proxy", put_proxy),
+    serve.post(HERE + "/passkeys", put_passkeys),
+    serve.post(HERE + "/provider", put_provider),
+)

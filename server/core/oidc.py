@@ -1,0 +1,130 @@
+"""Signing in by an OpenID provider: what is set, and what an ID token must say. Pure.
+
+OpenID Connect Core 1.0, 3.1.3.7.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+SKEW_S = 60
+"""By so much the provider's clock may differ."""
+TOKEN_AGE_S = 600
+"""An ID token was made for this sign-in, so it is not older."""
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""Signatures with two keys alone: what the public key could sign too (HS256) is none, and `none` is none."""
+TEXT_MAX = 300
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """The provider whose word is taken. Without `issuer` there is none: then it is off.
+
+    `user_claim` names a user who is made; `role_claim` "" or the claim whose values `roles` maps to roles, the first
+    that is there counts. `new_role` "": users are not made, unless `roles` gives them one. `button` is what people
+    press. The client's secret is sealed, and not here.
+    """
+
+    issuer: str = ""
+    client_id: str = ""
+    scopes: str = "openid profile"
+    user_claim: str = "preferred_username"
+    role_claim: str = ""
+    roles: dict[str, str] = {}
+    new_role: str = ""
+    makes_users: bool = False
+    button: str = "Sign in with the company's account"
+
+    def wrong(self) -> dict[str, str]:
+        """What is wrong, by field. Whether there are the roles says the action."""
+        if not self.issuer:
+            return {}
+        found: dict[str, str] = {}
+        if why := wrong_address(self.issuer) or ("must have no ? or #" if re.search(r"[?#]", self.issuer) else ""):
+            found["issuer"] = why
+        if not self.client_id or len(self.client_id) > TEXT_MAX:
+            found["client_id"] = f"must have 1 to {TEXT_MAX} characters"
+        if "openid" not in self.scopes.split() or len(self.scopes) > TEXT_MAX:
+            found["scopes"] = "must hold openid"
+        if not self.user_claim.isidentifier():
+            found["user_claim"] = "must be the name of a claim, such as preferred_username"
+        if self.role_claim and not re.match(r"[\w.:/-]{1,200}\Z", self.role_claim):
+            found["role_claim"] = "must be the name of a claim, such as groups, or empty"
+        if bool(self.role_claim) != bool(self.roles):
+            found["roles"] = "a claim and what its values mean belong together"
+        if self.makes_users and not (self.new_role or self.roles):
+            found["new_role"] = "is missing: users who are made need a role"
+        if not 1 <= len(self.button.strip()) <= 60:
+            found["button"] = "must have 1 to 60 characters"
+        return found
+
+
+def wrong_address(url: str) -> str:
+    """Why a provider cannot be asked there, or "": TLS, unless it is this machine itself."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return "is no address"
+    if not host or parts.username is not None or len(url) > TEXT_MAX or not url.isprintable() or " " in url:
+        return "is no address"
+    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host)):
+        return ""
+    return "must begin with https:// (http is for this machine itself alone)"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def wrong_claims(claims: Mapping[str, Any], provider: Provider, nonce: str, now_s: float) -> str:
+    """What an ID token whose signature is right says wrongly, or ""."""
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    subject, expires, made = claims.get("sub"), claims.get("exp"), claims.get("iat")
+    if claims.get("iss") != provider.issuer:
+        return "it is of another issuer"
+    if provider.client_id not in audiences:
+        return "it is for another client"
+    if (len(audiences) > 1 or "azp" in claims) and claims.get("azp") != provider.client_id:
+        return "it was given to another client"
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+        return "it names nobody"
+    if _time(expires) + SKEW_S < now_s:
+        return "it has expired"
+    if not now_s - TOKEN_AGE_S - SKEW_S <= _time(made) <= now_s + SKEW_S:
+        return "it was not made now; are the clocks right?"
+    said = claims.get("nonce")
+    if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
+        return "it was made for another sign-in"
+    return ""
+
+
+def _time(value: object) -> float:
+    """Seconds since 1970; 0 for what is no time."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 2**53 else 0.0  # type: ignore[arg-type]  # it is a number
+
+
+def user_of(claims: Mapping[str, Any], provider: Provider) -> str:
+    """What a user who is made is called, "" when the token does not say."""
+    value = claims.get(provider.user_claim)
+    return value if isinstance(value, str) else ""
+
+
+def role_of(claims: Mapping[str, Any], provider: Provider) -> str:
+    """The role that the token gives, "" when none."""
+    if provider.role_claim:
+        value = claims.get(provider.role_claim)
+        having = value if isinstance(value, list) else [value]
+        return next((role for word, role in provider.roles.items() if word in having), provider.new_role)
+    return provider.new_role
