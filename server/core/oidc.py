@@ -10,7 +10,6 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,6 +20,9 @@ TOKEN_AGE_S = 600
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures with two keys alone: what the public key could sign too (HS256) is none, and `none` is none."""
 TEXT_MAX = 300
+_ADDRESS = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(/[!-~]*)?(\?[!-~]*)?\Z"
+)
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,14 +69,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
 def wrong_address(url: str) -> str:
     """Why a provider cannot be asked there, or "": TLS, unless it is this machine itself."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
+    found = _ADDRESS.match(url)
+    if found is None or len(url) > TEXT_MAX:
         return "is no address"
-    if not host or parts.username is not None or len(url) > TEXT_MAX or not url.isprintable() or " " in url:
-        return "is no address"
-    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host)):
+    if found["scheme"] == "https" or _is_loopback(found["host"].strip("[]")):
         return ""
     return "must begin with https:// (http is for this machine itself alone)"
 

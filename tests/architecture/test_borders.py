@@ -75,7 +75,7 @@ PARTS = {
     "server.silence_watch": "changeover",
     "server.notifier": "notifier",
     "server.couriers": "notifier",
-    "server.egress": "notifier",
+    "server.egress": "common",
     "server.cluster_port": "cluster port",
     "server.agent": "agent",
     "server.web": "web",
