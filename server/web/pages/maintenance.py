@@ -125,7 +125,8 @@ async def start(request: web.Request) -> web.Response:
     )
     scope = _scope(request, fields)
     await serve.write(request, lambda by, now_us: actions.start(asked, scope, by, now_us))
-    return serve.back(_path(request, scope), "maintenance-on")
+    here = _path(request, scope)
+    return serve.back(here, "maintenance-on")
 
 
 async def end(request: web.Request) -> web.Response:
@@ -133,7 +134,8 @@ async def end(request: web.Request) -> web.Response:
     fields = await serve.form(request)
     scope, reason = _scope(request, fields), fields.get("reason", "")
     await serve.write(request, lambda by, now_us: actions.end(scope, by, now_us, reason))
-    return serve.back(_path(request, scope), "maintenance-off")
+    here = _path(request, scope)
+    return serve.back(here, "maintenance-off")
 
 
 async def of_agent(request: web.Request) -> web.Response:
