@@ -55,6 +55,8 @@ def _round(pair: Pair, load: Workload, number: int, how: str, say: Callable[[str
     old = [one["name"] for one in after["certificates"] if not one["current"]]
     if old:
         faults.append(f"exchange {number}: of the former authority are still {old}")
+    files = [node.data / "ca.crt" for node in pair.nodes.values()]
+    pair.wait("each node to keep one authority", lambda: all(file.read_text().count("BEGIN") == 1 for file in files))
     fingerprints = {pair.fingerprint(node) for node in pair.nodes.values()}
     if fingerprints != {after["authorities"][-1]["fingerprint"]}:
         faults.append(f"exchange {number}: the nodes show {fingerprints}")
