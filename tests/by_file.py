@@ -1,4 +1,4 @@
-"""Every test file in a process of its own, a few at a time: `python -m tests.by_file [--lanes N] [FILE ...]`.
+"""Every test file in a process of its own, a few at a time: `python -m tests.by_file [--but FOLDER] [FILE ...]`.
 
 A file that crashes or hangs is one failed file and not the end of the run. What fails beside others is said, printed
 whole, and has to pass once more, alone. Exit code 0: every file passed. What a file started is ended with it.
@@ -26,6 +26,7 @@ import psutil
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 LONGEST = (
+    "agent_search/test_agent_search.py",
     "process/test_pair.py",
     "process/test_pair_losses.py",
     "simulation/test_pair_simulation.py",
@@ -98,7 +99,8 @@ def run_file(file: Path, temporary: Path, bound_s: float = FILE_S) -> Result:
     place = Path(tempfile.mkdtemp(prefix="f", dir=temporary))
     words = [sys.executable, "-m", "pytest", "-q", "--no-header", "-rsf", f"--basetemp={place / 't'}", str(file)]
     with (place / "said").open("w+b") as said:
-        environment = {**os.environ, MARK: str(place), "PYTHONPYCACHEPREFIX": str(temporary / "bytecode")}
+        bytecode = os.environ.get("PYTHONPYCACHEPREFIX", str(temporary / "bytecode"))
+        environment = {**os.environ, MARK: str(place), "PYTHONPYCACHEPREFIX": bytecode}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         process = subprocess.Popen(words, cwd=ROOT, stdout=said, stderr=said, start_new_session=True, env=environment)
         processor_s = _wait(process, bound_s)
@@ -185,10 +187,13 @@ def print_slowest(results: Sequence[Result]) -> None:
 def main(words: Sequence[str] | None = None) -> int:
     """0 when every file passed, beside others or, failing that, alone."""
     parser = argparse.ArgumentParser(prog="python -m tests.by_file", description=__doc__)
-    parser.add_argument("--lanes", type=int, default=3, metavar="N", help="files at a time (default 3)")
+    parser.add_argument("--lanes", type=int, default=4, metavar="N", help="files at a time (default 4)")
+    parser.add_argument("--but", type=Path, action="append", default=[], metavar="FOLDER", help="not what is in there")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="files or folders (default: all tests)")
     options = parser.parse_args(words)
+    passed_over = {folder.resolve() for folder in options.but}
     files = test_files([file.resolve() for file in options.files] or [TESTS])
+    files = [file for file in files if not passed_over & {file, *file.parents}]
     started_s = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="us") as folder:
