@@ -9,6 +9,7 @@ from pathlib import Path
 from replication.core.request import peek
 from replication.segments import HEADER_BYTES, REQUEST, parse_record
 from tests.process.cluster import Node
+from tests.process.programs import wait_for
 
 ALLOWANCE = 64 * 1024
 """Handshakes, heartbeats and frames: what a rejoin may cost beyond the requests that the node had not got."""
@@ -37,9 +38,18 @@ def requests_after(data: Path, sequence: int) -> tuple[int, int]:
     return len(lengths), sum(lengths.values())
 
 
+def _sequence(node: Node) -> int:
+    return int(node.status()["position"]["sequence"])
+
+
 def rejoin_cost(returning: Node, master: Node, handoff: int) -> str:
-    """A sentence with figures; an assertion error when more came than the requests after the hand-off."""
+    """A sentence with figures; an assertion error when more came than the requests after the hand-off.
+
+    What came may not be in the journal yet: it is read when all is there that the master had when the bytes were read.
+    """
     received = bytes_received(returning, master)
+    reached = _sequence(master)
+    wait_for("what came to be in the journal", lambda: _sequence(returning) >= reached)
     count, needed = requests_after(returning.data, handoff)
     figures = f"{received} bytes came for {count} requests of {needed} bytes after the hand-off"
     assert received <= needed + ALLOWANCE, f"{returning.name}: {figures}: more than a stream"
