@@ -11,10 +11,10 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from server import oidc, sign_in
-from server.actions import second_factor, sign_in_ways, users
+from server.actions import linked_accounts, second_factor, sign_in_ways, users
 from server.core.model import MINUTE_US, SYSTEM, Principal
 from server.core.oidc import Provider
-from server.errors import Forbidden, Invalid
+from server.errors import Forbidden, Invalid, Unauthenticated
 from server.storage import audit, sealed
 from server.storage import users as user_rows
 from server.tls import seal
@@ -205,6 +205,21 @@ async def test_the_provider_says_roles(tmp_path: Path) -> None:
         assert (await walk(door)).status == 401
         provider.claims |= {"preferred_username": "acme:bob"}
         assert (await walk(door)).status == 401
+
+
+def test_the_same_number_at_another_issuer_is_somebody_else() -> None:
+    """A provider that is set later names nobody whom the former one named, whatever numbers and names it gives."""
+    ledger = Ledger()
+
+    def enter(issuer: str, state: str) -> str:
+        state_end = (state, START_US + MINUTE_US)
+        person = linked_accounts.Person(issuer, "s-1", state_end, name="eve", role="user", makes=True)
+        return ledger.do(linked_accounts.enter(person, "192.0.2.1", START_US))
+
+    assert (enter("https://a.example", "1"), enter("https://a.example", "2")) == ("eve", "eve")
+    with pytest.raises(Unauthenticated):
+        enter("https://b.example", "3")
+    assert ledger.count("linked_accounts") == 1
 
 
 def test_what_may_be_set(tmp_path: Path) -> None:
