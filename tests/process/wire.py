@@ -13,7 +13,7 @@ from tests.process.programs import wait_for
 
 ALLOWANCE = 64 * 1024
 FRAMES = 1 / 64
-"""Handshakes and heartbeats, and of each request its frames: what a rejoin may cost beyond what the node had not got."""
+"""Handshakes and heartbeats, and of each request its frames: what a rejoin may cost beyond the requests."""
 
 
 def bytes_received(node: Node, master: Node) -> int:
