@@ -8,7 +8,7 @@ from replication import threads
 from replication.core.machine import role_of
 from replication.core.messages import PROTOCOL_MAX, PROTOCOL_MIN, Heartbeat, Hello, common_protocol
 from replication.core.request import Kind, peek
-from replication.core.types import IN_OFFICE, Backlog, NodeId, PeerStatus, Role, SlotState, State, Status
+from replication.core.types import IN_OFFICE, Backlog, NodeId, PeerStatus, Position, Role, SlotState, State, Status
 from replication.errors import Forgotten
 from replication.fork import list_forks
 
@@ -48,6 +48,7 @@ class Picture:
         """
         node, memory = self._node, self._node.persisted
         in_office = memory.state in IN_OFFICE
+        last, checksum = self._newest()
         return Hello(
             protocol_min=PROTOCOL_MIN,
             protocol_max=PROTOCOL_MAX,
@@ -58,10 +59,10 @@ class Picture:
             state=memory.state,
             epoch=memory.office if in_office else max(node.journal.last.epoch, memory.office),
             seen=max(memory.seen, memory.granted),
-            last=node.journal.last,
+            last=last,
             commit=self._commit(),
             applied=self._applied(),
-            checksum=self._checksum(),
+            checksum=checksum,
             seat=memory.standby if in_office else "",
             many=memory.many,
             closed=self.last_kind() is Kind.CLOSED,
@@ -100,6 +101,7 @@ class Picture:
         node, machine = self._node, self._node.machine
         backlog, age, proof = self._backlog()
         copy = node.following.copy if node.following is not None else None
+        position, checksum = self._newest()
         return Status(
             cluster=node.cluster,
             node=node.node,
@@ -107,10 +109,10 @@ class Picture:
             role=machine.role,
             state=machine.state,
             epoch=machine.memory.office if machine.state in IN_OFFICE else machine.journal_epoch,
-            position=node.journal.last,
+            position=position,
             commit_sequence=self._commit(),
             applied_sequence=self._applied(),
-            checksum=self._checksum(),
+            checksum=checksum,
             mode=node.settings.mode,
             in_sync=self._in_sync(),
             alone_since=machine.memory.alone_since_utc_us / 1e6 if machine.state is State.ALONE else None,
@@ -189,9 +191,10 @@ class Picture:
         node = self._node
         return node.journal.last.sequence if node.office is not None else node.applier.applied
 
-    def _checksum(self) -> int:
+    def _newest(self) -> tuple[Position, int]:
+        """The last request and the checksum; in office of one moment, so that a standby is never said to differ."""
         store = self._node.office.store if self._node.office is not None else None
-        return store.checksum if store is not None else self._node.applier.checksum
+        return store.newest if store is not None else (self._node.journal.last, self._node.applier.checksum)
 
     def _backlog(self) -> tuple[Backlog | None, float | None, str]:
         """The number, its age in seconds, and what proves a 0 without a link (SKY-4)."""

@@ -164,6 +164,11 @@ class Store:
         return self._writer.checksum
 
     @property
+    def newest(self) -> tuple[Position, int]:
+        """The last request journaled and the checksum after it, of one moment: the writer's thread goes on."""
+        return self._writer.newest
+
+    @property
     def last(self) -> Position:
         """The last request journaled here."""
         return self._journal.last

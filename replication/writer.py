@@ -137,6 +137,8 @@ class Writer:
         self._sums = sums
         self._commit = commit
         self.epoch = epoch
+        self.newest = (journal.last, sums.sum)
+        """The last request journaled and the checksum after it: one value, never of two moments for other threads."""
         self.objects = Objects(disk)
         self.keep_from: int | None = None
         self.unmoved: set[int] = set()
@@ -175,7 +177,7 @@ class Writer:
     @property
     def checksum(self) -> int:
         """The rolling checksum after the last request."""
-        return self._sums.sum
+        return self.newest[1]
 
     def differing(self, first: int, count: int) -> list[int]:
         """Which of these pages the file holds otherwise than it should; those still in SQLite's log are passed over."""
@@ -276,6 +278,7 @@ class Writer:
             )
         )
         position = self._journal.append(encoded)
+        self.newest = (position, self._sums.sum)
         self.objects.hold(position.sequence, files)
         return encoded
 
