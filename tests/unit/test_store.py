@@ -11,10 +11,8 @@ import pytest
 
 from replication import store as store_module
 from replication.core.request import Kind, decode
-from replication.core.types import Position
 from replication.errors import Closed, DiskFull, MustEnd, OutcomeUnknown, ReadTimeout, ReplicationError, Unavailable
 from replication.gate import STALL_S
-from replication.journal import Journal
 from replication.page_sums import PageSums
 from replication.store import Transaction
 from replication.writer import Group
@@ -188,28 +186,6 @@ async def test_nothing_follows_handoff_until_thawed(tmp_path: Path) -> None:
         assert (await engine.store.write(insert("a")))[1] == position.sequence + 2
         kinds = [decode(encoded).kind for _, encoded in engine.requests]
         assert kinds == [Kind.DATABASE, Kind.HANDOFF, Kind.ABORT, Kind.DATABASE]
-
-
-async def test_position_and_checksum_are_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between a request's pages and its record in the journal others see the request before, with its own checksum.
-
-    Seen of two moments they made a standby that was equal look as if it differed, and a swap was refused.
-    """
-    async with opened(tmp_path, alone=True) as engine:
-        await engine.store.write(create_table)
-        before, seen = engine.store.newest, []
-        real = Journal.append
-
-        def append(journal: Journal, encoded: bytes) -> Position:
-            seen.append(engine.store.newest)
-            position = real(journal, encoded)
-            seen.append(engine.store.newest)
-            return position
-
-        monkeypatch.setattr(Journal, "append", append)
-        await engine.store.write(insert("a"))
-        assert seen[:2] == [before, before]
-        assert engine.store.newest == (engine.store.last, decode(engine.requests[-1][1]).checksum) != before
 
 
 async def test_a_checkpoint_waits_for_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
