@@ -109,8 +109,9 @@ def wrong_claims(claims: Mapping[str, Any], provider: Provider, nonce: str, now_
 
 def _time(value: object) -> float:
     """Seconds since 1970; 0 for what is no time."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < 2**53 else 0.0  # type: ignore[arg-type]  # it is a number
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return float(value) if abs(value) < 2**53 else 0.0
 
 
 def user_of(claims: Mapping[str, Any], provider: Provider) -> str:

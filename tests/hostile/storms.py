@@ -8,8 +8,10 @@ import json
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.hostile.company import Memory, by_socket, defects
 from tests.hostile.web import Target
@@ -23,6 +25,8 @@ SIGN_IN_S = 15.0
 """The longest that an administrator may need until a right password is taken, refusals and new tries included."""
 LATE_S_MAX = 2.0
 EVERY_SECOND = "* * * * * *"
+RUNS_AFTER = 6
+"""Two jobs are due each second: when so many of after the storm are on record, those of the storm are too."""
 
 
 async def wrong_sign_ins(target: Target, seconds: float) -> None:
@@ -133,7 +137,8 @@ def hostile_storms(directory: Path, count: int, say: Callable[[str], None]) -> V
         target = Target(master.host, master.port, context, tally=Counter())
         asyncio.run(_with_socket(master, by_socket_s, storm(target, pair.password, float(count), took)))
         storm_until_us = _now_us()
-        time.sleep(3.0)  # the last of them reach the rows
+        later = partial(punctuality, pair, master, storm_until_us)
+        pair.wait("runs of after the storm to be on record", lambda: len(later(_now_us())) >= RUNS_AFTER)
         faults = [*memory.stop(), *defects(master)]
         say(f"{target.tally.total()} sign-ins: " + ", ".join(f"{name} {n}" for name, n in sorted(target.tally.items())))
         before = punctuality(pair, master, began_us + 2_000_000, calm_until_us)
@@ -155,8 +160,8 @@ def hostile_storms(directory: Path, count: int, say: Callable[[str], None]) -> V
     return Verdict({"sign-ins": target.tally.total(), "runs": len(during)}, tuple(faults))
 
 
-async def _with_socket(node: Node, took: list[float], storming: object) -> None:
-    task = asyncio.ensure_future(storming)  # type: ignore[call-overload]  # a coroutine
+async def _with_socket(node: Node, took: list[float], storming: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(storming)
     while not task.done():
         began = time.monotonic()
         await asyncio.to_thread(by_socket, node.data, "/api/v1/status")

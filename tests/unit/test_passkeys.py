@@ -164,6 +164,20 @@ async def test_what_is_forged_opens_nothing(tmp_path: Path) -> None:
         assert (await ask(door, OWN, body, ann)).status in (401, 409)
 
 
+async def test_an_answer_is_good_once_also_of_a_device_that_does_not_count(tmp_path: Path) -> None:
+    """Many devices say 0 for ever: only that its question was answered refuses the same answer again."""
+    async with open_door(Ledger(), tmp_path, {"bob": "user"}) as door:
+        _, _, cookie = await door.sign_in("bob")
+        one = device(door)
+        await register(door, cookie, one, alone=True)
+        asked = await begin(door)
+        answer = one.sign(asked["options"])
+        assert [(await enter(door, asked, answer))[0] for _ in range(2)] == [200, 401]
+        door.site.door.guard.forget("bob")
+        asked = await begin(door)
+        assert (await enter(door, asked, one.sign(asked["options"])))[0] == 200
+
+
 async def test_each_works_at_its_name(tmp_path: Path) -> None:
     """At the name that it was made at, or where both nodes' names end alike; never at an address of numbers."""
     ledger = Ledger()
