@@ -43,13 +43,22 @@ def _sequence(node: Node) -> int:
     return int(node.status()["position"]["sequence"])
 
 
+def _sent_until_now(master: Node) -> int:
+    """A request that is no older than any that the master has sent: it sends them before they are its position."""
+    api = master.api
+    api.post("/api/v1/tokens", {"name": "after what was sent"}, key=f"after-{_sequence(master)}")
+    api.close()
+    return _sequence(master)
+
+
 def rejoin_cost(returning: Node, master: Node, handoff: int) -> str:
     """A sentence with figures; an assertion error when more came than the requests after the hand-off.
 
-    What came may not be in the journal yet: it is read when all is there that the master had when the bytes were read.
+    What came may not be in the journal yet: it is read when all is there that the master had sent when the bytes were
+    read.
     """
     received = bytes_received(returning, master)
-    reached = _sequence(master)
+    reached = _sent_until_now(master)
     wait_for("what came to be in the journal", lambda: _sequence(returning) >= reached)
     count, needed = requests_after(returning.data, handoff)
     figures = f"{received} bytes came for {count} requests of {needed} bytes after the hand-off"
