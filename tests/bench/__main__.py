@@ -17,6 +17,7 @@ NAMES = (
     "punctuality",
     "agents",
     "pages",
+    "history",
     "scheduler",
 )
 

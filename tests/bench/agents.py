@@ -88,16 +88,20 @@ def idle_share(node: Node, seconds: float) -> float:
 
 
 def lock_all_s(node: Node) -> float:
-    """From the request until every agent has acknowledged, as the status says; the lock is lifted again."""
+    """From the request until every agent has acknowledged, as the status says; the lock is lifted again by all."""
+    took_s = _gate_s(node, "lock")
+    _gate_s(node, "unlock")
+    return took_s
+
+
+def _gate_s(node: Node, gate: str) -> float:
     api = node.api
     started = time.monotonic()
-    api.post("/api/v1/agents/lock")
+    api.post(f"/api/v1/agents/{gate}")
     while (api.get("/api/v1/status")["queues"] or {}).get("unacknowledged") != 0:
         time.sleep(0.03)
-    took_s = round(time.monotonic() - started, 3)
-    api.post("/api/v1/agents/unlock")
     api.close()
-    return took_s
+    return round(time.monotonic() - started, 3)
 
 
 def fail_over(pair: Pair, swarm: SwarmProcess, count: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import http.client
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +93,7 @@ class Cast:
             body = urlencode({**FORM, **FORMS.get(route, {}), "schedule": self.ids["schedule"]}).encode()
         elif method != "GET":
             body = json.dumps(BODIES.get((method, route), {})).encode()
-        self._connection.request(method, self._filled(route, is_page), body, headers)
+        self._connection.request(method, self.filled(route, is_page), body, headers)
         answer = self._connection.getresponse()
         said = answer.read().decode(errors="replace")
         return answer.status, answer.getheader("Location") or (said if answer.status == 403 else "")
@@ -112,11 +112,20 @@ class Cast:
         answer.read()
         return answer.status, set(answer.getheader("Allow", "").split(","))
 
+    def get(self, token: str, path: str, is_page: bool) -> int:
+        """The status of an answer that was read to its end."""
+        accept = "text/html" if is_page else "application/json"
+        self._connection.request("GET", path, None, {"Accept": accept, "Authorization": f"Bearer {token}"})
+        answer = self._connection.getresponse()
+        answer.read()
+        return answer.status
+
     def path(self, route: str) -> str:
         """A route of the API for things that there are."""
-        return self._filled(route, False)
+        return self.filled(route, False)
 
-    def _filled(self, path: str, is_page: bool) -> str:
+    def filled(self, path: str, is_page: bool) -> str:
+        """A route with the things that there are in the place of its parameters."""
         for text, kind in kinds(path, PAGE_KINDS if is_page else API_KINDS):
             value = kind[1:] if kind.startswith("=") else self.ids.get(kind, "nobody")
             path = path.replace(text, quote(value, safe=""), 1)
@@ -129,8 +138,8 @@ def asked(method: str, route: str) -> Any:
 
 
 @contextmanager
-def open_cast() -> Iterator[Cast]:
-    """The application with everybody and everything; nothing that is asked of it afterwards lasts."""
+def open_cast(add: Callable[[Ledger], None] = lambda _: None) -> Iterator[Cast]:
+    """The application with everybody, everything and what `add` adds; nothing that is asked of it afterwards lasts."""
     ledger = Ledger()
     people(ledger)
     _host_people(ledger)
@@ -142,6 +151,7 @@ def open_cast() -> Iterator[Cast]:
             ids = stage.ids["acme"]
             found = ledger.connection.execute("SELECT id FROM schedules WHERE job_id = ?", (int(ids["job id"]),))
             ids["schedule"] = str(found.fetchone()[0])
+            add(ledger)
             rows.trying = True
             yield Cast(desk, ids)
 
