@@ -181,13 +181,18 @@ def refusal(session: Session | None, wish: Wish, running: Sequence[str], count: 
 
 
 def become(session: Session | None, wish: Wish) -> Next:
-    """What the session is after a wish that nothing stands against."""
+    """What the session is after a wish that nothing stands against.
+
+    Suspended asks nobody to stop: what runs goes on, or is ended as the session had begun to, or is killed (0147).
+    """
     if session is not None and wish.keeps:
         return Next(session.phase, session.policy)
-    policy = wish.policy
+    running = wish.policy.running
     if wish.kill_runs:
-        policy = msgspec.structs.replace(policy, running=Running.KILL)
-    return Next(Phase(wish.phase), policy)
+        running = Running.KILL
+    elif wish.phase == Phase.SUSPENDED:
+        running = session.running if session is not None else Running.FINISH
+    return Next(Phase(wish.phase), msgspec.structs.replace(wish.policy, running=running))
 
 
 def suspended(session: Session) -> Next:

@@ -96,6 +96,19 @@ def test_uip_3_suspended_is_a_conflict_that_names_the_runs(ledger: Ledger) -> No
     assert in_force(ledger) == {(SUSPENDED, "")}
 
 
+def test_uip_3_force_asks_no_run_to_stop(ledger: Ledger) -> None:
+    """UIP-3, CRY-6: Suspended by force, at once or after `on`: what runs goes on, also what is reported later."""
+    by_force = msgspec.structs.replace(SUSPENDING, force=True)
+    for wish in (by_force, ON):
+        (run,) = running(ledger)
+        ledger.do(maintenance.start(wish, "", BOSS, START_US))
+        ledger.do(maintenance.start(by_force, "", BOSS, START_US + 1))
+        assert runs.find(ledger.connection, run.number).cancel_requested_at_us is None
+        assert (now(ledger).phase, now(ledger).stops_attempted) == (Phase.SUSPENDED, 0)
+        assert not maintenance.has_work(ledger.connection, START_US + 2)
+        ledger.do(maintenance.end("", BOSS, START_US + 3))
+
+
 def test_uip_4_kill_jobs_kills_what_was_asked_to_stop(ledger: Ledger) -> None:
     """UIP-4: stops and kills are counted apart; a run that is reported later is killed too."""
     (run,) = running(ledger)

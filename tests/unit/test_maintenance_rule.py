@@ -122,6 +122,21 @@ def test_kill_jobs_makes_the_policy_kill() -> None:
     assert (step.phase, step.policy.running) == (Phase.SUSPENDED, Running.KILL)
 
 
+@pytest.mark.parametrize(
+    ("now", "running"),
+    [
+        (None, Running.FINISH),
+        (session(Phase.DRAINING, CRYOSPARC), Running.FINISH),
+        (session(Phase.DRAINING, UIPATH), Running.STOP),
+        (session(Phase.SUSPENDED, Policy(Running.KILL)), Running.KILL),
+    ],
+)
+def test_uip_3_force_leaves_what_runs_as_it_is(now: Session | None, running: Running) -> None:
+    """UIP-3: Suspended by force stops nobody; what Draining had begun to end is ended on."""
+    step = become(now, Wish(phase="suspended", force=True))
+    assert (step.phase, step.policy) == (Phase.SUSPENDED, msgspec.structs.replace(UIPATH, running=running))
+
+
 @pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.SUSPENDED])
 def test_cry_1_on_leaves_what_is_on(phase: Phase) -> None:
     """CRY-1, CRY-6: `on` during a maintenance that UiPath's call began changes nothing of it."""
