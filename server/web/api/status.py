@@ -87,7 +87,6 @@ async def full_status(site: Site, status: Status | None, tenant: str = "") -> di
         "schema": status.schema,
         "schema_max": status.schema_max,
         "cannot_take_over": status.cannot_take_over,
-        "maintenance": {"phase": "none"},
     }
     try:
         return answer | await site.read_now(lambda connection: _rows(connection, site), tenant)
@@ -99,6 +98,7 @@ async def full_status(site: Site, status: Status | None, tenant: str = "") -> di
             "swap": None,
             "witnesses": None,
             "silence": None,
+            "maintenance": None,
             "gates": [],
         }
 
