@@ -12,7 +12,8 @@ Requests, one JSON object a line: {"op": "start", "key", "argv", "environment", 
 and {"op": "answered", "at_us"}: a master able to commit answered what the agent said at this time of the boot clock. A
 run that is to be given up is killed when that is too long ago, whether the agent lives or not. `hidden` is taken out of
 the output. Events: {"event": "runs", "keys"} at connect, then {"event": "began" | "ended" | "exists" | "failed", "key",
-"why"}; what *failed* may be asked for again. It ends when it has no run and no agent for `IDLE_S`.
+"why"}; what *failed* may be asked for again. It ends when it has no run and no agent for `IDLE_S`. Without a run an
+agent of another release ends it (`keeper_release`).
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from typing import Any
 from server.agent.child import Child, spawn
 from server.agent.control_group import Visits, group_of, sweep
 from server.agent.ends import RUNS, restore
+from server.agent.keeper_release import LOCK_FILE, sign
 from server.agent.platform import boot_clock_us, created_at, disk_is_full, ended_pid, socket_address
 from server.agent.process_tree import Tree
 from server.agent.recorder import Recorder, waker
 from server.agent.redaction import RedactedFile
 
 SOCKET_FILE = "keeper.sock"
-LOCK_FILE = "keeper.lock"
 IDLE_S = 10.0
 DRAIN_S = 2.0
 TREE_LOOK_S = 0.2
@@ -319,6 +320,7 @@ def main() -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 0
+    sign(lock)
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     reading, writing = os.pipe()

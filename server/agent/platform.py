@@ -8,6 +8,7 @@ Linux and macOS run agents. What is said differently there:
     creation of a pid    seconds since boot, from /proc       seconds since 1970, as the kernel wrote it down
     durable              fsync                                F_FULLFSYNC: fsync leaves the drive's own cache unwritten
     long socket path     through /proc/self/fd                a short name in the directory for temporary files
+    pid at a socket      SO_PEERCRED                          LOCAL_PEERPID
     children that ended  waitid without reaping               each running child is asked
 
 Windows cannot run an agent: `why_not_here` says so. A job there would need a service in place of the keeper (no
@@ -20,6 +21,8 @@ import fcntl
 import hashlib
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -152,6 +155,17 @@ def socket_address(data: Path, name: str) -> str:
         return f"/proc/self/fd/{os.open(data, os.O_RDONLY | os.O_DIRECTORY)}/{name}"
     short = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     return str(Path(tempfile.gettempdir()) / f"understudy-{os.getuid()}-{short}.sock")
+
+
+def peer_pid(connection: socket.socket) -> int | None:
+    """The process that listens at the other end of a Unix socket; None where the system does not tell."""
+    level, option = (socket.SOL_SOCKET, getattr(socket, "SO_PEERCRED", 0)) if IS_LINUX else (0, 2)
+    try:
+        said = connection.getsockopt(level, option, struct.calcsize("3i" if IS_LINUX else "i"))
+    except OSError:
+        return None
+    pid: int = struct.unpack_from("i", said)[0]
+    return pid if pid > 0 else None
 
 
 def reserve_bytes(total: int, runs: int) -> int:

@@ -19,6 +19,7 @@ from server.agent.control_group import group_of
 from server.agent.job_environment import job_environment, no_secrets, resume_environment
 from server.agent.job_socket import AGENT_SOCKET
 from server.agent.keeper import SOCKET_FILE
+from server.agent.keeper_release import former_pid
 from server.agent.platform import boot_clock_us, is_same_process, socket_address
 from server.agent.process_tree import Tree, processes_of
 from server.agent.run_files import NO_RULES, RunFiles
@@ -64,6 +65,8 @@ class Runner:
         self._requested: dict[str, bytes] = {}
         self._stopping: dict[str, StopRun] = {}
         self._kept: set[str] = set()
+        self._former: int | None = None
+        """The pid of the connected keeper when it is of another release."""
         self._open: set[str] = set()
         self._given_up_after_s: dict[str, int] = {}
         """Open runs whose job says so, with what it says."""
@@ -258,6 +261,7 @@ class Runner:
         while True:
             try:
                 reader, self._writer = await asyncio.open_unix_connection(address, limit=1 << 24)
+                self._former = former_pid(self._data, self._writer.get_extra_info("socket"))
                 return reader
             except OSError:
                 if loop.time() > deadline:
@@ -286,6 +290,15 @@ class Runner:
                 if event["event"] == "ended":
                     self._kept.discard(key)
                 self._look(key)
+        self._let_former_go()
+
+    def _let_former_go(self) -> None:
+        """A keeper of another release that has nothing to keep ends; what is asked for next begins under this one's."""
+        if self._former is not None and not self._kept and not self._requested:
+            log.info("the keeper of another release ends: nothing runs under it", pid=self._former)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._former, signal.SIGTERM)
+            self._former = None
 
     def _look(self, key: str) -> None:
         """Read what the files of an open run say, and report an end."""
