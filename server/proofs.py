@@ -233,10 +233,17 @@ class Proofs:
                 async with session.post(url, data=body, ssl=context) as response:
                     answered = await response.read()
                     if response.status != 200:
-                        raise Unavailable(f"The node {row.name} refused ({response.status}): {answered[:300].decode()}")
+                        raise Unavailable(refusal(row.name, response.status, answered))
                     return answered
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise Unavailable(f"The node {row.name} does not answer: {why_no_link(error)}.") from error
+
+
+def refusal(name: str, status: int, answered: bytes) -> str:
+    """Why a node gave no proof. A former release has no such page at its cluster port, and takes it for a mistake."""
+    if status == 404:
+        return f"The release of {name} does not know this question. Upgrade {name}, then it answers."
+    return f"The node {name} refused ({status}): {answered[:300].decode(errors='replace')}"
 
 
 def _different(mine: Digests, theirs: Digests) -> list[str]:

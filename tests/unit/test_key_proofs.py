@@ -14,6 +14,7 @@ from server import tls
 from server.errors import Conflict, Unavailable
 from server.identity import SEAL_FILE, write_private
 from server.key_proofs import Keys, look_here
+from server.proofs import refusal
 from server.roles import Roles
 from server.storage import sealed
 from tests.unit.ledger import HandClock, Ledger
@@ -121,6 +122,12 @@ async def test_a_node_that_does_not_say_is_not_called_well(pair: Pair) -> None:
     pair.is_answering = False
     ((is_ok, is_acceptable, text),) = await pair.said()
     assert (is_ok, is_acceptable, "is not known" in text) == (False, True, True)
+
+
+def test_a_node_of_a_former_release_is_named_as_that() -> None:
+    """Not with the sentence of its cluster port, which takes the question for a mistake of the person (BEY-12)."""
+    assert refusal("south", 404, b'{"code": "wrong_port"}').startswith("The release of south does not know")
+    assert refusal("south", 503, b"not open \xff yet") == "The node south refused (503): not open \ufffd yet"
 
 
 async def test_a_takeover_without_the_key_needs_leave(pair: Pair) -> None:
