@@ -134,6 +134,18 @@ class Pair:
 
         return self.wait("a master, a standby in sync and all agents active", healthy, deadline_s)
 
+    def wait_provable(self) -> tuple[Node, Node]:
+        """A healthy pair whose standby could take over: the witnesses are told a moment after it is counted on."""
+        master, standby = self.wait_healthy()
+
+        def known() -> bool:
+            answer = standby.api.request("GET", "/api/v1/witnesses")
+            seats = answer.value["witnesses"] if answer.status == 200 else []
+            return bool(seats) and all(seat["connected"] and seat["alone"] in ("", standby.name) for seat in seats)
+
+        self.wait("the witnesses to say at the standby that nobody writes alone", known)
+        return master, standby
+
     def wait_healthy_nodes(self) -> tuple[Node, Node]:
         """Wait for one master with its standby in sync, whatever agents there are; returns (master, standby)."""
         master, standby = self.node("master"), self.node("standby")

@@ -121,7 +121,7 @@ class Maintenance:
         return self.pair.wait_healthy()[0]
 
     def _fail_over(self, master: Node) -> Node:
-        other = next(node for node in self.pair.nodes.values() if node is not master)
+        _, other = self.pair.wait_provable()
         master.program.kill()
         self.pair.type(other, "standby-to-master", "--yes")
         self.pair.wait("the standby to be master", other.is_master)

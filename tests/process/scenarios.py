@@ -49,6 +49,7 @@ from tests.process.workload import Workload
 from tests.property import capture_soak, schedule_forms
 from tests.search import soak as search_soak
 from tests.simulation import pair_simulation, power_loss
+from tests.versions.upgrade_nights import maintenance_upgrades
 
 STRICT = ("--mode", "strict")
 SWAP_WRITES_PER_SECOND = 600.0
@@ -306,6 +307,7 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "events": (events, 50),
     "requests": (requests, 10),
     "maintenance": (maintenance, 3),
+    "maintenance-upgrades": (maintenance_upgrades, 12),
     "notifications": (notifications, 10),
     "api": (api, 20),
     "hostile-frames": (hostile.hostile_frames, 1_000_000),

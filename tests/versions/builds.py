@@ -41,8 +41,8 @@ class Build:
         """How to run one of its console scripts; -P: not what lies in the working directory."""
         return [sys.executable, "-P", "-m", f"scripts.{script.replace('-', '_')}"]
 
-    def type(self, script: str, *words: str) -> str:
-        """Type one of its commands; what it printed. Fails with all of that unless it exits 0."""
+    def type(self, script: str, *words: str, expect: int = 0) -> str:
+        """Type one of its commands; what it printed. Fails with all of that unless it exits as expected."""
         done = subprocess.run(
             [*self.words(script), *words],
             cwd=self.folder,
@@ -51,8 +51,9 @@ class Build:
             text=True,
             timeout=COMMAND_DEADLINE_S,
         )
-        assert done.returncode == 0, f"$ {script} {' '.join(words)} -> {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout
+        shown = f"$ {script} {' '.join(words)} -> {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == expect, shown
+        return done.stdout if expect == 0 else done.stdout + done.stderr
 
 
 def present() -> Build:
@@ -76,7 +77,7 @@ def former(name: str, into: Path) -> Build | None:
 
 
 def following(into: Path) -> Build:
-    """A made build that is one newer than this: one more migration, protocol + 1, fields behind those known here."""
+    """A made build that is one newer than this: release, one more migration, protocol + 1, fields behind those here."""
     folder = into / "following"
     for part in PARTS:
         source = ROOT / part
@@ -86,6 +87,8 @@ def following(into: Path) -> Build:
             shutil.copy2(source, folder / part)
     migrations = folder / "server" / "storage" / "migrations"
     (migrations / f"{migrate.latest() + 1:04}_next.sql").write_text(NEXT_SCHEMA)
+    release = folder / "server" / "__init__.py"
+    release.write_text(re.sub(r'(__version__ = "\d+\.)(\d+)', lambda f: f"{f[1]}{int(f[2]) + 1}", release.read_text()))
     messages = folder / "replication" / "core" / "messages.py"
     text = re.sub(r"PROTOCOL_MAX = (\d+)", lambda found: f"PROTOCOL_MAX = {int(found[1]) + 1}", messages.read_text())
     for frame in ("Hello", "Heartbeat", "Follow", "Decide", "Ack", "Grant", "Token"):

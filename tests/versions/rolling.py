@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.process.api import Api
-from tests.process.cluster import Node, Pair
+from tests.process.cluster import Agent, Node, Pair
+from tests.process.programs import Program
 from tests.versions.builds import Build
 
 ROWS = 5
@@ -39,9 +41,29 @@ class Rolling:
         self.pair.nodes[name].program.stop()
         return self.run(name, build)
 
-    def type(self, node: Node, script: str, *words: str) -> str:
+    def add_agent(self, name: str, build: Build) -> Agent:
+        """Invite an agent at the master, enrol it by a build, and leave it running."""
+        invited = self.type(self.pair.node("master"), "understudy", "agent", "invite", "--name", name, "--json")
+        data = self.pair.directory / name
+        words = [*build.words("understudy"), "agent", "--data", str(data)]
+        joining = [*words, "--join", json.loads(invited)["token"]]
+        program = Program(name, joining, self.pair.directory / f"{name}.log", build.environment)
+        self.pair.agents[name] = Agent(name, data, program.start())
+        self.pair.wait(f"agent {name} enrolled", lambda: (data / "identity.json").exists())
+        program.words = words
+        return self.pair.agents[name]
+
+    def again_agent(self, name: str, build: Build) -> None:
+        """Stop an agent and start its directory by another build; its runs go on under their keeper."""
+        agent = self.pair.agents[name]
+        agent.program.stop()
+        agent.program.words = [*build.words("understudy"), "agent", "--data", str(agent.data)]
+        agent.program.extra = build.environment
+        agent.program.start()
+
+    def type(self, node: Node, script: str, *words: str, expect: int = 0) -> str:
         """Type a command of the build that the node runs."""
-        return self.builds[node.name].type(script, *words, "--data", str(node.data))
+        return self.builds[node.name].type(script, *words, "--data", str(node.data), expect=expect)
 
     def found(self, build: Build) -> Node:
         """`init` and `serve` north by a build."""
@@ -111,12 +133,13 @@ class Rolling:
         """Both nodes are at one request with one checksum, and every acknowledged row is on each."""
         north, south = self.pair.nodes["north"], self.pair.nodes["south"]
 
-        def equal() -> bool:
-            found = [(s.get("position"), s.get("applied_sequence")) for s in (north.status(), south.status())]
-            return found[0] == found[1] and found[0][0] is not None
+        def equal() -> tuple[dict[str, Any], ...]:
+            found = (north.status(), south.status())
+            places = [(said.get("position"), said.get("applied_sequence")) for said in found]
+            return found if places[0] == places[1] and places[0][0] is not None else ()
 
-        self.pair.wait("both at one request", equal)
-        assert north.status()["checksum"] == south.status()["checksum"]
+        first, second = self.pair.wait("both at one request", equal)
+        assert first["checksum"] == second["checksum"]
         for node in (north, south):
             names = {row["name"] for row in node.api.get("/api/v1/tokens", limit=1000)}
             missing = set(self.acknowledged) - names

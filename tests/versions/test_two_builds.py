@@ -17,9 +17,15 @@ from tests.versions.rolling import Rolling, rolling
 pytestmark = pytest.mark.timeout(300)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where builds are put: what two tests run is compiled once."""
+    return tmp_path_factory.mktemp("builds")
+
+
 def build_or_skip(name: str, into: Path) -> Build:
     """A former build; without the history the promise is NOT TESTED, and says so."""
-    found = former(name, into)
+    found = Build(name, into / name) if (into / name).exists() else former(name, into)
     if found is None:
         pytest.skip(f"NOT TESTED: two builds in one pair; no commit for `{name}` here: git fetch --unshallow")
     return found
@@ -55,25 +61,25 @@ def assert_only_streamed(node: Node) -> None:
     assert "decided compare" not in log, f"{node.name} was copied to\n{node.program.tail()}"
 
 
-def test_the_build_before_and_this_one(tmp_path: Path) -> None:
+def test_the_build_before_and_this_one(tmp_path: Path, folder: Path) -> None:
     """Each is master of the other as its standby in sync; nothing acknowledged is missing on either."""
-    old = build_or_skip("before", tmp_path)
+    old = build_or_skip("before", folder)
     with rolling(tmp_path) as pair:
         upgrade_rolling(pair, old, present())
 
 
-def test_this_build_and_one_that_is_newer(tmp_path: Path) -> None:
+def test_this_build_and_one_that_is_newer(tmp_path: Path, folder: Path) -> None:
     """A made build with one more migration, protocol + 1 and further fields: this one runs on its schema."""
     with rolling(tmp_path) as pair:
-        upgrade_rolling(pair, present(), following(tmp_path))
+        upgrade_rolling(pair, present(), following(folder))
         (peer,) = pair.pair.nodes["south"].status()["peers"]
         assert pair.pair.nodes["south"].status()["schema"] == migrate.latest() + 1
         assert peer["protocol"] == 3
 
 
-def test_from_protocol_1_to_this_build(tmp_path: Path) -> None:
+def test_from_protocol_1_to_this_build(tmp_path: Path, folder: Path) -> None:
     """The oldest is master, then a standby that cannot take over: writes wait until its new build rejoins by stream."""
-    old = build_or_skip("oldest", tmp_path)
+    old = build_or_skip("oldest", folder)
     with rolling(tmp_path) as pair:
         north = pair.found(old)
         south = pair.join(present())
@@ -92,9 +98,9 @@ def test_from_protocol_1_to_this_build(tmp_path: Path) -> None:
         assert_only_streamed(north)
 
 
-def test_a_standby_of_protocol_1_under_this_build(tmp_path: Path) -> None:
+def test_a_standby_of_protocol_1_under_this_build(tmp_path: Path, folder: Path) -> None:
     """It is copied to and streams in its protocol, holds every row, and is never counted on until it is upgraded."""
-    old = build_or_skip("oldest", tmp_path)
+    old = build_or_skip("oldest", folder)
     with rolling(tmp_path) as pair:
         north = pair.found(present())
         south = pair.join(old)
