@@ -22,12 +22,18 @@ NAME_LENGTH_MAX = 60
 
 
 def register(
-    made: Passkey, challenge: tuple[str, int], code_hashes: Sequence[str], by: Principal, now_us: int, keep: str = ""
+    made: Passkey,
+    challenge: tuple[str, int],
+    code_hashes: Sequence[str],
+    by: Principal,
+    now_us: int,
+    keep: str = "",
+    fresh: str = "",
 ) -> Change[tuple[int, bool]]:
     """Keep a new passkey of `by`; (its id, whether `code_hashes` are the recovery codes now).
 
-    They are when there was no second factor before; then the other sessions of `by` end, but `keep`. `challenge` is
-    the hash of what was signed and when it ends.
+    They are when there was no second factor before; then the sessions of `by` end but `keep`, which goes on as `fresh`
+    when that is given. `challenge` is the hash of what was signed and when it ends.
     """
     require(by, "sessions.own")
     _check_name(made.name)
@@ -45,7 +51,7 @@ def register(
         number = passkeys.insert(connection, msgspec.structs.replace(made, user_id=user.id, created_at_us=now_us))
         if is_first:
             second_factors.put_codes(connection, user.id, code_hashes)
-            sessions.end_of_user(connection, user.id, now_us, keep)
+            sessions.end_others(connection, user.id, now_us, keep, fresh)
         after = {"name": made.name, "for": made.rp_id, "alone": made.alone}
         record(connection, by, now_us, "passkeys.register", user.name, "", after)
         return number, is_first

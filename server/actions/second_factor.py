@@ -68,10 +68,17 @@ def begin(secret: tuple[bytes, bytes], by: Principal, now_us: int) -> Change[Non
 
 
 def confirm(
-    begun_at_us: int, step: int, code_hashes: Sequence[str], by: Principal, now_us: int, keep: str = ""
+    begun_at_us: int,
+    step: int,
+    code_hashes: Sequence[str],
+    by: Principal,
+    now_us: int,
+    keep: str = "",
+    fresh: str = "",
 ) -> Change[None]:
-    """The program shows the right codes: ask for one from now on. Ends the other sessions of `by`, but `keep`.
+    """The program shows the right codes: ask for one from now on.
 
+    Ends the sessions of `by` but `keep`, which goes on as `fresh` when that is given: both are hashes of tokens.
     `begun_at_us` is that of the secret against which the code was checked; Conflict when another was begun since.
     """
     require(by, "sessions.own")
@@ -83,7 +90,7 @@ def confirm(
         if known is None or known.confirmed_at_us is not None or known.created_at_us != begun_at_us:
             raise Conflict("There is nothing to confirm. Set the second factor up anew.")
         second_factors.confirm(connection, user.id, step, code_hashes, now_us)
-        sessions.end_of_user(connection, user.id, now_us, keep)
+        sessions.end_others(connection, user.id, now_us, keep, fresh)
         record(connection, by, now_us, "second_factor.confirm", user.name)
 
     return change

@@ -96,10 +96,12 @@ def enable(name: str, by: Principal, now_us: int) -> Change[None]:
     return change
 
 
-def change_password(name: str, password: str, by: Principal, now_us: int, keep: str = "") -> Change[int]:
+def change_password(
+    name: str, password: str, by: Principal, now_us: int, keep: str = "", fresh: str = ""
+) -> Change[int]:
     """Set a password (PHC string): one's own, or anybody's with users.manage.
 
-    Ends the user's sessions but `keep`.
+    Ends the user's sessions but `keep`, the asker's; that of who changes the own goes on as `fresh` when it is given.
 
     Returns how many sessions were ended. The caller has checked the old password of `by`.
     """
@@ -114,7 +116,7 @@ def change_password(name: str, password: str, by: Principal, now_us: int, keep: 
             roles.check_within(connection, user.role, user.tenant, by)
         users.update(connection, user.id, password=password)
         record(connection, by, now_us, "users.change_password", name)
-        return sessions.end_of_user(connection, user.id, now_us, keep)
+        return sessions.end_others(connection, user.id, now_us, keep, fresh)
 
     return change
 

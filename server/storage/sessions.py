@@ -91,6 +91,15 @@ def end_of_user(connection: sqlite3.Connection, user_id: int, now_us: int, keep:
     return connection.execute(query, (now_us, user_id, keep)).rowcount
 
 
+def end_others(connection: sqlite3.Connection, user_id: int, now_us: int, keep: str, fresh: str) -> int:
+    """End all sessions of one user but `keep`, which goes on as `fresh` when that is given; return how many ended."""
+    ended = end_of_user(connection, user_id, now_us, keep)
+    found = get(connection, keep) if fresh else None
+    if found is not None and end(connection, keep, now_us):
+        insert(connection, msgspec.structs.replace(found, token_hash=fresh, ended_at_us=None))
+    return ended
+
+
 def end_all(connection: sqlite3.Connection, now_us: int, keep: str = "") -> int:
     """End every session but `keep` (a token hash); return how many."""
     query = (

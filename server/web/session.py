@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import secrets
 import socket
+from collections.abc import Callable
 from ipaddress import ip_address
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 from replication.errors import ReplicationError
 from server.actions import sessions, tokens
+from server.actions.change import Change, Transaction
 from server.core.model import Principal
 from server.core.tenancy import tenant_of, wrong_name
 from server.errors import Unauthenticated, Unavailable
@@ -18,6 +21,7 @@ from server.site import Site, site_of
 from server.tls import secret_hash
 from server.web.csrf import SAFE_METHODS
 
+T = TypeVar("T")
 COOKIE = "__Host-understudy"
 TOKEN_PREFIX = "us_"
 LIVE_HEADER = "X-Live"
@@ -161,3 +165,34 @@ def forget_here(response: web.StreamResponse) -> None:
     """At sign-out: the session and what the browser kept of the pages go."""
     drop_cookie(response)
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
+
+
+class Renewal:
+    """Another id for the session of a browser whose user changes how they sign in: whoever has the former is out.
+
+    The action takes `keep` and `fresh`, hashes of tokens; `of` wraps its change, and `give` hands the new cookie out.
+    A session that came as a bearer token keeps its id (`fresh` is ""): its program would not learn another.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        self.keep = request.get(SESSION_HASH, "")
+        is_cookie = bool(self.keep) and secret_hash(request.cookies.get(COOKIE, "")) == self.keep
+        self._token = new_token() if is_cookie else ""
+        self.fresh = secret_hash(self._token) if is_cookie else ""
+        self._is_done = False
+
+    def of(self, change: Change[T], is_due: Callable[[T], bool] = lambda _: True) -> Change[T]:
+        """The change, after which the cookie is another one when `is_due` says so of its value."""
+
+        def renewing(transaction: Transaction) -> T:
+            value = change(transaction)
+            self._is_done = is_due(value)
+            return value
+
+        return renewing
+
+    def give(self, response: web.StreamResponse) -> web.StreamResponse:
+        """The answer, with the new cookie if the change was made by this request."""
+        if self._token and self._is_done:
+            set_cookie(response, self._token)
+        return response

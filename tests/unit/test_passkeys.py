@@ -77,11 +77,14 @@ async def test_a_passkey_is_a_second_factor(tmp_path: Path) -> None:
         wrong = await ask(door, OWN + "/begin", {"password": "wrong"}, cookie)
         assert wrong.status == 401
         one = device(door)
-        made = await (await register(door, cookie, one)).json()
+        first = await register(door, cookie, one)
+        made, former, cookie = await first.json(), cookie, cookie_of(first)
+        assert (await door.ask("GET", "/api/v1/jobs", cookie=former)).status == 401
         assert len(set(made["recovery_codes"])) == 10
         assert (await register(door, cookie, one)).status == 409
-        more = await (await register(door, cookie, device(door))).json()
-        assert more["recovery_codes"] == []
+        second = await register(door, cookie, device(door))
+        more = await second.json()
+        assert (more["recovery_codes"], cookie_of(second)) == ([], "")
         assert (await door.sign_in("bob"))[1]["code"] == "second_factor_needed"
         ticket = await ticket_of(door)
         asked, one.count = await begin(door, ticket), 1
@@ -128,7 +131,7 @@ async def test_what_is_forged_opens_nothing(tmp_path: Path) -> None:
     async with open_door(ledger, tmp_path, {"bob": "user", "ann": "user"}) as door:
         _, _, cookie = await door.sign_in("bob")
         one = device(door)
-        await register(door, cookie, one, alone=True)
+        cookie = cookie_of(await register(door, cookie, one, alone=True))
         other = Device(one.origin, 9, credential=one.credential)
 
         async def attempt(signing: Device, rp_id: str = "", **changes: str) -> int:
@@ -188,7 +191,7 @@ async def test_each_works_at_its_name(tmp_path: Path) -> None:
         page = await (await door.ask("GET", "/users/second-factor", cookie=cookie, html=True)).text()
         assert "Not at this address" in page
         north = device(door, "north.example.org")
-        await register(door, cookie, north, host="north.example.org")
+        cookie = cookie_of(await register(door, cookie, north, host="north.example.org"))
         south = await ask(door, ENTER + "/begin", {"ticket": await ticket_of(door)}, "", "south.example.org")
         assert south.status == 409
         ledger.do(sign_in_ways.put_passkeys(PasskeyNames(rp_id="example.org"), SYSTEM, START_US))
@@ -218,7 +221,7 @@ async def test_a_role_that_asks_for_one_is_content(tmp_path: Path) -> None:
             patch.setitem(sys.modules, "webauthn", None)
             missing = await ask(door, OWN + "/begin", {"password": PASSWORD}, cookie)
             assert (missing.status, "understudy[sign-in]" in await missing.text()) == (503, True)
-        assert (await register(door, cookie, device(door))).status == 201
+        cookie = cookie_of(await register(door, cookie, device(door)))
         assert (await door.ask("GET", "/api/v1/jobs", cookie=cookie)).status == 200
 
 

@@ -49,16 +49,16 @@ def _now(key: bytes, now_us: int) -> str:
     return totp.generate(now_us // 1_000_000).decode()
 
 
-async def enrol(door: Door, cookie: str) -> tuple[str, list[str]]:
-    """Set it up over the API; (secret, recovery codes). A step of time goes by, so that the next code is new."""
+async def enrol(door: Door, cookie: str) -> tuple[str, list[str], str]:
+    """Set it up over the API; (secret, recovery codes, cookie). Time goes by, so that the next code is new."""
     begun = await (await door.ask("POST", "/api/v1/second-factor", AGAIN, cookie=cookie)).json()
     assert begun["url"].startswith("otpauth://totp/Understudy%20")
     code = _now(codes.base64.b32decode(begun["secret"]), door.clock.now_us)
     wrong = await door.ask("POST", "/api/v1/second-factor/confirm", {"code": "000000"}, cookie=cookie)
     assert wrong.status == 400
-    done = await (await door.ask("POST", "/api/v1/second-factor/confirm", {"code": code}, cookie=cookie)).json()
+    done = await door.ask("POST", "/api/v1/second-factor/confirm", {"code": code}, cookie=cookie)
     door.clock.now_us += STEP_US
-    return begun["secret"], done["recovery_codes"]
+    return begun["secret"], (await done.json())["recovery_codes"], cookie_of(done)
 
 
 async def test_a_code_is_asked_for_and_good_once(tmp_path: Path) -> None:
@@ -69,9 +69,9 @@ async def test_a_code_is_asked_for_and_good_once(tmp_path: Path) -> None:
         await door.ask("POST", "/api/v1/second-factor", AGAIN, cookie=cookie)
         status, _, other = await door.sign_in("bob")
         assert status == 200
-        secret, _ = await enrol(door, cookie)
-        assert (await door.ask("GET", "/api/v1/jobs", cookie=other)).status == 401
-        assert (await door.ask("GET", "/api/v1/jobs", cookie=cookie)).status == 200
+        secret, _, fresh = await enrol(door, cookie)
+        for own, expected in ((fresh, 200), (cookie, 401), (other, 401)):
+            assert (await door.ask("GET", "/api/v1/jobs", cookie=own)).status == expected
         status, answer, none = await door.sign_in("bob")
         assert (status, answer["code"], none) == (401, "second_factor_needed", "")
         code = _now(codes.base64.b32decode(secret), door.clock.now_us)
@@ -102,7 +102,7 @@ async def test_a_recovery_code_signs_in_once(tmp_path: Path) -> None:
     """For the day the phone is lost: however it is typed, and never again."""
     async with open_door(Ledger(), tmp_path, {"bob": "user"}) as door:
         _, _, cookie = await door.sign_in("bob")
-        _, recovery = await enrol(door, cookie)
+        _, recovery, cookie = await enrol(door, cookie)
         assert len(set(recovery)) == 10
         typed = recovery[3].lower().replace("-", " ")
         assert (await door.sign_in("bob", code=typed))[0] == 200
@@ -128,7 +128,7 @@ async def test_a_role_that_asks_for_one(tmp_path: Path) -> None:
         assert (sent.status, sent.headers["Location"]) == (303, "/users/second-factor")
         page = await (await door.ask("GET", "/users/second-factor", cookie=cookie, html=True)).text()
         assert "asks for a second factor" in page
-        await enrol(door, cookie)
+        *_, cookie = await enrol(door, cookie)
         assert (await door.ask("GET", "/api/v1/jobs", cookie=cookie)).status == 200
 
 

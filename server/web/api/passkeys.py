@@ -14,11 +14,11 @@ from server.actions.users import find
 from server.core.people import Passkey
 from server.storage import passkeys, users
 from server.tls import secret_hash
-from server.web.api.endpoint import Answer, Call, Endpoint, shape
+from server.web.api.endpoint import Answer, Call, Endpoint, respond, shape
 from server.web.api.people import welcome
 from server.web.api.second_factor import check_again
 from server.web.passkeys import Asked, ask_to_register, ask_to_sign_in, registered, sign_in_by_passkey
-from server.web.session import SESSION_HASH
+from server.web.session import Renewal
 
 
 class PasskeyLine(msgspec.Struct, frozen=True):
@@ -95,21 +95,22 @@ async def begin(call: Call) -> Asked:
     return await ask_to_register(call.site, call.request, call.by.name, call.body.alone)
 
 
-async def register(call: Call) -> Answer:
+async def register(call: Call) -> web.StreamResponse:
     """Keep the passkey. With the first second factor the answer has the recovery codes."""
     body: Made = call.body
     passkey, challenge = await registered(call.site, call.request, call.by.name, body.question, body.credential)
     made = codes.recovery_codes(call.site.derive_secret("recovery", call.by.name, call.key))
     hashes = [secret_hash(codes.normal_recovery_code(one)) for one in made]
     named = msgspec.structs.replace(passkey, name=body.name.strip())
-    keep = call.request.get(SESSION_HASH, "")
-    change = actions.register(named, challenge, hashes, call.by, call.now_us, keep)
-    return await call.write(
-        change,
+    renewal = Renewal(call.request)
+    change = actions.register(named, challenge, hashes, call.by, call.now_us, renewal.keep, renewal.fresh)
+    answer = await call.write(
+        renewal.of(change, lambda done: done[1]),
         lambda done: {"id": done[0], "first": done[1]},
         201,
         secret=lambda kept: {"recovery_codes": made if kept["first"] else []},
     )
+    return renewal.give(respond(answer, 201))
 
 
 async def rename(call: Call) -> Answer:

@@ -18,7 +18,7 @@ from server.storage import sessions as session_rows
 from server.storage import users as user_rows
 from server.web.api.endpoint import Answer, Call, Endpoint, respond, shape
 from server.web.proxy_sign_in import sign_in_by_proxy
-from server.web.session import SESSION_HASH, forget_here, set_cookie
+from server.web.session import SESSION_HASH, Renewal, forget_here, set_cookie
 from server.web.signing_in import Signed, sign_in, sign_out
 
 
@@ -125,7 +125,7 @@ async def create_user(call: Call) -> Answer:
     return await call.write(change, lambda _: {"name": name, "role": call.body.role}, 201, is_secret=True)
 
 
-async def update_user(call: Call) -> Answer:
+async def update_user(call: Call) -> Answer | web.StreamResponse:
     """Change role, password or whether the account is open; one thing at a time."""
     name, body = call.path("name"), call.body
     wanted = [value for value in (body.role, body.password, body.disabled, body.locked) if value is not None]
@@ -151,17 +151,19 @@ async def unlock(call: Call, name: str) -> Answer:
     return answer
 
 
-async def change_password(call: Call, name: str) -> Answer:
+async def change_password(call: Call, name: str) -> web.StreamResponse:
     """Set a password; one's own needs the old one. Ends the user's other sessions."""
-    body = call.body
+    body, renewal = call.body, Renewal(call.request)
     check_new_password(body.password, name)
     if name == call.by.name:
         await check_password(call.site, name, body.old_password or "", call.by.address)
     phc = await call.site.passwords.hash(body.password)
-    keep = call.request.get(SESSION_HASH, "")
-    change = users.change_password(name, phc, call.by, call.now_us, keep)
+    fresh = renewal.fresh if name == call.by.name else ""
+    change = users.change_password(name, phc, call.by, call.now_us, renewal.keep, fresh)
     shown = {"name": name, "changed": True}
-    return await call.write(change, lambda ended: shown | {"sessions_ended": ended}, is_secret=True)
+    renewing = renewal.of(change, lambda _: bool(fresh))
+    answer = await call.write(renewing, lambda ended: shown | {"sessions_ended": ended}, is_secret=True)
+    return renewal.give(respond(answer, 200))
 
 
 async def list_sessions(call: Call) -> list[SessionLine]:

@@ -19,8 +19,8 @@ from server.sign_in import check_password, proof_of, prove
 from server.site import Site
 from server.storage import second_factors, users
 from server.tls import seal, secret_hash
-from server.web.api.endpoint import Answer, Call, Endpoint, shape
-from server.web.session import SESSION_HASH
+from server.web.api.endpoint import Answer, Call, Endpoint, respond, shape
+from server.web.session import Renewal
 
 
 class Code(msgspec.Struct, frozen=True):
@@ -113,14 +113,16 @@ async def begun(site: Site, name: str) -> Sealed:
     return found
 
 
-async def confirm(call: Call) -> Answer:
+async def confirm(call: Call) -> web.StreamResponse:
     """With a code that the program shows: it is asked for from now on. The answer has the recovery codes."""
-    change, made = await confirmation(call.site, call.by, call.body.code, call.key, call.request)
-    return await call.write(change, lambda _: {"confirmed": True}, secret=lambda _: {"recovery_codes": made})
+    renewal = Renewal(call.request)
+    change, made = await confirmation(call.site, call.by, call.body.code, call.key, renewal)
+    answer = await call.write(change, lambda _: {"confirmed": True}, secret=lambda _: {"recovery_codes": made})
+    return renewal.give(respond(answer, 200))
 
 
 async def confirmation(
-    site: Site, by: Principal, code: str, key: str, request: web.Request
+    site: Site, by: Principal, code: str, key: str, renewal: Renewal
 ) -> tuple[Change[None], list[str]]:
     """The change that confirms it, and the recovery codes to show. Raises `Invalid` for a wrong code."""
     factor = await begun(site, by.name)
@@ -129,8 +131,9 @@ async def confirmation(
         raise Invalid(actions.WRONG, field="code")
     made = codes.recovery_codes(site.derive_secret("recovery", by.name, key))
     hashes = [secret_hash(codes.normal_recovery_code(one)) for one in made]
-    keep, now_us = request.get(SESSION_HASH, ""), site.clock.utc_us()
-    return actions.confirm(factor.factor.created_at_us, proof.step, hashes, by, now_us, keep), made
+    begun_at_us, now_us = factor.factor.created_at_us, site.clock.utc_us()
+    change = actions.confirm(begun_at_us, proof.step, hashes, by, now_us, renewal.keep, renewal.fresh)
+    return renewal.of(change), made
 
 
 async def remove(call: Call) -> Answer:

@@ -8,12 +8,14 @@ from typing import ClassVar
 from aiohttp import web
 
 from server.actions import users as actions
+from server.actions.change import Change
+from server.core.model import Principal
 from server.errors import Invalid, Unauthenticated, Unavailable, UnderstudyError
 from server.passwords import check_new_password
 from server.sign_in import check_password
 from server.web.frame import Frame
 from server.web.pages import serve
-from server.web.session import SESSION_HASH, require_principal
+from server.web.session import Renewal, require_principal
 
 HERE = "/users/password"
 
@@ -37,7 +39,7 @@ async def show(request: web.Request) -> web.Response:
     return await _page(request, {})
 
 
-async def change(request: web.Request) -> web.Response:
+async def change(request: web.Request) -> web.StreamResponse:
     """`POST /users/password`: exactly as typed, so blanks count."""
     site, by, posted = serve.site(request), require_principal(request), await request.post()
     old, new = str(posted.get("old", "")), str(posted.get("password", ""))
@@ -46,9 +48,14 @@ async def change(request: web.Request) -> web.Response:
         await check_password(site, by.name, old, by.address)
     except (Invalid, Unauthenticated, Unavailable) as error:
         return await _page(request, _named(error), 422)
-    phc, keep = await site.passwords.hash(new), request.get(SESSION_HASH, "")
-    await serve.write(request, lambda asks, now_us: actions.change_password(asks.name, phc, asks, now_us, keep))
-    return serve.back("/users", "password-changed")
+    phc, renewal = await site.passwords.hash(new), Renewal(request)
+
+    def action(asks: Principal, now_us: int) -> Change[int]:
+        change = actions.change_password(asks.name, phc, asks, now_us, renewal.keep, renewal.fresh)
+        return renewal.of(change)
+
+    await serve.write(request, action)
+    return renewal.give(serve.back("/users", "password-changed"))
 
 
 def _named(error: UnderstudyError) -> dict[str, str]:

@@ -34,7 +34,7 @@ from server.web.api.second_factor import (
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.passkeys import host_of
-from server.web.session import require_principal
+from server.web.session import Renewal, require_principal
 
 HERE = "/users/second-factor"
 
@@ -127,12 +127,12 @@ async def _with_secret(request: web.Request, secret: bytes, error: str = "") -> 
     return serve.html(page, 422 if error else 200)
 
 
-async def confirm(request: web.Request) -> web.Response:
+async def confirm(request: web.Request) -> web.StreamResponse:
     """`POST /users/second-factor/confirm`: shows the recovery codes, or the secret again with what is wrong."""
     site, by = serve.site(request), require_principal(request)
-    code = (await serve.form(request)).get("code", "")
+    code, renewal = (await serve.form(request)).get("code", ""), Renewal(request)
     try:
-        change, made = await confirmation(site, by, code, secrets.token_urlsafe(32), request)
+        change, made = await confirmation(site, by, code, secrets.token_urlsafe(32), renewal)
     except Invalid as error:
         factor = await begun(site, by.name)
         if factor.factor.confirmed_at_us is not None:
@@ -141,7 +141,7 @@ async def confirm(request: web.Request) -> web.Response:
         return await _with_secret(request, unseal(site.seal_key, name, factor.nonce, factor.ciphertext), str(error))
     await serve.write(request, lambda _by, _now_us: change)
     frame, found = await _load(request)
-    return serve.html(SecondFactorPage(frame, found, recovery=tuple(made)))
+    return renewal.give(serve.html(SecondFactorPage(frame, found, recovery=tuple(made))))
 
 
 async def remove(request: web.Request) -> web.Response:
