@@ -22,6 +22,8 @@ NO_LIBRARY = "Signing in by a provider needs the library authlib on this node: i
 TIMEOUT_S = 10.0
 BYTES_MAX = 256 << 10
 KEPT_S = 600.0
+SURE_S = 15.0
+"""A browser is sent to a provider that answered so lately: one that is down is said here, and not by the browser."""
 KEYS_AGAIN_S = 5.0
 """An unknown key makes the keys be asked for again, but not more often."""
 KEYS_MAX = 50
@@ -62,7 +64,7 @@ class Asker:
             from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]  # it has none
         except ImportError as error:
             raise Unavailable(NO_LIBRARY, retry_after_s=3600) from error
-        known = await self._of(provider, now_s)
+        known = await self._of(provider, now_s, SURE_S)
         challenge = create_s256_code_challenge(begun.verifier)
         more = {"nonce": begun.nonce, "code_challenge": challenge, "code_challenge_method": "S256"}
         place = known.document["authorization_endpoint"]
@@ -75,7 +77,7 @@ class Asker:
 
         Raises `Unauthenticated` when it refuses the code or its token is not right, `Silent`.
         """
-        known = await self._of(provider, times[1])
+        known = await self._of(provider, times[1], KEPT_S)
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": begun.redirect}
         form |= {"code_verifier": begun.verifier, "client_id": provider.client_id, "client_secret": secret}
         status, answer = await _ask("POST", known.document["token_endpoint"], form)
@@ -106,9 +108,9 @@ class Asker:
                 raise Unauthenticated(_UNSIGNED) from error
         raise Unauthenticated(_UNSIGNED)
 
-    async def _of(self, provider: Provider, now_s: float) -> _Known:
+    async def _of(self, provider: Provider, now_s: float, kept_s: float) -> _Known:
         known = self._known.get(provider.issuer)
-        if known is None or now_s > known.at_s + KEPT_S:
+        if known is None or now_s > known.at_s + kept_s:
             place = provider.issuer.rstrip("/") + "/.well-known/openid-configuration"
             status, document = await _ask("GET", place)
             wanted = ("authorization_endpoint", "token_endpoint", "jwks_uri")

@@ -164,6 +164,17 @@ async def test_nobody_is_locked_out_when_it_does_not_answer(tmp_path: Path, faul
         assert (await door.sign_in("bob"))[0] == 200
 
 
+async def test_nobody_is_sent_to_a_provider_that_has_gone_down(tmp_path: Path) -> None:
+    """That it answered a while ago is not enough to send a browser there; a sign-in that has begun goes on."""
+    async with at_the_door(tmp_path, {}) as (door, provider, _):
+        back, cookie = await leave(door)
+        provider.fault = "down"
+        assert (await get(door, "/login/oidc")).status == 303
+        door.clock.now_us += int(oidc.SURE_S * 1_000_000) + 1
+        assert (await get(door, "/login/oidc")).status == 503
+        assert cookie_of(await get(door, back, **{COOKIE: cookie}))
+
+
 async def test_accounts_that_are_there_are_linked_by_their_owners(tmp_path: Path) -> None:
     """Nobody becomes somebody by a name: whoever is signed in links, and a second factor, roles and locks hold."""
     async with at_the_door(tmp_path, {"eve": "user", "ann": "user"}, makes_users=False) as (door, _, ledger):
