@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 from aiohttp import web
@@ -20,13 +21,17 @@ CLIENT, SECRET = "understudy", "the client's secret"
 
 @dataclass
 class OidcProvider:
-    """`claims` are added to each token, `fault` is what it does wrongly; `kid` names the key that signs."""
+    """`claims` are added to each token, `fault` is what it does wrongly; `kid` names the key that signs.
+
+    `asks`: somebody has to press a button on its page, as people do; else whoever comes is signed in already.
+    """
 
     now_s: Any
     issuer: str = ""
     subject: str = "s-1"
     claims: dict[str, Any] = field(default_factory=dict)
     fault: str = ""
+    asks: bool = False
     kid: str = "k1"
     keys: dict[str, jwk.RSAKey] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -60,7 +65,11 @@ class OidcProvider:
         return web.json_response({"keys": [key.as_dict(private=False) for key in self.keys.values()]})
 
     async def authorize(self, request: web.Request) -> web.Response:
-        """Somebody signs in at once, and the browser is sent back."""
+        """Somebody signs in, and the browser is sent back."""
+        if self.asks and "agreed" not in request.query:
+            fields = "".join(f'<input type="hidden" name="{n}" value="{escape(v)}">' for n, v in request.query.items())
+            page = f"<h1>The company</h1><form>{fields}<button name='agreed' value='1'>That is me</button></form>"
+            return web.Response(text=f"<!doctype html><title>The company</title>{page}", content_type="text/html")
         code = secrets.token_urlsafe(16)
         self.codes[code] = dict(request.query)
         place = f"{request.query['redirect_uri']}?code={code}&state={request.query['state']}"

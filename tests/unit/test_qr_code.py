@@ -10,6 +10,7 @@ import pytest
 
 from server.core.qr_code import QUIET, path, squares
 from tests.unit.ledger import Ledger
+from tests.unit.qr_reader import read
 from tests.unit.web_door import PASSWORD, open_door
 
 ADDRESS = "otpauth://totp/Understudy%20c0ffee:anna?secret=JBSWY3DPEHPK3PXP&n=" * 12
@@ -49,6 +50,16 @@ def test_the_path_draws_each_dark_module() -> None:
     bars = re.findall(r"M(\d+) (\d+)h(\d+)v1h-\d+z", path(code))
     dark = {(int(x) + n - QUIET, int(y) - QUIET) for x, y, length in bars for n in range(int(length))}
     assert dark == {(x, y) for y, row in enumerate(code) for x, one in enumerate(row) if one}
+
+
+def test_a_picture_is_read_and_a_wrong_module_is_noticed() -> None:
+    """By a reader that does not know how it was drawn, whatever the mask; it is what the browser's walk reads with."""
+    for length, mask in ((106, 0), (109, 1), (110, 2), (111, 3), (122, 4), (140, 5), (152, 6), (180, 7)):
+        code = squares(ADDRESS[:length], mask)
+        assert read(code) == ADDRESS[:length]
+        code[14][12] = not code[14][12]
+        with pytest.raises(AssertionError, match="wrong"):
+            read(code)
 
 
 async def test_the_page_shows_the_address_as_a_picture(tmp_path: Path) -> None:
