@@ -132,7 +132,7 @@ async def check_code(site: Site, checked: Checked, code: str, address: str) -> P
     name = checked.by.name
     if not code.strip():
         ticket = Ticket(name, secret_hash(checked.password), site.clock.utc_us(), checked.way)
-        text = "Type the six digits that your program shows, or a recovery code."
+        text = "Type the six digits that your authenticator app shows, or a recovery code."
         raise SecondFactorNeeded(text, ticket=sign(site.seal_key, TICKET, ticket))
     return await prove(site, name, checked.factor, code, address)
 

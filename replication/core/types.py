@@ -221,7 +221,7 @@ class Proof:
         found = f"On this disk {which} not what was written."
         if self.in_office:
             return (
-                f"{found} The standby has its own copy. Let it take over, and this node is "
+                f"{found} The standby has its own copy: if that is whole, let it take over, and this node is "
                 "healed as its standby: understudy swap"
             )
         return (

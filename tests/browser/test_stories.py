@@ -1,4 +1,4 @@
-"""Every page in a real browser: axe is silent, the policy blocks nothing, nothing is cut off, nobody else is asked."""
+"""Every page in a real browser: axe is silent, the policy blocks nothing, nothing is cut or small, nobody is asked."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ async def overflow(page: Page) -> list[str]:
     return [f"{pixels} px too wide"] if pixels > 0 else []
 
 
+SMALL_TARGETS = """() => [...document.querySelectorAll(
+        "button, [role=button], summary, .side a, .tabs a, select, input:not([type=checkbox], [type=hidden])")]
+    .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 40)
+    .map((one) => `${Math.round(one.getBoundingClientRect().height)} px: ${one.outerHTML.slice(0, 120)}`)"""
+
+
+async def small_targets(page: Page) -> list[str]:
+    """What is pressed, and too low for a finger."""
+    found: list[str] = await page.evaluate(SMALL_TARGETS)
+    return found
+
+
 FIRST = {story.page.template: story.name for story in reversed(STORIES)}
 LAST = {story.page.template: story.name for story in STORIES}
 LOOKED_THROUGH = {*FIRST.values(), *LAST.values()}
@@ -58,7 +70,7 @@ async def visit(page: Page, story: Story) -> list[str]:
         await shoot(page, story, "dark")
         await page.emulate_media(color_scheme="light", reduced_motion="reduce")
     await page.set_viewport_size({"width": 360, "height": 740})
-    wrong += [f"phone: {line}" for line in await overflow(page)]
+    wrong += [f"phone: {line}" for line in [*await overflow(page), *await small_targets(page)]]
     await shoot(page, story, "phone")
     await page.set_viewport_size({"width": 1280, "height": 800})
     return wrong
@@ -86,7 +98,7 @@ async def tour(browser: Browser, storybook: str, stories: list[Story]) -> list[s
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_every_page_is_sound(browser: Browser, storybook: str, part: int) -> None:
-    """No axe finding, no console message, no request to another host, no sideways scrolling; light, dark and 360 px."""
+    """No axe finding, no console message, no request to another host, no sideways scrolling; light, dark, 360 px."""
     mine = STORIES[part::PARTS]
     wrong = await asyncio.gather(*(tour(browser, storybook, mine[tab::TABS]) for tab in range(TABS)))
     assert [line for lines in wrong for line in lines] == []
@@ -98,10 +110,12 @@ async def test_a_page_that_breaks_the_rules_is_caught(browser: Browser, storyboo
     await page.goto(f"{storybook}/{STORIES[0].name}.html")
     await page.evaluate(
         "document.querySelector('main').innerHTML ="
-        ' \'<img src="data:,"><p style="color:red">x</p><canvas width=900></canvas>\''
+        ' \'<img src="data:,"><p style="color:red">x</p><canvas width=900></canvas><input class="low">\';'
+        "document.querySelector('.low').style.height = '30px'"
     )
     await page.evaluate(AXE.axe_script)
-    wrong = " ".join([*await findings(page), *await overflow(page), *found])
+    wrong = " ".join([*await findings(page), *await overflow(page), *await small_targets(page), *found])
+    assert "30 px: <input" in wrong
     assert "image-alt" in wrong
     assert "px too wide" in wrong
     assert "Content Security Policy" in wrong

@@ -48,6 +48,17 @@ WAYS = {
 }
 """What the buttons ask for."""
 
+MEANINGS = {
+    "runs finish": "what runs goes on",
+    "runs stop": "what runs is asked to stop",
+    "runs kill": "what runs is killed",
+    "submissions queue": "what comes waits",
+    "submissions reject": "what comes is refused",
+    "pages notice": "the pages stay open",
+    "pages closed": "the pages are for administrators alone",
+}
+"""The log's short words for what a policy does (storage/maintenance.py), as people read them."""
+
 
 @dataclass(frozen=True, slots=True)
 class MaintenancePage:
@@ -80,6 +91,10 @@ class MaintenancePage:
         """Whether new work is refused now: nothing can be run from the ledger."""
         session = self.state.session
         return self.is_suspended or (self.is_on and session is not None and session.submissions is Submissions.REJECT)
+
+    def meaning(self, policy: str) -> str:
+        """What a policy of the log does."""
+        return ", ".join(MEANINGS.get(part, part) for part in policy.split(", "))
 
 
 async def show(request: web.Request) -> web.Response:
