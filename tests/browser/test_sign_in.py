@@ -25,8 +25,8 @@ from tests.unit.qr_reader import read_picture
 from tests.unit.web_door import PASSWORD, Door, open_door
 
 STEP_US = 30_000_000
-KNOWN = ("asked http", "WebSocket", "ws://localhost", "401", "503")
-"""What a browser says of this node: it is at localhost, pushes nothing, and refuses."""
+KNOWN = ("asked http", "WebSocket", "ws://localhost", "401", "405", "503")
+"""What a browser says of this node: it is at localhost, refuses, and has no other look at what a form answered."""
 PIXELS = """async (url) => {
     const picture = new Image();
     picture.src = url;
@@ -97,7 +97,7 @@ async def with_the_provider_down(page: Page, here: str, door: Door, provider: Oi
     door.clock.now_us += STEP_US
     await page.goto(f"{here}/login?next=/users/second-factor")
     await press(page, "Sign in with the company's account")
-    await expect(page.get_by_role("alert").first).to_contain_text("name and password")
+    await expect(page.locator("main").get_by_role("alert").first).to_contain_text("name and password")
     await shoot(page, "sign-in-provider-down")
     await type_password(page)
     await expect(page.locator("header .who")).to_contain_text("bob")
@@ -115,7 +115,9 @@ async def test_a_person_comes_in_by_the_provider(browser: Browser, tmp_path: Pat
         provider.asks = True
         set_provider(ledger, provider.issuer, False)
         await by_provider(page, here)
-        await expect(page.get_by_role("alert").first).to_contain_text("no account here is linked with it")
+        await expect(page.locator("main").get_by_role("alert").first).to_contain_text(
+            "no account here is linked with it"
+        )
         await shoot(page, "sign-in-not-linked")
         set_provider(ledger, provider.issuer, True)
         await by_provider(page, here)
@@ -124,9 +126,12 @@ async def test_a_person_comes_in_by_the_provider(browser: Browser, tmp_path: Pat
         await page.goto(f"{here}/users")
         await expect(page.locator("table tr", has_text="this browser")).to_contain_text("user")
         await press(page, "Sign out")
-        await expect(page.get_by_role("status").first).to_contain_text("At the provider you may be signed in still")
+        await expect(page.locator("main").get_by_role("status")).to_contain_text(
+            "At the provider you may be signed in still"
+        )
         await shoot(page, "sign-in-signed-out")
         await with_the_provider_down(page, here, door, provider)
+        await page.context.close()
         assert [line for line in complaints if not any(one in line for one in KNOWN)] == []
 
 
@@ -173,12 +178,13 @@ async def test_a_second_factor_from_its_picture(browser: Browser, tmp_path: Path
         await expect(page.locator("header .who")).to_contain_text("bob")
         door.clock.now_us += STEP_US
         await come_back(page, here, "000000")
-        await expect(page.get_by_role("alert").first).to_contain_text("The code is wrong")
+        await expect(page.locator("main").get_by_role("alert").first).to_contain_text("The code is wrong")
         await shoot(page, "sign-in-code-wrong")
         await page.get_by_label("Code").fill(code_of(secret, door))
         await press(page, "Sign in")
         for _ in range(2):
             await expect(page.locator("header .who")).to_contain_text("bob")
             await come_back(page, here, recovery[0])
-        await expect(page.get_by_role("alert").first).to_contain_text("wrong or was used already")
+        await expect(page.locator("main").get_by_role("alert").first).to_contain_text("wrong or was used already")
+        await page.context.close()
         assert [line for line in complaints if not any(one in line for one in KNOWN)] == []

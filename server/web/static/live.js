@@ -57,6 +57,7 @@
     try {
       const answer = await fetch(location.href, { headers: { "X-Live": "1" }, cache: "no-store" });
       if (answer.redirected && new URL(answer.url).pathname === "/login") return location.assign(answer.url);
+      if (answer.status === 405) return;                           // what a form answered, shown once: it stays
       if (answer.status >= 500) return schedule("*", 1000);        // what is shown stays until there is better
       await show(await answer.text(), parts);
     } catch { changed.add("*"); } finally { fetching = false; }
