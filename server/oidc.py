@@ -115,10 +115,10 @@ class Asker:
             status, document = await _ask("GET", place)
             wanted = ("authorization_endpoint", "token_endpoint", "jwks_uri")
             if status != 200 or document.get("issuer") != provider.issuer:
-                raise Silent(f"{place} answered {status} and does not describe this issuer.")
+                raise Silent(f"{place} answered {status} and does not describe this issuer. {USE_PASSWORD}")
             for name in wanted:
                 if not isinstance(document.get(name), str) or (why := wrong_address(document[name])):
-                    raise Silent(f"The provider's {name} {why or 'is missing'}.")
+                    raise Silent(f"The provider's {name} {why or 'is missing'}. {USE_PASSWORD}")
             known = _Known(document, await _keys(document), now_s, now_s)
             self._known = {provider.issuer: known}
         return known
@@ -153,16 +153,16 @@ async def _ask(method: str, url: str, form: dict[str, str] | None = None) -> tup
             async for part in answer.content.iter_chunked(16 << 10):
                 raw += part
                 if len(raw) > BYTES_MAX:
-                    raise Silent(f"The provider's answer is longer than {BYTES_MAX >> 10} KiB.")
+                    raise Silent(f"The provider's answer is longer than {BYTES_MAX >> 10} KiB. {USE_PASSWORD}")
             if 300 <= answer.status < 400:
-                raise Silent("The provider answers with a redirect, which is not followed.")
+                raise Silent(f"The provider answers with a redirect, which is not followed. {USE_PASSWORD}")
             found = json.loads(raw)
     except TimeoutError as error:
         raise Silent(
             f"The provider did not answer within {TIMEOUT_S:.0f} s. Sign in with name and password."
         ) from error
     except (aiohttp.ClientError, OSError, ssl.SSLError, NotAllowed, ValueError, RecursionError) as error:
-        raise Silent(f"The provider cannot be reached, or answers no JSON. {USE_PASSWORD}") from error
+        raise Silent(f"The provider cannot be reached, or does not answer as one should. {USE_PASSWORD}") from error
     if not isinstance(found, dict):
         raise Silent("The provider answers no JSON object.")
     return answer.status, found

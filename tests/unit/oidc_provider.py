@@ -69,7 +69,10 @@ class OidcProvider:
         if self.asks and "agreed" not in request.query:
             fields = "".join(f'<input type="hidden" name="{n}" value="{escape(v)}">' for n, v in request.query.items())
             page = f"<h1>The company</h1><form>{fields}<button name='agreed' value='1'>That is me</button></form>"
-            return web.Response(text=f"<!doctype html><title>The company</title><link rel='icon' href='data:,'>{page}", content_type="text/html")
+            return web.Response(
+                text=f"<!doctype html><title>The company</title><link rel='icon' href='data:,'>{page}",
+                content_type="text/html",
+            )
         code = secrets.token_urlsafe(16)
         self.codes[code] = dict(request.query)
         place = f"{request.query['redirect_uri']}?code={code}&state={request.query['state']}"
