@@ -111,7 +111,7 @@ async def test_a_page_that_breaks_the_rules_is_caught(browser: Browser, storyboo
     await page.evaluate(
         "document.querySelector('main').innerHTML ="
         ' \'<img src="data:,"><p style="color:red">x</p><canvas width=900></canvas><input class="low">\';'
-        "document.querySelector('.low').style.height = '30px'"
+        "document.querySelector('.low').style.cssText = 'height: 30px; min-height: 0'"
     )
     await page.evaluate(AXE.axe_script)
     wrong = " ".join([*await findings(page), *await overflow(page), *await small_targets(page), *found])
