@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import pwd
@@ -43,6 +45,7 @@ class Child:
     answered_us: int = 0
     patterns: dict[str, str] = field(default_factory=dict)
     written: Future[None] | None = None
+    is_durable: bool = False
     write_again_at: float = 0.0
 
 
@@ -94,9 +97,9 @@ def _identity(user: str, environment: dict[str, str]) -> tuple[dict[str, Any], d
 
 
 def _outputs(directory: Path) -> dict[str, str]:
-    """What the run told those after it: durable with its exit status."""
+    """What the run told those after it: durable with its exit status. A pipe in its place holds up nobody."""
     try:
-        with open(directory / OUTPUTS_FILE, "rb") as file:
+        with open(os.open(directory / OUTPUTS_FILE, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             return parse(file.read(OUTPUTS_BYTES_MAX + 1))
     except OSError:
         return {}
@@ -120,9 +123,22 @@ def finish(child: Child) -> dict[str, Any]:
 
 
 def write_status(directory: Path, status: dict[str, Any]) -> None:
-    """Say how the run ended, where everybody looks; durable is it in `ends` already. Raises OSError."""
-    with open(directory / "status", "wb", buffering=0) as file:
-        file.write(json.dumps(status).encode())
+    """Say how the run ended, where everybody looks; durable is it in `ends` already. Raises OSError.
+
+    In a folder of its own where somebody removed the run's: otherwise it would never end.
+    """
+    data = json.dumps(status).encode()
+    with contextlib.suppress(FileNotFoundError):
+        _write_whole(directory / "status", data)
+        return
+    os.mkdir(directory, 0o700)
+    _write_whole(directory / "status", data)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    with open(path, "wb", buffering=0) as file:
+        if file.write(data) < len(data):
+            raise OSError(errno.ENOSPC, "the disk is full")
 
 
 def _found(patterns: dict[str, str], parts: list[bytes]) -> list[str]:

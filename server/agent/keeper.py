@@ -163,6 +163,9 @@ class Keeper:
 
     def _start(self, request: dict[str, Any]) -> None:
         key, directory = request["key"], self._data / RUNS / request["key"]
+        if key in self._children:  # also when its folder was removed
+            self._tell("exists", key)
+            return
         try:
             pid_file = os.open(directory / "pid", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:

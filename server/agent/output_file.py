@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from server.agent.platform import sync_file
 
 OUTPUT_FILE = "output"
 COPY_BYTES = 1024 * 1024
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
+"""The last one: somebody removed the run's folder."""
 
 
 class OutputFile:
@@ -120,12 +122,13 @@ class OutputFile:
         whole = self._final[0] if self._final is not None else 0
         if not whole:
             return [b""]
-        with open(self._head_path, "rb") as file:
+        with contextlib.suppress(FileNotFoundError), open(self._head_path, "rb") as file:
             if whole <= 2 * size:
                 return [file.read(whole)]
             first = file.read(size)
             file.seek(whole - size)
             return [first, file.read(size)]
+        return [b""]
 
     def _join(self) -> tuple[int, int]:
         """Write mark and tail behind the head; (bytes in all, bytes that were dropped)."""

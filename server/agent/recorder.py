@@ -52,21 +52,32 @@ class Recorder:
             batch = [self._waiting.get()]
             while len(batch) < BATCH_MAX and not self._waiting.empty():
                 batch.append(self._waiting.get())
-            try:
-                self._keep(batch)
-            except OSError as error:
-                for _, _, future in batch:
-                    future.set_exception(error)
-            else:
-                for _, _, future in batch:
-                    future.set_result(None)
+            self._keep(batch)
             self._wake()
 
     def _keep(self, batch: list[Waiting]) -> None:
-        """First durable, then visible."""
-        self._ends.add((child.key, status) for child, status, _ in batch)
-        for child, status, _ in batch:
-            write_status(child.directory, status)
+        """First durable, all of them once; then each visible, whatever becomes of the others."""
+        try:
+            self._make_durable([(child.key, status) for child, status, _ in batch if not child.is_durable])
+        except OSError as error:
+            for _, _, future in batch:
+                future.set_exception(error)
+            return
+        for child, status, future in batch:
+            child.is_durable = True
+            try:
+                self._show(child, status)
+            except OSError as error:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+    def _make_durable(self, ends: list[tuple[str, Status]]) -> None:
+        if ends:
+            self._ends.add(ends)
+
+    def _show(self, child: Child, status: Status) -> None:
+        write_status(child.directory, status)
 
 
 def waker(descriptor: int) -> Callable[[], None]:

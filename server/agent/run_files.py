@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from server.agent.ends import RUNS, restore
+from server.agent.ends import RUNS, Status, restore
 from server.agent.job_environment import write_checkpoint
 from server.agent.output_file import OUTPUT_FILE
 from server.core.agent_memory import RunRecord
@@ -30,11 +30,19 @@ class RunFiles:
         self._data = data
         self._runs = data / RUNS
         self._remover = ThreadPoolExecutor(1)
+        self._unwritten: dict[str, Status] = {}
 
-    def open(self) -> None:
-        """Make the directory, and find what was lost of ends that are durable."""
+    def open(self, intents: Iterable[RunRecord] = ()) -> None:
+        """Make the directory, and find what was lost of ends that are durable, those of `intents` also by name."""
         self._runs.mkdir(mode=0o700, exist_ok=True)
-        restore(self._data)
+        self._unwritten = restore(self._data, {run.key: run.at_us for run in intents})
+
+    def look_again(self) -> None:
+        """Find ends that are durable and whose files are not there. Call before a run is called interrupted.
+
+        Raises OSError: nobody can say now.
+        """
+        self._unwritten |= restore(self._data)
 
     def close(self) -> None:
         """Leave; what is not removed yet is removed at the next start (`clear`)."""
@@ -75,7 +83,9 @@ class RunFiles:
         try:
             status = json.loads((self._runs / key / "status").read_bytes())
         except (OSError, ValueError):
-            return None
+            if key not in self._unwritten:
+                return None
+            status = self._unwritten[key]
         found = status.get("found", [])
         verdict, why = ("", "") if status["cause"] else judge(rules, status["exit_code"], status["signal"], found)
         return Ended(
@@ -109,6 +119,8 @@ class RunFiles:
 
     def remove(self, keys: Collection[str]) -> None:
         """Remove the folders soon, in a thread: a disk takes its time for each, and nobody waits for it."""
+        for key in keys:
+            self._unwritten.pop(key, None)
         if keys:
             self._remover.submit(self._remove, tuple(keys))
 

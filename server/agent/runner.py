@@ -21,7 +21,7 @@ from server.agent.job_socket import AGENT_SOCKET
 from server.agent.keeper import SOCKET_FILE
 from server.agent.keeper_release import former_pid
 from server.agent.platform import boot_clock_us, is_same_process, socket_address
-from server.agent.process_tree import Tree, processes_of
+from server.agent.process_tree import Tree
 from server.agent.run_files import NO_RULES, RunFiles
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
@@ -81,7 +81,7 @@ class Runner:
         An intent of an earlier boot without a status is interrupted. One of this boot without a pid file stays an
         intent: `start` or `abandon` it once the master has answered.
         """
-        self._files.open()
+        self._files.open(intents)
         self._opened_us = boot_clock_us()
         for run in intents:
             self._note(run)
@@ -322,26 +322,40 @@ class Runner:
             await asyncio.sleep(ORPHAN_POLL_S)
             if self._writer is None:
                 continue
+            gone = []
             for key in [k for k in self._open if k not in self._kept and k not in self._requested]:
                 self._look(key)
                 note = self._files.pid(key)
                 if key not in self._open or note is None:
                     continue
-                if not _lives(key, note):
-                    self._close(key)
-                    self._on_ended(key, self._files.gone(key, "interrupted"))
+                if not self._lives(key, note):
+                    gone.append(key)
                 elif self._is_given_up(key):
                     self._kill_orphan(key)
+            if gone:
+                self._conclude(gone)
+
+    def _conclude(self, gone: list[str]) -> None:
+        """These have no process and no status file: interrupted, unless their end is durable without one."""
+        try:
+            self._files.look_again()
+        except OSError as error:
+            log.error("it cannot be read how runs ended; it is tried again", keys=gone, error=str(error))
+            return
+        for key in gone:
+            self._look(key)
+            if key in self._open:
+                self._close(key)
+                self._on_ended(key, self._files.gone(key, "interrupted"))
+
+    def _lives(self, key: str, note: dict[str, Any]) -> bool:
+        """Whether the run has a process. The keeper may have been killed between starting it and noting its pid."""
+        return is_same_process(note["pid"], note["created"]) if note else bool(self._orphan(key).pids())
 
     def _is_given_up(self, key: str) -> bool:
         """No keeper counts for this run any more. Without an answer since this start of the agent, it is."""
         after_us = self._given_up_after_s.get(key, 0) * 1_000_000
         return after_us > 0 and boot_clock_us() - (self._answered_us or self._opened_us) >= after_us
-
-
-def _lives(key: str, note: dict[str, Any]) -> bool:
-    """Whether the run has a process. The keeper may have been killed between starting it and noting its pid."""
-    return is_same_process(note["pid"], note["created"]) if note else bool(processes_of(key))
 
 
 def start_keeper(data: Path) -> subprocess.Popen[bytes]:

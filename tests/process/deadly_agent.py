@@ -20,7 +20,7 @@ from typing import Any
 from server.agent import client as client_module
 from server.agent import keeper as keeper_module
 from server.agent import runner as runner_module
-from server.agent.child import spawn, write_status
+from server.agent.child import spawn
 from server.agent.client import Client
 from server.agent.ends import RUNS
 from server.agent.job_calls import JobCalls
@@ -243,12 +243,13 @@ def run_keeper(data: Path) -> int:
         return process
 
     class DeadlyRecorder(Recorder):
-        def _keep(self, batch: Any) -> None:
+        def _make_durable(self, ends: Any) -> None:
             points("keeper before the status")
-            self._ends.add((child.key, status) for child, status, _ in batch)
+            super()._make_durable(ends)
             points("keeper after the end is durable")
-            for child, status, _ in batch:
-                write_status(child.directory, status)
+
+        def _show(self, child: Any, status: Any) -> None:
+            super()._show(child, status)
             points("keeper after the status")
 
     class DeadlyKeeper(keeper_module.Keeper):
