@@ -51,7 +51,7 @@ class Session:
         self._skew_us = 0
         self._refused: set[Epoch] = set()
         self._gates_told: int | None = None
-        self._expiry_us = now.wall_us
+        self._expiry_us = now.boot_us
         self.held_bytes = (0, 0, 0)
         """Of the spool, of output, and of both at most: for people, set by whoever measures it."""
         self._asked_us = now.boot_us
@@ -144,12 +144,18 @@ class Session:
             self.work.begin_held(now, self._admitted)
             if now.wall_us > self._memory.durable.highest_us + HIGHEST_STEP_US:
                 self._ledger.change(highest_us=now.wall_us)
-        if now.wall_us > self._expiry_us:
-            self._expiry_us = now.wall_us + HOUR_US
+        if now.boot_us > self._expiry_us and self._knows_the_time(now):
+            self._expiry_us = now.boot_us + HOUR_US
             self._ledger.expire(now)
             self.events.expire(now)
             self.work.expire(now)
         return self._ledger.take()
+
+    def _knows_the_time(self, now: Moment) -> bool:
+        """Whether the clock agrees with what a master said in this boot: by no other is anything too old to be kept."""
+        durable = self._memory.durable
+        is_compared = durable.boot_id == self._boot_id and durable.offset_us is not None
+        return is_compared and not distrusted_clock(now, durable.highest_us, self._offset_us, self._skew_us)
 
     def next_deadline_us(self, now: Moment) -> int | None:
         """Wall time of the next instant of any order, or None."""
@@ -362,7 +368,7 @@ class Session:
                 self._ledger.send(node, wire.DeploymentKept(revision))
                 self.work.begin_held(now, True)
             case wire.Kept():
-                self._ledger.kept(message, now)
+                self._ledger.kept(message, Moment(now.wall_us - self._skew_us, now.boot_us))  # as the master's clock
             case _:
                 pass
 
