@@ -12,8 +12,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from functools import cache
 from pathlib import Path
+
+_ADDED = re.compile(r"/understudy-[0-9a-f]{12}(?=/|\Z)")
 
 
 def group_of(data: Path, key: str) -> Path | None:
@@ -43,9 +46,16 @@ def _base() -> Path | None:
         return None
     if not points or not paths:
         return None
-    # A job is in the group of its run, and an agent may be started by a job: then groups are made beside that one.
-    base = Path(points[0]) / paths[0].split("/understudy-", 1)[0].lstrip("/")
+    base = Path(points[0]) / without_run(paths[0]).lstrip("/")
     return base if os.access(base, os.W_OK) and os.access(base / "cgroup.procs", os.W_OK) else None
+
+
+def without_run(path: str) -> str:
+    """A group's path without what this module adds to it, and nothing else: units are called *understudy-* too.
+
+    A job is in the group of its run, and an agent may be started by a job: then groups are made beside that one.
+    """
+    return _ADDED.split(path, 1)[0]
 
 
 class Visits:

@@ -11,9 +11,9 @@ Requests, one JSON object a line: {"op": "start", "key", "argv", "environment", 
 "output_bytes_max", "give_up_after_s", "answered_us", "patterns", "hidden"}, {"op": "stop", "key", "kill", "grace_s"}
 and {"op": "answered", "at_us"}: a master able to commit answered what the agent said at this time of the boot clock. A
 run that is to be given up is killed when that is too long ago, whether the agent lives or not. `hidden` is taken out of
-the output. Events: {"event": "runs", "keys"} at connect, then {"event": "began" | "ended" | "exists" | "failed", "key",
-"why"}; what *failed* may be asked for again. It ends when it has no run and no agent for `IDLE_S`. Without a run an
-agent of another release ends it (`keeper_release`).
+the output. What it does not know it passes over. Events: {"event": "runs", "keys"} at connect, then {"event": "began" |
+"ended" | "exists" | "failed", "key", "why"}; what *failed* may be asked for again. It ends when it has no run and no
+agent for `IDLE_S`. Without a run an agent of another release ends it (`keeper_release`).
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ TREE_LOOK_S = 0.2
 WRITE_AGAIN_S = 0.25
 READ_BYTES = 256 * 1024
 READS_AT_END = 64
+SEND_S = 1.0
+"""An agent that reads nothing for so long is let go: no job waits for a stopped program. It finds all in the files."""
 TOLD_EVERY = 32
 """Agents hear of so many starts at once."""
 
@@ -109,6 +111,7 @@ class Keeper:
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
+        connection.settimeout(SEND_S)
         agent = Agent(connection)
         self._agents[connection.fileno()] = agent
         self._selector.register(connection, selectors.EVENT_READ, ("agent", agent))
@@ -138,7 +141,7 @@ class Keeper:
         self._visits.go_home()
         if request["op"] == "answered":
             self._answered_us = max(self._answered_us, request["at_us"])
-        elif request["key"] in self._children:
+        elif request["op"] == "stop" and request["key"] in self._children:
             self._stop(self._children[request["key"]], request["kill"], request["grace_s"])
 
     def _dismiss(self, agent: Agent) -> None:
@@ -333,13 +336,14 @@ def main() -> int:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     restore(data)
     address = socket_address(data, SOCKET_FILE)
+    os.chdir(data)  # and never elsewhere: so it finds its files also when the directory is moved
     with contextlib.suppress(FileNotFoundError):
         os.unlink(address)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(address)
         listener.listen(8)
-        Keeper(data, writing).serve(listener, reading)
-        sweep(data)
+        Keeper(Path(), writing).serve(listener, reading)
+        sweep(Path())
         with contextlib.suppress(FileNotFoundError):
             os.unlink(address)
     return 0

@@ -57,7 +57,9 @@ class RunFiles:
             if not directory.is_dir():
                 raise
         if run.specification.standard_input:
-            (directory / "input").write_text(run.specification.standard_input, encoding="utf-8")
+            beside = directory / "input.new"  # whoever reads the former one, asked for twice, reads it to its end
+            beside.write_text(run.specification.standard_input, encoding="utf-8")
+            os.replace(beside, directory / "input")
         write_checkpoint(run, directory)
         return directory
 

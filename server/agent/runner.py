@@ -188,7 +188,15 @@ class Runner:
         """What a full disk or a lack of descriptors stopped is tried again while the run is open."""
         log.error("a run waits for the machine: free disk space or descriptors", key=key, error=str(error))
         loop = asyncio.get_running_loop()
-        loop.call_later(START_AGAIN_S, lambda: attempt() if key in self._open else None)
+        loop.call_later(START_AGAIN_S, self._attempt, key, attempt)
+
+    def _attempt(self, key: str, attempt: Callable[[], None]) -> None:
+        """Once more, unless it was stopped meanwhile: then it never begins."""
+        if key in self._open:
+            if key in self._stopping:
+                self._refuse(key, "never started")
+            else:
+                attempt()
 
     def abandon(self, key: str) -> None:
         """Make sure that an intent never begins: create its pid file here. If there is one, it has begun."""
@@ -205,7 +213,7 @@ class Runner:
             self._open.add(key)
             self._again(key, error, lambda: self._refuse(key, cause))
         else:
-            self._open.discard(key)
+            self._close(key)
             self._on_ended(key, self._files.gone(key, cause))
 
     def forget(self, keys: Collection[str]) -> None:
@@ -245,13 +253,20 @@ class Runner:
                 log.warning("the keeper does not answer; it is started again", error=str(error))
                 await asyncio.sleep(1.0)
                 continue
-            for line in list(self._requested.values()):
-                self._ask(line)
+            self._ask_again()
             with contextlib.suppress(OSError):
-                while line := await reader.readline():
+                while (line := await reader.readline()).endswith(b"\n"):  # half a line is a keeper's that was killed
                     self._event(json.loads(line))
             self._writer = None
             self._kept.clear()
+
+    def _ask_again(self) -> None:
+        """A new keeper: what the last one was asked to start may have begun, or begins now unless it was stopped."""
+        for key, line in list(self._requested.items()):
+            if key in self._stopping:
+                self._refuse(key, "never started")
+            if key in self._requested:
+                self._ask(line)
 
     async def _connect(self) -> asyncio.StreamReader:
         address = socket_address(self._data, SOCKET_FILE)
