@@ -21,7 +21,7 @@ from server.actions import (
 from server.actions import events as event_actions
 from server.actions.adoption import adopt_gates
 from server.actions.change import Change, Transaction, record
-from server.actions.lost_orders import let_go
+from server.actions.held_orders import compare_orders
 from server.actions.run_jobs import with_jobs
 from server.core import agent_wire as wire
 from server.core.agent_trust import ticket_fits
@@ -35,7 +35,6 @@ from server.storage import (
     deliveries,
     gates,
     groups,
-    orders,
     runs,
     server_history,
     silence,
@@ -174,7 +173,7 @@ def _admit(
     adopt_gates(connection, agent, shown.gates, hello.protocol, now_us)
     notes = {note.key: note.state for note in shown.runs}
     _reconcile(connection, agent.id, notes, restored, epoch, now_us)
-    strays = _compare_orders(connection, agent, dict(shown.orders), restored, now_us)
+    strays = compare_orders(connection, agent, dict(shown.orders), restored, now_us)
     if agent.replaced_at_us is not None:
         agent_actions.hand_on(connection, agent, now_us)
     outputs = {key: _held_output(connection, key) for key in notes}
@@ -236,46 +235,6 @@ def _not_there(connection: sqlite3.Connection, run: Run, restored: bool, now_us:
         why = "its agent does not know it any more"
         runs.set_state(connection, run.number, step(run.state, RunEvent.INTERRUPTED), now_us, why)
         groups.answer_recall(connection, run.number, "ended", now_us)
-
-
-def _compare_orders(
-    connection: sqlite3.Connection, agent: Agent, held: dict[int, int], restored: bool, now_us: int
-) -> tuple[tuple[int, int], ...]:
-    """Orders that the agent lacks are given again; returns those that it has and should not.
-
-    What it says it began of them counts when they are in the row's version: never that of a restored memory. After a
-    loss (`core.debts`) its orders may be another master's of the same number: all are given again; one that it lacks
-    may have moved in the lost part, and another agent have begun what is past: it is made anew from now on. A replaced
-    machine is asked for all that are not given back yet, also for those that it never had.
-    """
-    debt = debt_rows.of_agent(connection, agent.id)
-    after, live, wanted = 0, set(), list[tuple[int, int]]()
-    while page := orders.of_agent(connection, agent.id, after):
-        after = page[-1].id
-        for order in page:
-            live.add(order.id)
-            if agent.replaced_at_us is not None:
-                wanted.append((order.id, 0 if restored else order.version))
-                continue
-            if debt is not None and held.get(order.id, 0):
-                orders.update(connection, order.id, version=max(order.version, held[order.id]) + 1)
-            if held.get(order.id, 0) == 0 and (order.state == "active" or debt is not None):
-                if debts.withhold(connection, agent.id, order):
-                    continue
-                if debt is not None and order.valid_from_us <= debt.since_us:
-                    let_go(connection, order, now_us)
-                    continue
-            if order.state == "active" and order.acknowledged_version > held.get(order.id, 0):
-                orders.update(connection, order.id, acknowledged_version=held.get(order.id, 0))
-    strays = [(order_id, version) for order_id, version in held.items() if order_id not in live]
-    wanted += [(n, 0 if restored else _dead_version(connection, n, version)) for n, version in strays]
-    return tuple(wanted)
-
-
-def _dead_version(connection: sqlite3.Connection, order_id: int, version: int) -> int:
-    """The version under which the answer about a stray is taken: the row's when it is a dead machine's order."""
-    order = orders.get(connection, order_id)
-    return order.version if order is not None and order.state == "dead" else version
 
 
 def _held_output(connection: sqlite3.Connection, key: str) -> int:

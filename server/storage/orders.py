@@ -22,13 +22,28 @@ def get(connection: sqlite3.Connection, order_id: int) -> Order | None:
     return rows.first(connection, Order, "FROM orders WHERE id = ?", (order_id,))
 
 
+_OF_AGENT = (
+    "FROM orders WHERE agent_id = ? AND by_master = 0 AND state IN ('active', 'releasing') AND id > ?"
+    " ORDER BY id LIMIT ?"
+)
+
+
 def of_agent(connection: sqlite3.Connection, agent_id: str, after: int = 0, limit: int = 500) -> list[Order]:
     """Orders that an agent must know of: active and releasing ones that are not the master's own, by id."""
-    tail = (
-        "FROM orders WHERE agent_id = ? AND by_master = 0 AND state IN ('active', 'releasing') AND id > ?"
-        " ORDER BY id LIMIT ?"
-    )
-    return rows.every(connection, Order, tail, (agent_id, after, limit))
+    return rows.every(connection, Order, _OF_AGENT, (agent_id, after, limit))
+
+
+def each_of_agent(
+    connection: sqlite3.Connection, agent_id: str, after: int = 0, limit: int = 500
+) -> list[Order | Unreadable]:
+    """As `of_agent`, with those that do not decode."""
+    return rows.each(connection, Order, _OF_AGENT, (agent_id, after, limit))
+
+
+def dead_version(connection: sqlite3.Connection, order_id: int) -> int:
+    """The version of a dead machine's order, under which its answer about it is taken; 0 when it is none."""
+    row = connection.execute("SELECT version FROM orders WHERE id = ? AND state = 'dead'", (order_id,)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def unacknowledged(connection: sqlite3.Connection, agent_id: str, limit: int = 500) -> list[Order | Unreadable]:

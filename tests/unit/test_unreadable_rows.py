@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from replication.core.types import NO_EPOCH
 from server.actions import asides, gates, groups, jobs, pools, reconciliation, runs
 from server.actions.quarantine import is_of_the_disk
+from server.core import agent_wire as wire
 from server.core.asides import WORDS
 from server.core.limits import Limits
 from server.core.model import DAY_US, MINUTE_US, SYSTEM
 from server.storage import jobs as job_rows
-from server.storage import limits, rows
+from server.storage import limits, rows, system_messages
 from server.storage import orders as order_rows
 from server.storage import runs as run_rows
 from server.storage.rows import Unreadable
@@ -172,6 +174,26 @@ async def test_an_agent_is_given_its_other_orders(stage: Stage) -> None:
     assert isinstance(bad, Unreadable)
     assert (bad.row["id"], bad.row["job_id"]) == (1, 1)
     assert "give" in WORDS
+
+
+async def test_an_agent_that_connects_anew_is_admitted(stage: Stage) -> None:
+    """With an order that does not decode: it keeps what it has of it, and it is listed once."""
+    await stage.turn()
+    agent_id = stage.order(1).agent_id
+    first, second = stage.order(1), stage.order(2)
+    order_rows.acknowledge(stage.ledger.connection, first.id, first.version)
+    spoil(stage, "orders", "specification", "job_id = 1")
+    hello = wire.Hello(agent_id, wire.PROTOCOL, "test", "boot", "one", 0)
+    for ticket in range(2):
+        shown = wire.Present(NO_EPOCH, ticket, wire.GateSet(), (), ((first.id, first.version), (second.id, 1)), 0, 0)
+        verdict = stage.ledger.do(reconciliation.present(agent_id, hello, shown, 1, stage.clock.now_us))
+        assert verdict.admitted is not None
+        assert verdict.admitted.strays == ()
+    assert listed(stage) == [("give", "bad")]
+    assert len(system_messages.page(stage.ledger.connection)) == 1
+    lacks = wire.Present(NO_EPOCH, 2, wire.GateSet(), (), (), 0, 0)
+    assert stage.ledger.do(reconciliation.present(agent_id, hello, lacks, 1, stage.clock.now_us)).admitted is not None
+    assert isinstance(order_rows.unacknowledged(stage.ledger.connection, agent_id)[0], Unreadable)
 
 
 def test_malformed_json_is_no_broken_disk(stage: Stage) -> None:
