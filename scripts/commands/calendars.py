@@ -40,7 +40,13 @@ def list_calendars(asker: Asker) -> None:
     """All calendars."""
     found = list(asker.client.pages(f"{PATH}?", "name"))
     rows = [
-        (c["name"], c["kind"], f"{c['country']} {c['subdivision']}".strip() or "-", str(c["lines"]), str(c["uses"]))
+        (
+            c["name"],
+            c["kind"],
+            f"{c['country']} {c['subdivision']}".strip() or "-",
+            str(c.get("rules", c["lines"])),
+            str(c["uses"]),
+        )
         for c in found
     ]
     asker.show(found, table(rows, ("CALENDAR", "KIND", "HOLIDAYS", "RULES", "SCHEDULES")))

@@ -144,7 +144,12 @@ def _unknown(found: list[dict[str, Any]]) -> list[str]:
 def show(asker: Asker, number: int) -> None:
     """One run."""
     found = asker.client.get(f"/api/v1/runs/{number}")
-    asker.show(found, [f"{key}: {value}" for key, value in found.items()])
+    asker.show(found, lines_of(found))
+
+
+def lines_of(found: dict[str, Any]) -> list[str]:
+    """What is known of a run, a line each; `-` for what there is not."""
+    return [f"{key}: {'-' if value is None or value == '' else value}" for key, value in found.items()]
 
 
 @run.command()

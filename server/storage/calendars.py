@@ -39,7 +39,10 @@ class Calendar(Row, frozen=True, kw_only=True):
 
 
 class CalendarLine(Row, frozen=True, kw_only=True):
-    """A row of the list. `uses`: schedules that people wrote with it; `lines`: its rules and holidays."""
+    """A row of the list. `uses`: schedules that people wrote with it; `lines`: its marking rules and holidays.
+
+    `rules`: what people wrote into it, with what it never marks.
+    """
 
     name: str
     kind: str
@@ -50,6 +53,7 @@ class CalendarLine(Row, frozen=True, kw_only=True):
     lines: int
     uses: int
     updated_at_us: int
+    rules: int = 0
 
 
 class Use(Row, frozen=True, kw_only=True):
@@ -117,7 +121,8 @@ def lines(connection: sqlite3.Connection, after: str = "", limit: int = 100) -> 
         " json_array_length(c.days) + json_array_length(c.holidays),"
         " (SELECT count(*) FROM schedules s"
         "  WHERE s.calendar_id = c.id AND s.deleted_at_us IS NULL AND s.member_id = ''),"
-        " c.updated_at_us FROM calendars c WHERE c.name > ? ORDER BY c.name LIMIT ?"
+        " c.updated_at_us, json_array_length(c.days) + json_array_length(c.without)"
+        " FROM calendars c WHERE c.name > ? ORDER BY c.name LIMIT ?"
     )
     found = connection.execute(query, (after, limit))
     return [rows.build(CalendarLine, CalendarLine.__struct_fields__, tuple(row)) for row in found]

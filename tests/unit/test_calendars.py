@@ -92,6 +92,15 @@ def test_a_wrong_rule_is_named_by_its_line(line: str, said: str) -> None:
     assert wrong_rules(["Sunday", line]).startswith("line 2: ")
 
 
+def test_holidays_are_no_rules(ledger: Ledger) -> None:
+    """The list counts what people wrote, also what is never marked, and beside it the days that holidays add."""
+    spec = CalendarSpec(name="DE-BY", country="DE", subdivision="BY", days=["Saturday"], without=["2026-09-26"])
+    ledger.do(calendars.create(spec, BOB, START_US))
+    (line,) = rows.lines(ledger.connection)
+    assert line.rules == 2
+    assert line.lines > 10
+
+
 def test_holidays_are_written_into_the_row(ledger: Ledger) -> None:
     """Country and subdivision become dated lines for years to come; an unknown one says what to write."""
     ledger.do(calendars.create(CalendarSpec(name="DE-BY", country="DE", subdivision="BY"), BOB, START_US))

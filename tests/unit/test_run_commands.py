@@ -52,3 +52,9 @@ def test_a_run_that_never_comes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(runs, "APPLIED_S", -1.0)
     with pytest.raises(CommandError, match="no run 7"):
         runs.await_end(Late(), 7, False, 0.0)  # type: ignore[arg-type]  # a stand-in
+
+
+def test_what_a_run_has_not_is_no_word_of_a_program() -> None:
+    """`run show` says - for what is not there yet, and false and 0 as they are."""
+    found = {"number": 7, "exit_code": None, "reason": "", "output_bytes": 0, "cut": False}
+    assert runs.lines_of(found) == ["number: 7", "exit_code: -", "reason: -", "output_bytes: 0", "cut: False"]
