@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from server.agent.output_file import OutputFile
+from server.agent.platform import boot_clock_us
 from server.agent.process_tree import Tree
 from server.core.line_patterns import BadPattern, LinePattern
 from server.core.step_outputs import OUTPUTS_BYTES_MAX, OUTPUTS_FILE, parse
@@ -24,7 +25,10 @@ JUDGED_BYTES = 1 << 19
 
 @dataclass(slots=True)
 class Child:
-    """One run whose end is not yet on disk. `ended` is (exit code, signal) once the process was reaped."""
+    """One run whose end is not yet on disk. `ended` is (exit code, signal) once the process was reaped.
+
+    It ended as long after its beginning as the boot clock says: the wall clock may be set meanwhile.
+    """
 
     key: str
     process: subprocess.Popen[bytes] | None
@@ -46,7 +50,13 @@ class Child:
     patterns: dict[str, str] = field(default_factory=dict)
     written: Future[None] | None = None
     is_durable: bool = False
+    began_boot_us: int = field(default_factory=boot_clock_us)
     write_again_at: float = 0.0
+
+    def reaped(self, code: int) -> None:
+        """Its first process has ended: with a code, or -N by signal N."""
+        self.ended = (code, None) if code >= 0 else (None, -code)
+        self.ended_at_us = self.started_at_us + boot_clock_us() - self.began_boot_us
 
 
 def spawn(request: dict[str, Any], directory: Path, writing: int) -> subprocess.Popen[bytes]:

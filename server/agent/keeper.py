@@ -263,9 +263,7 @@ class Keeper:
             assert child.process is not None, "it has a pid"
             if child.stopped:
                 child.tree.leader_ended()
-            code = child.process.wait()
-            child.ended = (code, None) if code >= 0 else (None, -code)
-            child.ended_at_us = time.time_ns() // 1000
+            child.reaped(child.process.wait())
             child.drain_until = time.monotonic() + DRAIN_S
             self._ending[child.key] = child
         for child in list(self._ending.values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,16 @@ def test_no_end_is_shown_before_it_is_durable(tmp_path: Path, monkeypatch: pytes
     assert not (child.directory / "status").exists()
     assert recorder.record(child).result(20) is None
     assert (child.directory / "status").exists()
+
+
+@pytest.mark.parametrize("moved_s", [-3600, 365 * 86400])
+def test_a_clock_that_is_set_makes_no_run_shorter_or_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved_s: int
+) -> None:
+    """An hour back or a year ahead while it runs: a monitor of how long runs take would believe it."""
+    child = ended(tmp_path, "run")
+    moved_ns = time.time_ns() + moved_s * 1_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: moved_ns)
+    child.reaped(0)
+    took_us = finish(child)["ended_at_us"] - child.started_at_us
+    assert 0 <= took_us < 60_000_000
