@@ -16,6 +16,8 @@ from server.core.agent_wire import OUTPUT_CHUNK_BYTES, Output, OutputKept
 log = structlog.get_logger(__name__)
 
 WINDOW_BYTES = 4 * OUTPUT_CHUNK_BYTES
+IN_FLIGHT_BYTES_MAX = 16 << 20
+"""Of all runs: after a long absence there may be gigabytes, and neither the agent's memory nor a master takes them."""
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class Outputs:
         self._send = send
         self._done = done
         self._streams: dict[str, _Stream] = {}
+        self._in_flight = 0
 
     def follow(self, key: str) -> None:
         """A run has begun, or was found again."""
@@ -67,15 +70,17 @@ class Outputs:
 
     def drop(self, key: str) -> None:
         """Nobody wants it any more."""
-        self._streams.pop(key, None)
+        if key in self._streams:
+            self._remove(key)
 
     def admitted(self, held: dict[str, int]) -> None:
         """A master said how much it holds: go on from there, on this connection."""
-        for key, stream in list(self._streams.items()):
-            stream.kept = stream.sent = max(held.get(key, 0), 0)
+        for key, stream in self._streams.items():
+            kept = max(held.get(key, 0), 0)
+            self._place(stream, kept, kept)
             stream.mark = 0
             stream.asked = False
-            self._send_more(key, stream)
+        self.pump()
 
     def kept(self, message: OutputKept) -> None:
         """The master's answer to a chunk."""
@@ -85,9 +90,8 @@ class Outputs:
         if message.size < 0:
             self._finish(message.key)
             return
-        if message.size < stream.kept or stream.sent > stream.kept == message.size:
-            stream.sent = message.size
-        stream.kept = message.size
+        is_gap = message.size < stream.kept or stream.sent > stream.kept == message.size
+        self._place(stream, message.size, message.size if is_gap else stream.sent)
         stream.mark = 0 if message.in_sync else message.sequence
         if stream.final is not None and stream.kept >= stream.final and message.in_sync:
             self._finish(message.key)
@@ -100,12 +104,26 @@ class Outputs:
                 self._finish(key)
 
     def pump(self) -> None:
-        """Send what has grown; call a few times a second while admitted."""
+        """Send what has grown; call a few times a second while admitted.
+
+        Who has sent something is behind all others the next time, so that each gets its turn.
+        """
         for key, stream in list(self._streams.items()):
+            before = stream.sent
             self._send_more(key, stream)
+            if stream.sent > before and key in self._streams:
+                self._streams[key] = self._streams.pop(key)
+
+    def _place(self, stream: _Stream, kept: int, sent: int) -> None:
+        self._in_flight += (sent - kept) - (stream.sent - stream.kept)
+        stream.kept, stream.sent = kept, sent
+
+    def _remove(self, key: str) -> None:
+        stream = self._streams.pop(key)
+        self._place(stream, 0, 0)
 
     def _finish(self, key: str) -> None:
-        del self._streams[key]
+        self._remove(key)
         self._done(key)
 
     def _send_more(self, key: str, stream: _Stream) -> None:
@@ -116,18 +134,20 @@ class Outputs:
                 stream.asked = True
                 self._send(Output(key, stream.kept, b"", stream.kept))
             return
+        if self._in_flight >= IN_FLIGHT_BYTES_MAX:
+            return
         path = f"{self._runs}/{key}/{OUTPUT_FILE}"
         try:
             if os.stat(path).st_size <= stream.sent and stream.final is None:
                 return
             with open(path, "rb") as file:
                 file.seek(stream.sent)
-                while stream.sent - stream.kept < WINDOW_BYTES:
+                while stream.sent - stream.kept < WINDOW_BYTES and self._in_flight < IN_FLIGHT_BYTES_MAX:
                     data = file.read(OUTPUT_CHUNK_BYTES)
                     if not data:
                         break
                     self._send(Output(key, stream.sent, data, stream.sent + len(data)))
-                    stream.sent += len(data)
+                    self._place(stream, stream.kept, stream.sent + len(data))
         except FileNotFoundError:
             if stream.final is not None:
                 self._finish(key)

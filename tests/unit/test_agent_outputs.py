@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from server.agent import outputs as outputs_module
 from server.agent.ends import RUNS
 from server.agent.outputs import Outputs
 from server.core import agent_wire as wire
@@ -139,3 +142,32 @@ def test_an_output_that_cannot_be_read_now_is_not_given_up(tmp_path: Path) -> No
     streaming.print(key, b"back")
     streaming.outputs.pump()
     assert world.told(wire.Output) == [wire.Output(key, 0, b"back", 4)]
+
+
+def test_what_gathered_in_a_long_absence_goes_out_a_part_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never more than the bound is on its way, each run gets its turn, and all of it arrives."""
+    monkeypatch.setattr(outputs_module, "IN_FLIGHT_BYTES_MAX", 1000)
+    monkeypatch.setattr(outputs_module, "OUTPUT_CHUNK_BYTES", 100)
+    sent: list[wire.Output] = []
+    held: dict[str, int] = {}
+    done: list[str] = []
+    outputs = Outputs(tmp_path, lambda key: True, sent.append, done.append)
+    for key in KEYS[:100]:
+        (tmp_path / RUNS / key).mkdir(parents=True)
+        (tmp_path / RUNS / key / "output").write_bytes(b"x" * 250)
+        outputs.follow(key)
+        outputs.ended(key, 250)
+    for turn in range(100):
+        outputs.admitted({}) if turn == 0 else outputs.pump()
+        assert sum(len(one.data) for one in sent) <= 1100
+        for one in sent:
+            assert one.offset == held.get(one.key, 0)
+            held[one.key] = one.offset + len(one.data)
+        last = {one.key: one for one in sent}
+        sent.clear()
+        for key in last:
+            outputs.kept(wire.OutputKept(key, held[key], 9, True))
+    assert len(held) == 100
+    assert sorted(done) == sorted(KEYS[:100])
