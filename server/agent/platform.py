@@ -102,6 +102,11 @@ def created_at(pid: int) -> float | None:
         return None
 
 
+def age_s(created: float) -> float:
+    """Seconds since a process was created that `created_at` said this of."""
+    return boot_clock_us() / 1e6 - created if created < EPOCH_SECONDS else time.time() - created
+
+
 def is_same_process(pid: int, created: float | None) -> bool:
     """True while the very process of the pid file lives; a pid given to another process does not count."""
     try:

@@ -23,6 +23,7 @@ from server.agent.keeper_release import former_pid
 from server.agent.platform import boot_clock_us, is_same_process, socket_address
 from server.agent.process_tree import Tree
 from server.agent.run_files import NO_RULES, RunFiles
+from server.agent.run_limits import RunLimits
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
 from server.core.confidential import Opened
@@ -68,8 +69,7 @@ class Runner:
         self._former: int | None = None
         """The pid of the connected keeper when it is of another release."""
         self._open: set[str] = set()
-        self._given_up_after_s: dict[str, int] = {}
-        """Open runs whose job says so, with what it says."""
+        self._limits = RunLimits()
         self._rules: dict[str, ExitRules] = {}
         """What counts as success, of runs that have not ended."""
         self._answered_us: int | None = None
@@ -148,13 +148,12 @@ class Runner:
     def answered(self, answered_us: int | None) -> None:
         """A master able to commit answered what was said at this time of the boot clock: the keeper counts from it."""
         self._answered_us = answered_us
-        if answered_us is not None and self._given_up_after_s:
+        if answered_us is not None and self._limits.has_given_up:
             self._ask(json.dumps({"op": "answered", "at_us": answered_us}).encode() + b"\n")
 
     def _note(self, run: RunRecord) -> None:
         self._rules[run.key] = run.specification.exit_rules
-        if run.specification.give_up_after_s:
-            self._given_up_after_s[run.key] = run.specification.give_up_after_s
+        self._limits.note(run)
 
     def stop(self, message: StopRun) -> None:
         """Have the whole tree signalled, by the keeper, or here when no keeper holds the run."""
@@ -326,7 +325,7 @@ class Runner:
 
     def _close(self, key: str) -> None:
         self._open.discard(key)
-        self._given_up_after_s.pop(key, None)
+        self._limits.drop(key)
         self._rules.pop(key, None)
         self._requested.pop(key, None)
         self._stopping.pop(key, None)
@@ -345,8 +344,10 @@ class Runner:
                     continue
                 if not self._lives(key, note):
                     gone.append(key)
-                elif self._is_given_up(key):
-                    self._kill_orphan(key)
+                elif self._limits.is_given_up(key, self._answered_us or self._opened_us):
+                    self._kill_orphan(key)  # without an answer since this start of the agent, it counts from that
+                elif self._limits.is_late(key, note) and key not in self._stopping:
+                    self.stop(StopRun(key))
             if gone:
                 self._conclude(gone)
 
@@ -366,11 +367,6 @@ class Runner:
     def _lives(self, key: str, note: dict[str, Any]) -> bool:
         """Whether the run has a process. The keeper may have been killed between starting it and noting its pid."""
         return is_same_process(note["pid"], note["created"]) if note else bool(self._orphan(key).pids())
-
-    def _is_given_up(self, key: str) -> bool:
-        """No keeper counts for this run any more. Without an answer since this start of the agent, it is."""
-        after_us = self._given_up_after_s.get(key, 0) * 1_000_000
-        return after_us > 0 and boot_clock_us() - (self._answered_us or self._opened_us) >= after_us
 
 
 def start_keeper(data: Path) -> subprocess.Popen[bytes]:

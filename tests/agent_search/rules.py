@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from server.actions import checkpoints, debts, reconciliation, step_begins
+from server.actions import checkpoints, debts, held_orders, reconciliation, step_begins
 from server.actions import gates as gate_actions
 from server.core import agent_session, agent_wire
 from server.core.agent_chains import Chains
@@ -268,7 +268,7 @@ def owes_nothing(patch: Patch) -> None:
 
 def gives_a_lost_order_again(patch: Patch) -> None:
     """After a loss an agent is given again the order that it lacks, past instants too."""
-    patch.setattr(reconciliation, "let_go", lambda *rest: None)
+    patch.setattr(held_orders, "let_go", lambda *rest: None)
 
 
 def withholds_nothing(patch: Patch) -> None:

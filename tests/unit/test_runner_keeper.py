@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from server import __version__
+from server.agent import run_limits
 from server.agent import runner as runner_module
 from server.agent.ends import RUNS
 from server.agent.keeper import SOCKET_FILE
 from server.agent.keeper_release import LOCK_FILE
+from server.agent.platform import created_at
 from server.agent.run_files import RunFiles
 from server.agent.runner import Runner
 from server.core.agent_memory import RunRecord
@@ -144,6 +149,37 @@ async def test_what_had_begun_when_the_keeper_was_gone_is_not_called_unstarted(
         found.runner.start(RUN)
         await found.until(lambda: found.connections > 1 and found.ends)
         assert found.ends[RUN.key].cause == "interrupted"
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of RUN that nobody is the keeper of."""
+    with subprocess.Popen(["sleep", "600"], env={"UNDERSTUDY_RUN_ID": RUN.key}, start_new_session=True) as process:
+        note = {"pid": process.pid, "created": created_at(process.pid), "at_us": 1}
+        (tmp_path / RUNS / RUN.key).mkdir(parents=True)
+        (tmp_path / RUNS / RUN.key / "pid").write_text(json.dumps(note))
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def test_a_run_whose_keeper_is_gone_has_its_timeout(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else counts for it: it would run for ever, and hold up what waits for its end."""
+    monkeypatch.setattr(runner_module, "ORPHAN_POLL_S", 0.02)
+    found = Beside(tmp_path)
+    limited = msgspec.structs.replace(RUN.specification, timeout_s=30)
+    async with await asyncio.start_unix_server(found.serve, tmp_path / SOCKET_FILE):
+        await found.runner.open([msgspec.structs.replace(RUN, specification=limited)], "boot")
+        await asyncio.sleep(0.1)
+        assert sleeper.poll() is None
+        monkeypatch.setattr(run_limits, "age_s", lambda created: 31.0)
+        await found.until(lambda: sleeper.poll() is not None and found.ends)
+        await found.runner.close()
+    assert sleeper.returncode == -signal.SIGTERM
+    assert found.ends[RUN.key].cause == "interrupted"
 
 
 def test_who_reads_its_input_reads_it_to_the_end(tmp_path: Path) -> None:
