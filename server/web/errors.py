@@ -66,7 +66,8 @@ async def _http_error(request: web.Request, error: web.HTTPException) -> web.Str
     codes = {404: "not_found", 403: "forbidden", 401: "unauthenticated", 409: "conflict", 503: "unavailable"}
     text = error.text or ""
     if error.status == 404:
-        text = f"There is no {request.path}. GET /api/v1/openapi.json lists what there is."
+        is_api = request.path.startswith("/api/")
+        text = f"There is no {request.path}." + " GET /api/v1/openapi.json lists what there is." * is_api
     if error.status == 405:
         text = f"{request.method} is not possible on {request.path}."
     document = {

@@ -357,6 +357,7 @@ def problem_stories() -> list[Story]:
             problem_from(at, 403, "operator has the role operator; this needs the role administrator.", "/jobs"),
         ),
         Story("problem-404", problem_from(at, 404, "There is no run 99999. See the list of runs.", "/runs/99999")),
+        Story("problem-405", problem_from(at, 405, "GET is not possible on /banner/preview.", "/banner", True)),
         Story("problem-409", problem_from(at, 409, "This run has ended already.", "/runs/9121")),
         Story("problem-421", problem_from(elsewhere, 421, "This node is not master and takes no changes.", "/jobs")),
         Story("problem-503", problem_from(at, 503, taking, "/jobs")),

@@ -161,6 +161,9 @@ async def test_signing_in_on_the_page(tmp_path: Path) -> None:
         typed = {"code": _now(key, door.clock.now_us)}
         shown = await (await door.ask("POST", path, typed, cookie=cookie, html=True)).text()
         assert len(re.findall(r"(?:[A-Z2-7]{4}-){5}[A-Z2-7]{4}", shown)) == 10
+        looked = await door.ask("GET", path, cookie=cookie, html=True)
+        told = (await looked.text()).partition("<main")[2]
+        assert (looked.status, "its answer is shown once" in told, "maintenance" in told) == (405, True, False)
         door.clock.now_us += STEP_US
         first = {"name": "bob", "password": PASSWORD, "next": "/jobs"}
         asked = await (await door.ask("POST", "/login", first, html=True)).text()

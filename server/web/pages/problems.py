@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
+from server.web.csrf import SAFE_METHODS
 from server.web.frame import Frame
 from server.web.pages import serve
 
@@ -51,6 +52,13 @@ ADVICE = {
         "It may or may not have happened. Look before you repeat it.",
     ),
 }
+FORM = Advice(
+    "Nothing to open at this address",
+    "circle-question-mark",
+    "warn",
+    "It takes what a form sends, and its answer is shown once. Go back to the page with the form, or start from Home.",
+)
+"""A browser looks at an address that only takes forms: it was reloaded, or kept as a bookmark."""
 FAULT = Advice(
     "Something is broken here",
     "circle-x",
@@ -72,13 +80,19 @@ class ProblemPage:
     again: bool
 
 
-def page_from(frame: Frame, status: int, text: str, back: str) -> ProblemPage:
-    """The page for a status and a sentence."""
-    return ProblemPage(frame, status, ADVICE.get(status, FAULT), text, back, status == 503)
+def advice_of(status: int, is_look: bool = False) -> Advice:
+    """What is said for a status. A maintenance refuses no look at a page: then 405 has the other reason."""
+    return FORM if status == 405 and is_look else ADVICE.get(status, FAULT)
+
+
+def page_from(frame: Frame, status: int, text: str, back: str, is_look: bool = False) -> ProblemPage:
+    """The page for a status and a sentence; `is_look` when it answers GET or HEAD."""
+    return ProblemPage(frame, status, advice_of(status, is_look), text, back, status == 503)
 
 
 async def show(request: web.Request, status: int, text: str) -> web.Response:
     """What a browser gets for an error, set as the application's error page."""
-    advice = ADVICE.get(status, FAULT)
-    back = request.path if request.method == "GET" else request.headers.get("Referer", "/")
-    return serve.html(page_from(await serve.bare_frame(request, advice.title), status, text, back), status)
+    is_look = request.method in SAFE_METHODS
+    back = request.path if is_look else request.headers.get("Referer", "/")
+    frame = await serve.bare_frame(request, advice_of(status, is_look).title)
+    return serve.html(page_from(frame, status, text, back, is_look), status)
