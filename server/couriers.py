@@ -1,7 +1,7 @@
 """Take one message to one receiver: a mail server, a webhook, an SNMP trap receiver. Each either does or raises.
 
 No message of an error holds a secret. Nothing is followed that the receiver says: no redirect, 4 KiB of its answer.
-Nothing is sent to the addresses that `server.core.egress` refuses.
+Nothing is sent to the addresses that `server.core.egress` refuses, nor past the allowed hosts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import structlog
 from yarl import URL
 
 from server import egress
+from server.core.egress import EVERY, AllowedHosts, Bounds
 from server.core.notifications import Delivery, Smtp, body, identifier, signature, split_address
 from server.core.snmp_trap import trap
 from server.core.tenancy import tenant_of
@@ -35,7 +36,9 @@ class NotDelivered(Exception):
     """The receiver has not taken it; the text says why, for people."""
 
 
-async def send_mail(delivery: Delivery, cluster: str, smtp: Smtp | None, password: str) -> None:
+async def send_mail(
+    delivery: Delivery, cluster: str, smtp: Smtp | None, password: str, allowed: AllowedHosts = EVERY
+) -> None:
     """Give a mail to the mail server of the cluster; its Message-ID is the same at each attempt."""
     if smtp is None:
         raise NotDelivered(NO_SERVER)
@@ -43,18 +46,16 @@ async def send_mail(delivery: Delivery, cluster: str, smtp: Smtp | None, passwor
         import aiosmtplib
     except ImportError as error:
         raise NotDelivered(NO_LIBRARY) from error
-    message = EmailMessage()
-    message["From"], message["To"] = smtp.sender, delivery.address
-    message["Subject"] = delivery.subject.replace("\r", " ").replace("\n", " ")
-    message["Date"] = formatdate(delivery.created_at_us / 1e6)
-    message["Message-ID"] = f"<{identifier(delivery, cluster)}@understudy.invalid>"
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(f"{delivery.text}\n\n-- \nCluster {cluster}, list {delivery.list}, {delivery.what}\n")
+    message = _mail(delivery, cluster, smtp.sender)
     try:
+        # Where hosts are bounded, this dials: the library would ask once more where the name leads.
+        bounded = bool(allowed.hosts)
+        line = await egress.dialled(smtp.host, smtp.port, allowed.why_not, TIMEOUT_S) if bounded else None
         await aiosmtplib.send(
             message,
             hostname=smtp.host,
-            port=smtp.port,
+            port=None if bounded else smtp.port,
+            sock=line,
             username=smtp.user or None,
             password=password or None,
             use_tls=smtp.security == "tls",
@@ -63,11 +64,24 @@ async def send_mail(delivery: Delivery, cluster: str, smtp: Smtp | None, passwor
         )
     except aiosmtplib.SMTPAuthenticationError as error:
         raise NotDelivered(f"{smtp.host} refused the user {smtp.user}") from error
-    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        raise NotDelivered(f"{smtp.host}:{smtp.port}: {error}") from error
+    except egress.NotAllowed as error:
+        raise NotDelivered(str(error)) from error
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:  # also where nobody answers in time
+        raise NotDelivered(f"{smtp.host}:{smtp.port}: {str(error) or 'it did not answer'}") from error
 
 
-async def send_webhook(delivery: Delivery, cluster: str, secret: str) -> None:
+def _mail(delivery: Delivery, cluster: str, sender: str) -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"] = sender, delivery.address
+    message["Subject"] = delivery.subject.replace("\r", " ").replace("\n", " ")
+    message["Date"] = formatdate(delivery.created_at_us / 1e6)
+    message["Message-ID"] = f"<{identifier(delivery, cluster)}@understudy.invalid>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(f"{delivery.text}\n\n-- \nCluster {cluster}, list {delivery.list}, {delivery.what}\n")
+    return message
+
+
+async def send_webhook(delivery: Delivery, cluster: str, secret: str, allowed: AllowedHosts = EVERY) -> None:
     """POST the message as JSON, signed with the receiver's secret over the time and the body; 2xx takes it."""
     content, timestamp = body(delivery, cluster), int(time.time())
     headers = {
@@ -76,10 +90,10 @@ async def send_webhook(delivery: Delivery, cluster: str, secret: str) -> None:
         "Understudy-Timestamp": str(timestamp),
         "Understudy-Signature": signature(secret, timestamp, content),
     }
-    timeout, tenant = aiohttp.ClientTimeout(total=TIMEOUT_S), tenant_of(delivery.list)
+    timeout, bounds = aiohttp.ClientTimeout(total=TIMEOUT_S), Bounds(tenant_of(delivery.list), allowed)
     try:
-        egress.check(URL(delivery.address).host or "", tenant)
-        connector = aiohttp.TCPConnector(resolver=egress.Guarded(tenant))
+        egress.check(URL(delivery.address).host or "", bounds)
+        connector = aiohttp.TCPConnector(resolver=egress.Guarded(bounds))
         jar = aiohttp.DummyCookieJar()
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar, trust_env=False) as session,
@@ -98,7 +112,7 @@ async def send_webhook(delivery: Delivery, cluster: str, secret: str) -> None:
         raise NotDelivered(f"{type(error).__name__}: {error}") from error
 
 
-async def send_trap(delivery: Delivery, cluster: str, community: str) -> None:
+async def send_trap(delivery: Delivery, cluster: str, community: str, allowed: AllowedHosts = EVERY) -> None:
     """Send one datagram. It is not answered: that it was sent is all that is known."""
     address = split_address(delivery.address)
     if address is None:
@@ -113,7 +127,8 @@ async def send_trap(delivery: Delivery, cluster: str, community: str) -> None:
     datagram = trap(community, delivery.id, int(time.monotonic() * 100), said)
     loop = asyncio.get_running_loop()
     try:
-        found = await egress.addresses_of(*address, tenant_of(delivery.list), socket.SOCK_DGRAM)
+        bounds = Bounds(tenant_of(delivery.list), allowed)
+        found = await egress.addresses_of(*address, bounds.why_not, socket.SOCK_DGRAM)
         family, kind, protocol, _, place = found[0]
         with socket.socket(family, kind, protocol) as sending:
             sending.setblocking(False)

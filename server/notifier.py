@@ -18,9 +18,10 @@ from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Un
 from server import couriers
 from server.actions.change import Change
 from server.actions.notifications import Result, settle
+from server.core.egress import AllowedHosts
 from server.core.notifications import MAIL, SMTP_PLACE, WEBHOOK, Delivery, Smtp, place_of
 from server.errors import UnderstudyError
-from server.storage import notifications, sealed
+from server.storage import allowed_hosts, notifications, sealed
 
 log = structlog.get_logger(__name__)
 
@@ -59,9 +60,9 @@ class Notifier:
         """Until office ends. What cannot be written now is tried again; it may be sent twice by that."""
         while True:
             try:
-                (due, next_us), sequence = await self._store.read(partial(self._look, now_us=self._utc_us()))
+                (due, allowed, next_us), sequence = await self._store.read(partial(self._look, now_us=self._utc_us()))
                 if due:
-                    results = await asyncio.gather(*(self._send(*one) for one in due))
+                    results = await asyncio.gather(*(self._send(*one, allowed) for one in due))
                     await self._write(results)
                 else:
                     await self._sleep(sequence, next_us)
@@ -74,26 +75,28 @@ class Notifier:
 
     def _look(
         self, connection: sqlite3.Connection, now_us: int
-    ) -> tuple[list[tuple[Delivery, Smtp | None, tuple[bytes, bytes] | None]], int | None]:
-        """What is due, each with what it takes to send it, and when the next one is."""
+    ) -> tuple[list[tuple[Delivery, Smtp | None, tuple[bytes, bytes] | None]], AllowedHosts, int | None]:
+        """What is due, each with what it takes to send it, where it may go, and when the next one is."""
         found: list[tuple[Delivery, Smtp | None, tuple[bytes, bytes] | None]] = []
         for delivery in notifications.due(connection, now_us, AT_ONCE):
             smtp = notifications.smtp(connection) if delivery.kind == MAIL else None
             found.append((delivery, smtp, sealed.get(connection, _place(delivery))))
-        return found, notifications.next_us(connection)
+        return found, allowed_hosts.get(connection), notifications.next_us(connection)
 
-    async def _send(self, delivery: Delivery, smtp: Smtp | None, hidden: tuple[bytes, bytes] | None) -> Result:
+    async def _send(
+        self, delivery: Delivery, smtp: Smtp | None, hidden: tuple[bytes, bytes] | None, allowed: AllowedHosts
+    ) -> Result:
         try:
             secret = self._unseal(_place(delivery), *hidden) if hidden is not None else ""
         except UnderstudyError as error:
             return Result(delivery.id, str(error))
         cluster = self._cluster()
         if delivery.kind == MAIL:
-            why = await couriers.attempt(partial(couriers.send_mail, delivery, cluster, smtp, secret))
+            why = await couriers.attempt(partial(couriers.send_mail, delivery, cluster, smtp, secret, allowed))
         elif delivery.kind == WEBHOOK:
-            why = await couriers.attempt(partial(couriers.send_webhook, delivery, cluster, secret))
+            why = await couriers.attempt(partial(couriers.send_webhook, delivery, cluster, secret, allowed))
         else:
-            why = await couriers.attempt(partial(couriers.send_trap, delivery, cluster, secret))
+            why = await couriers.attempt(partial(couriers.send_trap, delivery, cluster, secret, allowed))
         log.info("notification", id=delivery.id, kind=delivery.kind, list=delivery.list, why=why or "sent")
         return Result(delivery.id, why)
 

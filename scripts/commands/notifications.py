@@ -143,3 +143,23 @@ def smtp(asker: Asker, password_file: str | None, **given: Any) -> None:
     user = f" as {found['user']}" if found["user"] else ""
     where = f"{found['host']}:{found['port']} ({found['security']}){user}"
     asker.show(found, f"Mail from {found['sender']} goes over {where}.")
+
+
+@notification.command()
+@click.argument("allowed", nargs=-1, metavar="[HOST]...")
+@click.option("--every", is_flag=True, help="Talk to every host that something names, as before any was allowed.")
+@reason_option
+@asks_node
+def hosts(asker: Asker, allowed: tuple[str, ...], every: bool, reason: str) -> None:
+    """Which hosts the server may talk to for webhooks, traps, mail and OpenID; those given replace those that it has.
+
+    A HOST is a name, *.NAME, an address, a network, or NAME=NETWORK: the name, as long as it leads there.
+    """
+    if allowed and every:
+        raise CommandError(CONFIGURATION, "Name hosts, or give --every, not both.")
+    if allowed or every:
+        asker.client.ask("PUT", f"/api/v1/allowed-hosts?{urlencode({'reason': reason})}", {"hosts": list(allowed)})
+    found = asker.client.get("/api/v1/allowed-hosts")
+    lines = [f"It may talk to {', '.join(found['hosts']) or 'every host that something names'}."]
+    lines += [f"Not allowed, and told nothing: {one}" for one in found["shut_out"]]
+    asker.show(found, "\n".join(lines))

@@ -49,6 +49,7 @@ An action returns a change for `Store.write`: it checks and writes rows, audits,
                 end_all                                                         sessions.manage
     settings    put                                                             settings.change
     sign_in_ways  put_proxy put_passkeys put_provider                           settings.change, and every other
+    allowed_hosts  put                                                          settings.change
     swap        begin                                                           swap.run
                 request_abort                                                   swap.abort
     notifications  put_list delete_list                                         notifications.change

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from server.actions.allowed_hosts import hosts_of, refuse_others
 from server.actions.change import Change, Transaction, record, require
 from server.core.model import HOUR_US, Principal
 from server.core.notifications import (
@@ -48,6 +49,7 @@ def put_list(name: str, spec: ListSpec, seal: Seal, by: Principal, now_us: int) 
 
     def change(transaction: Transaction) -> NotificationList:
         connection = transaction.connection
+        refuse_others(connection, hosts_of([hook.url for hook in spec.webhooks], [trap.address for trap in spec.traps]))
         before = notifications.get(connection, name)
         found = NotificationList(
             name=name,
@@ -124,6 +126,7 @@ def put_smtp(server: Smtp, password: str | None, seal: Seal, by: Principal, now_
 
     def change(transaction: Transaction) -> Smtp:
         connection = transaction.connection
+        refuse_others(connection, {"host": [server.host]})
         before = notifications.smtp(connection)
         keeps = before is not None and (before.user, before.host) == (server.user, server.host)
         if server.user and password is None and not (keeps and sealed.get(connection, SMTP_PLACE)):

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from server.actions import roles
+from server.actions.allowed_hosts import refuse_others
 from server.actions.change import Change, Transaction, record, require
 from server.core import access
 from server.core.model import SYSTEM, Principal
@@ -63,6 +65,8 @@ def put_provider(provider: Provider, secret: str | None, seal: Seal, by: Princip
         before, name = sign_in_ways.provider(connection), sign_in_ways.CLIENT_SECRET
         for role in {provider.new_role, *provider.roles.values()}:
             check_new_role(connection, role)
+        if provider.issuer:
+            refuse_others(connection, {"issuer": [urlsplit(provider.issuer).hostname or ""]})
         if not provider.issuer:
             sealed.remove(connection, name)
         elif secret is not None:

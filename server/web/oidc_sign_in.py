@@ -25,7 +25,7 @@ from server.oidc import Begun
 from server.sign_in import check_code, vouched
 from server.signed_text import opened, sign
 from server.site import Site
-from server.storage import sealed, sign_in_ways
+from server.storage import allowed_hosts, sealed, sign_in_ways
 from server.tls import secret_hash
 from server.web.passkeys import origin_of
 from server.web.session import principal, remote_address
@@ -59,7 +59,7 @@ async def leave(site: Site, request: web.Request, wanted: str, link: bool) -> we
     if not provider.issuer:
         raise Conflict("No provider is set here. Sign in with name and password.")
     state = State(secrets.token_urlsafe(32), wanted, by.name if link and by is not None else "", site.clock.utc_us())
-    where = await site.oidc.address(provider, _begun(site, request, state), state.state, site.clock.monotonic())
+    where = await site.oidc.address(provider, await _begun(site, request, state), state.state, site.clock.monotonic())
     response = web.Response(status=303, headers={"Location": where})
     text = sign(site.seal_key, PURPOSE, state)
     response.set_cookie(COOKIE, text, max_age=600, secure=True, httponly=True, samesite="Lax", path="/")
@@ -124,7 +124,7 @@ async def _claims(site: Site, request: web.Request, provider: Provider, state: S
         raise Unauthenticated("The provider did not sign you in. Try again, or use name and password.")
     secret = await site.read_now(lambda rows: _secret(site, rows))
     times = site.clock.utc_us() / 1e6, site.clock.monotonic()
-    return await site.oidc.claims(provider, secret, code, _begun(site, request, state), times)
+    return await site.oidc.claims(provider, secret, code, await _begun(site, request, state), times)
 
 
 def _secret(site: Site, connection: sqlite3.Connection) -> str:
@@ -132,9 +132,10 @@ def _secret(site: Site, connection: sqlite3.Connection) -> str:
     return site.seal.opened(sign_in_ways.CLIENT_SECRET, *found) if found is not None else ""
 
 
-def _begun(site: Site, request: web.Request, state: State) -> Begun:
+async def _begun(site: Site, request: web.Request, state: State) -> Begun:
     nonce, verifier = (site.derive_secret(f"oidc {what}", "", state.state) for what in ("nonce", "verifier"))
-    return Begun(f"{origin_of(request, site)}/login/oidc/callback", nonce, verifier)
+    allowed = await site.read_now(allowed_hosts.get)
+    return Begun(f"{origin_of(request, site)}/login/oidc/callback", nonce, verifier, allowed)
 
 
 def forget(response: web.StreamResponse) -> None:

@@ -213,10 +213,11 @@ _TABLE = {
         PUT /api/v1/users/{name}
     """,
     "settings.change": """
-        GET /api/v1/sign-in
+        GET /api/v1/sign-in /api/v1/allowed-hosts
         GET /users/sign-in
-        POST /notifications/smtp /users/sign-in/proxy /users/sign-in/passkeys /users/sign-in/provider
-        PUT /api/v1/smtp /api/v1/settings/{name} /api/v1/sign-in/dangerously-trusted-proxies
+        POST /notifications/smtp /notifications/hosts /users/sign-in/proxy /users/sign-in/passkeys
+            /users/sign-in/provider
+        PUT /api/v1/smtp /api/v1/allowed-hosts /api/v1/settings/{name} /api/v1/sign-in/dangerously-trusted-proxies
             /api/v1/sign-in/passkeys /api/v1/sign-in/provider
     """,
     "swap.abort": """

@@ -7,6 +7,7 @@ from server.core.job_monitors import JobMonitors, read_named
 from server.core.monitor_watches import Trip
 from server.core.notifications import Delivery, NotificationList, Smtp
 from server.core.retry import RetryRule
+from server.web.api.notifications import HostsInForce
 from server.web.pages.jobs import JobFormPage, JobPage, values_of
 from server.web.pages.notifications import EMPTY, SMTP, NotificationsPage, smtp_values_of
 from server.web.pages.notifications import values_of as list_values_of
@@ -74,6 +75,11 @@ TRIPS = (
 )  # fmt: skip
 
 
+ALLOWED = HostsInForce(
+    ("mail.example.net", "*.chat.example.net", "192.0.2.0/28"), ("list night shift: hooks.elsewhere.example",)
+)
+
+
 def _rules() -> dict[str, object]:
     return {
         "retry": RetryRule(attempts_max=3, delay_s=60, exit_codes=[75]),
@@ -101,7 +107,8 @@ def stories() -> list[Story]:
     names = ("dock-1", "dock-2")
     return [
         Story(
-            "notifications", NotificationsPage(at, (OPS, NIGHT), LOG, SERVER, once, smtp_values=smtp_values_of(SERVER))
+            "notifications",
+            NotificationsPage(at, (OPS, NIGHT), LOG, SERVER, once, smtp_values=smtp_values_of(SERVER), allowed=ALLOWED),
         ),
         Story("notifications-empty", NotificationsPage(at, (), (), None, once)),
         Story("notifications-change", NotificationsPage(at, (OPS,), LOG, SERVER, once, list_values_of(OPS))),

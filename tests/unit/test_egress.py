@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from server import couriers, egress
-from server.core.egress import why_not
+from server.core.egress import Bounds, why_not
 from server.core.notifications import Delivery
 
 REFUSED = ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1%lo", "224.0.0.1", "ff02::1", "0.0.0.0", "::"]
@@ -52,7 +52,7 @@ async def test_a_name_that_leads_there_is_refused(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: found() if host == "meta.test" else [][0])
     with pytest.raises(egress.NotAllowed, match="nothing is sent to"):
-        await egress.Guarded("").resolve("meta.test", 80)
+        await egress.Guarded(Bounds()).resolve("meta.test", 80)
     with pytest.raises(couriers.NotDelivered, match="nothing is sent to"):
         await couriers.send_trap(delivery("meta.test:162", "trap"), "c" * 32, "public")
 

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from server import oidc, sign_in
-from server.actions import linked_accounts, second_factor, sign_in_ways, users
+from server.actions import allowed_hosts, linked_accounts, second_factor, sign_in_ways, users
+from server.core.egress import AllowedHosts
 from server.core.model import MINUTE_US, SYSTEM, Principal
 from server.core.oidc import Provider
 from server.errors import Forbidden, Invalid, Unauthenticated
@@ -173,6 +174,22 @@ async def test_nobody_is_sent_to_a_provider_that_has_gone_down(tmp_path: Path) -
         door.clock.now_us += int(oidc.SURE_S * 1_000_000) + 1
         assert (await get(door, "/login/oidc")).status == 503
         assert cookie_of(await get(door, back, **{COOKIE: cookie}))
+
+
+async def test_a_provider_that_is_not_allowed_is_not_asked(tmp_path: Path) -> None:
+    """Neither it nor the places that its document names, once an administrator bounds the hosts; a password works."""
+    async with at_the_door(tmp_path, {"bob": "user"}) as (door, provider, ledger):
+        back, cookie = await leave(door)
+        before = list(provider.asked)
+        ledger.do(allowed_hosts.put(AllowedHosts(hosts=("192.0.2.1",)), SYSTEM, START_US))
+        door.site.oidc = oidc.Asker()
+        sent = await get(door, "/login/oidc")
+        assert (sent.status, "is not among the allowed hosts" in await sent.text()) == (503, True)
+        assert (await get(door, back, **{COOKIE: cookie})).status == 503
+        assert provider.asked == before
+        assert (await door.sign_in("bob"))[0] == 200
+        ledger.do(allowed_hosts.put(AllowedHosts(hosts=("127.0.0.1",)), SYSTEM, START_US))
+        assert cookie_of(await walk(door))
 
 
 async def test_accounts_that_are_there_are_linked_by_their_owners(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
-"""Notification lists, the mail server, and what was sent to whom. Secrets are taken and never given."""
+"""Notification lists, the mail server, allowed hosts, and what was sent to whom. Secrets are taken and never given."""
 
 from __future__ import annotations
 
+import sqlite3
+
 import msgspec
 
-from server.actions import notifications
+from server.actions import allowed_hosts, notifications
+from server.core.egress import AllowedHosts
 from server.core.notifications import Delivery, ListSpec, NotificationList, Smtp
 from server.errors import Invalid
 from server.numbers import NUMBER_MAX
+from server.storage import allowed_hosts as allowed_host_rows
 from server.storage import notifications as rows
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 
@@ -27,6 +31,13 @@ class Sent(msgspec.Struct, frozen=True):
     """How many receivers get a test message; the log says what became of each."""
 
     deliveries: int
+
+
+class HostsInForce(msgspec.Struct, frozen=True):
+    """Whom this server may talk to; `shut_out` names what is set and not allowed: it is told nothing."""
+
+    hosts: tuple[str, ...]
+    shut_out: tuple[str, ...]
 
 
 async def list_lists(call: Call) -> list[NotificationList]:
@@ -73,6 +84,21 @@ async def show_smtp(call: Call) -> Smtp | None:
     return await call.read(rows.smtp)
 
 
+async def show_hosts(call: Call) -> HostsInForce:
+    """The allowed hosts; none: whomever lists, the mail server and the provider name."""
+    return await call.read(hosts_in_force)
+
+
+def hosts_in_force(connection: sqlite3.Connection) -> HostsInForce:
+    """A query: the allowed hosts with what they shut out."""
+    return HostsInForce(allowed_host_rows.get(connection).hosts, allowed_hosts.shut_out(connection))
+
+
+async def put_hosts(call: Call) -> Answer:
+    """Let this server talk to these hosts alone, for webhooks, traps, mail and OpenID; to any when there is none."""
+    return await call.write(allowed_hosts.put(call.body, call.by, call.now_us, call.query("reason")))
+
+
 async def put_smtp(call: Call) -> Answer:
     """Send mail over another server."""
     body: SmtpChange = call.body
@@ -114,4 +140,14 @@ ENDPOINTS = (
     ),
     Endpoint("GET", "/api/v1/smtp", show_smtp, "The mail server", answer=Smtp | None),
     Endpoint("PUT", "/api/v1/smtp", put_smtp, "Send mail over another server", body=SmtpChange, answer=Smtp),
+    Endpoint("GET", "/api/v1/allowed-hosts", show_hosts, "Hosts that this server may talk to", answer=HostsInForce),
+    Endpoint(
+        "PUT",
+        "/api/v1/allowed-hosts",
+        put_hosts,
+        "Let this server talk to some hosts alone",
+        body=AllowedHosts,
+        answer=AllowedHosts,
+        query=("reason",),
+    ),
 )

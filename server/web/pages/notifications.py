@@ -1,4 +1,6 @@
-"""Notifications: the lists with their receivers, the form that makes or changes one, the mail server, and the log."""
+"""Notifications: the lists with their receivers, the form that makes or changes one, the mail server, the allowed
+hosts, and the log.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,14 @@ from typing import ClassVar
 
 from aiohttp import web
 
+from server.actions import allowed_hosts
 from server.actions import notifications as actions
+from server.core.egress import AllowedHosts
 from server.core.notifications import Delivery, ListSpec, NotificationList, Smtp, TrapReceiver, Webhook
 from server.errors import Invalid, UnderstudyError
 from server.numbers import is_number
 from server.storage import notifications
+from server.web.api.notifications import HostsInForce, hosts_in_force
 from server.web.frame import Frame
 from server.web.pages import serve
 
@@ -24,6 +29,7 @@ EMPTY = {
     "name": "", "description": "", "emails": "", "webhooks": "", "secret": "", "traps": "", "community": "",
     "alarms": "", "changes": "",
 }  # fmt: skip
+EVERY = HostsInForce((), ())
 SMTP = {"host": "", "port": "587", "sender": "", "user": "", "password": "", "security": "starttls"}
 SECURITIES = (
     ("starttls", "STARTTLS: encrypted after the greeting"),
@@ -48,6 +54,10 @@ class NotificationsPage:
     smtp_values: Mapping[str, str] = field(default_factory=lambda: SMTP)
     smtp_errors: Mapping[str, str] = field(default_factory=dict)
     securities: tuple[tuple[str, str], ...] = SECURITIES
+    allowed: HostsInForce = EVERY
+    hosts: str | None = None
+    """As typed; None: those in force."""
+    host_errors: Mapping[str, str] = field(default_factory=dict)
 
 
 def values_of(known: NotificationList | None) -> dict[str, str]:
@@ -85,8 +95,15 @@ def spec_from(values: Mapping[str, str]) -> ListSpec:
     )
 
 
-def _read(connection: sqlite3.Connection) -> tuple[list[NotificationList], list[Delivery], Smtp | None]:
-    return notifications.page(connection), notifications.log(connection, limit=LOG), notifications.smtp(connection)
+def _read(
+    connection: sqlite3.Connection,
+) -> tuple[list[NotificationList], list[Delivery], Smtp | None, HostsInForce]:
+    return (
+        notifications.page(connection),
+        notifications.log(connection, limit=LOG),
+        notifications.smtp(connection),
+        hosts_in_force(connection),
+    )
 
 
 async def _page(
@@ -94,8 +111,9 @@ async def _page(
     values: Mapping[str, str] | None = None,
     smtp_values: Mapping[str, str] | None = None,
     error: UnderstudyError | None = None,
+    hosts: str | None = None,
 ) -> NotificationsPage:
-    frame, (lists, log, smtp) = await serve.load(request, "Notifications", _read)
+    frame, (lists, log, smtp, allowed) = await serve.load(request, "Notifications", _read)
     name = request.query.get("name", "")
     known = next((one for one in lists if one.name == name), None)
     problem = {} if error is None else error.fields
@@ -109,6 +127,9 @@ async def _page(
         problem if values is not None else {},
         smtp_values if smtp_values is not None else smtp_values_of(smtp),
         problem if smtp_values is not None else {},
+        allowed=allowed,
+        hosts=hosts,
+        host_errors=problem if hosts is not None else {},
     )
 
 
@@ -145,15 +166,27 @@ async def put_smtp(request: web.Request) -> web.Response:
     return serve.back(HERE, "smtp-saved")
 
 
+async def put_hosts(request: web.Request) -> web.Response:
+    """`POST /notifications/hosts`: one in each line."""
+    hosts = (await serve.form(request)).get("hosts", "")
+    allowed = AllowedHosts(hosts=tuple(hosts.split()))
+    try:
+        await serve.write(request, lambda by, now_us: allowed_hosts.put(allowed, by, now_us))
+    except UnderstudyError as error:
+        return await _again(request, error, hosts=hosts)
+    return serve.back(HERE, "hosts-saved")
+
+
 async def _again(
     request: web.Request,
     error: UnderstudyError,
     values: Mapping[str, str] | None = None,
     smtp_values: Mapping[str, str] | None = None,
+    hosts: str | None = None,
 ) -> web.Response:
     if error.status not in (400, 404, 409):
         raise error
-    return serve.html(await _page(request, values, smtp_values, error), 422)
+    return serve.html(await _page(request, values, smtp_values, error, hosts), 422)
 
 
 async def send_test(request: web.Request) -> web.Response:
@@ -179,6 +212,7 @@ ROUTES = (
     serve.get(HERE, show),
     serve.post(HERE, put),
     serve.post(HERE + "/smtp", put_smtp),
+    serve.post(HERE + "/hosts", put_hosts),
     serve.post(HERE + "/test", send_test),
     serve.post(HERE + "/delete", delete),
 )

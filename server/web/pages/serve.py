@@ -56,6 +56,7 @@ NOTICES = {
     "notification-test": "The test is on its way: the log below says what became of it.",
     "notification-deleted": "The list is deleted.",
     "smtp-saved": "The mail server is saved. Send a test to a list with an e-mail address.",
+    "hosts-saved": "The allowed hosts are saved. They hold from the next message and the next sign-in on.",
     "monitor-saved": "The monitor is saved. It is in force once its agent has confirmed it.",
     "monitor-deleted": "The monitor is deleted. The runs that it started stay.",
     "monitor-enabled": "The monitor is enabled.",
