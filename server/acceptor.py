@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import structlog
 
+from server.core.failed_handshakes import FailedHandshakes, Line
+
 log = structlog.get_logger()
 
 HANDSHAKES_MAX = 32
@@ -29,6 +31,8 @@ PIECES_S = 0.1
 RECORD_BYTES_MAX = 16 * 1024
 TLS_HANDSHAKE = b"\x16"
 RETRY_S = 0.5
+LOOK_S = 5.0
+"""So often it is looked whose minute is over, of those whose handshakes failed."""
 TLS_BUFFER_BYTES = 16 * 1024
 """A TLS record has at most so much: with asyncio's 256 KiB for each connection, 10,000 agents took 3 GB."""
 
@@ -38,6 +42,7 @@ class Acceptor:
 
     `context` is asked at each connection, so that renewed certificates and authorities are used; None is plain TCP.
     Who has said nothing yet takes part in no handshake: any number of half-open connections keeps nobody out.
+    Handshakes that fail are in the log, of each address once a minute; `port` says there which port this is.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Acceptor:
         factory: Callable[[], asyncio.BaseProtocol],
         listener: socket.socket,
         context: Callable[[], ssl.SSLContext] | None,
+        port: str = "",
     ) -> None:
         self._factory = factory
         self._listener = listener
@@ -53,6 +59,9 @@ class Acceptor:
         self._queue = asyncio.Semaphore(QUEUE_MAX)
         self._silent: OrderedDict[asyncio.Task[None], None] = OrderedDict()
         self._welcomes: set[asyncio.Task[None]] = set()
+        self._port = port
+        self._failed = FailedHandshakes()
+        self._look: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Accept until cancelled; handshakes that are not over then are given up."""
@@ -62,12 +71,12 @@ class Acceptor:
                 async with self._queue:  # not more than so many wait for their handshake here
                     pass
                 try:
-                    connection, _ = await loop.sock_accept(self._listener)
+                    connection, place = await loop.sock_accept(self._listener)
                 except OSError as error:  # no descriptors: those who are connected stay
                     log.error("no connection can be accepted", why=str(error), then="raise LimitNOFILE of the service")
                     await asyncio.sleep(RETRY_S)
                     continue
-                task = loop.create_task(self._welcome(connection))
+                task = loop.create_task(self._welcome(connection, place[0] if isinstance(place, tuple) else ""))
                 self._welcomes.add(task)
                 task.add_done_callback(self._ended)
                 if self._context is not None:
@@ -77,13 +86,15 @@ class Acceptor:
         finally:
             for task in self._welcomes:
                 task.cancel()
+            if self._look is not None:
+                self._look.cancel()
             await asyncio.gather(*self._welcomes, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._welcomes.discard(task)
         self._silent.pop(task, None)
 
-    async def _welcome(self, connection: socket.socket) -> None:
+    async def _welcome(self, connection: socket.socket, address: str) -> None:
         try:
             if self._context is not None:
                 async with asyncio.timeout(HELLO_S):
@@ -92,12 +103,28 @@ class Acceptor:
             async with self._queue:
                 await self._room.acquire()
             await self._shake_hands(connection)
-        except (OSError, TimeoutError) as error:
-            log.debug("a handshake failed", why=str(error) or "timed out")
+        except NothingSaidError:
             connection.close()
+        except (OSError, TimeoutError) as error:
+            connection.close()
+            if self._context is not None:
+                self._list(self._failed.add(address, _why(error), asyncio.get_running_loop().time()))
         except asyncio.CancelledError:
             connection.close()
             raise
+
+    def _list(self, *lines: Line | None) -> None:
+        """Log these, and look again while there is somebody whose minute is not over."""
+        for line in lines:
+            if line is not None:
+                text = "a TLS handshake failed" if line.count == 1 else "TLS handshakes failed"
+                log.warning(text, port=self._port, address=line.address, why=line.why, count=line.count)
+        if self._look is None and not self._failed.is_empty:
+            self._look = asyncio.get_running_loop().call_later(LOOK_S, self._list_counted)
+
+    def _list_counted(self) -> None:
+        self._look = None
+        self._list(*self._failed.take(asyncio.get_running_loop().time()))
 
     async def _shake_hands(self, connection: socket.socket) -> None:
         """The caller took a turn: it is given back when the handshake is over, or once this side's part must be."""
@@ -123,6 +150,17 @@ class Acceptor:
         return HANDSHAKE_S if self._context is not None else None
 
 
+class NothingSaidError(ConnectionError):
+    """The connection ended before a byte came: somebody only looked whether the port is open."""
+
+
+def _why(error: BaseException) -> str:
+    """Why a handshake failed, without places in libraries."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return str(error) or "it was not over in time"
+
+
 async def _hello(connection: socket.socket) -> None:
     """Wait until the whole first TLS record is there to be read; raises ConnectionError for anything else.
 
@@ -137,6 +175,8 @@ async def _hello(connection: socket.socket) -> None:
         finally:
             loop.remove_reader(connection)
         first = connection.recv(RECORD_BYTES_MAX, socket.MSG_PEEK)
+        if not first:
+            raise NothingSaidError
         if first[:1] != TLS_HANDSHAKE:
             raise ConnectionError("it speaks no TLS")
         if len(first) >= 5 and len(first) >= min(5 + int.from_bytes(first[3:5], "big"), RECORD_BYTES_MAX):

@@ -110,7 +110,7 @@ class Server:
         gates = web_turnstile(config.behind_proxy, self._descriptors)
         context = None if config.behind_proxy else self._certificates.for_web
         assert runner.server is not None
-        self._run(Acceptor(gates.gate(runner.server), self._web_socket, context).run())
+        self._run(Acceptor(gates.gate(runner.server), self._web_socket, context, "web").run())
         app[LIVE].start()
         self._stack.push_async_callback(app[LIVE].stop)
         self._run(self._roles.fulfil_wish())
@@ -134,7 +134,9 @@ class Server:
         self._stack.push_async_callback(site.node.close)
         assert runner.server is not None
         gates = cluster_turnstile()
-        self._run(Acceptor(gates.gate(runner.server), self._cluster_socket, self._certificates.for_cluster).run())
+        self._run(
+            Acceptor(gates.gate(runner.server), self._cluster_socket, self._certificates.for_cluster, "cluster").run()
+        )
         if site.node.status().state is State.INIT:
             await site.node.join(identity.peers)
         else:

@@ -16,10 +16,11 @@ import structlog
 
 from replication.errors import Closed, DiskFull, OutcomeUnknown, ReadTimeout, Unavailable
 from server import couriers
+from server.actions import messages
 from server.actions.change import Change
 from server.actions.notifications import Result, settle
 from server.core.egress import AllowedHosts
-from server.core.notifications import MAIL, SMTP_PLACE, WEBHOOK, Delivery, Smtp, place_of
+from server.core.notifications import DEFAULT_COMMUNITIES, MAIL, SMTP_PLACE, TRAP, WEBHOOK, Delivery, Smtp, place_of
 from server.errors import UnderstudyError
 from server.storage import allowed_hosts, notifications, sealed
 
@@ -29,6 +30,11 @@ AT_ONCE = 20
 SLEEP_S_MAX = 60.0
 RETRY_S = 1.0
 PACE_S = 0.05
+TOLD_MAX = 10
+TELL_DEFAULTS = (
+    "Traps go out with the community that devices are delivered with, to {}. Anybody can send such traps. Give them"
+    " one of their own: understudy notification set LIST --trap HOST:PORT --community-file FILE"
+)
 T = TypeVar("T")
 Open = Callable[[str, bytes, bytes], str]
 """(name of the row, nonce, ciphertext) to the secret."""
@@ -58,8 +64,12 @@ class Notifier:
 
     async def run(self) -> None:
         """Until office ends. What cannot be written now is tried again; it may be sent twice by that."""
+        has_told = False
         while True:
             try:
+                if not has_told:
+                    await self._tell_of_defaults()
+                    has_told = True
                 (due, allowed, next_us), sequence = await self._store.read(partial(self._look, now_us=self._utc_us()))
                 if due:
                     results = await asyncio.gather(*(self._send(*one, allowed) for one in due))
@@ -72,6 +82,26 @@ class Notifier:
             except (Unavailable, ReadTimeout, DiskFull) as error:
                 log.warning("notifications wait", why=str(error))
                 await asyncio.sleep(RETRY_S)
+
+    async def _tell_of_defaults(self) -> None:
+        """Say which traps bear a community that devices are delivered with: of lists made when it was the default."""
+        found, _ = await self._store.read(self._defaults)
+        if found:
+            await self._store.write(messages.add("warning", TELL_DEFAULTS.format(", ".join(found)), self._utc_us()))
+
+    def _defaults(self, connection: sqlite3.Connection) -> list[str]:
+        found = []
+        for one in notifications.page(connection):
+            for address in one.traps:
+                place = place_of(one.name, TRAP, address)
+                hidden = sealed.get(connection, place)
+                try:
+                    is_default = hidden is not None and self._unseal(place, *hidden).lower() in DEFAULT_COMMUNITIES
+                except UnderstudyError:
+                    continue  # the delivery says so
+                if is_default:
+                    found.append(f"{address} of the list {one.name}")
+        return found[:TOLD_MAX] + ([f"and {len(found) - TOLD_MAX} more"] if len(found) > TOLD_MAX else [])
 
     def _look(
         self, connection: sqlite3.Connection, now_us: int

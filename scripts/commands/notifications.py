@@ -43,7 +43,7 @@ def _receivers(found: dict[str, Any]) -> str:
     "--secret-file", metavar="FILE", help="The secret of the webhooks given, 8 characters or more; - reads it."
 )
 @click.option("--trap", multiple=True, metavar="HOST:PORT", help="Receivers of SNMP traps. They replace those it has.")
-@click.option("--community-file", metavar="FILE", help="The community of the traps given; without it: public.")
+@click.option("--community-file", metavar="FILE", help="The community of the traps given; new ones need it.")
 @click.option("--alarms/--no-alarms", default=None, help="Whether it is told of alarms among the system messages.")
 @click.option("--description", default=None)
 @asks_node

@@ -32,7 +32,6 @@ from server.storage import notifications, sealed, settings, system_messages, ten
 Seal = Callable[[str, str], tuple[bytes, bytes]]
 """(name of the row, value) to (nonce, ciphertext)."""
 GIVE_UP_HOURS = 24
-PUBLIC = "public"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -68,7 +67,7 @@ def put_list(name: str, spec: ListSpec, seal: Seal, by: Principal, now_us: int) 
             if secret is None and sealed.get(connection, place) is None:
                 if f"/{WEBHOOK}/" in place:
                     _refuse({"webhooks": "a new address needs a secret: what is sent is signed with it"})
-                secret = PUBLIC
+                _refuse({"traps": "a new receiver needs a community of its own: by it, it knows who sends"})
             if secret is not None:
                 sealed.put(connection, place, *seal(place, secret))
         for place in _places(stored, before):

@@ -17,6 +17,7 @@ TEXT_MAX = 4000
 URL_CHARS_MAX = 500
 FIRST_WAIT_S = 10
 WAIT_S_MAX = 900
+DEFAULT_COMMUNITIES = ("public", "private")
 SMTP_PLACE = "smtp/password"
 """The row of the table `sealed` with the password for the mail server."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -34,7 +35,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrapReceiver(msgspec.Struct, frozen=True, kw_only=True):
-    """Where SNMP traps go: `host:port`. Without `community` the one that it has stays, at first `public`."""
+    """Where SNMP traps go: `host:port`. Without `community` the one that it has stays; a new one needs it."""
 
     address: str
     community: str | None = None
@@ -126,6 +127,8 @@ def wrong_list(name: str, spec: ListSpec) -> dict[str, str]:
             wrong["traps"] = f"{trap.address!r} is no host:port, like nms.example.net:162"
         elif trap.community is not None and not (1 <= len(trap.community) <= 64 and trap.community.isascii()):
             wrong["traps"] = "a community has 1 to 64 ASCII characters"
+        elif trap.community is not None and trap.community.lower() in DEFAULT_COMMUNITIES:
+            wrong["traps"] = f"{trap.community} is what devices are delivered with; choose a community of your own"
     receivers = [*spec.emails, *(hook.url for hook in spec.webhooks), *(trap.address for trap in spec.traps)]
     if len(receivers) > RECEIVERS_MAX:
         wrong["name"] = f"a list has at most {RECEIVERS_MAX} receivers; make another"

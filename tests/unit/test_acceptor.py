@@ -12,9 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
 
 from server import acceptor, tls
 from server.acceptor import TLS_BUFFER_BYTES, Acceptor, allow_descriptors, shrink_tls_buffer
+from server.core import failed_handshakes
+from server.core.failed_handshakes import ADDRESSES_MAX, OTHERS, FailedHandshakes
 
 
 class Echo(asyncio.Protocol):
@@ -133,3 +136,44 @@ def test_all_descriptors_are_allowed() -> None:
         assert allow_descriptors() == before[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_handshakes_that_fail_are_listed(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With port, address and reason, one line for the first and one with the number of the others; no look is one."""
+    monkeypatch.setattr(acceptor, "LOOK_S", 0.02)
+    monkeypatch.setattr(failed_handshakes, "EVERY_S", 0.2)
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    with contextlib.suppress(ssl.SSLError, Warning):
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with structlog.testing.capture_logs() as lines:
+        async with door(contexts[0]) as port:
+            _, looked = await asyncio.open_connection("127.0.0.1", port)
+            looked.close()
+            for _ in range(3):
+                with pytest.raises(OSError):  # noqa: PT011  # which of its kinds is the library's
+                    await echo(port, old)
+            async with asyncio.timeout(20):
+                while sum(line["count"] for line in lines) < 3:
+                    await asyncio.sleep(0.01)
+            assert await echo(port, contexts[1]) == b"hello"
+    assert [(line["address"], line["why"], line["count"]) for line in lines] == [
+        ("127.0.0.1", "unsupported protocol", 1),
+        ("127.0.0.1", "unsupported protocol", 2),
+    ]
+
+
+def test_lines_of_failed_handshakes_are_bounded() -> None:
+    """One a minute for an address, whatever comes; beyond so many addresses one for all others; none is forgotten."""
+    failed = FailedHandshakes()
+    said = [line for i in range(5000) if (line := failed.add(f"10.0.{i // 256 % 4}.{i % 256}", "no\nTLS " * 99, 0.0))]
+    assert len(said) == ADDRESSES_MAX + 1
+    assert {("\n" in line.why, len(line.why)) for line in said} == {(False, 120)}
+    assert failed.take(59.9) == []
+    counted = failed.take(60.0)
+    assert sum(line.count for line in [*said, *counted]) == 5000
+    assert max(counted, key=lambda line: line.count).address == OTHERS
+    assert failed.take(119.9) == failed.take(120.0) == []
+    assert failed.is_empty

@@ -22,12 +22,14 @@ from server import couriers
 from server.actions import notifications
 from server.core.model import HOUR_US, SECOND_US, SYSTEM
 from server.core.notifications import (
+    TRAP,
     Delivery,
     ListSpec,
     Smtp,
     TrapReceiver,
     Webhook,
     after_failure,
+    place_of,
     signature,
     split_address,
     wait_us,
@@ -220,6 +222,33 @@ async def test_a_trap_is_one_datagram(caplog: pytest.LogCaptureFixture) -> None:
     assert b"\x04\x10hidden-community\xa7" in datagram
     assert b"Understudy: test of ops" in datagram
     assert "hidden-community" not in caplog.text
+
+
+async def test_a_trap_needs_a_community_of_its_own() -> None:
+    """A new receiver is refused without one and with a default; one from before goes on, and a message names it."""
+    site, address = Site(), "127.0.0.1:9"
+    for community in (None, "public", "Private"):
+        with pytest.raises(Invalid, match=r"community of (its|your) own"):
+            site.put(traps=[TrapReceiver(address=address, community=community)])
+    site.put(traps=[TrapReceiver(address=address, community="ours")])
+    site.put(traps=[TrapReceiver(address=address)])
+    await _open_once(site)
+    assert system_messages.page(site.ledger.connection) == []
+    place = place_of("ops", TRAP, address)
+    sealed.put(site.ledger.connection, place, *SEAL.seal(place, "public"))
+    site.put(traps=[TrapReceiver(address=address)])
+    for _ in range(2):
+        await _open_once(site)
+        (said,) = system_messages.page(site.ledger.connection)
+        assert (said.severity, "to 127.0.0.1:9 of the list ops" in said.text) == ("warning", True)
+    assert site.log()[-1].state == "sent"
+
+
+async def _open_once(site: Site) -> None:
+    """An office that sends what is asked of it, and is over."""
+    async with site.office():
+        await site.send(once=str(len(site.log())))
+        await site.until(lambda one: one.state == "sent")
 
 
 def parts(data: bytes) -> list[tuple[int, Any]]:
