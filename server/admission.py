@@ -124,6 +124,8 @@ async def _move_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnsw
 async def _admit_node(site: Site, asked: EnrolRequest, address: str) -> EnrolAnswer:
     checked = await check_password(site, asked.user, asked.password, address)
     by = checked.by
+    if checked.is_password_given:
+        raise Forbidden(f"Somebody else gave {by.name} this password. Sign in at the master, set your own first.")
     if checked.is_factor_missing:
         raise Forbidden(
             f"The role {by.role} asks for a second factor and {by.name} has none. Set it up first: sign in at the "

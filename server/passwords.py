@@ -27,9 +27,11 @@ def common_passwords() -> frozenset[str]:
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 
-def check_new_password(password: str, name: str) -> None:
-    """Raise `Invalid` for a password that the user `name` may not choose."""
+def check_new_password(password: str, name: str, old: str | None = None) -> None:
+    """Raise `Invalid` for a password that the user `name` may not choose; `old` is the one that they say they have."""
     wrong = password_rules.wrong(password, name, common_passwords())
+    if not wrong and password == old:
+        wrong = "The password must be another one than before."
     if wrong:
         raise Invalid(wrong, field="password")
 

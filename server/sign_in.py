@@ -17,7 +17,7 @@ from server.actions.second_factor import WRONG as WRONG_CODE
 from server.actions.second_factor import Proof, Sealed
 from server.actions.sign_in_ways import UNKNOWN
 from server.core.model import MINUTE_US, Principal
-from server.core.people import User
+from server.core.people import GIVEN_PASSWORD_DAYS, User
 from server.core.sign_in_guard import Limits
 from server.door import too_many
 from server.errors import SecondFactorNeeded, Unauthenticated, UnderstudyError
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 FAILURE_PAUSE_S = 1.0
 """A refused password, code or token is answered this late: guessing over the network is slow."""
 WRONG = "The name or the password is wrong. Try again."
+ENDED = (
+    f"This password was given to you, and not changed within {GIVEN_PASSWORD_DAYS} days: it is good no more. Ask an"
+    " administrator for another."
+)
 TICKET = "second factor"
 TICKET_GOOD_FOR_US = 5 * MINUTE_US
 
@@ -50,6 +54,8 @@ class Checked:
     is_factor_missing: bool
     way: str = "password"
     has_passkeys: bool = False
+    is_password_given: bool = False
+    """Somebody else set it: nothing is done with it but setting another."""
 
     @property
     def has_factor(self) -> bool:
@@ -79,7 +85,9 @@ class _Account:
         """What is known of somebody who gave the right password, or was vouched for."""
         assert self.user is not None
         assert self.by is not None
-        return Checked(self.by, self.user.password, self.factor, self.is_factor_missing, way, self.has_passkeys)
+        is_given = way == "password" and self.user.password_given_at_us is not None
+        known = self.by, self.user.password, self.factor, self.is_factor_missing
+        return Checked(*known, way, self.has_passkeys, is_given)
 
 
 async def check_password(site: Site, name: str, password: str, address: str) -> Checked:
@@ -95,6 +103,9 @@ async def check_password(site: Site, name: str, password: str, address: str) -> 
         is_right = await site.passwords.verify(password, stored, bounded=bool(address))
         if not is_right or account.by is None or stored is None:
             await _refuse(site, name, address, account, WRONG)
+        assert user is not None
+        if address and user.password_ends_at_us is not None and user.password_ends_at_us <= site.clock.utc_us():
+            raise Unauthenticated(ENDED)
         return account.checked("password")
 
 

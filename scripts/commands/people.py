@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 import click
 
 from scripts.commands.options import Asker, asks_node, instant, read_password, table
+
+WITHIN = "has to set a password of their own at the next sign-in, within 7 days"
 
 
 @click.group()
@@ -19,10 +22,14 @@ def user() -> None:
 def list_users(asker: Asker) -> None:
     """All users."""
     found = list(asker.client.pages("/api/v1/users", "name"))
-    rows = [
-        (u["name"], u["role"], "disabled" if u["disabled_at_us"] else "", instant(u["created_at_us"])) for u in found
-    ]
+    rows = [(u["name"], u["role"], _state(u), instant(u["created_at_us"])) for u in found]
     asker.show(found, table(rows, ("USER", "ROLE", "", "SINCE")))
+
+
+def _state(found: dict[str, Any]) -> str:
+    ends_us = found.get("password_ends_at_us")
+    said = "disabled" if found["disabled_at_us"] else ""
+    return f"{said} password to be changed by {instant(ends_us)}".strip() if ends_us else said
 
 
 @user.command()
@@ -34,7 +41,7 @@ def create(asker: Asker, name: str, role: str, password_file: str | None) -> Non
     """Add a user."""
     password = read_password(password_file, f"Password of {name}", True)
     made = asker.client.post("/api/v1/users", {"name": name, "role": role, "password": password})
-    asker.show(made, f"The user {made['name']} is {made['role']}.")
+    asker.show(made, f"The user {made['name']} is {made['role']}, and {WITHIN}.")
 
 
 @user.command()
@@ -42,10 +49,10 @@ def create(asker: Asker, name: str, role: str, password_file: str | None) -> Non
 @click.option("--password-file", help="File with the new password.")
 @asks_node
 def password(asker: Asker, name: str, password_file: str | None) -> None:
-    """Set a user's password; signs that user out. On the node itself this works without any password."""
+    """Give a user a password, to be changed at the sign-in. On the node itself this works without any password."""
     new = read_password(password_file, f"New password of {name}", True)
     done = asker.client.ask("PUT", f"/api/v1/users/{quote(name)}", {"password": new}).value
-    asker.show(done, f"The password of {name} is changed; {done['sessions_ended']} sessions ended.")
+    asker.show(done, f"The password of {name} is changed; {done['sessions_ended']} sessions ended. {name} {WITHIN}.")
 
 
 @user.command("role")

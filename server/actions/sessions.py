@@ -61,6 +61,7 @@ def create(
             expires_at_us=now_us + hours * HOUR_US,
             address=by.address,
             user_agent=user_agent[:200],
+            must_change_password=way == "password" and user.password_given_at_us is not None,
         )
         sessions.insert(connection, session)
         if replaced:
@@ -103,6 +104,8 @@ def hand_over(token_hash: str, new_hash: str, by: Principal, now_us: int, user_a
             expires_at_us=found.expires_at_us,
             address=by.address,
             user_agent=user_agent[:200],
+            must_change_password=found.must_change_password,
+            proved_at_us=found.proved_at_us,
         )
         sessions.insert(connection, session)
         record(connection, signed, now_us, "sessions.hand_over", found.name)
@@ -203,6 +206,8 @@ def authenticate(connection: sqlite3.Connection, token_hash: str, now_us: int, a
     found = sessions.signed_in(connection, token_hash, now_us)
     if found is None:
         return None
+    if found.must_change_password:
+        return Principal(found.name, found.role, address, found.tenant, access.ENROL_ONLY, must_change_password=True)
     if second_factor.is_missing(connection, found.user_id, found.role):
         return Principal(found.name, found.role, address, found.tenant, access.ENROL_ONLY)
     return Principal(found.name, found.role, address, found.tenant, roles.granted(connection, found.role))

@@ -24,7 +24,9 @@ NOT_OF_PEOPLE = frozenset({"local", SYSTEM.name})
 
 
 def create(name: str, password: str, role: str, by: Principal, now_us: int) -> Change[int]:
-    """Add a user; returns the id. `password` is a PHC string. Raises Invalid, Conflict."""
+    """Add a user; returns the id. `password` is a PHC string; unless the program itself adds the user it is given: they
+    have to set one of their own within `GIVEN_PASSWORD_DAYS`. Raises Invalid, Conflict.
+    """
     require(by, "users.manage")
     _check_name(name)
     _check_phc(password)
@@ -36,7 +38,7 @@ def create(name: str, password: str, role: str, by: Principal, now_us: int) -> C
         stored = tenancy.stored(connection, name)
         if users.by_name(connection, stored) is not None:
             raise Conflict(f"There is a user {stored} already. Choose another name.")
-        user_id = users.insert(connection, stored, password, role, now_us)
+        user_id = users.insert(connection, stored, password, role, now_us, _given_at_us("", by, now_us))
         record(connection, by, now_us, "users.create", stored, "", {"role": role})
         return user_id
 
@@ -102,6 +104,7 @@ def change_password(
     """Set a password (PHC string): one's own, or anybody's with users.manage.
 
     Ends the user's sessions but `keep`, the asker's; that of who changes the own goes on as `fresh` when it is given.
+    One that somebody else sets is given, as in `create`.
 
     Returns how many sessions were ended. The caller has checked the old password of `by`.
     """
@@ -114,7 +117,10 @@ def change_password(
         user = find(connection, name)
         if by.name != name:
             roles.check_within(connection, user.role, user.tenant, by)
-        users.update(connection, user.id, password=password)
+        given_at_us = _given_at_us(name, by, now_us)
+        users.update(connection, user.id, password=password, password_given_at_us=given_at_us)
+        if given_at_us is None and keep:
+            sessions.note_own_password(connection, keep)
         record(connection, by, now_us, "users.change_password", name)
         return sessions.end_others(connection, user.id, now_us, keep, fresh)
 
@@ -165,6 +171,11 @@ def _check_name(name: str) -> None:
         raise Invalid(f"The user name {wrong}.", field="name")
     if name in NOT_OF_PEOPLE:
         raise Invalid(f"{name} is the program's own name in the audit history. Choose another.", field="name")
+
+
+def _given_at_us(name: str, by: Principal, now_us: int) -> int | None:
+    """When a password was given that `by` sets for the user `name`; None for one's own, and what the program sets."""
+    return None if by.name in (name, SYSTEM.name) else now_us
 
 
 def _check_phc(password: str) -> None:

@@ -88,7 +88,8 @@ EVERY_ROLE = frozenset({"read", "sessions.own"})
 """What every role has: whoever is signed in may look, and may sign out."""
 
 ENROL_ONLY = frozenset({"sessions.own"})
-"""All that somebody may whose role asks for a second factor and who has none yet: set it up, or sign out."""
+"""All that somebody may whose role asks for a second factor and who has none yet: set it up, or sign out. And who came
+in with a password that somebody else gave: set one of one's own, or sign out (`Principal.must_change_password`)."""
 
 READ_ONLY = "read-only"
 READS = frozenset({"read", "audit.read", "forks.read", "maintenance.read"})

@@ -40,7 +40,8 @@ class Principal(msgspec.Struct, frozen=True):
     """Who asks: user name, role, and the network address asked from ("" on the local socket).
 
     `tenant` "" is the host: it sees every tenant's. `granted` are the permissions of a role that the cluster made or of
-    a token with a scope; None: all that the built-in role has. `core.access.may` reads them.
+    a token with a scope; None: all that the built-in role has. `core.access.may` reads them. `must_change_password`: of
+    a session that was begun with a password which somebody else gave.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Principal(msgspec.Struct, frozen=True):
     address: str = ""
     tenant: str = ""
     granted: frozenset[str] | None = None
+    must_change_password: bool = False
 
 
 SYSTEM = Principal("system", "administrator")

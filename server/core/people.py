@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from server.core.model import Row
+from server.core.model import DAY_US, Row
+
+GIVEN_PASSWORD_DAYS = 7
+"""So long a password is good that an administrator gave: its first use is to set one of one's own."""
 
 
 class User(Row, frozen=True, kw_only=True):
+    """`password_given_at_us`: when an administrator gave the password; None: it is their own, or there is none."""
+
     id: int
     name: str
     password: str
@@ -16,6 +21,13 @@ class User(Row, frozen=True, kw_only=True):
     disabled_at_us: int | None = None
     tenant: str = ""
     locked_until_us: int | None = None
+    password_given_at_us: int | None = None
+
+    @property
+    def password_ends_at_us(self) -> int | None:
+        """When a password that was given is good no more; None for one's own."""
+        given = self.password_given_at_us
+        return None if given is None else given + GIVEN_PASSWORD_DAYS * DAY_US
 
 
 class Session(Row, frozen=True, kw_only=True):
@@ -27,6 +39,8 @@ class Session(Row, frozen=True, kw_only=True):
     user_agent: str
     ended_at_us: int | None = None
     seen_at_us: int | None = None
+    must_change_password: bool = False
+    proved_at_us: int | None = None
 
 
 SESSION_IDLE_MINUTES = 240

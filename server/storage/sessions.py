@@ -25,6 +25,8 @@ class SignedIn(Row, frozen=True, kw_only=True):
     address: str
     user_agent: str
     seen_at_us: int
+    must_change_password: bool
+    proved_at_us: int
 
 
 _IDLE_US = (
@@ -34,7 +36,8 @@ _IDLE_US = (
 _SIGNED_IN = (
     "SELECT s.token_hash, s.user_id, u.name, u.role, u.tenant,"
     " s.created_at_us, s.expires_at_us, s.address, s.user_agent,"
-    " coalesce(s.seen_at_us, s.created_at_us) AS seen_at_us FROM sessions s JOIN users u ON u.id = s.user_id"
+    " coalesce(s.seen_at_us, s.created_at_us) AS seen_at_us, s.must_change_password,"
+    " coalesce(s.proved_at_us, s.created_at_us) AS proved_at_us FROM sessions s JOIN users u ON u.id = s.user_id"
     " WHERE s.ended_at_us IS NULL AND s.expires_at_us > :now AND u.disabled_at_us IS NULL"
     f" AND coalesce(s.seen_at_us, s.created_at_us) > :now - {_IDLE_US}"
 )
@@ -72,6 +75,11 @@ def note_seen(connection: sqlite3.Connection, token_hash: str, at_us: int, apart
         " AND coalesce(seen_at_us, created_at_us) <= :at - :apart"
     )
     return connection.execute(query, {"at": at_us, "hash": token_hash, "apart": apart_us}).rowcount
+
+
+def note_own_password(connection: sqlite3.Connection, token_hash: str) -> None:
+    """Who is signed in here has set a password of their own."""
+    connection.execute("UPDATE sessions SET must_change_password = 0 WHERE token_hash = ?", (token_hash,))
 
 
 def insert(connection: sqlite3.Connection, session: Session) -> None:

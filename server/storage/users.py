@@ -36,9 +36,12 @@ def of_tenant(connection: sqlite3.Connection, tenant: str) -> list[User]:
     return rows.every(connection, User, "FROM users WHERE tenant = ? AND tenant != '' ORDER BY name", (tenant,))
 
 
-def insert(connection: sqlite3.Connection, name: str, password: str, role: str, now_us: int) -> int:
+def insert(
+    connection: sqlite3.Connection, name: str, password: str, role: str, now_us: int, given_at_us: int | None = None
+) -> int:
     """Add a user and return the id."""
     values = {"name": name, "password": password, "role": role, "created_at_us": now_us}
+    values["password_given_at_us"] = given_at_us
     return rows.insert(connection, "users", values)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from server.core.access import ENROL_ONLY
+from server.core.model import Principal
 from server.errors import Forbidden
 from server.secure_headers import put_headers
 from server.site import SITE, Site
@@ -75,6 +76,8 @@ from server.web.session import enter_tenant, identify, is_local, principal
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY_BYTES_MAX = 4 << 20
 ENROL_PATHS = ("/users/second-factor", "/api/v1/second-factor", "/login", "/logout", "/api/v1/logout", "/static/")
+PASSWORD_PATHS = frozenset({"/users/password", "/login", "/logout", "/api/v1/login", "/api/v1/logout"})
+"""Open to who has to set a password of their own."""
 SIGN_IN_BYTES_MAX = 16 << 10
 SIGN_IN_PATHS = frozenset({
     "/login", "/login/proxy", "/api/Account/Authenticate",
@@ -145,11 +148,27 @@ def check_small(request: web.Request) -> None:
 def check_enrolled(request: web.Request) -> None:
     """Who must set up a second factor gets there and nowhere else."""
     by = principal(request)
+    if by is not None and by.must_change_password:
+        check_changes_password(request, by)
+        return
     if by is None or by.granted != ENROL_ONLY or request.path.startswith(ENROL_PATHS):
         return
     if request.path.startswith("/api/") or request.method not in SAFE_METHODS:
         raise Forbidden(f"The role {by.role} asks for a second factor. Set it up first: POST /api/v1/second-factor")
     raise web.HTTPSeeOther("/users/second-factor")
+
+
+def check_changes_password(request: web.Request, by: Principal) -> None:
+    """Who came in with a password that somebody else gave sets another or signs out, and does nothing else."""
+    own = (request.method, request.path) == ("PUT", f"/api/v1/users/{by.name}")
+    if own or request.path in PASSWORD_PATHS or request.path.startswith("/static/"):
+        return
+    if request.path.startswith("/api/") or request.method not in SAFE_METHODS:
+        raise Forbidden(
+            "Somebody else gave you this password: set one of your own first. PUT /api/v1/users/NAME with password and"
+            " old_password, or the page /users/password"
+        )
+    raise web.HTTPSeeOther("/users/password")
 
 
 def check_permission(request: web.Request) -> None:

@@ -22,6 +22,7 @@ class Signed:
 
     token: str
     by: Principal
+    must_change_password: bool = False
 
 
 async def sign_in(
@@ -45,9 +46,9 @@ async def begin(site: Site, request: web.Request, known: Checked, proof: Proof |
     token, by, agent = new_token(), known.by, request.headers.get("User-Agent", "")
     now_us, replaced, hashed = site.clock.utc_us(), request.get(SESSION_HASH, ""), secret_hash(token)
     change = sessions.create(by.name, known.password, hashed, by, now_us, agent, proof, replaced, known.way)
-    _, request[SEQUENCE] = await site.store().write_ungated(for_tenant(by.tenant, change))
+    session, request[SEQUENCE] = await site.store().write_ungated(for_tenant(by.tenant, change))
     site.door.guard.forget(by.name)
-    return Signed(token, by)
+    return Signed(token, by, session.must_change_password)
 
 
 async def sign_out(site: Site, request: web.Request, by: Principal) -> None:

@@ -58,13 +58,16 @@ class UserChange(msgspec.Struct, frozen=True):
 
 
 class UserLine(msgspec.Struct, frozen=True):
-    """A user, without the password."""
+    """A user, without the password. `password_ends_at_us`: when a password that was given is good no more, unless its
+    user sets one of their own before.
+    """
 
     name: str
     role: str
     created_at_us: int
     disabled_at_us: int | None
     locked_until_us: int | None
+    password_ends_at_us: int | None = None
 
 
 class SessionLine(msgspec.Struct, frozen=True):
@@ -93,7 +96,8 @@ async def login_by_proxy(call: Call) -> web.StreamResponse:
 
 def welcome(signed: Signed) -> web.StreamResponse:
     """The answer to who has signed in, with the cookie."""
-    response = respond({"user": signed.by.name, "role": signed.by.role}, 200)
+    must = {"must_change_password": True} if signed.must_change_password else {}
+    response = respond({"user": signed.by.name, "role": signed.by.role, **must}, 200)
     set_cookie(response, signed.token)
     return response
 
@@ -113,7 +117,8 @@ async def list_users(call: Call) -> list[UserLine]:
 
 
 def _user_line(user: User) -> UserLine:
-    return UserLine(user.name, user.role, user.created_at_us, user.disabled_at_us, user.locked_until_us)
+    ends_us = user.password_ends_at_us
+    return UserLine(user.name, user.role, user.created_at_us, user.disabled_at_us, user.locked_until_us, ends_us)
 
 
 async def create_user(call: Call) -> Answer:
@@ -154,7 +159,7 @@ async def unlock(call: Call, name: str) -> Answer:
 async def change_password(call: Call, name: str) -> web.StreamResponse:
     """Set a password; one's own needs the old one. Ends the user's other sessions."""
     body, renewal = call.body, Renewal(call.request)
-    check_new_password(body.password, name)
+    check_new_password(body.password, name, body.old_password if name == call.by.name else None)
     if name == call.by.name:
         await check_password(call.site, name, body.old_password or "", call.by.address)
     phc = await call.site.passwords.hash(body.password)

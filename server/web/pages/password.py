@@ -27,11 +27,13 @@ class PasswordPage:
     template: ClassVar[str] = "pages/password_change.html"
     frame: Frame
     errors: dict[str, str]
+    must: bool = False
+    """Somebody else gave the password that they came in with."""
 
 
 async def _page(request: web.Request, errors: dict[str, str], status: int = 200) -> web.Response:
     frame, _ = await serve.load(request, "Password", lambda _: None)
-    return serve.html(PasswordPage(frame, errors), status)
+    return serve.html(PasswordPage(frame, errors, require_principal(request).must_change_password), status)
 
 
 async def show(request: web.Request) -> web.Response:
@@ -44,7 +46,7 @@ async def change(request: web.Request) -> web.StreamResponse:
     site, by, posted = serve.site(request), require_principal(request), await request.post()
     old, new = str(posted.get("old", "")), str(posted.get("password", ""))
     try:
-        check_new_password(new, by.name)
+        check_new_password(new, by.name, old)
         await check_password(site, by.name, old, by.address)
     except (Invalid, Unauthenticated, Unavailable) as error:
         return await _page(request, _named(error), 422)
