@@ -54,6 +54,12 @@ class Forbidden(UnderstudyError):
     status = 403
 
 
+class ProofNeeded(Forbidden):
+    """Who is signed in said so too long ago for this, and has to say once more who they are."""
+
+    code = "proof_needed"
+
+
 class NotFound(UnderstudyError):
     """There is no such thing."""
 

@@ -69,6 +69,7 @@ Without a permission, because what they are given proves who asks:
     agents.enrol            a join token
     sessions.create         a checked password
     sessions.hand_over      the former master's word
+    sessions.prove_again    a checked password or code
 
 By the program itself, for the parts that live in office:
 

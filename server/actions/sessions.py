@@ -81,6 +81,32 @@ def _factors(way: str, proof: Proof | None) -> list[str]:
     return [way, "recovery code" if proof.code_hash else "code"]
 
 
+def prove_again(
+    token_hash: str, name: str, address: str, now_us: int, password: str = "", proof: Proof | None = None
+) -> Change[None]:
+    """Note that who has this session has just said again who they are: by the password, which was checked against the
+    PHC string `password`, or by a code that gave `proof`. Raises Unauthenticated when any of that is no more so.
+    """
+
+    def change(transaction: Transaction) -> None:
+        connection = transaction.connection
+        found, user = sessions.signed_in(connection, token_hash, now_us), users.by_name(connection, name)
+        if found is None or user is None or found.user_id != user.id:
+            raise Unauthenticated("That session is over. Sign in.")
+        if proof is None and user.password != password:
+            raise Unauthenticated("The password is wrong. Try again.")
+        if proof is not None:
+            if not second_factor.has_one(connection, user.id):
+                raise Unauthenticated(second_factor.WRONG)
+            second_factor.spend(connection, user, proof, now_us)
+        sessions.note_proved(connection, token_hash, now_us)
+        by = Principal(user.name, user.role, address, user.tenant)
+        factor = "password" if proof is None else "recovery code" if proof.code_hash else "code"
+        record(connection, by, now_us, "sessions.prove_again", user.name, "", {"factors": [factor]})
+
+    return change
+
+
 def hand_over(token_hash: str, new_hash: str, by: Principal, now_us: int, user_agent: str) -> Change[Session]:
     """End a session and make another of the same user that ends at the same time, for the same browser at this node.
 

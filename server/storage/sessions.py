@@ -77,6 +77,11 @@ def note_seen(connection: sqlite3.Connection, token_hash: str, at_us: int, apart
     return connection.execute(query, {"at": at_us, "hash": token_hash, "apart": apart_us}).rowcount
 
 
+def note_proved(connection: sqlite3.Connection, token_hash: str, now_us: int) -> None:
+    """Who is signed in here said again who they are."""
+    connection.execute("UPDATE sessions SET proved_at_us = ? WHERE token_hash = ?", (now_us, token_hash))
+
+
 def note_own_password(connection: sqlite3.Connection, token_hash: str) -> None:
     """Who is signed in here has set a password of their own."""
     connection.execute("UPDATE sessions SET must_change_password = 0 WHERE token_hash = ?", (token_hash,))

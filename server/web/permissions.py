@@ -199,7 +199,7 @@ _TABLE = {
         GET /users/second-factor /users/password
         POST /api/v1/login-message/dismiss /api/v1/logout /api/v1/second-factor /api/v1/second-factor/confirm
             /api/v1/second-factor/remove /api/v1/second-factor/passkeys/begin /api/v1/second-factor/passkeys
-            /api/v1/second-factor/passkeys/{id}/remove
+            /api/v1/second-factor/passkeys/{id}/remove /api/v1/prove
         PUT /api/v1/second-factor/passkeys/{id}
         POST /users/second-factor/begin /users/second-factor/confirm /users/second-factor/remove
             /users/second-factor/passkeys/{id}/rename /users/second-factor/passkeys/{id}/remove

@@ -42,6 +42,7 @@ from server.web.api import (
     openapi,
     passkeys,
     people,
+    proving,
     requests,
     resources,
     roles,
@@ -69,6 +70,7 @@ from server.web.door import keeping_the_door
 from server.web.errors import errors_as_answers
 from server.web.live import LIVE, Live
 from server.web.maintenance import admit
+from server.web.pages.proving import ask_again
 from server.web.permissions import asked_of
 from server.web.refusals import REFUSALS, Refusals
 from server.web.session import enter_tenant, identify, is_local, principal
@@ -120,6 +122,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *announcements.ENDPOINTS,
     *audit.ENDPOINTS,
     *people.ENDPOINTS,
+    *proving.ENDPOINTS,
     *roles.ENDPOINTS,
     *second_factor.ENDPOINTS,
     *passkeys.ENDPOINTS,
@@ -180,8 +183,8 @@ def check_permission(request: web.Request) -> None:
 
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Who asks, whether another site made the browser ask, that a sign-in is small, what a maintenance answers, and
-    whether who asks may.
+    """Who asks, whether another site made the browser ask, that a sign-in is small, what a maintenance answers, whether
+    who asks may, and whether they have to say once more who they are.
 
     Unsafe requests with a token or by the socket may pass.
     """
@@ -195,7 +198,8 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     check_enrolled(request)
     await admit(request)
     check_permission(request)
-    return await handler(request)
+    asked = await ask_again(request)
+    return asked if asked is not None else await handler(request)
 
 
 def make_app(site: Site) -> web.Application:

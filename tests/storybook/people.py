@@ -17,6 +17,7 @@ from server.web.api.second_factor import State
 from server.web.api.sign_in import Ways
 from server.web.api.tokens import TokenLine
 from server.web.pages.password import PasswordPage
+from server.web.pages.proving import ProvingPage
 from server.web.pages.roles import RolesPage
 from server.web.pages.second_factor import SecondFactorPage
 from server.web.pages.sign_in import SignInPage
@@ -120,8 +121,12 @@ def _sign_in() -> list[Story]:
     ]
 
 
+WRONG_AGAIN = "The name or the password is wrong. Try again."
+
+
 def stories() -> list[Story]:
     """All of them."""
+    asks = frame("Who are you?", "/users")
     roles, tokens = frame("Roles", "/users"), frame("API Tokens", "/users")
     lines = (
         _token(4, "monitoring", 200, "read-only", NOW_US - HOUR_US),
@@ -143,6 +148,12 @@ def stories() -> list[Story]:
         Story("tenants-empty", TenantsPage(frame("Tenants", "/tenants"), ())),
         Story("tenants-wrong", TenantsPage(frame("Tenants", "/tenants"), _tenants(), *WRONG_TENANT)),
         *_second_factor(),
+        Story("proof-again", ProvingPage(asks, "/users/tokens", (("name", "ci"),), True, True)),
+        Story(
+            "proof-again-wrong",
+            ProvingPage(asks, "/users/tokens", (), True, False, {"proof-password": WRONG_AGAIN}),
+        ),
+        Story("password-given", PasswordPage(frame("Password", "/users"), {}, True)),
         Story("password", PasswordPage(frame("Password", "/users"), {})),
         Story("password-wrong", PasswordPage(frame("Password", "/users"), {"password": WRONG_PASSWORD})),
         *_sign_in(),

@@ -13,7 +13,7 @@ from server import sign_in
 from server.actions import sessions as session_actions
 from server.actions import sign_in_ways, users
 from server.actions.change import for_tenant
-from server.core.model import DAY_US, Principal
+from server.core.model import DAY_US, MINUTE_US, Principal
 from server.core.sign_in_ways import ProxyTrust
 from server.errors import Forbidden
 from server.sign_in import check_password
@@ -90,6 +90,9 @@ async def test_a_program_changes_it_too_and_signs_out(tmp_path: Path) -> None:
         assert (await door.ask("GET", "/api/v1/jobs", token=token)).status == 200
         ledger.do(users.change_password("anna", PHC, BOSS, START_US))
         _, _, cookie = await door.sign_in("anna")
+        door.clock.now_us += 60 * MINUTE_US  # who may do nothing else is not asked who they are before they do it
+        refused = await door.ask("PUT", "/api/v1/users/anna", {**change, "old_password": "no"}, cookie=cookie)
+        assert (refused.status, "wrong" in await refused.text()) == (401, True)
         assert (await door.ask("POST", "/api/v1/logout", {}, cookie=cookie)).status == 200
         assert (await door.ask("GET", "/users/password", cookie=cookie, html=True)).headers["Location"][:6] == "/login"
 

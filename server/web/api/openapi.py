@@ -32,6 +32,7 @@ PROBLEM = {
                 "unauthenticated",
                 "second_factor_needed",
                 "forbidden",
+                "proof_needed",
                 "not_found",
                 "conflict",
                 "not_master",
@@ -53,7 +54,7 @@ _PART = re.compile(r"\{(\w+)[^}]*\}")
 _TEXT_IDS = ("/api/v1/sessions/", "/api/v1/nodes/")
 """Paths whose `{id}` is a text; elsewhere it is a number, as `{number}` and `{version}` are."""
 _NUMBERS = ("id", "number", "version")
-_PASSWORDS = ("/api/v1/login", "/api/Account/Authenticate", "/api/v1/users", "/api/v1/second-factor")
+_PASSWORDS = ("/api/v1/login", "/api/Account/Authenticate", "/api/v1/users", "/api/v1/second-factor", "/api/v1/prove")
 """Where passwords and codes are checked, and too many wrong ones are answered 429."""
 
 REFUSALS = {
