@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from server.actions import sessions, tokens
 from server.actions.change import Change
+from server.core.request_quota import Quota
 from server.core.sign_in_guard import Guard, Tally
 from server.errors import TooManyAttempts
 
@@ -50,6 +51,7 @@ class Door:
     def __init__(self) -> None:
         self.guard = Guard()
         self.joins = Guard()
+        self.quota = Quota()
         self.failures = Tally()
         self._token_uses: dict[int, int] = {}
         self._sessions_seen: dict[str, int] = {}

@@ -110,6 +110,13 @@ class TooManyAttempts(Unavailable):
     status = 429
 
 
+class TooManyRequests(Unavailable):
+    """This token or session asked too often: nothing was looked at, ask again after `retry_after_s`."""
+
+    code = "too_many_requests"
+    status = 429
+
+
 class InMaintenance(UnderstudyError):
     """A maintenance refuses new work; looking, results and its end go on."""
 

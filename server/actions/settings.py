@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from server.actions.change import Change, Transaction, record, require
 from server.core.model import Principal
 from server.core.people import SESSION_IDLE_MINUTES
+from server.core.request_quota import PER_MINUTE
 from server.errors import Invalid, NotFound
 from server.storage import settings
 
@@ -34,6 +35,9 @@ KNOWN = {
     "notification_hours": Known(24, 1, 720, "Hours after which a notification that cannot be delivered is given up."),
     "audit_days": Known(3650, 30, 36500, "Days for which the audit history is kept."),
     "message_days": Known(365, 1, 36500, "Days for which system messages are kept once somebody acknowledged them."),
+    "requests_per_minute": Known(
+        PER_MINUTE, 600, 10_000_000, "Requests in a minute that one API token or one session may send."
+    ),
     "join_token_hours": Known(24, 1, 720, "Hours for which a join token can be used."),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import socket
 from collections.abc import Callable
@@ -12,11 +13,12 @@ import msgspec
 from aiohttp import web
 
 from replication.errors import ReplicationError
-from server.actions import sessions, tokens
+from server.actions import sessions, settings, tokens
 from server.actions.change import Change, Transaction
 from server.core.model import Principal
+from server.core.request_quota import is_free
 from server.core.tenancy import tenant_of, wrong_name
-from server.errors import Unauthenticated, Unavailable
+from server.errors import TooManyRequests, Unauthenticated, Unavailable
 from server.site import Site, site_of
 from server.tls import secret_hash
 from server.web.csrf import SAFE_METHODS
@@ -32,6 +34,9 @@ LOCAL = Principal("local", "administrator")
 TENANT_HEADER = "Understudy-Tenant"
 TENANT_COOKIE = "__Host-understudy-tenant"
 """In whose name a browser of the host's people asks."""
+
+PER_MINUTE = "requests_per_minute"
+"""The setting: how often a token or a session may ask."""
 
 PRINCIPAL = web.RequestKey("principal", Principal)
 SESSION_HASH = web.RequestKey("session_hash", str)
@@ -121,19 +126,22 @@ def enter_tenant(request: web.Request) -> None:
 
 async def _by_bearer(site: Site, request: web.Request, secret: str) -> None:
     """An API token, or what UiPath's sign-in answered, which is a session."""
-    found = await _by_token(site, secret, remote_address(request))
+    found = await _by_token(site, request, secret)
     if found is not None:
         request[PRINCIPAL] = found
     else:
         await _by_session(site, request, secret_hash(secret))
 
 
-async def _by_token(site: Site, token: str, address: str) -> Principal | None:
-    now_us = site.clock.utc_us()
+async def _by_token(site: Site, request: web.Request, token: str) -> Principal | None:
+    now_us, address = site.clock.utc_us(), remote_address(request)
     hashed = secret_hash(token)
-    found = await site.read_now(lambda connection: tokens.authenticate(connection, hashed, now_us, address))
+    found, per_minute = await site.read_now(
+        lambda rows: (tokens.authenticate(rows, hashed, now_us, address), settings.number(rows, PER_MINUTE))
+    )
     if found is None:
         return None
+    _count(site, request, f"token {found.token_id}", per_minute)
     site.door.token_used(found.token_id, now_us)
     return found.principal
 
@@ -141,14 +149,28 @@ async def _by_token(site: Site, token: str, address: str) -> Principal | None:
 async def _by_session(site: Site, request: web.Request, hashed: str) -> None:
     now_us, address = site.clock.utc_us(), remote_address(request)
     try:
-        found = await site.read_now(lambda rows: sessions.authenticate(rows, hashed, now_us, address))
+        found, per_minute = await site.read_now(
+            lambda rows: (sessions.authenticate(rows, hashed, now_us, address), settings.number(rows, PER_MINUTE))
+        )
     except (Unavailable, ReplicationError):
         return
     if found is not None:
+        _count(site, request, f"session {hashed}", per_minute)
         request[PRINCIPAL] = found
         request[SESSION_HASH] = hashed
         if LIVE_HEADER not in request.headers:
             site.door.session_seen(hashed, now_us)
+
+
+def _count(site: Site, request: web.Request, whose: str, per_minute: int) -> None:
+    """Raise `TooManyRequests` for who asks too often, whatever it is but what ends trouble."""
+    wait_s = 0.0 if is_free(request.path) else site.door.quota.wait_s(whose, per_minute, site.clock.monotonic())
+    if wait_s > 0:
+        raise TooManyRequests(
+            f"This {whose.partition(' ')[0]} asks too often: {per_minute} requests a minute are its quota. Wait as long"
+            f" as Retry-After says; ask for lists instead of single things. An administrator sets {PER_MINUTE}.",
+            retry_after_s=math.ceil(wait_s),
+        )
 
 
 def set_cookie(response: web.StreamResponse, token: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from server import __version__
+from server.core.request_quota import is_free
 from server.numbers import NUMBER_MAX
 from server.web.api.endpoint import KEY_HEADER, KEY_LENGTH_MAX, LIMIT_MAX, Endpoint, Number, Shape
 from server.web.csrf import SAFE_METHODS
@@ -38,6 +39,7 @@ PROBLEM = {
                 "not_master",
                 "unavailable",
                 "too_many_attempts",
+                "too_many_requests",
                 "maintenance",
                 "unknown_outcome",
                 "internal",
@@ -68,7 +70,7 @@ REFUSALS = {
     413: "The body is too long",
     421: "This node is not the master; its document names the master",
     422: "The Idempotency-Key came with another request before",
-    429: "Too many attempts; Retry-After says when to try again",
+    429: "Too many attempts or requests; Retry-After says when to try again",
     503: "Not now; Retry-After says when to try again",
     504: "The outcome is not known yet; ask for it by the Idempotency-Key",
 }
@@ -152,6 +154,8 @@ def refusals(endpoint: Endpoint) -> list[int]:
         found |= {403, 404, 405, 409, 413, 421, 422, 504}
     if endpoint.path.startswith(_PASSWORDS) and not is_safe:
         found |= {411, 429}
+    if not is_free(endpoint.path):
+        found |= {429}
     return sorted(found)
 
 

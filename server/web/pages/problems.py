@@ -42,6 +42,7 @@ ADVICE = {
     421: Advice(
         "This node is not master", "server-off", "warn", "It takes no changes and runs no jobs. Go to the master."
     ),
+    429: Advice("Too often", "hourglass", "warn", "Nothing was changed. Wait a moment, then go back and try again."),
     503: Advice(
         "Not now", "hourglass", "warn", "Nothing was changed. This page tries again by itself every few seconds."
     ),
