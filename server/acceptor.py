@@ -117,8 +117,8 @@ class Acceptor:
         """Log these, and look again while there is somebody whose minute is not over."""
         for line in lines:
             if line is not None:
-                text = "a TLS handshake failed" if line.count == 1 else "TLS handshakes failed"
-                log.warning(text, port=self._port, address=line.address, why=line.why, count=line.count)
+                text = "a TLS handshake failed" if line.times == 1 else "TLS handshakes failed"
+                log.warning(text, port=self._port, address=line.address, why=line.why, count=line.times)
         if self._look is None and not self._failed.is_empty:
             self._look = asyncio.get_running_loop().call_later(LOOK_S, self._list_counted)
 

@@ -16,11 +16,11 @@ WHY_MAX = 120
 
 
 class Line(NamedTuple):
-    """`count` handshakes of `address` failed since its last line, the last of them because of `why`."""
+    """`times` handshakes of `address` failed since its last line, the last of them because of `why`."""
 
     address: str
     why: str
-    count: int
+    times: int
 
 
 @dataclass
