@@ -248,6 +248,11 @@ def node_stories() -> list[Story]:
     ]
 
 
+def _given(number: int, name: str, at_us: int) -> User:
+    """Somebody who has an administrator's password still."""
+    return User(id=number, name=name, password="", role="user", created_at_us=at_us, password_given_at_us=at_us)
+
+
 def people_stories() -> list[Story]:
     """Sign-in, users and sessions."""
     nobody = frame("Sign in", "/login", user="", user_role="")
@@ -262,6 +267,8 @@ def people_stories() -> list[Story]:
             created_at_us=NOW_US - 9 * DAY_US,
             disabled_at_us=NOW_US - DAY_US,
         ),
+        _given(4, "new-colleague", NOW_US - 2 * DAY_US),
+        _given(5, "never-came", NOW_US - 20 * DAY_US),
     ]
     firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
     signed_in = [
@@ -276,6 +283,8 @@ def people_stories() -> list[Story]:
             address=f"10.20.0.{40 + n}",
             user_agent=firefox,
             seen_at_us=NOW_US - n * 7 * MINUTE_US,
+            must_change_password=False,
+            proved_at_us=NOW_US - n * HOUR_US,
         )
         for n, name in enumerate(("admin", "operator", "operator"))
     ]
