@@ -27,7 +27,7 @@ def ledger() -> Ledger:
     made = Ledger()
     made.do(users.create("root", PHC, "administrator", SYSTEM, START_US))
     made.do(roles.create("night", {"runs.start"}, "starts jobs at night", ADMIN, START_US))
-    made.do(users.create("bob", PHC, "night", ADMIN, START_US))
+    made.do(users.create("bob", PHC, "night", SYSTEM, START_US))
     return made
 
 

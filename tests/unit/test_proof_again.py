@@ -139,6 +139,19 @@ async def test_a_program_with_a_session_says_it_too(tmp_path: Path) -> None:
         assert (await door.ask("DELETE", "/api/v1/sessions", cookie=cookie)).status == 200
 
 
+async def test_ones_own_password_asks_by_itself(tmp_path: Path) -> None:
+    """With the old one, which is checked; a role beside it is another thing, and so is somebody else's."""
+    async with signed_in(tmp_path) as (door, _, cookie):
+        own = {"password": "a word of my own", "old_password": PASSWORD}
+        wrong = {**own, "old_password": "no"}
+        for body, who in (({**own, "role": "user"}, "root"), ({"password": "x"}, "root"), (own, "bob"), ([], "root")):
+            refused = await door.ask("PUT", f"/api/v1/users/{who}", body, cookie=cookie)
+            assert (refused.status, "proof_needed" in await refused.text()) == (403, True), body
+        assert (await door.ask("PUT", "/api/v1/users/root", wrong, cookie=cookie)).status == 401
+        door.site.door.guard = type(door.site.door.guard)()
+        assert (await door.ask("PUT", "/api/v1/users/root", own, cookie=cookie)).status == 200
+
+
 async def test_tokens_and_the_socket_are_not_asked(tmp_path: Path) -> None:
     """They are of programs, and of whoever owns the machine."""
     async with signed_in(tmp_path) as (door, ledger, _):

@@ -101,6 +101,7 @@ IN_THE_ROUTE = {
     "/api/v1/second-factor/confirm", "/api/v1/second-factor/remove",  # or a second factor
     "/users/second-factor/confirm", "/users/second-factor/remove",
     "/api/v1/second-factor", "/users/second-factor/begin", "/users/password",  # ask for the password first
+    "/api/v1/prove",
     "/api/v1/second-factor/passkeys/begin", "/api/v1/second-factor/passkeys",  # or ask the browser
     "/api/v1/second-factor/passkeys/{id}/remove", r"/users/second-factor/passkeys/{id:\d{1,18}}/remove",
     "/api/v1/logout", "/api/v1/workflows/check", "/tenants/enter",  # ask for what everybody has

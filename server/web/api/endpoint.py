@@ -185,7 +185,7 @@ class Endpoint:
 
     async def _call(self, request: web.Request) -> Call:
         by = principal(request) or NOBODY if self.public else require_principal(request)
-        raw = await request.read() if request.can_read_body else b""
+        raw = await request.read() if request.body_exists else b""
         key = ""
         if request.method not in SAFE_METHODS:
             key = request.headers.get(KEY_HEADER) or new_token()
