@@ -215,16 +215,17 @@ class Links:
                     await socket.close()
 
     async def _is_single(self, link: AgentLink) -> bool:
-        """Make room for a returning agent. False for a second process of an identity that is alive here."""
-        known = self._links.get(link.agent_id)
-        if known is None:
-            return True
-        if known.hello.instance != link.hello.instance and await known.is_alive(PROBE_S):
-            if self._desk is not None:
-                self._desk.doubled(known, link)
-            return False
-        await known.close()
-        self._drop(known)
+        """Make room for a returning agent. False for a second process of an identity that is alive here.
+
+        Looked at again after each wait: another may have come for the same dead link meanwhile.
+        """
+        while (known := self._links.get(link.agent_id)) is not None:
+            if known.hello.instance != link.hello.instance and await known.is_alive(PROBE_S):
+                if self._desk is not None:
+                    self._desk.doubled(known, link)
+                return False
+            await known.close()
+            self._drop(known)
         return True
 
     async def _serve(self, link: AgentLink, socket: web.WebSocketResponse) -> None:

@@ -148,6 +148,28 @@ async def test_a_dead_link_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
 
 
+async def test_of_two_that_come_for_a_dead_link_one_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BEY-4: after an outage an agent and a copy of it dial at the same time, while its former link is still probed."""
+    monkeypatch.setattr(agent_links, "PROBE_S", 0.3)
+    async with node() as here:
+        desk = Recorder()
+        here.links.take_office(Epoch(4, NODE), desk)
+        before = await here.agent("x", "before")
+        await hear(before, wire.Office)
+        both = [await here.client.ws_connect(f"http://127.0.0.1:{here.port}/?agent=x") for _ in range(2)]
+        for socket, instance in zip(both, ("agent", "copy"), strict=True):
+            await socket.send_bytes(wire.encode(wire.Hello("x", 1, "1", "boot", instance, 5)))
+        async with asyncio.timeout(10):
+            while not [said for said, _ in desk.events if said == "doubled"]:
+                for socket in both:
+                    with contextlib.suppress(ConnectionError, aiohttp.ClientError):
+                        await socket.send_bytes(wire.encode(wire.AgentHeartbeat(5)))
+                await asyncio.sleep(0.02)
+        await before.close()
+        joined = [instance for said, instance in desk.events if said == "joined"]
+        assert joined in (["before", "agent"], ["before", "copy"])
+
+
 async def test_a_hello_of_another_agent_than_the_certificates_is_refused() -> None:
     """The identity is the certificate's: the link ends before anything is told."""
     async with node() as here:
