@@ -36,6 +36,8 @@ class Node:
     cluster_port: int
     program: Program
     token: str = ""
+    asker: Api | None = None
+    """Keeps its connection for `status`, which is asked for twenty times a second; None: a fresh one for each."""
 
     @property
     def api(self) -> Api:
@@ -46,6 +48,9 @@ class Node:
         """What this node says of itself; {} when it does not answer."""
         if not (self.data / "ca.crt").exists():
             return {}
+        if self.asker is not None:
+            self.asker.token = self.token
+            return self.asker.status() or self.asker.status() or {}  # the first closes what a restart has cut
         api = self.api
         try:
             return api.status() or {}

@@ -29,6 +29,7 @@ class Rolling:
     def run(self, name: str, build: Build) -> Node:
         """Start a node by a build, its directory as it is."""
         node = self.pair.nodes.get(name) or self.pair.add_node(name)
+        node.asker = Api(node.host, node.port, node.data / "ca.crt")
         at = node.program.words.index("serve")
         node.program.words = [*build.words("understudy"), *node.program.words[at:]]
         node.program.extra = self.pair.settings | build.environment
