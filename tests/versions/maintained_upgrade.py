@@ -199,16 +199,17 @@ class MaintainedUpgrade:
 
     def _unchanged(self, step: str) -> None:
         """Both nodes say of it what they said before the step."""
+        before = len(self.faults)
         for node in self._level():
             found = _look(node, self._known["phase"])
             self._known["runs"] = self._known["runs"] or found["runs"]
             self.looks += 1
             if self.rolling.builds[node.name].name == "before" and not node.is_master():
                 found["banner"] = self._known["banner"]  # a standby of that release shows none
-            wrong = {name: (value, found[name]) for name, value in self._known.items() if found[name] != value}
+            wrong = {name: (known, found[name]) for name, known in self._known.items() if found[name] != known}
             self._expect(not wrong, f"after {step}: {self._of(node)} says otherwise (before, now): {wrong}")
         self.rolling.write(self.pair.node("master"))
-        self.say(f"  {step}: as before at both")
+        self.say(f"  {step}: {'as before at both' if len(self.faults) == before else 'NOT as before'}")
 
     def _level(self) -> tuple[Node, Node]:
         """(master, standby), the standby with all applied that the master had written when it was asked."""
