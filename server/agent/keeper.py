@@ -188,7 +188,7 @@ class Keeper:
         try:
             group = group_of(self._data, key)
             if group is not None and self._visits.enter(group):
-                child.tree = Tree(key, None, group)
+                child.tree = Tree(key, None, group, self._data)
             child.process = spawn(request, directory, writing)
         except (OSError, subprocess.SubprocessError, LookupError, ValueError) as error:
             child.output.write(f"It could not be started: {error}\n".encode())
@@ -212,7 +212,7 @@ class Keeper:
         output = RedactedFile(directory, request["output_bytes_max"], self._has_room, request.get("hidden", []))
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
-        child = Child(key, None, reading, output, time.time_ns() // 1000, directory, Tree(key))
+        child = Child(key, None, reading, output, time.time_ns() // 1000, directory, Tree(key, data=self._data))
         self._selector.register(reading, selectors.EVENT_READ, ("output", child))
         return child, writing
 

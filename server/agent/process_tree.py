@@ -4,6 +4,8 @@ A process belongs to a run when it carries the run's mark in its environment, is
 run's first process, descends from one that does, or is in the run's control group, where there are such groups. So
 `setsid`, a double fork and a cleared environment are found. Without control groups a process that has done all three,
 and whose parents have ended, is not found, and one that becomes another process every millisecond may not be.
+
+Agents of two clusters on one machine have runs of the same key: whose a mark is, the path beside it says.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from server.agent.platform import IS_LINUX, created_at, is_same_process, process
 
 RUN_VARIABLE = "UNDERSTUDY_RUN_ID"
 """In the environment of every process of a run."""
+SOCKET_VARIABLE = "UNDERSTUDY_AGENT_SOCKET"
+"""Beside it: a file in the agent's data directory."""
 ROUNDS_MAX = 50
 EMPTY_LOOKS = 5
 """So often nothing must be found where processes come and go while they are looked at."""
@@ -29,23 +33,27 @@ EMPTY_LOOKS = 5
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One living process; `mark` is the key of its run, or ""."""
+    """One living process; `mark` is the key of its run, or ""; `socket` that of its agent, or ""."""
 
     pid: int
     parent: int
     group: int
     session: int
     mark: str
+    socket: str
 
 
 class Tree:
     """The processes of the run `key`. `leader` is its first process, given only by who knows that it is not reaped.
 
-    `group` is the run's control group, or None.
+    `group` is the run's control group, or None. `data` is the agent's directory; without it marks of all agents count.
     """
 
-    def __init__(self, key: str, leader: int | None = None, group: Path | None = None) -> None:
+    def __init__(
+        self, key: str, leader: int | None = None, group: Path | None = None, data: Path | None = None
+    ) -> None:
         self._key = key
+        self._data = data
         self._leader = leader
         self._group = group
         self._left: dict[int, float] = {}
@@ -106,7 +114,17 @@ class Tree:
         inside = control_group.pids(self._group) if self._group is not None else []
         left = {pid for pid, created in self._left.items() if is_same_process(pid, created)}.union(inside)
         seen, is_calm = _processes()
-        return _members(seen, self._key, self._leader, left), is_calm
+        mine = [process for process in seen if process.mark == self._key and not self._is_of_another(process)]
+        return _members(seen, {process.pid for process in mine}, self._leader, left), is_calm
+
+    def _is_of_another(self, process: Seen) -> bool:
+        """Whether an agent with another directory started it. Where that is gone, this one may have been moved."""
+        if self._data is None or not process.socket:
+            return False
+        try:
+            return not os.path.samefile(os.path.dirname(process.socket), self._data)
+        except OSError:
+            return False
 
 
 def processes_of(key: str) -> list[int]:
@@ -114,12 +132,12 @@ def processes_of(key: str) -> list[int]:
     return Tree(key).pids()
 
 
-def _members(seen: list[Seen], key: str, leader: int | None, left: Collection[int]) -> dict[int, int]:
-    """Pid and process group of all of a run: by its mark, its first process, those known to be `left`; and children."""
+def _members(seen: list[Seen], marked: set[int], leader: int | None, left: Collection[int]) -> dict[int, int]:
+    """Pid and process group of all of a run: `marked`, its first process, those known to be `left`; and children."""
     found = {
         process.pid: process.group
         for process in seen
-        if process.mark == key
+        if process.pid in marked
         or process.pid in left
         or (leader is not None and leader in (process.pid, process.group, process.session))
     }
@@ -152,15 +170,20 @@ def _processes() -> tuple[list[Seen], bool]:
         if found is None:
             is_calm = False
         elif found[0] not in "ZX" and pid != os.getpid():
-            seen.append(Seen(pid, found[1], found[2], found[3], _mark(pid)))
+            seen.append(Seen(pid, found[1], found[2], found[3], *_marks(pid)))
     return seen, is_calm
 
 
-def _mark(pid: int) -> str:
+def _marks(pid: int) -> tuple[str, str]:
     with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-        words = (b"\0" + file.read()).split(b"\0" + RUN_VARIABLE.encode() + b"=", 1)
-        return os.fsdecode(words[1].split(b"\0", 1)[0]) if len(words) == 2 else ""
-    return ""
+        environment = b"\0" + file.read()
+        return _value(environment, RUN_VARIABLE), _value(environment, SOCKET_VARIABLE)
+    return "", ""
+
+
+def _value(environment: bytes, name: str) -> str:
+    words = environment.split(b"\0" + name.encode() + b"=", 1)
+    return os.fsdecode(words[1].split(b"\0", 1)[0]) if len(words) == 2 else ""
 
 
 def _of_psutil() -> Iterator[Seen]:
@@ -168,8 +191,9 @@ def _of_psutil() -> Iterator[Seen]:
         with contextlib.suppress(psutil.Error, OSError):
             if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
                 continue
-            mark = ""
+            told: dict[str, str] = {}
             with contextlib.suppress(psutil.Error, OSError):
-                mark = process.environ().get(RUN_VARIABLE, "")
+                told = process.environ()
+            marks = told.get(RUN_VARIABLE, ""), told.get(SOCKET_VARIABLE, "")
             pid = process.pid
-            yield Seen(pid, process.ppid(), os.getpgid(pid), os.getsid(pid), mark)
+            yield Seen(pid, process.ppid(), os.getpgid(pid), os.getsid(pid), *marks)

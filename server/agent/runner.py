@@ -21,7 +21,7 @@ from server.agent.job_socket import AGENT_SOCKET
 from server.agent.keeper import SOCKET_FILE
 from server.agent.keeper_release import former_pid
 from server.agent.platform import boot_clock_us, is_same_process, socket_address
-from server.agent.process_tree import Tree
+from server.agent.process_tree import SOCKET_VARIABLE, Tree
 from server.agent.run_files import NO_RULES, RunFiles
 from server.agent.run_limits import RunLimits
 from server.core.agent_memory import RunRecord
@@ -127,7 +127,7 @@ class Runner:
             "argv": ["/bin/sh", "-c", specification.command],
             "environment": {
                 **job_environment(run, self._environment, opened.environment),
-                "UNDERSTUDY_AGENT_SOCKET": str(self._data / AGENT_SOCKET),
+                SOCKET_VARIABLE: str(self._data / AGENT_SOCKET),
                 OUTPUTS_VARIABLE: str(directory / OUTPUTS_FILE),
                 **resume_environment(run, directory),
             },
@@ -181,7 +181,7 @@ class Runner:
         """The processes of a run that no keeper holds; its first one may be gone, and its number another's."""
         note = self._files.pid(key) or {}
         lives = bool(note) and note["pid"] > 0 and is_same_process(note["pid"], note["created"])
-        return Tree(key, note["pid"] if lives else None, group_of(self._data, key))
+        return Tree(key, note["pid"] if lives else None, group_of(self._data, key), self._data)
 
     def _again(self, key: str, error: object, attempt: Callable[[], None]) -> None:
         """What a full disk or a lack of descriptors stopped is tried again while the run is open."""

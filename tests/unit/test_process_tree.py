@@ -6,12 +6,13 @@ import contextlib
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from server.agent import process_tree
 from server.agent.platform import IS_LINUX, is_same_process, process_stat
-from server.agent.process_tree import Tree
+from server.agent.process_tree import RUN_VARIABLE, SOCKET_VARIABLE, Tree
 from tests.process.programs import wait_for
 
 
@@ -46,3 +47,21 @@ def test_what_is_known_by_its_parent_only_is_killed_also_when_that_ends_first(
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         leader.stdout.close()
+
+
+def test_a_run_of_another_cluster_with_the_same_key_is_left_alone(tmp_path: Path) -> None:
+    """Two agents on one machine: job 1 at the same minute has one key in both clusters; a kill ends the own one."""
+    with contextlib.ExitStack() as stack:
+        both = []
+        for name in ("mine", "other", "moved"):
+            if name != "moved":
+                (tmp_path / name).mkdir()
+            marks = {RUN_VARIABLE: "j1.rtwo-agents.a1", SOCKET_VARIABLE: str(tmp_path / name / "agent.sock")}
+            process = stack.enter_context(subprocess.Popen(["sleep", "100"], env=marks, start_new_session=True))
+            stack.callback(process.kill)
+            both.append(process)
+        mine, other, moved = both
+        tree = Tree("j1.rtwo-agents.a1", data=tmp_path / "mine")
+        assert tree.pids() == sorted([mine.pid, moved.pid])
+        assert tree.kill()
+        assert (mine.wait(20), moved.wait(20), other.poll()) == (-9, -9, None)
