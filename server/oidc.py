@@ -72,6 +72,10 @@ class Asker:
         known = await self._of(provider, now_s, SURE_S, begun.allowed)
         challenge = create_s256_code_challenge(begun.verifier)
         more = {"nonce": begun.nonce, "code_challenge": challenge, "code_challenge_method": "S256"}
+        if provider.max_age_minutes:
+            more["max_age"] = str(provider.max_age_minutes * 60)
+        if provider.acr_values:
+            more["acr_values"] = " ".join(provider.acr_values)
         place = known.document["authorization_endpoint"]
         return str(prepare_grant_uri(place, provider.client_id, "code", begun.redirect, provider.scopes, state, **more))
 

@@ -94,6 +94,8 @@ def name_passkeys(asker: Asker, name: str, reason: str) -> None:
 @click.option(
     "--map", "maps", multiple=True, metavar="VALUE=ROLE", help="What a value of it means; may be given again."
 )
+@click.option("--max-age-minutes", default=0, help="So long ago people signed in there at most; 0: however long.")
+@click.option("--acr", multiple=True, metavar="WORD", help="How strongly, in its words: one it must say.")
 @click.option("--new-role", default="", help="The role of accounts that are made, without another.")
 @click.option("--make-users", is_flag=True, help="Make an account for whoever has none.")
 @click.option("--button", default="Sign in with the company's account", help="What people press.")
@@ -102,6 +104,7 @@ def provider(asker: Asker, issuer: str, secret_file: str | None, maps: tuple[str
     """Take the word of the OpenID provider ISSUER for who signs in."""
     body = {"issuer": issuer, "roles": dict(one.partition("=")[::2] for one in maps), **given}
     body["makes_users"] = body.pop("make_users")
+    body["acr_values"] = list(body.pop("acr"))
     if secret_file is not None:
         body["client_secret"] = read_secret(secret_file)
     done = asker.client.ask("PUT", f"{_PATH}/provider", body).value
@@ -129,7 +132,10 @@ def _provider_lines(found: dict[str, Any]) -> list[str]:
     if not found["issuer"]:
         return ["OpenID provider: none"]
     made = "accounts are made" if found["makes_users"] else "accounts are linked by their owners"
-    return [f"OpenID provider: {found['issuer']} as {found['client_id']}; {made}"]
+    age, acr = found.get("max_age_minutes"), found.get("acr_values")
+    strength = f"; signed in there at most {age} minutes ago" if age else ""
+    strength += f"; acr is one of {', '.join(acr)}" if acr else ""
+    return [f"OpenID provider: {found['issuer']} as {found['client_id']}; {made}{strength}"]
 
 
 def _put(asker: Asker, body: dict[str, Any], reason: str) -> Any:

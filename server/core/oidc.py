@@ -20,6 +20,9 @@ TOKEN_AGE_S = 600
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures with two keys alone: what the public key could sign too (HS256) is none, and `none` is none."""
 TEXT_MAX = 300
+MAX_AGE_MINUTES = 31 * 24 * 60
+ACRS_MAX = 10
+_ACR = re.compile(r"[!-~]{1,200}\Z")
 _ADDRESS = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(/[!-~]*)?(\?[!-~]*)?\Z"
 )
@@ -29,8 +32,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """The provider whose word is taken. Without `issuer` there is none: then it is off.
 
     `user_claim` names a user who is made; `role_claim` "" or the claim whose values `roles` maps to roles, the first
-    that is there counts. `new_role` "": users are not made, unless `roles` gives them one. `button` is what people
-    press. The client's secret is sealed, and not here.
+    that is there counts. `max_age_minutes`: so long ago people may have signed in there at most, 0: however long.
+    `acr_values`: how strongly, in the provider's words, one of which it has to say; none: it is not looked at.
+    `new_role` "": users are not made, unless `roles` gives them one. `button` is what people press. The client's secret
+    is sealed, and not here.
     """
 
     issuer: str = ""
@@ -42,6 +47,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     new_role: str = ""
     makes_users: bool = False
     button: str = "Sign in with the company's account"
+    max_age_minutes: int = 0
+    acr_values: tuple[str, ...] = ()
 
     def wrong(self) -> dict[str, str]:
         """What is wrong, by field. Whether there are the roles says the action."""
@@ -62,6 +69,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
             found["roles"] = "a claim and what its values mean belong together"
         if self.makes_users and not (self.new_role or self.roles):
             found["new_role"] = "is missing: users who are made need a role"
+        if not 0 <= self.max_age_minutes <= MAX_AGE_MINUTES:
+            found["max_age_minutes"] = f"must be from 0 to {MAX_AGE_MINUTES}"
+        if len(self.acr_values) > ACRS_MAX or not all(_ACR.match(value) for value in self.acr_values):
+            found["acr_values"] = f"must be at most {ACRS_MAX} words of the provider, without blanks"
         if not 1 <= len(self.button.strip()) <= 60:
             found["button"] = "must have 1 to 60 characters"
         return found
@@ -104,6 +115,21 @@ def wrong_claims(claims: Mapping[str, Any], provider: Provider, nonce: str, now_
     said = claims.get("nonce")
     if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
         return "it was made for another sign-in"
+    return _wrong_strength(claims, provider, now_s)
+
+
+def _wrong_strength(claims: Mapping[str, Any], provider: Provider, now_s: float) -> str:
+    """What is wrong with when and how the provider made sure of who this is, or ""."""
+    if provider.max_age_minutes:
+        at_s = _time(claims.get("auth_time"))
+        if not at_s:
+            return "it does not say when you signed in there"
+        if not now_s - provider.max_age_minutes * 60 - SKEW_S <= at_s <= now_s + SKEW_S:
+            return f"you signed in there more than {provider.max_age_minutes} minutes ago; sign in there anew"
+    if provider.acr_values and claims.get("acr") not in provider.acr_values:
+        return (
+            f"the provider has not made sure of you strongly enough (acr is none of {', '.join(provider.acr_values)})"
+        )
     return ""
 
 

@@ -21,7 +21,7 @@ _TABLE = """
     POST /users/roles /users/roles/{name}/delete /users/roles/{name}/second-factor /api/v1/roles
     PUT /api/v1/roles/{name}
     DELETE /api/v1/roles/{name}
-    POST /users/sign-in/proxy /users/sign-in/passkeys /users/sign-in/provider
+    POST /users/sign-in/proxy /users/sign-in/passkeys /users/sign-in/provider /login/oidc
     PUT /api/v1/sign-in/dangerously-trusted-proxies /api/v1/sign-in/passkeys /api/v1/sign-in/provider
 """
 
@@ -32,7 +32,7 @@ def _routes(text: str) -> frozenset[tuple[str, str]]:
 
 
 ASKING = _routes(_TABLE)
-"""By method and the route as `server.web.permissions` writes it."""
+"""By method and the route as `server.web.permissions` writes it. `/login/oidc` links an account of who is signed in."""
 
 
 def is_asked(method: str, route: str, proved_at_us: int, now_us: int) -> bool:

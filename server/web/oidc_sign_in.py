@@ -52,18 +52,23 @@ async def provider_of(site: Site) -> Provider:
     return await site.read_now(sign_in_ways.provider)
 
 
-async def leave(site: Site, request: web.Request, wanted: str, link: bool) -> web.Response:
-    """Send the browser to the provider. Raises `Conflict` when there is none, `Silent` when it does not answer."""
+async def leave(site: Site, request: web.Request, wanted: str, link: bool) -> tuple[str, str]:
+    """Where the browser goes at the provider, and the cookie for it.
+
+    Raises `Conflict` when there is none, `Silent` when it does not answer.
+    """
     site.store()
     provider, by = await provider_of(site), principal(request)
     if not provider.issuer:
         raise Conflict("No provider is set here. Sign in with name and password.")
     state = State(secrets.token_urlsafe(32), wanted, by.name if link and by is not None else "", site.clock.utc_us())
     where = await site.oidc.address(provider, await _begun(site, request, state), state.state, site.clock.monotonic())
-    response = web.Response(status=303, headers={"Location": where})
-    text = sign(site.seal_key, PURPOSE, state)
+    return where, sign(site.seal_key, PURPOSE, state)
+
+
+def remember(response: web.StreamResponse, text: str) -> None:
+    """Give the browser the cookie of its way."""
     response.set_cookie(COOKIE, text, max_age=600, secure=True, httponly=True, samesite="Lax", path="/")
-    return response
 
 
 def state_of(site: Site, request: web.Request) -> State:

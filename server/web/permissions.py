@@ -22,10 +22,10 @@ _TABLE = {
     "public": """
         GET /api/Status/Get /api/v1/status /api/v1/ca /api/v1/openapi.json /api/v1/events
         GET /api/docs /livez /readyz /primary /replica /health /metrics /login /handover/begin /handover/give
-            /handover/take /login/oidc /login/oidc/callback /static/{name}
+            /handover/take /login/oidc/callback /static/{name}
         POST /api/v1/login /api/v1/login/proxy /api/v1/login/passkey /api/v1/login/passkey/begin
             /api/Account/Authenticate
-        POST /login /login/proxy /logout
+        POST /login /login/proxy /login/oidc /logout
     """,
     "read": """
         GET /api/v1/swap/check /api/v1/swap /api/v1/gates /api/v1/scheduler/aside /api/v1/agents/requests

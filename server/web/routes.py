@@ -82,7 +82,7 @@ PASSWORD_PATHS = frozenset({"/users/password", "/login", "/logout", "/api/v1/log
 """Open to who has to set a password of their own."""
 SIGN_IN_BYTES_MAX = 16 << 10
 SIGN_IN_PATHS = frozenset({
-    "/login", "/login/proxy", "/api/Account/Authenticate",
+    "/login", "/login/proxy", "/login/oidc", "/api/Account/Authenticate",
     "/api/v1/login", "/api/v1/login/proxy", "/api/v1/login/passkey/begin", "/api/v1/login/passkey",
 })  # fmt: skip
 """Open to everybody: what is sent there is small, and says how long it is."""

@@ -36,6 +36,7 @@ class OidcProvider:
     keys: dict[str, jwk.RSAKey] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    begun: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rotate("k1")
@@ -74,6 +75,7 @@ class OidcProvider:
                 content_type="text/html",
             )
         code = secrets.token_urlsafe(16)
+        self.begun = dict(request.query)
         self.codes[code] = dict(request.query)
         place = f"{request.query['redirect_uri']}?code={code}&state={request.query['state']}"
         return web.Response(status=302, headers={"Location": place})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -60,12 +62,22 @@ async def get(door: Door, path: str, **cookies: str) -> ClientResponse:
     return await door.client.get(path, headers=headers, allow_redirects=False)
 
 
+async def press(door: Door, link: str = "", **cookies: str) -> ClientResponse:
+    """The button that leads to the provider."""
+    text = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    headers = {"Cookie": text, "Accept": "text/html", "Host": f"localhost:{door.client.server.port}"}
+    headers["Sec-Fetch-Site"] = "same-origin"
+    typed = {"next": "/jobs", "link": link}
+    return await door.client.post("/login/oidc", data=typed, headers=headers, allow_redirects=False)
+
+
 async def leave(door: Door, session: str = "", link: str = "") -> tuple[str, str]:
     """(the path that the provider sends the browser back to, the cookie of the way)."""
     cookies = {SESSION: session} if session else {}
-    sent = await get(door, f"/login/oidc?next=/jobs&link={link}", **cookies)
-    assert sent.status == 303, await sent.text()
-    async with ClientSession() as browser, browser.get(sent.headers["Location"], allow_redirects=False) as back:
+    sent = await press(door, link, **cookies)
+    assert sent.status == 200, await sent.text()
+    place = html.unescape(re.findall(r'http-equiv="refresh" content="0; url=([^"]+)"', await sent.text())[0])
+    async with ClientSession() as browser, browser.get(place, allow_redirects=False) as back:
         where = back.headers["Location"]
     assert where.startswith(f"http://localhost:{door.client.server.port}/login/oidc/callback?")
     return where.partition(str(door.client.server.port))[2], sent.cookies[COOKIE].value
@@ -160,7 +172,7 @@ async def test_nobody_is_locked_out_when_it_does_not_answer(tmp_path: Path, faul
     """503 with the way that works, which works."""
     async with at_the_door(tmp_path, {"bob": "user"}) as (door, provider, _):
         provider.fault = fault
-        sent = await get(door, "/login/oidc")
+        sent = await press(door)
         assert (sent.status, 'name="password"' in await sent.text()) == (503, True)
         assert (await door.sign_in("bob"))[0] == 200
 
@@ -170,9 +182,9 @@ async def test_nobody_is_sent_to_a_provider_that_has_gone_down(tmp_path: Path) -
     async with at_the_door(tmp_path, {}) as (door, provider, _):
         back, cookie = await leave(door)
         provider.fault = "down"
-        assert (await get(door, "/login/oidc")).status == 303
+        assert (await press(door)).status == 200
         door.clock.now_us += int(oidc.SURE_S * 1_000_000) + 1
-        assert (await get(door, "/login/oidc")).status == 503
+        assert (await press(door)).status == 503
         assert cookie_of(await get(door, back, **{COOKIE: cookie}))
 
 
@@ -183,13 +195,51 @@ async def test_a_provider_that_is_not_allowed_is_not_asked(tmp_path: Path) -> No
         before = list(provider.asked)
         ledger.do(allowed_hosts.put(AllowedHosts(hosts=("192.0.2.1",)), SYSTEM, START_US))
         door.site.oidc = oidc.Asker()
-        sent = await get(door, "/login/oidc")
+        sent = await press(door)
         assert (sent.status, "is not among the allowed hosts" in await sent.text()) == (503, True)
         assert (await get(door, back, **{COOKIE: cookie})).status == 503
         assert provider.asked == before
         assert (await door.sign_in("bob"))[0] == 200
         ledger.do(allowed_hosts.put(AllowedHosts(hosts=("127.0.0.1",)), SYSTEM, START_US))
         assert cookie_of(await walk(door))
+
+
+async def test_nobody_is_sent_there_without_pressing_a_button(tmp_path: Path) -> None:
+    """A link, also on another site, does nothing; a form of another site neither; the page says where one goes."""
+    async with at_the_door(tmp_path, {"bob": "user"}) as (door, provider, _):
+        assert (await get(door, "/login/oidc?next=/jobs")).status == 405
+        headers = {"Sec-Fetch-Site": "cross-site"}
+        assert (await door.client.post("/login/oidc", data={"next": "/"}, headers=headers)).status == 403
+        assert provider.asked == []
+        shown = await (await press(door)).text()
+        assert f"You sign in at <strong>{provider.issuer.removeprefix('http://')}</strong>" in shown
+
+
+STRONG = {"max_age_minutes": 10, "acr_values": ("gold", "silver")}
+
+
+async def test_when_and_how_strongly_the_provider_asked(tmp_path: Path) -> None:
+    """It is told both, and what its token says of them is judged: missing, old, of the future, weak, and right."""
+    async with at_the_door(tmp_path, {}, **STRONG) as (door, provider, _):
+        now = door.clock.now_us // 1_000_000
+        for claims in (
+            {"acr": "gold"},
+            {"acr": "gold", "auth_time": now - 661},
+            {"acr": "gold", "auth_time": now + 61},
+            {"acr": "gold", "auth_time": "now"},
+            {"auth_time": now},
+            {"acr": "bronze", "auth_time": now},
+            {"acr": ["gold"], "auth_time": now},
+        ):
+            provider.claims = claims
+            back = await walk(door)
+            assert (back.status, cookie_of(back)) == (401, ""), claims
+            door.site.door.guard = type(door.site.door.guard)()
+        provider.claims = {"acr": "silver", "auth_time": now - 659}
+        assert cookie_of(await walk(door))
+        assert (provider.begun["max_age"], provider.begun["acr_values"]) == ("600", "gold silver")
+    wrong = Provider(issuer="https://x.example", client_id="x", max_age_minutes=-1, acr_values=("two words",)).wrong()
+    assert set(wrong) == {"max_age_minutes", "acr_values"}
 
 
 async def test_accounts_that_are_there_are_linked_by_their_owners(tmp_path: Path) -> None:

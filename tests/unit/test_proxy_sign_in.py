@@ -41,9 +41,12 @@ def trusting(trust: ProxyTrust = TRUST) -> Ledger:
 
 async def send(door: Door, peer: str, headers: Sequence[User], path: str = "/api/v1/login/proxy") -> tuple[int, str]:
     """Bytes over a connection from `peer`, headers as they are given; (status, head and body)."""
-    method, body = ("GET", "") if path.startswith("/login") else ("POST", "{}")
+    method, body = ("GET", "") if path.startswith("/login?") or path == "/login" else ("POST", "{}")
+    is_form = path == "/login/proxy"
+    body = "next=/jobs" if is_form else body
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", "Connection: close"]
-    lines += ["Accept: text/html"] if method == "GET" else []
+    lines += ["Accept: text/html"] if method == "GET" or is_form else []
+    lines += ["Content-Type: application/x-www-form-urlencoded"] if is_form else []
     lines += [f"{name}: {value}" for name, value in headers]
     port = door.client.server.port
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(peer, 0))
@@ -98,7 +101,7 @@ async def test_nobody_else_does(tmp_path: Path) -> None:
         assert (await send(door, PROXY, [("X_Remote_User", "root")]))[0] == 409
         assert ledger.count("sessions") == 0
         shown = await send(door, STRANGER, [("X-Remote-User", "root")], "/login")
-        assert (shown[0], "Sign in as" in shown[1], 'name="password"' in shown[1]) == (200, False, True)
+        assert (shown[0], "Continue as" in shown[1], 'name="password"' in shown[1]) == (200, False, True)
         assert (await door.sign_in("bob"))[0] == 200
         await door.site.door.sweep(door.site.rows, door.clock.now_us)
         told = {
@@ -132,7 +135,7 @@ async def test_locks_closed_accounts_and_second_factors_hold(tmp_path: Path) -> 
         assert found == {"bob": 429, "ann": 401, "eve": 401}
         status, text = await send(door, PROXY, [("X-Remote-User", "cid")])
         assert (status, "second_factor_needed" in text) == (401, True)
-        status, text = await send(door, PROXY, [("X-Remote-User", "cid")], "/login")
+        status, text = await send(door, PROXY, [("X-Remote-User", "cid")], "/login/proxy")
         assert (status, 'name="ticket"' in text, "Set-Cookie" in text) == (200, True, False)
         door.clock.now_us += 2 * MINUTE_US
         assert (await send(door, PROXY, [("X-Remote-User", "bob")]))[0] == 200
@@ -154,13 +157,15 @@ async def test_unknown_users_are_made_when_a_setting_says_so(tmp_path: Path) -> 
         assert [f"proxy {PROXY}" in entry.after for entry in lines] == [True]
 
 
-async def test_the_page_signs_in_by_itself_but_not_after_signing_out(tmp_path: Path) -> None:
-    """A browser behind the proxy sees no form, until it signed out; then it is asked whether to go on as that user."""
+async def test_the_page_has_one_button(tmp_path: Path) -> None:
+    """Opening it signs nobody in, before and after signing out: whom the proxy names presses *Continue*."""
     async with open_door(trusting(), tmp_path, {"bob": "user"}) as door:
-        status, text = await send(door, PROXY, [("X-Remote-User", "bob")], "/login?next=/jobs")
+        for path in ("/login?next=/jobs", "/login?out=1"):
+            status, text = await send(door, PROXY, [("X-Remote-User", "bob")], path)
+            assert (status, "Continue as bob" in text, "__Host-understudy=" in text) == (200, True, False)
+        assert text.index("Continue as bob") < text.index("Sign in as somebody else") < text.index('name="password"')
+        status, text = await send(door, PROXY, [("X-Remote-User", "bob")], "/login/proxy")
         assert (status, "Location: /jobs" in text, "__Host-understudy=" in text) == (303, True, True)
-        status, text = await send(door, PROXY, [("X-Remote-User", "bob")], "/login?out=1")
-        assert (status, "Sign in as bob" in text, "__Host-understudy=" in text) == (200, True, False)
 
 
 def test_who_may_set_it_and_what_is_refused() -> None:

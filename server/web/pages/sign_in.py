@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -20,7 +21,7 @@ from server.errors import (
     Unavailable,
 )
 from server.web.frame import Frame
-from server.web.oidc_sign_in import come_back, forget, is_linking, leave, provider_of, state_of
+from server.web.oidc_sign_in import come_back, forget, is_linking, leave, provider_of, remember, state_of
 from server.web.pages import serve, standby
 from server.web.proxy_sign_in import heard, sign_in_by_proxy
 from server.web.session import forget_here, principal, set_cookie
@@ -45,6 +46,20 @@ class SignInPage:
     signed_out: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class LeavePage:
+    """Leads to the provider, at `where`."""
+
+    template: ClassVar[str] = "pages/session_leave.html"
+    frame: Frame
+    where: str
+
+    @property
+    def host(self) -> str:
+        """The machine that asks there."""
+        return urlsplit(self.where).netloc
+
+
 SIGNED_OUT = "out"
 
 
@@ -55,17 +70,13 @@ def local_path(text: str) -> str:
 
 
 async def show_sign_in(request: web.Request) -> web.Response:
-    """`GET /login`. Whom a trusted proxy names is signed in at once, but not just after signing out."""
+    """`GET /login`. Whom a trusted proxy names has one button to press: nobody is signed in by opening a page."""
     site = serve.site(request)
     if not site.in_office:
         return await standby.show(request)
     if principal(request) is not None:
         return serve.back("/")
-    wanted = local_path(request.query.get("next", "/"))
-    named, _ = await heard(site, request)
-    if named is not None and not named.refusal and SIGNED_OUT not in request.query:
-        return await _answer(request, sign_in_by_proxy(site, request), wanted)
-    return await _page(request, wanted)
+    return await _page(request, local_path(request.query.get("next", "/")))
 
 
 async def create_session(request: web.Request) -> web.Response:
@@ -85,12 +96,19 @@ async def create_by_proxy(request: web.Request) -> web.Response:
 
 
 async def leave_to_provider(request: web.Request) -> web.Response:
-    """`GET /login/oidc`: to the provider, to sign in, or to link the account of who is signed in (`link=1`)."""
-    site, wanted = serve.site(request), local_path(request.query.get("next", "/"))
+    """`POST /login/oidc`: to the provider, to sign in, or to link the account of who is signed in (`link=1`).
+
+    A page leads there: browsers let a form lead to no other site, and it tells where one goes.
+    """
+    site, fields = serve.site(request), await serve.form(request)
+    wanted = local_path(fields.get("next", "/"))
     try:
-        return await leave(site, request, wanted, is_linking(principal(request), request.query.get("link", "")))
+        where, cookie = await leave(site, request, wanted, is_linking(principal(request), fields.get("link", "")))
     except (Conflict, Unavailable) as error:
         return await _page(request, wanted, error=str(error), status=error.status)
+    response = serve.html(LeavePage(await serve.bare_frame(request, "Sign in"), where))
+    remember(response, cookie)
+    return response
 
 
 async def come_from_provider(request: web.Request) -> web.Response:
@@ -157,7 +175,7 @@ ROUTES = (
     serve.get("/login", show_sign_in, signed_in=False),
     serve.post("/login", create_session, signed_in=False),
     serve.post("/login/proxy", create_by_proxy, signed_in=False),
-    serve.get("/login/oidc", leave_to_provider, signed_in=False),
+    serve.post("/login/oidc", leave_to_provider, signed_in=False),
     serve.get("/login/oidc/callback", come_from_provider, signed_in=False),
     serve.post("/logout", end_own, signed_in=False),
 )

@@ -14,6 +14,7 @@ from server.core.access import ROLES
 from server.core.oidc import Provider
 from server.core.sign_in_ways import PasskeyNames, ProxyTrust
 from server.errors import Forbidden, Invalid
+from server.numbers import is_number
 from server.storage import roles
 from server.web.api.sign_in import Ways, ways
 from server.web.frame import Frame
@@ -61,7 +62,8 @@ class SignInWaysPage:
         known = self.ways.provider
         plain = {name: getattr(known, name) for name in PROVIDER_FIELDS}
         roles = "\n".join(f"{word} = {role}" for word, role in known.roles.items())
-        return plain | {"roles": roles, "makes_users": "1" if known.makes_users else ""}
+        strength = {"max_age_minutes": str(known.max_age_minutes), "acr_values": " ".join(known.acr_values)}
+        return plain | strength | {"roles": roles, "makes_users": "1" if known.makes_users else ""}
 
     def errors_of(self, form: str) -> Mapping[str, str]:
         """What is wrong with a form."""
@@ -120,13 +122,16 @@ async def put_passkeys(request: web.Request) -> web.Response:
 
 async def put_provider(request: web.Request) -> web.Response:
     """`POST /users/sign-in/provider`. An empty secret: the one that it has stays."""
-    typed = {name: "" for name in ("roles", "makes_users")} | await serve.form(request)
+    blank = {"roles": "", "makes_users": "", "max_age_minutes": "0", "acr_values": ""}
+    typed = blank | await serve.form(request)
     secret = typed.pop("client_secret", "") or None
     pairs = [line.partition("=") for line in typed["roles"].splitlines() if line.strip()]
     provider = Provider(
         **{name: typed.get(name, "") for name in PROVIDER_FIELDS},
         roles={word.strip(): role.strip() for word, _, role in pairs},
         makes_users=bool(typed["makes_users"]),
+        max_age_minutes=int(age) if is_number(age := typed["max_age_minutes"] or "0") else -1,
+        acr_values=tuple(typed["acr_values"].split()),
     )
     seal = serve.site(request).seal.seal
     try:
@@ -139,7 +144,8 @@ async def put_provider(request: web.Request) -> web.Response:
 async def again(request: web.Request, form: str, typed: Mapping[str, str], error: Invalid | Forbidden) -> web.Response:
     """The page once more, with what was typed and what is wrong with it."""
     page = await _page(request)
-    blank = {name: "" for name in (*PROVIDER_FIELDS, "proxies", "user_header", "address_header")}
+    mine = "proxies", "user_header", "address_header", "max_age_minutes", "acr_values"
+    blank = {name: "" for name in (*PROVIDER_FIELDS, *mine)}
     page = replace(page, frame=page.frame.with_problem(str(error)), form=form, values=blank | dict(typed))
     return serve.html(replace(page, errors=error.fields), 422)
 
