@@ -20,7 +20,7 @@ from server.web.pages.password import PasswordPage
 from server.web.pages.proving import ProvingPage
 from server.web.pages.roles import RolesPage
 from server.web.pages.second_factor import SecondFactorPage
-from server.web.pages.sign_in import LeavePage, SignInPage
+from server.web.pages.sign_in import SignInPage
 from server.web.pages.sign_in_ways import SignInWaysPage
 from server.web.pages.tenants import TenantsPage
 from server.web.pages.tokens import TokensPage
@@ -126,7 +126,7 @@ WRONG_AGAIN = "The name or the password is wrong. Try again."
 
 def stories() -> list[Story]:
     """All of them."""
-    asks, nobody_signs_in = frame("Who are you?", "/users"), frame("Sign in", "/login", user="", user_role="")
+    asks = frame("Who are you?", "/users")
     roles, tokens = frame("Roles", "/users"), frame("API Tokens", "/users")
     lines = (
         _token(4, "monitoring", 200, "read-only", NOW_US - HOUR_US),
@@ -148,7 +148,6 @@ def stories() -> list[Story]:
         Story("tenants-empty", TenantsPage(frame("Tenants", "/tenants"), ())),
         Story("tenants-wrong", TenantsPage(frame("Tenants", "/tenants"), _tenants(), *WRONG_TENANT)),
         *_second_factor(),
-        Story("sign-in-leave", LeavePage(nobody_signs_in, "https://login.example.org/authorize?client_id=understudy")),
         Story("proof-again", ProvingPage(asks, "/users/tokens", (("name", "ci"),), True, True)),
         Story(
             "proof-again-wrong",

@@ -152,7 +152,8 @@ async def test_another_node_knows_it(tmp_path: Path) -> None:
         assert found.must_change_password
         by = Principal("", "", "192.0.2.9")
         ledger.do(session_actions.hand_over(secret_hash(cookie), secret_hash("next"), by, door.clock.now_us, ""))
-        assert (await door.ask("GET", "/api/v1/jobs", cookie="next")).status == 403
+        refused = await door.ask("GET", "/api/v1/jobs", cookie="next")
+        assert (refused.status, "set one of your own" in await refused.text()) == (403, True)
 
 
 def test_people_are_told(tmp_path: Path) -> None:
