@@ -20,7 +20,7 @@ from server.web.pages.password import PasswordPage
 from server.web.pages.proving import ProvingPage
 from server.web.pages.roles import RolesPage
 from server.web.pages.second_factor import SecondFactorPage
-from server.web.pages.sign_in import SignInPage
+from server.web.pages.sign_in import LeavePage, SignInPage
 from server.web.pages.sign_in_ways import SignInWaysPage
 from server.web.pages.tenants import TenantsPage
 from server.web.pages.tokens import TokensPage
@@ -116,6 +116,7 @@ def _sign_in() -> list[Story]:
         Story("sign-in-ways-set", SignInWaysPage(at, Ways(trust, provider=provider))),
         Story("sign-in-ways-wrong", replace(wrong, errors=errors)),
         Story("sign-in-proxied", SignInPage(nobody, proxied="anna")),
+        Story("sign-in-leave", LeavePage(nobody, "https://login.example.org/authorize?client_id=understudy")),
         Story("sign-in-provider", SignInPage(nobody, provider=provider.button, signed_out=True)),
         Story("second-factor-link", SecondFactorPage(link, State(None, 0, False), issuer=provider.issuer)),
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -76,7 +75,8 @@ async def leave(door: Door, session: str = "", link: str = "") -> tuple[str, str
     cookies = {SESSION: session} if session else {}
     sent = await press(door, link, **cookies)
     assert sent.status == 200, await sent.text()
-    place = html.unescape(re.findall(r'http-equiv="refresh" content="0; url=([^"]+)"', await sent.text())[0])
+    place = sent.headers["Refresh"].removeprefix("0; url=")
+    assert f'href="{html.escape(place)}"' in await sent.text()
     async with ClientSession() as browser, browser.get(place, allow_redirects=False) as back:
         where = back.headers["Location"]
     assert where.startswith(f"http://localhost:{door.client.server.port}/login/oidc/callback?")

@@ -107,6 +107,7 @@ async def leave_to_provider(request: web.Request) -> web.Response:
     except (Conflict, Unavailable) as error:
         return await _page(request, wanted, error=str(error), status=error.status)
     response = serve.html(LeavePage(await serve.bare_frame(request, "Sign in"), where))
+    response.headers["Refresh"] = f"0; url={where}"
     remember(response, cookie)
     return response
 
