@@ -295,12 +295,12 @@ class MaintainedUpgrade:
 
 
 def _keepers(data: Path) -> list[Path]:
-    """The folders of the builds whose keepers serve an agent's directory."""
+    """The folders of the builds whose keepers serve an agent's directory: what Python was told to take."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.cmdline()[-3:] == ["-m", "server.agent.keeper", str(data)]:
-                found.append(Path(process.cwd()))
+                found.append(Path(process.environ()["PYTHONPATH"]))
     return found
 
 
