@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import pwd
@@ -16,6 +15,7 @@ from typing import IO, Any
 from server.agent.output_file import OutputFile
 from server.agent.platform import boot_clock_us
 from server.agent.process_tree import Tree
+from server.agent.spare_folders import put_status
 from server.core.line_patterns import BadPattern, LinePattern
 from server.core.step_outputs import OUTPUTS_BYTES_MAX, OUTPUTS_FILE, parse
 
@@ -28,6 +28,7 @@ class Child:
     """One run whose end is not yet on disk. `ended` is (exit code, signal) once the process was reaped.
 
     It ended as long after its beginning as the boot clock says: the wall clock may be set meanwhile.
+    `created`: when its first process was, in the machine's own terms (`platform.created_at`).
     """
 
     key: str
@@ -37,6 +38,7 @@ class Child:
     started_at_us: int
     directory: Path
     tree: Tree
+    created: float | None = None
     cause: str = ""
     ended: tuple[int | None, int | None] | None = None
     ended_at_us: int = 0
@@ -139,16 +141,10 @@ def write_status(directory: Path, status: dict[str, Any]) -> None:
     """
     data = json.dumps(status).encode()
     with contextlib.suppress(FileNotFoundError):
-        _write_whole(directory / "status", data)
+        put_status(str(directory), data)
         return
     os.mkdir(directory, 0o700)
-    _write_whole(directory / "status", data)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    with open(path, "wb", buffering=0) as file:
-        if file.write(data) < len(data):
-            raise OSError(errno.ENOSPC, "the disk is full")
+    put_status(str(directory), data)
 
 
 def _found(patterns: dict[str, str], parts: list[bytes]) -> list[str]:

@@ -23,6 +23,7 @@ from server.agent.reserve import SPOOL_BYTES_MAX, Reserve, held_bytes
 from server.agent.runner import Runner
 from server.agent.safe import Safe
 from server.agent.spool import Spool, SpoolUnusableError
+from server.agent.untold import Untold
 from server.agent.watcher import Watcher
 from server.agent.witness import Witness
 from server.core import agent_wire as wire
@@ -38,6 +39,11 @@ TICK_S = 1.0
 OUTPUT_S = 0.25
 MEASURE_S = 5.0
 SPOOL_RETRY_S = 1.0
+PREPARE_S = 1.0
+SOON_US = 3_000_000
+"""What is due within this time is made ready."""
+STARTS_IN_A_ROW = 32
+"""Between so many starts the loop looks at its links, and the keeper gets what was asked so far."""
 
 
 class WallClock(Protocol):
@@ -125,6 +131,8 @@ class Client:
         self._outputs = Outputs(self._data, self._session.takes_output, self._send_output, self._output_done)
         self._safe = Safe.open(self._data)
         self._runner = Runner(self._data, self._began, self._ended, self._fail, self._safe.secrets)
+        loop = asyncio.get_running_loop()
+        self._untold = Untold(lambda: self._runner.starts_wait, self._send, loop.time, loop.call_at)
         for run in list(memory.runs.values()):
             if run.state == "ended":
                 self._outputs.follow(run.key)
@@ -136,7 +144,7 @@ class Client:
         self._runner.clear(lambda key: key in memory.runs and memory.runs[key].state == "forgotten")
         await self._runner.open(intents, self._boot_id)
         loops = [self._commit_forever, self._tick_forever, self._beat_forever, self._output_forever]
-        loops.append(self._measure_forever)
+        loops += [self._measure_forever, self._prepare_forever]
         if self._credentials is not None:
             loops.append(partial(self._credentials.keep, self._dial_again))
         tasks = [asyncio.create_task(loop()) for loop in [*loops, watcher.watch_forever]]
@@ -190,7 +198,8 @@ class Client:
             await self._commit(self._batch)
             batch, self._batch = self._batch, []
             for outcome in batch:
-                self._carry_out(outcome)
+                await self._carry_out(outcome)
+            self._untold.tell()
 
     async def _commit(self, batch: list[Outcome]) -> None:
         """Nothing is sent or started before this returns; whatever the disk says, nothing is forgotten."""
@@ -204,15 +213,15 @@ class Client:
                 self._reserve.give()
                 await asyncio.sleep(SPOOL_RETRY_S)
 
-    def _carry_out(self, outcome: Outcome) -> None:
+    async def _carry_out(self, outcome: Outcome) -> None:
         for question, answer in outcome.answers:
             self._calls.answer(question, answer)
-        for node, message in outcome.sends:
-            if node in self._links:
-                self._links[node].send(message)
-        for run in outcome.starts:
+        self._untold.add(outcome.sends)
+        for number, run in enumerate(outcome.starts, 1):
             self._outputs.follow(run.key)
             self._runner.start(run)
+            if number % STARTS_IN_A_ROW == 0:
+                await asyncio.sleep(0)
         for stop in outcome.stops:
             self._runner.stop(stop)
         for key in outcome.abandons:
@@ -220,6 +229,10 @@ class Client:
         for key in outcome.forgets:
             self._outputs.drop(key)
         self._runner.forget(outcome.forgets)
+
+    def _send(self, node: str, message: wire.FromAgent) -> None:
+        if node in self._links:
+            self._links[node].send(message)
 
     async def _tick_forever(self) -> None:
         while True:
@@ -254,6 +267,13 @@ class Client:
             await asyncio.sleep(OUTPUT_S)
             if self._session.admitted:
                 self._outputs.pump()
+
+    async def _prepare_forever(self) -> None:
+        while True:
+            await asyncio.sleep(PREPARE_S)
+            if not self._session.work.disk_full:
+                soon = self._session.work.soon(self._now(), SOON_US)
+                self._runner.make_ahead(soon, len(self._memory.orders))
 
     def _began(self, key: str) -> None:
         self._outputs.follow(key)
@@ -319,6 +339,7 @@ class Client:
 
     def _closed(self, link: Link) -> None:
         if self._links.pop(link.node, None) is not None:
+            self._untold.drop(link.node)
             self._handle(self._session.link_closed(link.node))
 
     async def _received(self, link: Link, message: wire.FromNode) -> None:

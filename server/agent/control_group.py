@@ -64,6 +64,29 @@ class Visits:
     def __init__(self) -> None:
         self._home = _base()
         self._is_out = False
+        self._ready: dict[Path, tuple[int, float]] = {}
+
+    def prepare(self, group: Path, now_s: float) -> None:
+        """Make a group that may be entered soon. Never raises: `enter` makes what is missing."""
+        if group not in self._ready:
+            with contextlib.suppress(OSError):
+                _make(group)
+                self._ready[group] = os.open(f"{group}/cgroup.procs", os.O_WRONLY), now_s
+
+    @property
+    def prepared(self) -> int:
+        """How many groups are ready: each has a descriptor."""
+        return len(self._ready)
+
+    def forget(self, before_s: float) -> None:
+        """Remove the groups made before this time that nobody has entered."""
+        while self._ready:
+            group, (descriptor, at_s) = next(iter(self._ready.items()))
+            if at_s >= before_s:
+                return
+            del self._ready[group]
+            os.close(descriptor)
+            leave_behind(group)
 
     def enter(self, group: Path) -> bool:
         """Make the group and go into it: what is started from now on is born in there. False when that cannot be.
@@ -72,12 +95,9 @@ class Visits:
         group of another run: what began now would end with that one.
         """
         try:
-            with contextlib.suppress(FileExistsError):
-                try:
-                    os.mkdir(group)
-                except FileNotFoundError:
-                    os.makedirs(group)
-            _move_to(group)
+            if not self._enter_prepared(group):
+                _make(group)
+                _move_to(group)
         except OSError:
             self.go_home()
             if self._is_out:
@@ -86,12 +106,33 @@ class Visits:
         self._is_out = True
         return True
 
+    def _enter_prepared(self, group: Path) -> bool:
+        descriptor, _ = self._ready.pop(group, (-1, 0.0))
+        if descriptor < 0:
+            return False
+        try:
+            os.write(descriptor, b"0")
+        except OSError:  # somebody has removed it
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
     def go_home(self) -> None:
         """Be in no run's group. Never raises: who stays in one is spared by `kill`."""
         if self._is_out and self._home is not None:
             with contextlib.suppress(OSError):
                 _move_to(self._home)
                 self._is_out = False
+
+
+def _make(group: Path) -> None:
+    """Have the group there. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        try:
+            os.mkdir(group)
+        except FileNotFoundError:
+            os.makedirs(group)
 
 
 def _move_to(group: Path) -> None:

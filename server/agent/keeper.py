@@ -11,9 +11,10 @@ Requests, one JSON object a line: {"op": "start", "key", "argv", "environment", 
 "output_bytes_max", "give_up_after_s", "answered_us", "patterns", "hidden"}, {"op": "stop", "key", "kill", "grace_s"}
 and {"op": "answered", "at_us"}: a master able to commit answered what the agent said at this time of the boot clock. A
 run that is to be given up is killed when that is too long ago, whether the agent lives or not. `hidden` is taken out of
-the output. What it does not know it passes over. Events: {"event": "runs", "keys"} at connect, then {"event": "began" |
-"ended" | "exists" | "failed", "key", "why"}; what *failed* may be asked for again. It ends when it has no run and no
-agent for `IDLE_S`. Without a run an agent of another release ends it (`keeper_release`).
+the output. {"op": "soon", "key"}: it will probably be started, and what it needs may be made. What it does not know it
+passes over. Events: {"event": "runs", "keys"} at connect, then {"event": "began" | "ended" | "exists" | "failed",
+"key", "why"}; what *failed* may be asked for again. It ends when it has no run and no agent for `IDLE_S`. Without a
+run an agent of another release ends it (`keeper_release`).
 """
 
 from __future__ import annotations
@@ -21,25 +22,29 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
+import resource
 import selectors
 import signal
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from collections import deque
 from pathlib import Path
-from typing import Any
 
 from server.agent.child import Child, spawn
 from server.agent.control_group import Visits, group_of, sweep
 from server.agent.ends import RUNS, restore
+from server.agent.keeper_agents import Agents, Request
 from server.agent.keeper_release import LOCK_FILE, sign
-from server.agent.platform import boot_clock_us, created_at, disk_is_full, ended_pid, socket_address
+from server.agent.platform import Births, boot_clock_us, disk_is_full, ended_pid, socket_address
 from server.agent.process_tree import Tree
 from server.agent.recorder import Recorder, waker
 from server.agent.redaction import RedactedFile
+from server.agent.spare_folders import claim
+from server.core.bursts import ENDS_WAIT_S, Burst
 
 SOCKET_FILE = "keeper.sock"
 IDLE_S = 10.0
@@ -49,18 +54,10 @@ TREE_LOOK_S = 0.2
 WRITE_AGAIN_S = 0.25
 READ_BYTES = 256 * 1024
 READS_AT_END = 64
-SEND_S = 1.0
-"""An agent that reads nothing for so long is let go: no job waits for a stopped program. It finds all in the files."""
-TOLD_EVERY = 32
-"""Agents hear of so many starts at once."""
-
-
-@dataclass(slots=True)
-class Agent:
-    """A connected agent and what it has sent of a line."""
-
-    socket: socket.socket
-    buffer: bytearray = field(default_factory=bytearray)
+SOON_S = 30.0
+"""What was made ahead and is not used is removed after this time."""
+STARTS_S = 0.05
+"""So long runs are started in one turn; then output is read and time is kept, and agents hear of those that began."""
 
 
 class Keeper:
@@ -71,13 +68,18 @@ class Keeper:
         self._children: dict[str, Child] = {}
         self._by_pid: dict[int, Child] = {}
         self._ending: dict[str, Child] = {}
-        self._agents: dict[int, Agent] = {}
         self._selector = selectors.DefaultSelector()
+        self._agents = Agents(self._selector)
         self._idle_since = time.monotonic()
         self._recorder = Recorder(data, waker(wake))
-        self._untold = bytearray()
         self._answered_us = 0
         self._visits = Visits()
+        self._births = Births()
+        self._asked: deque[Request] = deque()
+        self._burst = Burst()
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._at_once = math.inf if files == resource.RLIM_INFINITY else files // 8
+        """With more runs than that no end waits for starts: each holds descriptors until it is written down."""
 
     def serve(self, listener: socket.socket, wakeup: int) -> None:
         """Serve agents and children until nobody is left.
@@ -90,16 +92,22 @@ class Keeper:
             for ready, _ in self._selector.select(self._wait_s()):
                 kind, thing = ready.data
                 if kind == "listen":
-                    self._accept(listener)
+                    self._agents.accept(listener.accept()[0], self._children)
                 elif kind == "child":
                     os.read(wakeup, 65536)
                 elif kind == "agent":
-                    self._requests(thing)
+                    self._take(self._agents.hear(thing))
                 else:
                     self._read_output(thing)
-            self._reap()
-            self._keep_time()
-            self._tell_all()
+            self._turn()
+
+    def _turn(self) -> None:
+        """What is due begins first; then it is seen what has ended, and what time it is."""
+        self._start_some()
+        self._reap()
+        self._conclude_all()
+        self._keep_time()
+        self._agents.tell()
 
     def _is_idle(self) -> bool:
         if self._children or self._agents:
@@ -107,89 +115,76 @@ class Keeper:
         return time.monotonic() - self._idle_since > IDLE_S
 
     def _wait_s(self) -> float:
+        if self._asked:
+            return 0.0
         return 0.05 if self._ending else 0.5
 
-    def _accept(self, listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        connection.settimeout(SEND_S)
-        agent = Agent(connection)
-        self._agents[connection.fileno()] = agent
-        self._selector.register(connection, selectors.EVENT_READ, ("agent", agent))
-        self._tell_one(agent, json.dumps({"event": "runs", "keys": list(self._children)}).encode() + b"\n")
+    def _take(self, requests: list[Request]) -> None:
+        """Starts wait for their turn, and with them what concerns a run that has not begun; all else is done now."""
+        for request in requests:
+            if request["op"] == "answered":
+                self._answered_us = max(self._answered_us, request["at_us"])
+            elif request["op"] == "soon":
+                self._prepare(request["key"])
+            elif request["op"] == "stop" and request["key"] in self._children:
+                self._visits.go_home()
+                self._stop(self._children[request["key"]], request["kill"], request["grace_s"])
+            elif request["op"] in ("start", "stop"):
+                self._asked.append(request)
 
-    def _requests(self, agent: Agent) -> None:
-        try:
-            data = agent.socket.recv(1 << 20)
-        except OSError:
-            data = b""
-        if not data:
-            self._dismiss(agent)
-            return
-        agent.buffer += data
-        *lines, rest = bytes(agent.buffer).split(b"\n")
-        agent.buffer = bytearray(rest)
-        for number, line in enumerate(lines, 1):
-            self._obey(json.loads(line))
-            if number % TOLD_EVERY == 0:
-                self._tell_all()
+    def _prepare(self, key: str) -> None:
+        """Have ready what this run needs, unless starts wait: it may never come."""
+        group = group_of(self._data, key)
+        is_free = not self._asked and self._visits.prepared + len(self._children) < self._at_once
+        if group is not None and is_free and key not in self._children:
+            self._visits.prepare(group, time.monotonic())
+
+    def _start_some(self) -> None:
+        """Begin what was asked for first, and stop what had to begin before: both in their order."""
+        until = time.monotonic() + STARTS_S
+        while self._is_asked() and time.monotonic() < until:
+            request = self._asked.popleft()
+            if request["op"] == "start":
+                self._start(request)
+            elif request["key"] in self._children:
+                self._visits.go_home()
+                self._stop(self._children[request["key"]], request["kill"], request["grace_s"])
         self._visits.go_home()
 
-    def _obey(self, request: dict[str, Any]) -> None:
-        if request["op"] == "start":
-            self._start(request)
-            return
-        self._visits.go_home()
-        if request["op"] == "answered":
-            self._answered_us = max(self._answered_us, request["at_us"])
-        elif request["op"] == "stop" and request["key"] in self._children:
-            self._stop(self._children[request["key"]], request["kill"], request["grace_s"])
+    def _is_asked(self) -> bool:
+        """Whether somebody waits for a start; a socket holds fewer requests than are made at once."""
+        if not self._asked:
+            self._take(self._agents.hear_all())
+        return bool(self._asked)
 
-    def _dismiss(self, agent: Agent) -> None:
-        if self._agents.pop(agent.socket.fileno(), None) is not None:
-            self._selector.unregister(agent.socket)
-            agent.socket.close()
-
-    def _tell(self, event: str, key: str, why: str = "") -> None:
-        """Tell every agent at the end of this turn."""
-        self._untold += json.dumps({"event": event, "key": key, "why": why}).encode() + b"\n"
-
-    def _tell_all(self) -> None:
-        said, self._untold = bytes(self._untold), bytearray()
-        for agent in list(self._agents.values()) if said else []:
-            self._tell_one(agent, said)
-
-    def _tell_one(self, agent: Agent, lines: bytes) -> None:
-        try:
-            agent.socket.sendall(lines)
-        except OSError:
-            self._dismiss(agent)
-
-    def _start(self, request: dict[str, Any]) -> None:
+    def _start(self, request: Request) -> None:
         key, directory = request["key"], self._data / RUNS / request["key"]
         if key in self._children:  # also when its folder was removed
-            self._tell("exists", key)
+            self._agents.note("exists", key)
             return
         try:
-            pid_file = os.open(directory / "pid", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            pid_file = claim(str(directory))
         except FileExistsError:
-            self._tell("exists", key)
+            self._agents.note("exists", key)
             return
         except OSError as error:
-            self._tell("failed", key, str(error))
+            self._agents.note("failed", key, str(error))
             return
         try:
             child, writing = self._new_child(key, directory, request)
         except OSError as error:  # no process was made: the key may be asked for again
             os.close(pid_file)
             (directory / "pid").unlink()
-            self._tell("failed", key, str(error))
+            self._agents.note("failed", key, str(error))
             return
         self._children[key] = child
         try:
             group = group_of(self._data, key)
             if group is not None and self._visits.enter(group):
                 child.tree = Tree(key, None, group, self._data)
+            before_us = boot_clock_us()
             child.process = spawn(request, directory, writing)
+            child.created = self._births.of(child.process.pid, before_us, boot_clock_us())
         except (OSError, subprocess.SubprocessError, LookupError, ValueError) as error:
             child.output.write(f"It could not be started: {error}\n".encode())
             child.cause, child.ended = "not startable", (127, None)
@@ -205,9 +200,9 @@ class Keeper:
         child.give_up_after_us = request.get("give_up_after_s", 0) * 1_000_000
         child.answered_us = request.get("answered_us", 0)
         child.patterns = request.get("patterns", {})
-        self._tell("began", key)
+        self._agents.note("began", key)
 
-    def _new_child(self, key: str, directory: Path, request: dict[str, Any]) -> tuple[Child, int]:
+    def _new_child(self, key: str, directory: Path, request: Request) -> tuple[Child, int]:
         """The run's record and the writing end of its pipe. Raises OSError: no room, no descriptors."""
         output = RedactedFile(directory, request["output_bytes_max"], self._has_room, request.get("hidden", []))
         reading, writing = os.pipe()
@@ -219,7 +214,7 @@ class Keeper:
     def _note_pid(self, pid_file: int, child: Child) -> None:
         """Fill the pid file; on a full disk it stays empty, and the run is found by its mark."""
         pid = child.process.pid if child.process else 0
-        note = {"pid": pid, "created": created_at(pid) if pid else None, "at_us": child.started_at_us}
+        note = {"pid": pid, "created": child.created, "at_us": child.started_at_us}
         with contextlib.suppress(OSError):
             os.write(pid_file, json.dumps(note).encode())
         os.close(pid_file)
@@ -266,8 +261,15 @@ class Keeper:
             child.reaped(child.process.wait())
             child.drain_until = time.monotonic() + DRAIN_S
             self._ending[child.key] = child
-        for child in list(self._ending.values()):
-            self._conclude(child)
+
+    def _conclude_all(self) -> None:
+        """Write down what has ended, after the runs that wait for their start, but no later than it may wait."""
+        now = time.monotonic()
+        if self._ending:
+            self._burst.put_off(now, ENDS_WAIT_S)
+        if not self._burst.waits(len(self._children) < self._at_once and self._is_asked(), now):
+            for child in list(self._ending.values()):
+                self._conclude(child)
 
     def _conclude(self, child: Child) -> None:
         """Write the end down once the output is complete, or a left-over process keeps the pipe too long."""
@@ -285,7 +287,7 @@ class Keeper:
                 return
             del self._children[child.key], self._ending[child.key]
             child.tree.close()
-            self._tell("ended", child.key)
+            self._agents.note("ended", child.key)
 
     def _has_tree(self, child: Child) -> bool:
         """Of a run that was stopped: whether processes of it are left, which have until the grace is over."""
@@ -304,6 +306,7 @@ class Keeper:
 
     def _keep_time(self) -> None:
         now, boot_us = time.monotonic(), boot_clock_us()
+        self._visits.forget(now - SOON_S)
         for child in self._children.values():
             since_us = max(child.answered_us, self._answered_us)
             if child.give_up_after_us and boot_us - since_us >= child.give_up_after_us and child.ended is None:

@@ -15,12 +15,13 @@ from typing import Any
 from server.agent.ends import RUNS, Status, restore
 from server.agent.job_environment import write_checkpoint
 from server.agent.output_file import OUTPUT_FILE
+from server.agent.spare_folders import SPARE_PID, SPARE_STATUS, SpareFolders
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended
 from server.core.exit_rules import ExitRules, judge
 
 NO_RULES = ExitRules()
-USUAL_FILES = ("pid", "status", OUTPUT_FILE)
+USUAL_FILES = ("pid", "status", OUTPUT_FILE, SPARE_PID, SPARE_STATUS)
 
 
 class RunFiles:
@@ -29,6 +30,7 @@ class RunFiles:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._runs = data / RUNS
+        self._spares = SpareFolders(data)
         self._remover = ThreadPoolExecutor(1)
         self._unwritten: dict[str, Status] = {}
 
@@ -36,6 +38,7 @@ class RunFiles:
         """Make the directory, and find what was lost of ends that are durable, those of `intents` also by name."""
         self._runs.mkdir(mode=0o700, exist_ok=True)
         self._unwritten = restore(self._data, {run.key: run.at_us for run in intents})
+        self._remover.submit(self._spares.open)
 
     def look_again(self) -> None:
         """Find ends that are durable and whose files are not there. Call before a run is called interrupted.
@@ -51,17 +54,23 @@ class RunFiles:
     def prepare(self, run: RunRecord) -> Path:
         """The folder of a run with what its process is given. Raises OSError."""
         directory = self._runs / run.key
-        try:
-            os.mkdir(directory, 0o700)
-        except FileExistsError:
-            if not directory.is_dir():
-                raise
+        if not self._spares.take(str(directory)):
+            try:
+                os.mkdir(directory, 0o700)
+            except FileExistsError:
+                if not directory.is_dir():
+                    raise
         if run.specification.standard_input:
             beside = directory / "input.new"  # whoever reads the former one, asked for twice, reads it to its end
             beside.write_text(run.specification.standard_input, encoding="utf-8")
             os.replace(beside, directory / "input")
         write_checkpoint(run, directory)
         return directory
+
+    def make_ahead(self, runs: int) -> None:
+        """Have folders ready for so many runs at once, soon; call now and then while nothing begins."""
+        if self._spares.lacks(runs):
+            self._remover.submit(self._spares.make, runs)
 
     def claim(self, key: str) -> None:
         """Make sure that a key never begins, by its pid file. Raises FileExistsError: it has begun; other OSErrors."""
@@ -134,6 +143,8 @@ class RunFiles:
     def _remove(self, keys: Collection[str]) -> None:
         for key in keys:
             folder = f"{self._runs}/{key}"
+            if self._spares.give_back(folder):
+                continue
             try:
                 for name in USUAL_FILES:
                     with contextlib.suppress(FileNotFoundError):

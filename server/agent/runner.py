@@ -16,20 +16,19 @@ from typing import Any
 import structlog
 
 from server.agent.control_group import group_of
-from server.agent.job_environment import job_environment, no_secrets, resume_environment
-from server.agent.job_socket import AGENT_SOCKET
+from server.agent.job_environment import no_secrets
 from server.agent.keeper import SOCKET_FILE
 from server.agent.keeper_release import former_pid
 from server.agent.platform import boot_clock_us, is_same_process, socket_address
-from server.agent.process_tree import SOCKET_VARIABLE, Tree
+from server.agent.process_tree import Tree
 from server.agent.run_files import NO_RULES, RunFiles
 from server.agent.run_limits import RunLimits
+from server.agent.start_request import start_request
 from server.core.agent_memory import RunRecord
 from server.core.agent_wire import Ended, StopRun
 from server.core.confidential import Opened
 from server.core.exit_rules import ExitRules
 from server.core.model import Specification
-from server.core.step_outputs import OUTPUTS_FILE, OUTPUTS_VARIABLE
 from server.errors import Invalid
 
 log = structlog.get_logger(__name__)
@@ -39,6 +38,7 @@ KEEPER_AGAIN_S = 0.5
 """A keeper that ended before it answered is started again, at most this often."""
 ORPHAN_POLL_S = 0.5
 START_AGAIN_S = 1.0
+READ_BYTES = 64 * 1024
 
 
 class Runner:
@@ -64,6 +64,8 @@ class Runner:
         self._secrets = secrets
         self._writer: asyncio.StreamWriter | None = None
         self._requested: dict[str, bytes] = {}
+        self._starting: set[str] = set()
+        self._soon: set[str] = set()
         self._stopping: dict[str, StopRun] = {}
         self._kept: set[str] = set()
         self._former: int | None = None
@@ -121,29 +123,24 @@ class Runner:
         except OSError as error:
             self._again(run.key, error, lambda: self.start(run))
             return
-        request = {
-            "op": "start",
-            "key": run.key,
-            "argv": ["/bin/sh", "-c", specification.command],
-            "environment": {
-                **job_environment(run, self._environment, opened.environment),
-                SOCKET_VARIABLE: str(self._data / AGENT_SOCKET),
-                OUTPUTS_VARIABLE: str(directory / OUTPUTS_FILE),
-                **resume_environment(run, directory),
-            },
-            "directory": specification.working_directory or str(Path.home()),
-            "hidden": opened.hidden,
-            "user": specification.run_as,
-            "timeout_s": specification.timeout_s,
-            "output_bytes_max": specification.output_bytes_max,
-            "give_up_after_s": specification.give_up_after_s,
-            "answered_us": self._answered_us or 0,
-            "patterns": specification.exit_rules.patterns,
-        }
         self._note(run)
-        line = json.dumps(request).encode() + b"\n"
+        line = start_request(run, self._data, directory, self._environment, opened, self._answered_us or 0)
         self._requested[run.key] = line
-        self._ask(line)
+        self._ask_to_start(run.key)
+
+    @property
+    def starts_wait(self) -> bool:
+        """Whether the keeper was asked to start something and has not answered."""
+        return bool(self._starting)
+
+    def make_ahead(self, soon: list[str], runs: int) -> None:
+        """Have ready what the keys that are due `soon` need, and folders for so many runs; call now and then."""
+        if not self._starting:
+            self._files.make_ahead(runs)
+            for key in soon:
+                if key not in self._soon:
+                    self._ask(json.dumps({"op": "soon", "key": key}).encode() + b"\n")
+            self._soon = set(soon)
 
     def answered(self, answered_us: int | None) -> None:
         """A master able to commit answered what was said at this time of the boot clock: the keeper counts from it."""
@@ -230,6 +227,11 @@ class Runner:
         """Bytes of output in the files of a run, 0 for none."""
         return self._files.output_size(key)
 
+    def _ask_to_start(self, key: str) -> None:
+        if self._writer is not None and key in self._requested:
+            self._starting.add(key)
+            self._ask(self._requested[key])
+
     def _ask(self, line: bytes) -> None:
         if self._writer is not None:
             self._writer.write(line)
@@ -254,18 +256,25 @@ class Runner:
                 continue
             self._ask_again()
             with contextlib.suppress(OSError):
-                while (line := await reader.readline()).endswith(b"\n"):  # half a line is a keeper's that was killed
-                    self._event(json.loads(line))
+                await self._hear(reader)
             self._writer = None
             self._kept.clear()
+            self._starting.clear()
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
+        """Until the keeper is gone: all that it says at a time in one go. Half a line is of one that was killed."""
+        rest = b""
+        while data := await reader.read(READ_BYTES):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._event(json.loads(line))
 
     def _ask_again(self) -> None:
         """A new keeper: what the last one was asked to start may have begun, or begins now unless it was stopped."""
-        for key, line in list(self._requested.items()):
+        for key in list(self._requested):
             if key in self._stopping:
                 self._refuse(key, "never started")
-            if key in self._requested:
-                self._ask(line)
+            self._ask_to_start(key)
 
     async def _connect(self) -> asyncio.StreamReader:
         address = socket_address(self._data, SOCKET_FILE)
@@ -293,14 +302,17 @@ class Runner:
                 for message in list(self._stopping.values()):
                     self._pass_on(message)
             case {"event": "began", "key": key}:
+                self._starting.discard(key)
                 self._kept.add(key)
                 if self._requested.pop(key, None) is not None and key in self._stopping:
                     self._pass_on(self._stopping[key])
                 self._on_began(key)
             case {"event": "failed", "key": key, "why": why} if key in self._requested:
-                self._again(key, why, lambda: self._ask(self._requested.get(key, b"")))
+                self._starting.discard(key)
+                self._again(key, why, lambda: self._ask_to_start(key))
             case {"event": "exists" | "ended", "key": key}:
                 self._requested.pop(key, None)
+                self._starting.discard(key)
                 if event["event"] == "ended":
                     self._kept.discard(key)
                 self._look(key)
@@ -328,6 +340,7 @@ class Runner:
         self._limits.drop(key)
         self._rules.pop(key, None)
         self._requested.pop(key, None)
+        self._starting.discard(key)
         self._stopping.pop(key, None)
 
     async def _watch_orphans(self) -> None:

@@ -30,6 +30,7 @@ from server.core.tenancy import tenant_of
 RESUME_US = 60 * SECOND_US
 """An intent without a process is begun after a restart of the agent while it is younger than this."""
 TOMBSTONE_US = 8 * DAY_US
+SOON_MAX = 1024
 
 
 class Work:
@@ -86,6 +87,19 @@ class Work:
             due.extend(self._exceptional(order, until, late_us, answered, now))
         for _, at, order in sorted(due, key=lambda found: (found[0], found[2].id, found[1])):
             self._occur(at, order, now)
+
+    def soon(self, now: Moment, within_us: int) -> list[str]:
+        """Keys of what should begin by itself within this time, at most `SOON_MAX`: a hint, no decision."""
+        until_us, found = now.wall_us + within_us, list[str]()
+        for kept in self._memory.orders.values():
+            order = kept.order
+            for at in instants_between(order.instants, now.wall_us, min(until_us, order.valid_until_us)):
+                key = occurrence_key(order.specification.job_id, order.schedule_id, at)
+                if key not in self._memory.runs:
+                    found.append(key)
+            if len(found) >= SOON_MAX:
+                break
+        return found[:SOON_MAX]
 
     def _open(self, kept: KeptOrder, until_us: int) -> list[int]:
         """Instants by which nothing was decided, without those that an exception names."""

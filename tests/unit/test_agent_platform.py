@@ -15,6 +15,8 @@ from server.agent import platform, process_tree
 from server.agent.platform import (
     RESERVE_BYTES,
     RUN_RESERVE_BYTES,
+    Births,
+    boot_clock_us,
     created_at,
     is_same_process,
     reserve_bytes,
@@ -91,3 +93,29 @@ def test_the_reserve_grows_with_what_has_begun() -> None:
     assert reserve_bytes(100 * RESERVE_BYTES, 0) == RESERVE_BYTES
     assert reserve_bytes(1000, 0) == 100
     assert reserve_bytes(100 * RESERVE_BYTES, 1000) == RESERVE_BYTES + 1000 * RUN_RESERVE_BYTES
+
+
+def test_the_time_of_a_birth_is_the_machines_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken by the clock for a process made quickly, it is that very process to whoever asks the machine later."""
+    births, made = Births(), []
+    for _ in range(5):
+        before_us = boot_clock_us()
+        process = subprocess.Popen(["sleep", "60"])
+        made.append((process, births.of(process.pid, before_us, before_us + 1000)))
+    try:
+        assert all(is_same_process(process.pid, created) for process, created in made)
+    finally:
+        for process, _ in made:
+            process.kill()
+            process.wait()
+    asked: list[int] = []
+
+    def answer(pid: int) -> float:
+        asked.append(pid)
+        return 55.5
+
+    monkeypatch.setattr(platform, "created_at", answer)
+    assert births.of(1, 55_000_000, 55_008_001) == 55.5, "a slow one is asked for"
+    elsewhere = Births()
+    assert [elsewhere.of(number, 70_000_000, 70_000_001) for number in (2, 3)] == [55.5, 55.5]
+    assert asked == [1, 2, 3], "and every one, where the machine tells another time"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -60,6 +61,24 @@ def test_it_is_born_in_its_group(tmp_path: Path, group: Path) -> None:
     assert own_group() == home
 
 
+def test_a_group_made_ahead_is_entered_or_goes(tmp_path: Path, group: Path) -> None:
+    """It is the run's own one; one that somebody has removed is made again, and what nobody enters does not stay."""
+    removed, unused, visits = group.with_name("removed"), group.with_name("unused"), Visits()
+    for number, one in enumerate((group, removed, unused)):
+        visits.prepare(one, float(number))
+    assert visits.prepared == 3
+    removed.rmdir()
+    for one in (group, removed):
+        assert visits.enter(one)
+        assert pids(one) == [os.getpid()]
+    visits.go_home()
+    visits.forget(2.0)
+    assert unused.exists()
+    visits.forget(2.5)
+    assert not unused.exists()
+    assert visits.prepared == 0
+
+
 def _mounted() -> Path:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return Path(next(line.split()[4] for line in lines if " - cgroup2 " in line))
@@ -77,6 +96,14 @@ def test_a_job_has_no_descriptors_of_its_keeper(tmp_path: Path) -> None:
     assert not [name for name in mine if name in said.decode()]
 
 
+def test_a_job_ignores_no_signal_that_python_ignores(tmp_path: Path) -> None:
+    """A writer whose reader has gone ends by SIGPIPE, and a file beyond its limit by SIGXFSZ."""
+    said, _ = run_here(tmp_path, "grep SigIgn /proc/$$/status")
+    ignored = int(said.split()[1], 16)
+    assert not ignored & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))
+    assert run_here(tmp_path, "kill -PIPE $$") == (b"", -signal.SIGPIPE)
+
+
 def test_who_visits_several_is_in_the_last_and_then_at_home(tmp_path: Path, group: Path) -> None:
     """A burst of starts goes from group to group; a process of the first stays where it was born."""
     other, visits = group.with_name("other"), Visits()
@@ -87,7 +114,7 @@ def test_who_visits_several_is_in_the_last_and_then_at_home(tmp_path: Path, grou
     visits.go_home()
     assert (pids(group), pids(other)) == ([sleeper.pid], [])
     control_group.kill(group)
-    assert sleeper.wait(20) == -9
+    assert sleeper.wait() == -9
 
 
 def test_a_visitor_that_cannot_go_home_is_not_killed_with_the_run(tmp_path: Path, group: Path) -> None:
@@ -96,10 +123,10 @@ def test_a_visitor_that_cannot_go_home_is_not_killed_with_the_run(tmp_path: Path
     assert visits.enter(group)
     sleeper = child.spawn(request("exec sleep 60"), tmp_path, 1)
     control_group.kill(group)
-    assert sleeper.poll() is None
+    assert os.waitpid(sleeper.pid, os.WNOHANG) == (0, 0)
     visits.go_home()
     control_group.kill(group)
-    assert sleeper.wait(20) == -9
+    assert sleeper.wait() == -9
 
 
 def test_nothing_begins_in_the_group_of_another_run(

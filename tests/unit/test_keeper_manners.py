@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server.agent import keeper as keeper_module
+from server.agent import keeper_agents
 from server.agent.control_group import without_run
 from server.agent.ends import RUNS
 from server.agent.keeper import SOCKET_FILE, Keeper
@@ -29,18 +29,18 @@ def test_an_agent_that_reads_nothing_stops_no_keeper(
     tmp_path: Path, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stopped agent program (SIGSTOP) is let go once its buffer is full: timeouts and outputs of jobs go on."""
-    monkeypatch.setattr(keeper_module, "SEND_S", 0.02)
+    monkeypatch.setattr(keeper_agents, "SEND_S", 0.02)
 
     def tells() -> None:
         while keeper._agents:
-            keeper._tell("ended", KEY)
-            keeper._tell_all()
+            keeper._agents.note("ended", KEY)
+            keeper._agents.tell()
 
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as agent:
         listener.bind(str(tmp_path / SOCKET_FILE))
         listener.listen()
         agent.connect(str(tmp_path / SOCKET_FILE))
-        keeper._accept(listener)
+        keeper._agents.accept(listener.accept()[0], [])
         thread = threading.Thread(target=tells, daemon=True)
         thread.start()
         thread.join(20)
@@ -49,7 +49,8 @@ def test_an_agent_that_reads_nothing_stops_no_keeper(
 
 def test_what_a_later_build_asks_ends_no_keeper(keeper: Keeper) -> None:
     """All exit codes would be lost with it."""
-    keeper._obey({"op": "whatever", "more": 1})
+    keeper._take([{"op": "whatever", "more": 1}])
+    keeper._turn()
     assert not keeper._is_idle()
 
 
@@ -70,11 +71,11 @@ def test_a_run_whose_folder_is_gone_begins_no_second_time(tmp_path: Path, keeper
         keeper._start(request)
         process = keeper._children[KEY].process
         assert process is not None
-        process.wait(20)
+        process.wait()
         shutil.rmtree(tmp_path / RUNS)
     keeper._visits.go_home()
     assert said.read_text() == "once\n"
-    assert b'"exists"' in keeper._untold
+    assert b'"exists"' in keeper._agents._untold
 
 
 @pytest.mark.parametrize(

@@ -56,20 +56,10 @@ def test_a_removed_folder_keeps_no_run_open(tmp_path: Path) -> None:
 def test_half_a_status_file_is_said_to_be_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that takes a part of it: it is tried again, since agents would read no end there."""
     child = ended(tmp_path, "run")
-
-    class Full:
-        def __enter__(self) -> Full:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            return
-
-        def write(self, data: bytes) -> int:
-            return len(data) // 2
-
-    monkeypatch.setattr("builtins.open", lambda *_, **__: Full())
-    with pytest.raises(OSError, match="full"):
-        write_status(child.directory, {"exit_code": 0})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda _, data: len(data) // 2)
+        with pytest.raises(OSError, match="full"):
+            write_status(child.directory, {"exit_code": 0})
 
 
 def test_a_pipe_where_outputs_are_looked_for_stops_nobody(tmp_path: Path) -> None:
