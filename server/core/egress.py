@@ -22,7 +22,8 @@ class AllowedHosts(msgspec.Struct, frozen=True, kw_only=True):
     """Whom this server may talk to for notifications, mail and OpenID; nobody in the list: whomever these name.
 
     Each is a name (`hooks.example.net`, `*.example.net` for what is below it), an address or a network
-    (`192.0.2.0/28`), or a name with where it must lead (`hooks.example.net=192.0.2.0/28`).
+    (`192.0.2.0/28`) for what is written as an address, or a name with where it must lead
+    (`hooks.example.net=192.0.2.0/28`).
     """
 
     hosts: tuple[str, ...] = ()
@@ -38,15 +39,15 @@ class AllowedHosts(msgspec.Struct, frozen=True, kw_only=True):
         return {}
 
     def why_not_named(self, host: str) -> str:
-        """Why a receiver written as `host` is refused when it is set, "" when it may be, as far as that is known.
+        """Why a receiver written as `host` is refused when it is set, "" when it may be.
 
-        What a name leads to is known when something is sent: `why_not` decides then.
+        What a name leads to is known when something is sent: `why_not` decides that then.
         """
         address = _address(host)
         if address is not None:
             return self.why_not(host, host)
         rules = [_read(text) for text in self.hosts]
-        if not rules or any(rule and (rule.is_for(host) or not rule.name) for rule in rules):
+        if not rules or any(rule and rule.is_for(host) for rule in rules):
             return ""
         return f"{host} {ASK}"
 
@@ -77,7 +78,8 @@ class _Rule:
 
     def allows(self, host: str, address: IPv4Address | IPv6Address) -> bool:
         """Whether something may be sent there."""
-        if self.name and not self.is_for(host):
+        is_meant = self.is_for(host) if self.name else _address(host) is not None
+        if not is_meant:
             return False
         if self.network is None:
             return not address.is_loopback

@@ -38,7 +38,7 @@ def allow(ledger: Ledger, *hosts: str, by: Principal = SYSTEM) -> AllowedHosts:
         ("Hooks.Example.NET.", "10.0.0.1"),
         ("a.b.chat.example.net", "2001:db8:1::1"),
         ("192.0.2.15", "192.0.2.15"),
-        ("elsewhere.example", "::ffff:192.0.2.1"),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.1"),
         ("[2001:db8::7]", "2001:db8::7"),
         ("nms.example.net", "198.51.100.7"),
     ],
@@ -56,6 +56,7 @@ def test_what_is_allowed(host: str, address: str) -> None:
         ("hooks.example.net.evil.example", "203.0.113.9"),
         ("xhooks.example.net", "203.0.113.9"),
         ("192.0.2.16", "192.0.2.16"),
+        ("elsewhere.example", "192.0.2.1"),
         ("nms.example.net", "198.51.101.7"),
         ("hooks.example.net", "127.0.0.1"),
         ("hooks.example.net", "::1"),
@@ -111,7 +112,7 @@ def test_what_is_set_is_refused(field: str, good: Callable[[], Any], bad: Callab
     """Receivers, the mail server and the provider; the field is named, what is allowed is set."""
     ledger = Ledger()
     ledger.do(bad())
-    allow(ledger, "hooks.example.net")
+    allow(ledger, "hooks.example.net", "192.0.2.0/28")
     assert len(allowed_hosts.shut_out(ledger.connection)) == 1
     with pytest.raises(Invalid, match="not among the allowed hosts") as refused:
         ledger.do(bad())
@@ -175,7 +176,7 @@ async def test_a_name_that_leads_elsewhere_is_refused(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(socket, "getaddrinfo", found)
     site = Site()
-    allow(site.ledger, "127.0.0.0/30")
+    allow(site.ledger, "hooks.test=127.0.0.0/30")
     site.put(webhooks=[Webhook(url=hook.url.replace("127.0.0.1", "hooks.test"), secret=SECRET)])
     await site.send(once="a")
     async with site.office():
