@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,19 @@ from server.agent.ends import RUNS
 from server.agent.keeper import SOCKET_FILE, Keeper
 
 KEY = "j1.rx.a1"
+
+
+def request_of(command: str) -> dict[str, Any]:
+    """What an agent asks for a start."""
+    return {
+        "key": KEY,
+        "argv": ["/bin/sh", "-c", command],
+        "environment": {},
+        "directory": "",
+        "user": "",
+        "timeout_s": 0,
+        "output_bytes_max": 100,
+    }
 
 
 @pytest.fixture
@@ -57,15 +71,7 @@ def test_what_a_later_build_asks_ends_no_keeper(keeper: Keeper) -> None:
 def test_a_run_whose_folder_is_gone_begins_no_second_time(tmp_path: Path, keeper: Keeper) -> None:
     """The pid file keeps a key from beginning twice; while the run is held, so does its keeper."""
     said = tmp_path / "said"
-    request: dict[str, Any] = {
-        "key": KEY,
-        "argv": ["/bin/sh", "-c", f"echo once >> {said}"],
-        "environment": {},
-        "directory": "",
-        "user": "",
-        "timeout_s": 0,
-        "output_bytes_max": 100,
-    }
+    request = request_of(f"echo once >> {said}")
     for _ in range(2):
         (tmp_path / RUNS / KEY).mkdir(parents=True)
         keeper._start(request)
@@ -76,6 +82,23 @@ def test_a_run_whose_folder_is_gone_begins_no_second_time(tmp_path: Path, keeper
     keeper._visits.go_home()
     assert said.read_text() == "once\n"
     assert b'"exists"' in keeper._agents._untold
+
+
+def test_a_keeper_looks_for_the_runs_of_its_own_agent(tmp_path: Path, keeper: Keeper) -> None:
+    """Another cluster's agent on this machine may have a run of the same key: it is no part of this one."""
+    (tmp_path / RUNS / KEY).mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    marks = {"UNDERSTUDY_RUN_ID": KEY, "UNDERSTUDY_AGENT_SOCKET": str(tmp_path / "other" / "agent.sock")}
+    with subprocess.Popen(["sleep", "100"], env=marks, start_new_session=True) as other:
+        try:
+            keeper._start(request_of("exec sleep 100"))
+            keeper._visits.go_home()
+            tree = keeper._children[KEY].tree
+            assert other.pid not in tree.pids()
+            assert tree.kill()
+            assert other.poll() is None
+        finally:
+            other.kill()
 
 
 @pytest.mark.parametrize(
