@@ -33,6 +33,8 @@ BECAME = {"skip": {"policy"}, "once": {"policy", "run"}, "all": {"run"}, "ask": 
 CAUSES = {"maintenance", "agent was not running"}
 STEP_US = 2 * SECOND_US
 MARGIN_US = 2 * SECOND_US
+LAST_TURN_US = SECOND_US // 2
+"""What falls due so shortly before the end is not judged: an agent that looks a moment later begins it."""
 WHY = "release night"
 SESSION = ("id", "phase", "running", "submissions", "pages", "reason", "started_at_us", "started_by", "ended_at_us")
 COUNTS = ("stops_attempted", "kills_attempted")
@@ -170,7 +172,7 @@ class MaintainedUpgrade:
         """Typed at the master: what waited starts in order, each once; of what was missed the policies decide."""
         master, _ = self.pair.wait_healthy()
         self.rolling.type(master, "understudy", "maintenance", "status", expect=1)
-        until_us = time.time_ns() // 1000
+        until_us = time.time_ns() // 1000 - LAST_TURN_US
         self.rolling.type(master, "understudy", "maintenance", "end", "--reason", "done")
         self.rolling.type(master, "understudy", "maintenance", "status")
         log = self.rolling.type(master, "understudy", "maintenance", "log")
