@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from replication.core.types import State
 from tests.search.deeds import Broken
 from tests.search.held import CALM, DUE, LATE, NODES, PENDING, Held, machine_of
 from tests.search.moves import FREE, Moves
 from tests.search.world import NOBODY, Situation
 
+NAMES_A_COMMAND = re.compile(r"type( here)?: \S")
 ROUNDS = 40
 FOUNDING = (("init", 0), ("roster", 0), ("join", 1), ("roster", 1))
 PATIENCE = 12
@@ -150,9 +153,9 @@ def heal(world: Moves, s: Situation) -> str:
     if quiet.until_whole():
         return ""
     said = [quiet.waiting_for(me) for me in (0, 1)]
-    if not any("type:" in text for text in said):
+    if not any(NAMES_A_COMMAND.search(text) for text in said):
         return f"{quiet.states()}, and nobody says what to type: {said}"
-    for word in ("promote", "force"):
+    for word in ("promote", "force", "alone"):
         for me in (0, 1):
             quiet.go("say", me, word)
             if quiet.until_whole():

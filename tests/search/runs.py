@@ -22,6 +22,9 @@ HEALED = 300
 
 Say = Callable[[str], None]
 
+OF_THREE_NODES = {149, 157, 180, 182, 184}
+"""Rows of the seat: the search has two nodes; `tests/property/test_seat.py` takes these."""
+
 
 def searched(bounds: Bounds, healed: int) -> Found:
     """One search, and the healing of a sample of what it reached."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.process.checker import Verdict
-from tests.search.runs import all_mutated, in_parallel, rows_of, summary
+from tests.search.runs import OF_THREE_NODES, all_mutated, in_parallel, rows_of, summary
 from tests.search.scenarios import SCENARIOS, deep
 
 HEALED = 5_000
@@ -21,7 +21,8 @@ def soak(directory: Path, count: int, say: Callable[[str], None]) -> Verdict:
         if found.broken:
             faults.append("\n".join([found.broken, *found.trace]))
     say(summary(founds))
-    faults += [f"no search takes row {number}" for number, steps in rows_of(founds).items() if not steps]
+    missed = [number for number, steps in rows_of(founds).items() if not steps and number not in OF_THREE_NODES]
+    faults += [f"no search takes row {number}" for number in missed]
     mutated = all_mutated(deep=True)
     for one in mutated:
         say(str(one))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.search.breadth import Found
-from tests.search.runs import in_parallel, rows_of, summary
+from tests.search.runs import OF_THREE_NODES, in_parallel, rows_of, summary
 from tests.search.scenarios import SCENARIOS
 
 STATES_MIN = 200_000
@@ -35,10 +35,6 @@ def test_no_promise_breaks_and_all_heals(founds: list[Found], name: str) -> None
 def test_it_is_a_large_part_of_what_can_happen(founds: list[Found]) -> None:
     """States are counted without what is left of the budgets and without anything that cannot matter any more."""
     assert sum(found.states for found in founds) >= STATES_MIN, summary(founds)
-
-
-OF_THREE_NODES = {149, 157, 180, 182, 184}
-"""Rows of the seat: the search has two nodes; `tests/property/test_seat.py` takes these."""
 
 
 @pytest.mark.timeout(600)
