@@ -66,7 +66,7 @@ def join_standby(pair: Pair) -> None:
 
 def fingerprint(pair: Pair) -> str:
     """The cluster's fingerprint, as Server Properties shows it."""
-    from server.tls import fingerprint
+    from server.trust.tls import fingerprint
 
     return fingerprint((pair.data / "alpha" / "ca.crt").read_bytes())
 

@@ -24,46 +24,46 @@ from replication.errors import ReplicationError
 from replication.node import Node, NodeSettings
 from replication.ports import Connection
 from server import __version__
-from server import identity as files
-from server.acceptor import Acceptor, allow_descriptors
 from server.actions.change import Change
-from server.admission import place
-from server.agent_links import Links
 from server.allocator import bound_memory
-from server.certificates import Certificates
 from server.clock import SystemClock
-from server.cluster_port import ACCEPTED, dialler
-from server.cluster_port import make_app as make_cluster_app
 from server.config import Config, ConfigError
 from server.core import witness_seats
 from server.core.model import NodeRow
-from server.enrolment import EnrolmentError, Joiner
 from server.errors import UnderstudyError
 from server.fence import fence_of
-from server.fork_keepers import Keepers
-from server.fork_reader import ForkReader
-from server.founding import check_empty, found_cluster
 from server.garbage import Collector
-from server.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
-from server.key_proofs import Keys
-from server.listeners import bind_local, bind_port, own_address, port_of
+from server.integrity.fork_keepers import Keepers
+from server.integrity.fork_reader import ForkReader
+from server.integrity.mending import mend_journal
+from server.integrity.proofs import Proofs
+from server.integrity.repair import may_copy_again, set_aside
 from server.log_lines import http_logger
-from server.membership import Accepted
-from server.mending import mend_journal
-from server.office import Office
-from server.passwords import Passwords, hash_password
-from server.proofs import Proofs
-from server.renewal import announce_node
-from server.repair import may_copy_again, set_aside
+from server.office.office import Office
+from server.people.passwords import Passwords, hash_password
+from server.ports.acceptor import Acceptor, allow_descriptors
+from server.ports.agent_links import Links
+from server.ports.cluster_port import ACCEPTED, dialler
+from server.ports.cluster_port import make_app as make_cluster_app
+from server.ports.listeners import bind_local, bind_port, own_address, port_of
+from server.ports.turnstile import IDLE_BEHIND_PROXY_S, IDLE_S, cluster_turnstile, web_turnstile
+from server.ports.witness_links import WitnessLinks
 from server.roles import Roles
-from server.rotation import Rotation
 from server.site import Site
 from server.storage import migrate, witnesses
-from server.tls import trust_in
-from server.turnstile import IDLE_BEHIND_PROXY_S, IDLE_S, cluster_turnstile, web_turnstile
+from server.trust import identity as files
+from server.trust.admission import place
+from server.trust.certificates import Certificates
+from server.trust.enrolment import EnrolmentError, Joiner
+from server.trust.founding import check_empty, found_cluster
+from server.trust.identity import directory_lock, load_identity, load_wish, save_identity, save_peers
+from server.trust.key_proofs import Keys
+from server.trust.membership import Accepted
+from server.trust.renewal import announce_node
+from server.trust.rotation import Rotation
+from server.trust.tls import trust_in
 from server.web.live import LIVE
 from server.web.routes import make_app
-from server.witness_links import WitnessLinks
 
 ROSTER_S = 2.0
 SHUTDOWN_S = 1.0

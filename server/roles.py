@@ -10,13 +10,13 @@ from typing import Any
 import structlog
 
 from replication.core.types import IN_OFFICE, Refused, State
-from server import identity as files
 from server.config import DEFAULT_PORT
 from server.core.role_requests import BecomeMaster, BecomeStandby, PromotionNote, Wish
-from server.enrolment import EnrolmentError, Joiner, enrol_node
 from server.errors import Conflict, Unavailable, UnderstudyError
-from server.key_proofs import look_here
 from server.site import Site
+from server.trust import identity as files
+from server.trust.enrolment import EnrolmentError, Joiner, enrol_node
+from server.trust.key_proofs import look_here
 
 OFFICE_WAIT_S = 30.0
 FOLLOWING = frozenset({State.COPYING, State.SYNCING, State.IN_SYNC})

@@ -22,20 +22,20 @@ from server.config import Config
 from server.core.authorities import Leaf
 from server.core.model import NodeRow
 from server.core.role_requests import BecomeMaster, BecomeStandby
-from server.door import Door
 from server.errors import NotMaster, Unavailable, UnderstudyError
-from server.identity import Identity
-from server.oidc import Asker
-from server.passwords import Passwords
-from server.sealing import Seal
+from server.people.door import Door
+from server.people.oidc import Asker
+from server.people.passwords import Passwords
 from server.storage import nodes, tenancy
 from server.storage.former import completed
+from server.trust.identity import Identity
+from server.trust.sealing import Seal
 
 if TYPE_CHECKING:
     from replication.node import Node
     from replication.store import Store
-    from server.fork_keepers import Keepers
-    from server.proofs import Proofs
+    from server.integrity.fork_keepers import Keepers
+    from server.integrity.proofs import Proofs
 
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class OfficeView(Protocol):
 
 
 class WitnessView(Protocol):
-    """What is known here of the witnesses (`server.witness_links`)."""
+    """What is known here of the witnesses (`server.ports.witness_links`)."""
 
     def is_connected(self, agent_id: str) -> bool:
         """Whether this node could ask it now."""

@@ -37,9 +37,9 @@ def agent(
     from server.agent import program
     from server.agent.credentials import Credentials
     from server.config import ConfigError
-    from server.enrolment import EnrolmentError, enrol_agent
     from server.errors import Invalid
     from server.log_lines import configure_log
+    from server.trust.enrolment import EnrolmentError, enrol_agent
 
     configure_log(log_level)
     directory = _agent_directory(data)

@@ -37,11 +37,11 @@ def init(data: str | None, name: str, password_file: str | None, **flags: Any) -
     from server import app
     from server.config import ConfigError, load_config
     from server.errors import Invalid
-    from server.founding import ADMINISTRATOR, check_empty, new_password
     from server.log_lines import configure_log
-    from server.passwords import check_new_password
+    from server.people.passwords import check_new_password
     from server.roles import default_name
-    from server.tls import fingerprint
+    from server.trust.founding import ADMINISTRATOR, check_empty, new_password
+    from server.trust.tls import fingerprint
 
     configure_log("warning")
     directory = data_directory(data)

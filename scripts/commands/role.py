@@ -43,8 +43,8 @@ def is_running(data: Path) -> bool:
 @contextmanager
 def answers() -> Iterator[None]:
     """Turn refusals into messages that end with the command to type next."""
-    from server.enrolment import EnrolmentError
     from server.errors import UnderstudyError
+    from server.trust.enrolment import EnrolmentError
 
     try:
         yield
@@ -71,7 +71,7 @@ def leave_wish(data: Path, master: dict[str, Any]) -> str:
     """Record on a stopped standby that it is to take office when it starts; what to type next."""
     from server.config import ConfigError
     from server.core.role_requests import BecomeMaster, Wish
-    from server.identity import directory_lock, load_identity, save_wish
+    from server.trust.identity import directory_lock, load_identity, save_wish
 
     try:
         identity = load_identity(data)
@@ -92,10 +92,10 @@ def enrol_stopped(data: Path, asked: dict[str, Any]) -> str:
     """Enrol a stopped node, so that `serve` only has to follow; what to type next."""
     from server.config import ConfigError, load_config
     from server.core.role_requests import BecomeStandby, Wish
-    from server.enrolment import Joiner, enrol_node
-    from server.identity import directory_lock, load_identity, save_wish
-    from server.listeners import own_address
+    from server.ports.listeners import own_address
     from server.roles import default_name
+    from server.trust.enrolment import Joiner, enrol_node
+    from server.trust.identity import directory_lock, load_identity, save_wish
 
     try:
         with directory_lock(data, "master-to-standby"):
@@ -114,9 +114,9 @@ def enrol_stopped(data: Path, asked: dict[str, Any]) -> str:
 
 def fingerprint_of(data: Path, master: str, port: int, given: str | None) -> str:
     """The fingerprint to expect: given, known from the directory, or compared by a person on a terminal."""
-    from server.enrolment import EnrolmentError, inspect_node
     from server.errors import Invalid
-    from server.tls import fingerprint, normal_fingerprint
+    from server.trust.enrolment import EnrolmentError, inspect_node
+    from server.trust.tls import fingerprint, normal_fingerprint
 
     try:
         if given:

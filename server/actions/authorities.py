@@ -1,6 +1,6 @@
 """Exchange the cluster's authority. Permission: certificates.manage. Rules: `core.authorities`.
 
-Keys are made and sealed outside; here are rows. Each node takes its files from them (`server.certificates`).
+Keys are made and sealed outside; here are rows. Each node takes its files from them (`server.trust.certificates`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Permissions: swap.run; swap.abort to abort.
 
-`server/swap.py` drives it. `begin` keeps the gates that were in force; `finish` restores them exactly.
+`server/office/swap.py` drives it. `begin` keeps the gates that were in force; `finish` restores them exactly.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import structlog
 
-from server.enrolment import EnrolmentError
 from server.errors import Invalid
-from server.identity import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE
-from server.renewal import renew_agent
-from server.tls import client_context, trust_in
+from server.trust.enrolment import EnrolmentError
+from server.trust.identity import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE
+from server.trust.renewal import renew_agent
+from server.trust.tls import client_context, trust_in
 
 CHECK_S = 3600.0
 RETRY_S = 30.0

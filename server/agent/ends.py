@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from server.agent.platform import sync_file
-from server.identity import sync_directory
+from server.trust.identity import sync_directory
 
 RUNS = "runs"
 ENDS_FILE = "ends"

@@ -13,7 +13,7 @@ from server.agent.credentials import Credentials
 from server.core import agent_wire as wire
 from server.core.agent_beats import silent_s
 from server.core.run_keys import is_key
-from server.dialling import may_be_distrust, why_no_link
+from server.ports.dialling import may_be_distrust, why_no_link
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from server.agent.spool import SPOOL_FILE, SpoolDamagedError, SpoolUnusableError
 from server.agent.witness import WITNESS_FILE, WitnessDamagedError
 from server.clock import SystemClock
 from server.config import ConfigError
-from server.identity import directory_lock, load_identity
+from server.trust.identity import directory_lock, load_identity
 
 SPOOL_SETTING = "UNDERSTUDY_AGENT_SPOOL_MIB"
 """How many mebibytes of reports and output may wait for a master before nothing begins; 4096 without it."""

@@ -19,7 +19,7 @@ from server.core.confidential import Opened
 from server.core.model import Specification
 from server.core.monitors import Reaction
 from server.errors import Invalid
-from server.identity import write_private
+from server.trust.identity import write_private
 
 KEY_FILE = "spool.key"
 NONCE_BYTES = 12

@@ -14,8 +14,8 @@ A witness that is lost (replaced, or in doubt) keeps its seat empty: it counts a
 not know of the loss yet asks the same seats, and majorities of the same seats meet. When every seat belongs to an agent
 that an operator declared dead there is nobody to ask: a promotion is never proven then, and `go-alone` is his word.
 
-What the new witnesses have to know before they count alone: `server.witnesses`. A witness whose directory was restored
-from a snapshot may have forgotten a grant; until its connection number gives it away nobody can know.
+What the new witnesses have to know before they count alone: `server.office.witnesses`. A witness whose directory was
+restored from a snapshot may have forgotten a grant; until its connection number gives it away nobody can know.
 """
 
 from __future__ import annotations

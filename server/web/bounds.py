@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from server.numbers import is_number
+from server.ports.numbers import is_number
 
 PART_MAX = 240
 """Characters of a name in an address; the longest that there is, a run's key, has 200."""

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from server import errors
 from server.errors import UnderstudyError
-from server.problems import problem, problem_response, translate
+from server.ports.problems import problem, problem_response, translate
 from server.site import CONFIRMED, SEQUENCE, site_of
 from server.web.refusals import REFUSALS
 

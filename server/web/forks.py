@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from server import forks as folders
 from server.actions import forks as actions
 from server.actions.reports import HISTORY_OUTPUT_BYTES_MAX
 from server.core.forks import ForkRow, ForkRun, output_object
 from server.errors import Conflict, NotFound
-from server.forks import Folder
+from server.integrity import forks as folders
+from server.integrity.forks import Folder
 from server.site import Site
 from server.storage import forks as rows
 

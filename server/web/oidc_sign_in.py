@@ -21,12 +21,12 @@ from server.core.model import MINUTE_US, Principal
 from server.core.oidc import Provider, role_of, user_of
 from server.core.sign_in_guard import Limits
 from server.errors import Conflict, Invalid, Unauthenticated
-from server.oidc import Begun
-from server.sign_in import check_code, vouched
-from server.signed_text import opened, sign
+from server.people.oidc import Begun
+from server.people.sign_in import check_code, vouched
 from server.site import Site
 from server.storage import allowed_hosts, sealed, sign_in_ways
-from server.tls import secret_hash
+from server.trust.signed_text import opened, sign
+from server.trust.tls import secret_hash
 from server.web.passkeys import origin_of
 from server.web.session import principal, remote_address
 from server.web.signing_in import Signed, begin

@@ -13,18 +13,18 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from server import passkeys as devices
 from server.actions.second_factor import NO_PASSKEY, Asserted, Proof
 from server.core.model import MINUTE_US
 from server.core.people import Passkey, User
 from server.core.sign_in_ways import is_at, passkey_name
 from server.errors import Conflict, Invalid, Unauthenticated
-from server.passkeys import Place
-from server.sign_in import Checked, check_ticket, refused, vouched
-from server.signed_text import opened, sign
+from server.people import passkeys as devices
+from server.people.passkeys import Place
+from server.people.sign_in import Checked, check_ticket, refused, vouched
 from server.site import Site
 from server.storage import passkeys, sign_in_ways, users
-from server.tls import secret_hash
+from server.trust.signed_text import opened, sign
+from server.trust.tls import secret_hash
 from server.web.session import remote_address
 from server.web.signing_in import Signed, begin
 

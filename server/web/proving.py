@@ -18,7 +18,7 @@ from server.core.model import Principal
 from server.core.proof_again import ASKING, is_asked
 from server.core.sign_in_ways import NO_PASSWORD
 from server.errors import Invalid, ProofNeeded
-from server.sign_in import check_password, prove
+from server.people.sign_in import check_password, prove
 from server.site import SEQUENCE, Site, site_of
 from server.storage import sessions as rows
 from server.storage import users

@@ -9,7 +9,7 @@ from aiohttp import web
 from server.actions import sign_in_ways as actions
 from server.core.sign_in_ways import BAD_HEADER, NO_PROXY, ProxyTrust, Said, said
 from server.errors import Conflict, Forbidden
-from server.sign_in import check_code, vouched
+from server.people.sign_in import check_code, vouched
 from server.site import Site
 from server.storage import sign_in_ways, users
 from server.web.session import is_local

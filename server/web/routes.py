@@ -9,9 +9,9 @@ from aiohttp import web
 from server.core.access import ENROL_ONLY
 from server.core.model import Principal
 from server.errors import Forbidden
-from server.secure_headers import put_headers
+from server.ports.secure_headers import put_headers
+from server.ports.turnstile import counting
 from server.site import SITE, Site
-from server.turnstile import counting
 from server.web import live, pages
 from server.web.api import (
     agents,

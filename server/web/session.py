@@ -20,7 +20,7 @@ from server.core.request_quota import is_free
 from server.core.tenancy import tenant_of, wrong_name
 from server.errors import TooManyRequests, Unauthenticated, Unavailable
 from server.site import Site, site_of
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from server.web.csrf import SAFE_METHODS
 
 T = TypeVar("T")

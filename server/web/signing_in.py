@@ -10,9 +10,9 @@ from server.actions import sessions
 from server.actions.change import for_tenant
 from server.actions.second_factor import Proof
 from server.core.model import Principal
-from server.sign_in import Checked, check_code, check_password, check_ticket
+from server.people.sign_in import Checked, check_code, check_password, check_ticket
 from server.site import SEQUENCE, Site
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from server.web.session import SESSION_HASH, new_token, remote_address
 
 

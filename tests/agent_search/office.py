@@ -38,8 +38,8 @@ from server.core.gates import QUEUE_LOCKED
 from server.core.model import SYSTEM
 from server.core.special_instances import SpecialInstance
 from server.core.workflows import Edge, WorkflowSpec, WorkflowStep, as_json
-from server.deliverer import order_message
 from server.errors import Conflict
+from server.office.deliverer import order_message
 from server.storage import agents as agent_rows
 from server.storage import checkpoints, deliveries, orders, runs, settings, silence
 from server.storage import gates as gate_rows
@@ -193,7 +193,7 @@ class Offices(Ledger):
         return found
 
     def _turn(self, now_us: int) -> None:
-        """What `server.scheduler` does at a commit."""
+        """What `server.office.scheduler` does at a commit."""
         while self.do(happenings.follow(now_us)):
             pass
         subjects = order_actions.read_changed(self.connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from server import tls
+from server.trust import tls
 
 CLUSTER = "c" * 32
 A, B = "a" * 32, "b" * 32

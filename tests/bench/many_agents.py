@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from server import app, tls
-from server import identity as files
+from server import app
 from server.actions.change import Transaction
 from server.config import Config
-from server.founding import found_cluster
 from server.storage import agents
+from server.trust import identity as files
+from server.trust import tls
+from server.trust.founding import found_cluster
 from tests.bench.our_pair import ROOT
 from tests.process.cluster import SETTINGS, Node, Pair
 

@@ -24,8 +24,8 @@ from replication.node import Node, NodeSettings
 from replication.ports import Opening
 from replication.store import Store, Transaction
 from replication.writer import Change
-from server import tls
-from server.cluster_port import WebSocketConnection, dialler
+from server.ports.cluster_port import WebSocketConnection, dialler
+from server.trust import tls
 from tests.bench.certificates import CLUSTER
 
 TABLE = "CREATE TABLE IF NOT EXISTS lines (id INTEGER PRIMARY KEY, client INTEGER, text TEXT)"

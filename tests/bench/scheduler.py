@@ -26,7 +26,7 @@ from replication.redo import open_node
 from replication.store import Store, Transaction
 from server.clock import SystemClock
 from server.core.model import DAY_US, HOUR_US, SECOND_US
-from server.scheduler import Scheduler, look
+from server.office.scheduler import Scheduler, look
 from server.storage import migrate
 from tests.bench.physics import baseline, machine
 

@@ -28,7 +28,7 @@ from server.agent.link import RETRY_FIRST_S, RETRY_MAX_S
 from server.core import agent_wire as wire
 from server.core.model import Specification
 from server.core.run_keys import occurrence_key
-from server.tls import client_context
+from server.trust.tls import client_context
 
 HEADER = b"\x82"
 DIALS_AT_FIRST = 64

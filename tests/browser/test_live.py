@@ -10,7 +10,7 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, expect
 
-from server.secure_headers import CONTENT_SECURITY_POLICY
+from server.ports.secure_headers import CONTENT_SECURITY_POLICY
 from server.web.pages.standby import StandbyPage
 from server.web.render import STATIC, Page, render
 from tests.browser.conftest import open_page, serve

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from playwright.async_api import Browser, Locator, Page, expect
 
-from server import sign_in
 from server.actions import sign_in_ways
 from server.core.model import SYSTEM
 from server.core.oidc import Provider
-from server.tls import seal
+from server.people import sign_in
+from server.trust.tls import seal
 from server.web.session import COOKIE
 from tests.browser.conftest import open_page
 from tests.browser.walk import shoot

@@ -34,8 +34,8 @@ from replication.errors import ReplicationError
 from replication.node import Node, NodeSettings
 from replication.ports import Opening
 from replication.store import Store, Transaction
-from server import tls
-from server.cluster_port import WebSocketConnection, dialler
+from server.ports.cluster_port import WebSocketConnection, dialler
+from server.trust import tls
 from tests.bench.certificates import CLUSTER
 from tests.failpoints.points import DeadlyConnection, DeadlyDisk, Points, deadly_dialler, watch_control
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from server import tls
-from server.tls import Authority, Kind, Peer
+from server.trust import tls
+from server.trust.tls import Authority, Kind, Peer
 
 KEY = "AAAAAAAAAAAAAAAAAAAAAA=="
 UPGRADE = f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import aiohttp
 
-from server import tls
 from server.core import agent_wire as wire
-from server.identity import load_identity
+from server.trust import tls
+from server.trust.identity import load_identity
 from tests.hostile import frames
 from tests.hostile.company import Honest, Memory, defects, hostile_agent, hostile_node, said_times
 from tests.process.checker import Verdict

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 from server.core import agent_wire as wire
-from server.identity import load_identity
-from server.tls import Peer
+from server.trust.identity import load_identity
+from server.trust.tls import Peer
 from tests.hostile import frames
 from tests.hostile.certificates import REFUSED, Bearer, ask_all, bearer_of, forgeries
 from tests.hostile.company import Honest, Memory, defects, hostile_agent, hostile_node

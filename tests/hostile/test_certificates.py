@@ -17,17 +17,17 @@ import pytest
 from aiohttp import web
 from cryptography import x509
 
-from server import admission, tls
 from server.actions import agents, nodes, users
-from server.cluster_port import ACCEPTED, make_app
 from server.config import Config
 from server.core.authorities import Leaf
 from server.core.model import SYSTEM, JoinToken, NodeRow
-from server.enrolment import EnrolRequest, certificate_request
-from server.identity import Identity
-from server.passwords import Passwords
+from server.people.passwords import Passwords
+from server.ports.cluster_port import ACCEPTED, make_app
 from server.storage import sealed
-from server.tls import Authority, Peer, secret_hash
+from server.trust import admission, tls
+from server.trust.enrolment import EnrolRequest, certificate_request
+from server.trust.identity import Identity
+from server.trust.tls import Authority, Peer, secret_hash
 from tests.hostile.certificates import PATHS, REFUSED, Bearer, ask, ask_all, bearer, forgeries
 from tests.unit.ledger import START_US, HandClock, Ledger
 from tests.unit.web_desk import DeskSite, DeskStore

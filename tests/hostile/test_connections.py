@@ -13,8 +13,8 @@ import pytest
 
 from replication.core.messages import Hello
 from replication.links import Links as NodeLinks
-from server.agent_links import Links
 from server.core import agent_wire as wire
+from server.ports.agent_links import Links
 from tests.hostile import frames
 from tests.hostile.test_certificates import AGENT, OTHER, Port
 from tests.hostile.test_certificates import door as door

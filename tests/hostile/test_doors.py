@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from server import acceptor, tls, turnstile
-from server.acceptor import Acceptor
-from server.turnstile import Limits, Turnstile, body_s, counting
+from server.ports import acceptor, turnstile
+from server.ports.acceptor import Acceptor
+from server.ports.turnstile import Limits, Turnstile, body_s, counting
+from server.trust import tls
 
 SHORT_S = 0.3
 BODY_MAX = 4096

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from server import second_factor as codes
-from server import sign_in
 from server.actions import second_factor as actions
 from server.core.model import Principal
-from server.tls import seal
+from server.people import second_factor as codes
+from server.people import sign_in
+from server.trust.tls import seal
 from tests.hostile.certificates import Bearer
 from tests.hostile.test_certificates import Port, door
 from tests.unit.web_door import PASSWORD

@@ -11,11 +11,11 @@ import pytest
 
 from replication.errors import BadName
 from replication.files import Disk, checked_name, object_file
-from server import forks
 from server.actions import calendars, exports
 from server.core.calendar_rules import CalendarSpec
 from server.core.model import SYSTEM
 from server.errors import Invalid, NotFound
+from server.integrity import forks
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_desk import open_desk
 

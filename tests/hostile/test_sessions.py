@@ -9,8 +9,8 @@ from aiohttp import ClientResponse
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
-from server.second_factor import DIGITS, STEP_S
-from server.tls import secret_hash
+from server.people.second_factor import DIGITS, STEP_S
+from server.trust.tls import secret_hash
 from server.web.session import COOKIE
 from tests.unit.ledger import HandClock, Ledger
 from tests.unit.web_door import PASSWORD, Door, cookie_of, new_site, open_door

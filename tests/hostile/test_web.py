@@ -7,7 +7,7 @@ from pathlib import Path
 
 from server.actions import tokens, users
 from server.core.model import SYSTEM
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from tests.hostile.web import Target, storm
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_desk import open_desk

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from replication.core.types import Refused, State
-from server.fleet import is_everywhere
+from server.office.fleet import is_everywhere
 from tests.pair.pair import A, B, Pair
 
 

@@ -11,7 +11,7 @@ from replication.core.witness import Claim, WitnessVerdict
 from replication.node import Node, NodeSettings
 from replication.ports import Connection, Opening
 from replication.store import Store, Transaction
-from server.identity import load_identity
+from server.trust.identity import load_identity
 
 ROW_BYTES = 64 * 1024
 ROWS = 64

@@ -21,16 +21,16 @@ from replication.files import Disk
 from replication.redo import open_node
 from replication.store import Store
 from server.actions import agents, jobs
-from server.agent_links import Links
 from server.clock import SystemClock
 from server.core import agent_wire as wire
 from server.core.model import Principal, Run
-from server.fleet import Fleet
-from server.scheduler import Scheduler
+from server.office.fleet import Fleet
+from server.office.scheduler import Scheduler
+from server.ports.agent_links import Links
+from server.ports.witness_links import WitnessLinks
 from server.storage import agents as agent_rows
 from server.storage import migrate
 from server.storage import runs as run_rows
-from server.witness_links import WitnessLinks
 
 NODE = "a" * 32
 BOSS = Principal("boss", "administrator")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from server.identity import load_identity, save_identity
-from server.renewal import renew_agent
+from server.trust.identity import load_identity, save_identity
+from server.trust.renewal import renew_agent
 from tests.process.cluster import Node, Pair, start_master
 from tests.process.programs import BIN, Program, command, free_port
 

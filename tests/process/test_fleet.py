@@ -14,9 +14,9 @@ import pytest
 
 from replication.core.types import Epoch
 from replication.core.witness import Claim
-from server import agent_tickets, fleet
 from server.actions import agents, gates, history, runs
 from server.actions.jobs import When
+from server.office import agent_tickets, fleet
 from server.storage import agents as agent_rows
 from server.storage import gates as gate_rows
 from server.storage import jobs as job_rows

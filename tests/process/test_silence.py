@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from server import fleet
 from server.actions import runs, silence
 from server.actions.jobs import When
 from server.core import giving_up
+from server.office import fleet
 from server.storage import agents as agent_rows
 from server.storage import missed as missed_rows
 from server.storage import runs as run_rows

@@ -12,7 +12,7 @@ from server.core import agent_wire as wire
 from server.core.model import DAY_US, MINUTE_US, SECOND_US, Job, Order, Schedule
 from server.core.planning import Give, plan
 from server.core.run_keys import parse_key
-from server.deliverer import order_message
+from server.office.deliverer import order_message
 from tests.oracles import cron_oracle
 from tests.unit.agent_world import A, World, specification
 

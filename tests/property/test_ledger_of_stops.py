@@ -13,7 +13,7 @@ from server.core.gates import REASONS, SCHEDULER_STOPPED, Verdict, on_occurrence
 from server.core.model import MINUTE_US, SECOND_US, SYSTEM
 from server.core.run_keys import occurrence_key
 from server.core.timing import Timing, instants
-from server.scheduler import Scheduler
+from server.office.scheduler import Scheduler
 from server.storage import gates as gate_rows
 from server.storage import missed as missed_rows
 from server.storage import runs as run_rows

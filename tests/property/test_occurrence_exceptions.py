@@ -12,8 +12,8 @@ from server.actions.exceptions import ExceptionSpec
 from server.core import agent_wire as wire
 from server.core import occurrence_exceptions
 from server.core.model import MINUTE_US, SECOND_US, SYSTEM
-from server.deliverer import order_message
 from server.errors import UnderstudyError
+from server.office.deliverer import order_message
 from server.storage import orders as order_rows
 from tests.unit.agent_world import World
 from tests.unit.stage import FIRST_US, Stage

@@ -23,7 +23,7 @@ from replication.core.witness import (
     decide_alone,
     decide_claim,
 )
-from server.witness_links import _is_calm
+from server.ports.witness_links import _is_calm
 from tests.property.test_witness_sets import NAMES, SETS, Pair
 
 M, S = "m" * 32, "s" * 32

@@ -87,7 +87,7 @@ class Pair:
             self.history.append(self.read())
 
     def end(self) -> None:
-        """Drop the former set, as `server.witnesses` does once the standby has applied the change."""
+        """Drop the former set, as `server.office.witnesses` does once the standby has applied the change."""
         found = rows.pending(self.ledger.connection)
         if found is not None and (self.applied >= self.changed_at or not self.careful):
             self.dropped += self.ledger.do(witnesses.drop_former(found.number, START_US))

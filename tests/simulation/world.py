@@ -25,8 +25,8 @@ from replication.core.witness import (
 from replication.errors import Corrupt, DiskFull, ReplicationError
 from replication.node import Node, NodeSettings
 from replication.ports import Opening
-from server.identity import Identity
-from server.repair import may_copy_again, set_aside
+from server.integrity.repair import may_copy_again, set_aside
+from server.trust.identity import Identity
 from tests.simulation.cooperative import Killed, Process, Scheduler
 from tests.simulation.ledger import Ledger
 from tests.simulation.observer import Observer

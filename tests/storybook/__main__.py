@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server.secure_headers import CONTENT_SECURITY_POLICY
+from server.ports.secure_headers import CONTENT_SECURITY_POLICY
 from server.web.render import STATIC, render
 from tests.storybook import (
     announced,

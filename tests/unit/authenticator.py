@@ -12,7 +12,7 @@ import cbor2
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from server.passkeys import text_of
+from server.people.passkeys import text_of
 
 PRESENT, VERIFIED, ATTESTED = 1, 4, 64
 

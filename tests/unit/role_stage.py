@@ -23,7 +23,7 @@ from server.actions import roles, tokens, users
 from server.actions.change import Change, Transaction
 from server.core.access import ROLES
 from server.core.model import SYSTEM, Principal
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from server.web.permissions import DECLARED, asked_of
 from server.web.routes import ENDPOINTS
 from tests.unit.ledger import START_US, Ledger

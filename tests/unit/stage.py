@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.actions import gates
 from server.core.model import MINUTE_US, SYSTEM, Order
-from server.scheduler import Scheduler
+from server.office.scheduler import Scheduler
 from server.storage import missed as missed_rows
 from server.storage import orders as order_rows
 from tests.unit.ledger import START_US, HandClock, Ledger, LocalStore

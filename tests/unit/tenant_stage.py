@@ -12,7 +12,7 @@ from server.core.access import ROLES
 from server.core.model import SYSTEM
 from server.storage import rows as table_rows
 from server.storage import system_messages
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_desk import Answered, Desk, Visitor
 

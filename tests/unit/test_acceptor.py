@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import structlog
 
-from server import acceptor, tls
-from server.acceptor import TLS_BUFFER_BYTES, Acceptor, allow_descriptors, shrink_tls_buffer
 from server.core import failed_handshakes
 from server.core.failed_handshakes import ADDRESSES_MAX, OTHERS, FailedHandshakes
+from server.ports import acceptor
+from server.ports.acceptor import TLS_BUFFER_BYTES, Acceptor, allow_descriptors, shrink_tls_buffer
+from server.trust import tls
 
 
 class Echo(asyncio.Protocol):

@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 
 from replication.core.types import Epoch
-from server import agent_links
 from server.core import agent_beats
 from server.core import agent_wire as wire
+from server.ports import agent_links
 from tests.unit.test_agent_links import NODE, Node, Recorder, hear, node
 
 

@@ -13,10 +13,10 @@ from aiohttp import web
 
 from replication.core.types import NO_EPOCH, Epoch
 from replication.core.witness import Seats, WitnessRecord
-from server import agent_links
-from server.agent_links import AgentLink, Links
 from server.core import agent_wire as wire
-from server.witness_links import WitnessLinks
+from server.ports import agent_links
+from server.ports.agent_links import AgentLink, Links
+from server.ports.witness_links import WitnessLinks
 
 NODE = "a" * 32
 

@@ -16,7 +16,7 @@ from server.core.job_monitors import JobMonitors
 from server.core.limits import Limits
 from server.core.model import DAY_US, MINUTE_US, SYSTEM, Job
 from server.errors import Conflict, NotFound
-from server.scheduler import Scheduler
+from server.office.scheduler import Scheduler
 from server.storage import jobs as job_rows
 from server.storage import missed as missed_rows
 from server.storage import orders as order_rows

@@ -10,10 +10,10 @@ import pytest
 from server.actions import audit as actions
 from server.actions import gates, retention, settings, tenants
 from server.actions.change import for_tenant
-from server.audit_watch import AuditWatch
 from server.core.audit_chain import Entry, Walk
 from server.core.model import DAY_US, SYSTEM, Principal
 from server.errors import Forbidden
+from server.office.audit_watch import AuditWatch
 from server.storage import audit as rows
 from server.storage import system_messages
 from tests.unit.ledger import START_US, HandClock, Ledger, LocalStore

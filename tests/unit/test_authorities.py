@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from cryptography import x509
 
-from server import tls
 from server.actions import authorities as actions
-from server.certificates import authority_row
 from server.core import authorities as core
 from server.core.model import SYSTEM, Principal
 from server.errors import Conflict, Forbidden, NotFound
 from server.storage import authorities as rows
+from server.trust import tls
+from server.trust.certificates import authority_row
 from tests.unit.ledger import Ledger
 from tests.unit.test_tls import AGENT, NODE, NOW, Member, shake_hands
 

@@ -15,7 +15,7 @@ from server.core.model import DAY_US, SECOND_US, SYSTEM, Principal
 from server.core.schedule import expand
 from server.core.when import read_line
 from server.errors import Conflict, Forbidden, Invalid, NotFound
-from server.scheduler import Scheduler
+from server.office.scheduler import Scheduler
 from server.storage import calendars as rows
 from server.storage import jobs as job_rows
 from server.storage import orders, schedules

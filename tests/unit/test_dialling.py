@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from server.dialling import SILENT_S, end_when_silent
+from server.ports.dialling import SILENT_S, end_when_silent
 
 
 def test_a_silent_machine_is_noticed_within_the_time() -> None:

@@ -88,7 +88,7 @@ def test_what_is_wrong_is_found() -> None:
     assert missing_tests("`tests/unit/test_docs.py::test_nothing_like_it`") == [
         "tests/unit/test_docs.py::test_nothing_like_it"
     ]
-    assert missing_files("see server/nowhere.py and server/tls.py") == ["server/nowhere.py"]
+    assert missing_files("see server/nowhere.py and server/trust/tls.py") == ["server/nowhere.py"]
     shown = "a# understudy swap --yes   as always\na# understudy swop\nb# standby-to-master --hole\n"
     assert [wrong_words(words) for words in typed_commands(shown)] == [
         "",

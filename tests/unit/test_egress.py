@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from server import couriers, egress
 from server.core.egress import Bounds, why_not
 from server.core.notifications import Delivery
+from server.office import couriers, egress
 
 REFUSED = ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1%lo", "224.0.0.1", "ff02::1", "0.0.0.0", "::"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from server.enrolment import JoinTokenText, split_address
 from server.errors import Invalid
-from server.passwords import hash_password, verify_password
+from server.people.passwords import hash_password, verify_password
+from server.trust.enrolment import JoinTokenText, split_address
 
 TOKEN = JoinTokenText(["127.0.0.1:8009", "127.0.0.2:8009"], "f" * 64, "id.secret", 1_800_000_000)
 

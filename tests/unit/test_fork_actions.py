@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from server import forks as folders
 from server.actions import forks, jobs, reports, runs
 from server.core import agent_wire as wire
 from server.core.forks import EDITS_MAX, PART, UNKNOWN, WHOLE, Contents, ForkRow, ForkRun, output_object
 from server.core.model import Principal
 from server.errors import Conflict, Forbidden, Invalid, NotFound
-from server.fork_reader import CONTENTS, ForkReader, output_file
+from server.integrity import forks as folders
+from server.integrity.fork_reader import CONTENTS, ForkReader, output_file
 from server.storage import forks as rows
 from server.storage import runs as run_rows
 from server.storage import server_history, system_messages
@@ -108,7 +108,7 @@ def test_a_list_that_is_too_long_says_what_is_missing(monkeypatch: pytest.Monkey
     master.at(1)
     for number in range(3):
         master.add_job(f"backup-{number}")
-    monkeypatch.setattr("server.fork_reader.EDITS_MAX", 1)
+    monkeypatch.setattr("server.integrity.fork_reader.EDITS_MAX", 1)
     held, _ = master.listed(0)
     assert EDITS_MAX > 1
     assert held.contents == PART

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from server import fork_port
 from server import site as server_site
 from server.core.model import NodeRow
 from server.errors import Conflict, Forbidden
-from server.fork_port import Kept
+from server.ports import fork_port
+from server.ports.fork_port import Kept
 
 OWN, MASTER, STRANGER = "a" * 32, "b" * 32, "c" * 32
 NAME = "5-9-abc"

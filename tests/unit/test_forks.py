@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from replication.fork import keep_suffix
-from server import forks
-from server.repair import set_aside
+from server.integrity import forks
+from server.integrity.repair import set_aside
 from tests.unit.engine import create_table, insert, opened
 from tests.unit.ledger import START_US
 

@@ -18,8 +18,8 @@ from server.agent.keeper import WRITE_AGAIN_S, Keeper
 from server.agent.output_file import OutputFile
 from server.agent.process_tree import Tree
 from server.config import ConfigError
-from server.identity import LOCK_FILE, directory_lock
 from server.log_lines import LogStream
+from server.trust.identity import LOCK_FILE, directory_lock
 
 
 @contextmanager

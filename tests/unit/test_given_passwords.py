@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from server import sign_in
 from server.actions import sessions as session_actions
 from server.actions import sign_in_ways, users
 from server.actions.change import for_tenant
 from server.core.model import DAY_US, MINUTE_US, Principal
 from server.core.sign_in_ways import ProxyTrust
 from server.errors import Forbidden
-from server.sign_in import check_password
+from server.people import sign_in
+from server.people.sign_in import check_password
 from server.storage import sessions
 from server.storage import users as user_rows
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_desk import open_desk
 from tests.unit.web_door import PASSWORD, PHC, Door, cookie_of, open_door

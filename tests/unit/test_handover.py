@@ -15,9 +15,9 @@ from replication.core.types import Role, State, Status
 from server.actions import nodes, sessions, settings, users
 from server.core.model import HOUR_US, MINUTE_US, SYSTEM, NodeRow, Principal
 from server.errors import Unauthenticated
-from server.signed_text import opened, sign
 from server.storage import audit
-from server.tls import secret_hash
+from server.trust.signed_text import opened, sign
+from server.trust.tls import secret_hash
 from server.web.pages.handover import GOOD_FOR_US, PURPOSE, STATE_COOKIE, Voucher
 from server.web.pages.sign_in import local_path
 from tests.storybook.fixture import MASTER, STANDBY, status

@@ -16,19 +16,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from server import couriers, identity, sign_in, tls
 from server.actions import settings, tokens
 from server.core.access import PERMISSIONS
 from server.core.model import HOUR_US, MINUTE_US, SYSTEM
 from server.core.notifications import Delivery, Smtp
-from server.founding import new_password
-from server.listeners import bind_local
-from server.second_factor import recovery_codes
-from server.signed_text import opened, sign
+from server.office import couriers
+from server.people import sign_in
+from server.people.second_factor import recovery_codes
+from server.ports.listeners import bind_local
 from server.site import SITE
 from server.storage import audit
 from server.storage import sessions as session_rows
-from server.tls import secret_hash
+from server.trust import identity, tls
+from server.trust.founding import new_password
+from server.trust.signed_text import opened, sign
+from server.trust.tls import secret_hash
 from server.web.routes import BODY_BYTES_MAX, ENDPOINTS
 from server.web.session import new_token, remote_address
 from tests.unit.ledger import START_US, HandClock, Ledger

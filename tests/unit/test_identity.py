@@ -9,7 +9,7 @@ import pytest
 
 from server.config import ConfigError
 from server.core.role_requests import BecomeMaster, Wish
-from server.identity import (
+from server.trust.identity import (
     Identity,
     directory_lock,
     forget_wish,

@@ -24,7 +24,7 @@ from server.core.job_monitors import (
 from server.core.model import DAY_US, HOUR_US, MINUTE_US, SECOND_US, SYSTEM, Run
 from server.core.monitor_watches import Trip, complete_by_us, judge_end, judge_expected
 from server.core.run_keys import occurrence_key
-from server.scheduler import Scheduler
+from server.office.scheduler import Scheduler
 from server.storage import happenings, job_monitors, missed, schedules
 from server.storage import runs as run_rows
 from tests.unit.ledger import START_US

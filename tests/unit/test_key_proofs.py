@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from server import tls
 from server.errors import Conflict, Unavailable
-from server.identity import SEAL_FILE, write_private
-from server.key_proofs import Keys, look_here
-from server.proofs import refusal
+from server.integrity.proofs import refusal
 from server.roles import Roles
 from server.storage import sealed
+from server.trust import tls
+from server.trust.identity import SEAL_FILE, write_private
+from server.trust.key_proofs import Keys, look_here
 from tests.unit.ledger import HandClock, Ledger
 from tests.unit.web_desk import DeskSite
 from tests.unit.web_door import new_site

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from server.cluster_port import WebSocketConnection
+from server.ports.cluster_port import WebSocketConnection
 
 
 class Closing:

@@ -15,7 +15,7 @@ from scripts.understudy import understudy
 from server.actions import maintenance, runs, tokens, users
 from server.core.maintenance import CRYOSPARC, Asks, Wish
 from server.core.model import SECOND_US, SYSTEM, Principal
-from server.passwords import hash_password
+from server.people.passwords import hash_password
 from server.storage import runs as run_rows
 from server.web import maintenance as table
 from server.web.pages import PAGES

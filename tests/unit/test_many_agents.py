@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from replication.errors import Unavailable
-from server import agent_tickets, fleet
 from server.actions import debts, reports
-from server.agent_tickets import AT_ONCE, AgentTickets
 from server.core import agent_wire as wire
-from server.deliverer import Deliverer, Member
-from server.fleet import Fleet
+from server.office import agent_tickets, fleet
+from server.office.agent_tickets import AT_ONCE, AgentTickets
+from server.office.deliverer import Deliverer, Member
+from server.office.fleet import Fleet
 from server.storage import agents as agent_rows
 from server.storage import debts as debt_rows
 from tests.process.fleet_office import office

@@ -18,7 +18,6 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP as Server
 from aiosmtpd.smtp import Envelope, Session
 
-from server import couriers
 from server.actions import notifications
 from server.core.model import HOUR_US, SECOND_US, SYSTEM
 from server.core.notifications import (
@@ -38,10 +37,11 @@ from server.core.notifications import (
 )
 from server.core.snmp_trap import trap
 from server.errors import Invalid
-from server.notifier import Notifier
-from server.sealing import Seal
+from server.office import couriers
+from server.office.notifier import Notifier
 from server.storage import notifications as rows
 from server.storage import sealed, system_messages
+from server.trust.sealing import Seal
 from tests.unit.ledger import START_US, Ledger, LocalStore
 
 SECRET = "a very secret word"

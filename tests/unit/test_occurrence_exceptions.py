@@ -13,8 +13,8 @@ from server.core.model import MINUTE_US, SECOND_US, SYSTEM, Principal
 from server.core.occurrence_exceptions import OccurrenceException
 from server.core.run_keys import occurrence_key
 from server.core.schedule import expand
-from server.deliverer import order_message
 from server.errors import Conflict, Forbidden, Invalid, NotFound
+from server.office.deliverer import order_message
 from server.storage import exceptions as rows
 from server.storage import orders as order_rows
 from tests.unit.agent_world import START_US as AGENT_START_US

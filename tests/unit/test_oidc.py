@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
-from server import oidc, sign_in
 from server.actions import allowed_hosts, linked_accounts, second_factor, sign_in_ways, users
 from server.core.egress import AllowedHosts
 from server.core.model import MINUTE_US, SYSTEM, Principal
 from server.core.oidc import Provider
 from server.errors import Forbidden, Invalid, Unauthenticated
+from server.people import oidc, sign_in
 from server.storage import audit, sealed
 from server.storage import users as user_rows
-from server.tls import seal
+from server.trust.tls import seal
 from server.web.oidc_sign_in import COOKIE, GOOD_FOR_US
 from server.web.session import COOKIE as SESSION
 from tests.unit.ledger import START_US, Ledger

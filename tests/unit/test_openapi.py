@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from server.numbers import NUMBER_MAX, is_number
+from server.ports.numbers import NUMBER_MAX, is_number
 from server.web.api.endpoint import Number
 from server.web.api.openapi import document, refusals
 from server.web.routes import ENDPOINTS

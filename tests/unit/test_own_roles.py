@@ -13,7 +13,7 @@ from server.core import access
 from server.core.model import DAY_US, HOUR_US, SYSTEM, Principal
 from server.errors import Conflict, Forbidden, Invalid
 from server.storage import api_tokens, system_messages
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_desk import open_desk
 from tests.unit.web_door import open_door

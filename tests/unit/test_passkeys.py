@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
-from server import passkeys, sign_in
 from server.actions import second_factor, sign_in_ways
 from server.core.model import MINUTE_US, SYSTEM
 from server.core.sign_in_ways import PasskeyNames, passkey_name
+from server.people import passkeys, sign_in
 from server.storage import audit
 from server.web.session import COOKIE
 from tests.unit.authenticator import PRESENT, Device

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from server import sign_in
 from server.core import password_rules
 from server.core.model import MINUTE_US, SYSTEM
-from server.passwords import COMMON, Passwords, check_new_password, common_passwords, hash_password
+from server.people import sign_in
+from server.people.passwords import COMMON, Passwords, check_new_password, common_passwords, hash_password
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_door import PASSWORD, PHC, cookie_of, open_door
 

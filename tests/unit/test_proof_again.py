@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from server import sign_in
 from server.actions import second_factor, tokens, users
 from server.core.model import DAY_US, MINUTE_US, SYSTEM, Principal
 from server.core.proof_again import ASKING, GOOD_FOR_US, is_asked
+from server.people import sign_in
 from server.storage import audit
 from server.storage import users as user_rows
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from server.web.permissions import DECLARED
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_desk import open_desk

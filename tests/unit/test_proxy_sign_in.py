@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from server import sign_in
 from server.actions import roles, second_factor, sign_in_ways, users
 from server.core.model import MINUTE_US, SYSTEM, Principal
 from server.core.sign_in_ways import BAD_HEADER, NO_PROXY, ProxyTrust, said
 from server.errors import Forbidden, Invalid
+from server.people import sign_in
 from server.storage import audit, system_messages
 from server.storage import sign_in_ways as rows
 from server.storage import users as user_rows

@@ -8,7 +8,7 @@ from replication.control import ControlFile
 from replication.core.memory import Memory, decode
 from replication.core.types import State
 from replication.files import Disk
-from server.repair import set_aside
+from server.integrity.repair import set_aside
 from tests.unit.role_world import A, B, epoch, place
 
 

@@ -10,7 +10,7 @@ from server.actions import settings, tokens
 from server.core.model import SYSTEM, Principal
 from server.core.request_quota import BUCKETS_MAX, Quota, is_free
 from server.errors import Invalid
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from server.web.permissions import DECLARED
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_desk import open_desk

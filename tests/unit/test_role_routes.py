@@ -15,7 +15,7 @@ from server.config import Config
 from server.core import access
 from server.core.model import SYSTEM, Principal
 from server.errors import Invalid
-from server.passwords import Passwords
+from server.people.passwords import Passwords
 from server.web import permissions, routes
 from server.web.permissions import DECLARED, Asked
 from tests.unit.ledger import START_US, HandClock, Ledger

@@ -15,7 +15,7 @@ from server.actions.orders import released
 from server.core.model import DAY_US, HOUR_US, MINUTE_US, SECOND_US, SYSTEM
 from server.core.planning import renewal_us
 from server.core.schedule import expand
-from server.scheduler import Scheduler
+from server.office.scheduler import Scheduler
 from server.storage import agents as agent_rows
 from server.storage import jobs as job_rows
 from server.storage import missed as missed_rows

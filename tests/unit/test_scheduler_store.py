@@ -7,7 +7,7 @@ from pathlib import Path
 
 from server.actions import agents, jobs
 from server.core.model import HOUR_US, SYSTEM, JoinToken
-from server.scheduler import Scheduler
+from server.office.scheduler import Scheduler
 from server.storage import migrate, overview
 from server.storage import orders as order_rows
 from server.storage.overview import DueCount, Upcoming

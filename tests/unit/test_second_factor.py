@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from server import second_factor as codes
-from server import sign_in
 from server.actions import second_factor as actions
 from server.actions import sessions, users
 from server.core.access import ENROL_ONLY
 from server.core.model import MINUTE_US, SYSTEM, Principal
 from server.errors import Forbidden, Unauthenticated
+from server.people import second_factor as codes
+from server.people import sign_in
 from server.storage import audit
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_desk import open_desk
 from tests.unit.web_door import PASSWORD, PHC, Door, cookie_of, open_door

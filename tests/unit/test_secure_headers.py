@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from server import cluster_port
 from server.actions import tokens
 from server.core.model import SYSTEM
-from server.secure_headers import HSTS, SECURE_HEADERS
-from server.tls import secret_hash
+from server.ports import cluster_port
+from server.ports.secure_headers import HSTS, SECURE_HEADERS
+from server.trust.tls import secret_hash
 from server.web import refusals
 from server.web.session import COOKIE
 from tests.unit.ledger import START_US, HandClock, Ledger

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from server import sign_in
 from server.actions import settings, tokens, users
 from server.core.model import MINUTE_US, SYSTEM
 from server.core.sign_in_guard import (
@@ -24,10 +23,11 @@ from server.core.sign_in_guard import (
     delay_s,
 )
 from server.errors import Unavailable
-from server.passwords import WAITING_MAX, Passwords
+from server.people import sign_in
+from server.people.passwords import WAITING_MAX, Passwords
 from server.storage import audit, system_messages
 from server.storage import users as user_rows
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_desk import open_desk
 from tests.unit.web_door import PASSWORD, PHC, Door, open_door

@@ -8,7 +8,7 @@ from server.actions import notifications, reconciliation, silence, silence_notic
 from server.core.model import MINUTE_US, SECOND_US, SYSTEM, SystemMessage
 from server.core.notifications import ListSpec
 from server.core.silence_notices import BY, TELL_US
-from server.silence_watch import SilenceWatch
+from server.office.silence_watch import SilenceWatch
 from server.storage import agents as agent_rows
 from server.storage import system_messages
 from tests.unit.ledger import START_US, HandClock, Ledger, LocalStore

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from server.config import Config
-from server.passwords import Passwords
+from server.people.passwords import Passwords
 from server.site import Site
 from server.web.api.status import full_status
 from tests.storybook import fixture

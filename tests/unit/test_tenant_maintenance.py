@@ -22,7 +22,7 @@ from server.storage import gates as gate_rows
 from server.storage import maintenance as rows
 from server.storage import maintenance_states
 from server.storage import runs as run_rows
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from tests.unit.agent_world import START_US as AGENT_US
 from tests.unit.agent_world import World, specification
 from tests.unit.ledger import START_US, Ledger

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from server import tls
 from server.errors import Forbidden, Invalid
+from server.trust import tls
 
 NOW = datetime.now(UTC)
 NODE = tls.Peer("node", "a" * 32)

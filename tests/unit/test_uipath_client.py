@@ -15,7 +15,7 @@ from server.actions import maintenance, tenants, users
 from server.actions.change import for_tenant
 from server.core.maintenance import UIPATH, Wish
 from server.core.model import SYSTEM
-from server.passwords import hash_password
+from server.people.passwords import hash_password
 from server.storage import rows
 from tests.unit.ledger import START_US, Ledger
 from tests.unit.web_desk import Desk, open_desk

@@ -12,13 +12,13 @@ from server.core.confidential import Opened
 from server.core.model import DAY_US, SYSTEM, Job, Principal
 from server.core.monitors import Reaction, Settings, StandingMonitor
 from server.core.variables import malformed, pieces, references, substituted
-from server.deliverer import order_message
 from server.errors import Conflict, Forbidden, Invalid, NotFound
-from server.sealing import Seal
+from server.office.deliverer import order_message
 from server.storage import jobs as job_rows
 from server.storage import orders as order_rows
 from server.storage import schedules, specifications
 from server.storage import variables as rows
+from server.trust.sealing import Seal
 from server.web.pages.variables import values_of
 from tests.unit.ledger import START_US, Ledger
 
@@ -213,7 +213,7 @@ def test_a_secret_stays_when_only_its_description_changes(ledger: Ledger) -> Non
 
 def test_a_monitor_is_told_secrets_by_the_deliverer_only(ledger: Ledger) -> None:
     """The reaction in the rows' message is sealed; what is sent has the value."""
-    from server.deliverer import Deliverer
+    from server.office.deliverer import Deliverer
 
     put(ledger, "key", MARKER, True)
     job = ledger.add_job(environment={"KEY": "${{ key }}"})

@@ -15,10 +15,10 @@ from replication.core.events import Facts
 from replication.core.memory import Memory
 from replication.core.types import NO_EPOCH, ORIGIN, Epoch
 from replication.core.witness import Claim, Seats, WitnessRecord, decide_alone, decide_claim
-from server import witness_links
-from server.agent_links import Links
 from server.core import agent_wire as wire
-from server.witness_links import WitnessLinks
+from server.ports import witness_links
+from server.ports.agent_links import Links
+from server.ports.witness_links import WitnessLinks
 from tests.unit.test_agent_links import NODE, Node, node
 
 EPOCH = Epoch(5, NODE)

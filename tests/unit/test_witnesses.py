@@ -19,10 +19,10 @@ from server.actions import agents, nodes, witnesses
 from server.core import witness_seats
 from server.core.model import SYSTEM, NodeRow, Principal
 from server.errors import Conflict, Forbidden, Invalid, NotFound
+from server.office.witnesses import Changeover, is_applied
 from server.storage import agents as agent_rows
 from server.storage import system_messages
 from server.storage import witnesses as rows
-from server.witnesses import Changeover, is_applied
 from tests.storybook.fixture import peer, status
 from tests.unit.ledger import START_US, Ledger, LocalStore
 from tests.unit.test_actions_people import token

@@ -11,7 +11,7 @@ from server.core.retry import RetryRule
 from server.core.workflow_runs import ItemName
 from server.core.workflows import Edge, Join, Outcome, WorkflowSpec, WorkflowStep, as_json
 from server.errors import Conflict, Invalid
-from server.scheduler import look
+from server.office.scheduler import look
 from server.storage import agents as agent_rows
 from server.storage import jobs as job_rows
 from server.storage import workflow_runs as rows

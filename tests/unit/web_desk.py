@@ -26,7 +26,7 @@ from scripts.understudy import understudy
 from server.actions.change import Change
 from server.config import Config
 from server.log_lines import http_logger
-from server.passwords import Passwords
+from server.people.passwords import Passwords
 from server.site import Site
 from server.web.routes import make_app
 from tests.storybook.fixture import status

@@ -14,12 +14,12 @@ import msgspec
 from aiohttp import ClientResponse, DummyCookieJar, TCPConnector
 from aiohttp.test_utils import TestClient, TestServer
 
-from server import tls
 from server.actions import users
 from server.config import Config
 from server.core.model import SYSTEM
-from server.passwords import Passwords, hash_password
+from server.people.passwords import Passwords, hash_password
 from server.site import SITE
+from server.trust import tls
 from server.web.routes import make_app
 from server.web.session import COOKIE
 from tests.unit.ledger import START_US, HandClock, Ledger

@@ -12,11 +12,11 @@ from server.actions.change import both
 from server.core.gates import DRAINING, QUEUE_LOCKED, REASONS, by_agent, in_the_way, reason, standing, takes_runs
 from server.core.model import HOUR_US, Agent, Gate, JoinToken
 from server.core.witness_seats import SEAT
-from server.enrolment import JoinTokenText
 from server.storage import agents as rows
 from server.storage import drains as drain_rows
 from server.storage import gates, groups, settings
-from server.tls import fingerprint, secret_hash
+from server.trust.enrolment import JoinTokenText
+from server.trust.tls import fingerprint, secret_hash
 from server.web.api.drains import DrainView, view
 from server.web.api.endpoint import Answer, Call, Endpoint, shape
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.actions import asides
 from server.actions.asides import AsideLine
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint
 from server.web.api.scheduler import Reason
 

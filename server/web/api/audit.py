@@ -9,7 +9,7 @@ import msgspec
 from server.actions import audit as actions
 from server.core.audit_chain import Chain, Problem, Walk
 from server.core.model import AuditEntry
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.site import Site
 from server.storage import audit
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint

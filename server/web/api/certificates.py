@@ -8,8 +8,8 @@ import msgspec
 
 from server.actions import authorities as actions
 from server.core.authorities import AuthorityRow, Bearer, awaited, phase
-from server.rotation import following
 from server.storage import authorities
+from server.trust.rotation import following
 from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 

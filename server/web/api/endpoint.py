@@ -21,7 +21,7 @@ from server.actions import outcomes
 from server.actions.change import for_tenant
 from server.core.model import Principal
 from server.errors import Invalid
-from server.numbers import NUMBER_MAX, is_number
+from server.ports.numbers import NUMBER_MAX, is_number
 from server.site import CONFIRMED, IDEMPOTENCY_KEY, SEQUENCE, Site, site_of
 from server.web.csrf import SAFE_METHODS
 from server.web.session import new_token, principal, require_principal

@@ -9,7 +9,7 @@ import msgspec
 
 from server.actions import exceptions, jobs
 from server.actions.exceptions import ExceptionSpec
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.storage import agents, orders
 from server.storage import exceptions as rows
 from server.storage.exceptions import ExceptionLine, ExceptionRow

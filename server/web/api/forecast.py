@@ -11,7 +11,7 @@ from server.actions import jobs, outlooks
 from server.core.model import DAY_US, HOUR_US
 from server.core.outlook import Outlook
 from server.errors import Invalid
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import forecasts
 from server.storage.forecasts import Material
 from server.web.api.endpoint import Call, Endpoint

@@ -9,8 +9,8 @@ from replication.errors import ReplicationError
 from server.actions import forks as actions
 from server.core.forks import ForkEdit
 from server.errors import Unavailable
-from server.fork_port import send_archive
-from server.numbers import NUMBER_MAX
+from server.ports.fork_port import send_archive
+from server.ports.numbers import NUMBER_MAX
 from server.storage import forks as rows
 from server.web import forks
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape

@@ -15,7 +15,7 @@ from server.storage import groups as rows
 from server.storage import limits
 from server.storage.groups import GroupLine, MemberLine, Waiting
 from server.storage.limits import Holder
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from server.web.api.endpoint import Answer, Call, Endpoint, shape
 
 

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from replication.core.types import IN_OFFICE, Role, State, Status
 from server.core.maintenance import HOST, Phase
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.site import Site
 from server.storage import maintenance
 from server.web.api.endpoint import Call, Endpoint, number

@@ -8,7 +8,7 @@ import msgspec
 
 from server.actions import history, messages
 from server.core.model import ServerHistoryEntry, SystemMessage
-from server.numbers import NUMBER_MAX, Whole
+from server.ports.numbers import NUMBER_MAX, Whole
 from server.storage import server_history, system_messages
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 

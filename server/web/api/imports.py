@@ -10,7 +10,7 @@ from aiohttp import web
 from server.actions import exports, imports
 from server.actions.exports import Done, Importer
 from server.actions.imports import Imported, Place
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from server.web.api.endpoint import Answer, Call, Endpoint
 
 

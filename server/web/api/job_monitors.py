@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.actions import jobs
 from server.core.monitor_watches import JobMonitor, Trip
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.storage import job_monitors as rows
 from server.web.api.endpoint import AFTER, Call, Endpoint
 

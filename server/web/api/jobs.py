@@ -10,7 +10,7 @@ import msgspec
 from server.actions import job_specs, jobs
 from server.actions.jobs import JobSpec
 from server.core.model import Job, ScheduleRow
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.storage import jobs as rows
 from server.storage import schedules
 from server.storage.jobs import JobLine

@@ -15,7 +15,7 @@ from server.core.gates import TENANTS_PROTOCOL
 from server.core.maintenance import CRYOSPARC, HOST, PRESETS, TENANT, Phase, Wish, tenant_of
 from server.core.model import SECOND_US
 from server.errors import Forbidden, Invalid
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.site import Site
 from server.storage import agents, maintenance_states
 from server.storage.maintenance_states import Record, State

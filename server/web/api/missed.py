@@ -9,7 +9,7 @@ import msgspec
 
 from server.actions import jobs, missed
 from server.actions.missed import Resolved, Which
-from server.numbers import NUMBER_MAX, Whole
+from server.ports.numbers import NUMBER_MAX, Whole
 from server.storage import missed as rows
 from server.storage.missed import MissedLine
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape

@@ -11,7 +11,7 @@ import msgspec
 from server.actions import monitors
 from server.actions.monitors import Fired, MonitorSpec
 from server.core.monitors import Monitor
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.site import Site
 from server.storage import agents, events
 from server.storage import monitors as rows

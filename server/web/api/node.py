@@ -12,7 +12,7 @@ from server.core.model import NodeRow, Outcome
 from server.core.role_requests import BecomeMaster, BecomeStandby, PromotionNote
 from server.errors import Conflict, Forbidden, NotFound, Unavailable
 from server.storage import nodes, outcomes
-from server.tls import fingerprint, valid_until
+from server.trust.tls import fingerprint, valid_until
 from server.web import seat
 from server.web.api.endpoint import Answer, Call, Endpoint, shape
 from server.web.api.status import public_status

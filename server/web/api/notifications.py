@@ -10,7 +10,7 @@ from server.actions import allowed_hosts, notifications
 from server.core.egress import AllowedHosts
 from server.core.notifications import Delivery, ListSpec, NotificationList, Smtp
 from server.errors import Invalid
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.storage import allowed_hosts as allowed_host_rows
 from server.storage import notifications as rows
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from server import __version__
 from server.core.request_quota import is_free
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.web.api.endpoint import KEY_HEADER, KEY_LENGTH_MAX, LIMIT_MAX, Endpoint, Number, Shape
 from server.web.csrf import SAFE_METHODS
 from server.web.permissions import asked_of

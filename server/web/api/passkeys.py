@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from server import second_factor as codes
 from server.actions import passkeys as actions
 from server.actions.users import find
 from server.core.people import Passkey
+from server.people import second_factor as codes
 from server.storage import passkeys, users
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from server.web.api.endpoint import Answer, Call, Endpoint, respond, shape
 from server.web.api.people import welcome
 from server.web.api.second_factor import check_again

@@ -12,8 +12,8 @@ from server.core.access import may
 from server.core.people import User
 from server.core.tenancy import qualified
 from server.errors import Invalid, NotFound
-from server.passwords import check_new_password
-from server.sign_in import check_password
+from server.people.passwords import check_new_password
+from server.people.sign_in import check_password
 from server.storage import sessions as session_rows
 from server.storage import users as user_rows
 from server.web.api.endpoint import Answer, Call, Endpoint, respond, shape

@@ -9,7 +9,7 @@ import msgspec
 from server.actions import agents, requests
 from server.core.agent_requests import Request, why_it_waits
 from server.core.model import Agent
-from server.numbers import Whole
+from server.ports.numbers import Whole
 from server.site import Site
 from server.storage import requests as rows
 from server.web.api.endpoint import Answer, Call, Endpoint, shape

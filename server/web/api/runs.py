@@ -13,7 +13,7 @@ from server.actions import jobs, runs, window_fit
 from server.actions.change import Transaction
 from server.core.model import Run
 from server.errors import NotFound
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.storage import jobs as job_rows
 from server.storage import runs as rows
 from server.storage.runs import RunLine

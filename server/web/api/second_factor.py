@@ -8,17 +8,17 @@ import sqlite3
 import msgspec
 from aiohttp import web
 
-from server import second_factor as codes
 from server.actions import second_factor as actions
 from server.actions.change import Change
 from server.actions.second_factor import Sealed
 from server.core.model import Principal
 from server.core.sign_in_ways import NO_PASSWORD
 from server.errors import Conflict, Invalid
-from server.sign_in import check_password, proof_of, prove
+from server.people import second_factor as codes
+from server.people.sign_in import check_password, proof_of, prove
 from server.site import Site
 from server.storage import second_factors, users
-from server.tls import seal, secret_hash
+from server.trust.tls import seal, secret_hash
 from server.web.api.endpoint import Answer, Call, Endpoint, respond, shape
 from server.web.session import Renewal
 

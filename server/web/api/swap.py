@@ -1,6 +1,6 @@
 """Role swap: check, start, watch, abort.
 
-The row is written here; `server/swap.py` reads it and drives the swap.
+The row is written here; `server/office/swap.py` reads it and drives the swap.
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from server.core.access import may
 from server.core.model import DAY_US, Principal
 from server.core.people import ApiToken
 from server.errors import Forbidden
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.storage import api_tokens
 from server.storage import users as user_rows
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 from server.web.session import TOKEN_PREFIX
 

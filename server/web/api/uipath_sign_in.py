@@ -7,7 +7,7 @@ from aiohttp import web
 
 from server.core.tenancy import qualified
 from server.errors import Forbidden
-from server.sign_in import check_password
+from server.people.sign_in import check_password
 from server.storage import tenants
 from server.web.api.endpoint import Call, Endpoint, respond
 from server.web.session import remote_address

@@ -8,7 +8,7 @@ import msgspec
 
 from server.actions import variables
 from server.actions.variables import VariableSpec, VariableView
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.storage import variables as rows
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, shape
 

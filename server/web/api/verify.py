@@ -9,7 +9,7 @@ import msgspec
 
 from replication.errors import ReplicationError
 from server.errors import Invalid, Unavailable
-from server.proofs import Verification
+from server.integrity.proofs import Verification
 from server.web.api.endpoint import Call, Endpoint
 
 ROWS_MAX = 10_000

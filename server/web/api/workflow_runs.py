@@ -12,7 +12,7 @@ from server.actions import step_results, workflow_runs, workflow_waits
 from server.actions.workflows import find as find_workflow
 from server.core.workflow_runs import WorkflowRun
 from server.core.workflow_states import WORKFLOW_ENDED, StepState
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.storage import workflow_runs as rows
 from server.storage.workflow_runs import WorkflowRunLine
 from server.web.api.endpoint import AFTER, Answer, Call, Endpoint, Number

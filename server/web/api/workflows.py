@@ -16,7 +16,7 @@ from server.core.marked_text import Mistake
 from server.core.workflow_diff import WorkflowDiff, diff
 from server.core.workflow_writing import write
 from server.core.workflows import Workflow, WorkflowSpec, WorkflowVersion, Written
-from server.numbers import NUMBER_MAX
+from server.ports.numbers import NUMBER_MAX
 from server.storage import job_workflows
 from server.storage import workflows as rows
 from server.storage.workflows import VersionLine, WorkflowLine

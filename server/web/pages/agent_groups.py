@@ -10,7 +10,7 @@ from aiohttp import web
 
 from server.actions import groups as actions
 from server.errors import Invalid
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import agents, groups
 from server.storage.overview import AgentLine
 from server.web.pages import serve

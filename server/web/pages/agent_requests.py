@@ -12,7 +12,7 @@ from server.actions import requests as actions
 from server.core.agent_requests import Request, why_it_waits
 from server.core.model import Agent
 from server.errors import Invalid
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.site import Site
 from server.storage import agents
 from server.storage import requests as rows

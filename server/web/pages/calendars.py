@@ -17,7 +17,7 @@ from server.core.calendar_days import Days, days_of_year
 from server.core.calendar_rules import CalendarSpec
 from server.core.model import SECOND_US, Principal
 from server.errors import UnderstudyError
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import calendars
 from server.storage.calendars import CalendarLine
 from server.web.api.calendars import CalendarView, view

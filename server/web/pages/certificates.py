@@ -9,7 +9,7 @@ from aiohttp import web
 
 from server.actions import authorities as actions
 from server.actions.change import require
-from server.rotation import following
+from server.trust.rotation import following
 from server.web.api.certificates import CertificatesView, view
 from server.web.frame import Frame
 from server.web.pages import serve

@@ -15,7 +15,7 @@ from server.actions.exceptions import ExceptionSpec
 from server.core.model import DAY_US, Job, Schedule
 from server.core.schedule import BadSchedule, find_zone
 from server.errors import Invalid, NotFound, UnderstudyError
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import exceptions, jobs, orders, schedules
 from server.storage.exceptions import ExceptionLine
 from server.storage.orders import OrderLine

@@ -12,7 +12,7 @@ from aiohttp import web
 from server.actions import outlooks
 from server.core.model import DAY_US, HOUR_US
 from server.core.outlook import Outlook, PlaceCounts
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import forecasts
 from server.web.frame import Frame
 from server.web.pages import serve

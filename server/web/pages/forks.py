@@ -12,8 +12,8 @@ from aiohttp import web
 from server.actions import forks as actions
 from server.actions.change import require
 from server.core.forks import ForkEdit, ForkRow, in_words
-from server.fork_port import send_archive
-from server.numbers import is_number
+from server.ports.fork_port import send_archive
+from server.ports.numbers import is_number
 from server.storage import forks as rows
 from server.web import forks
 from server.web.forks import ForkLine, RunLine

@@ -16,9 +16,9 @@ from aiohttp import web
 from server.actions import sessions as actions
 from server.core.model import Principal
 from server.errors import Conflict, Unauthenticated
-from server.signed_text import opened, sign
 from server.site import SEQUENCE, Site
-from server.tls import secret_hash
+from server.trust.signed_text import opened, sign
+from server.trust.tls import secret_hash
 from server.web.pages import serve
 from server.web.pages.sign_in import SignInPage, local_path
 from server.web.session import SESSION_HASH, new_token, principal, remote_address, set_cookie

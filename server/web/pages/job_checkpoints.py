@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from server.core.checkpoints import CheckpointRule
-from server.numbers import is_number
+from server.ports.numbers import is_number
 
 EMPTY = {"checkpoints_kept": "5", "restartable": ""}
 FIELDS = {"checkpoints.keep": "checkpoints_kept"}

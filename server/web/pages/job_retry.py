@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from server.core.exit_rules import ExitRules
 from server.core.retry import RetryRule
-from server.numbers import is_number
+from server.ports.numbers import is_number
 
 EMPTY = {
     "attempts_max": "1", "retry_delay_s": "60", "retry_factor": "2", "retry_delay_s_max": "3600",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from server.core.job_monitors import JobMonitors, NamedMonitor, read_named, write_named
-from server.numbers import is_number
+from server.ports.numbers import is_number
 
 _NUMBERS = ("late_start_s", "overrun_s", "underrun_s")
 EMPTY = {

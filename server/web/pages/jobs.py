@@ -18,7 +18,7 @@ from server.core.explanations import Explanation
 from server.core.model import Job, Schedule
 from server.core.monitor_watches import Trip
 from server.errors import Invalid, NotFound, UnderstudyError
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import agents, calendars, groups, jobs, monitors, runs, schedules, silence, workflows
 from server.storage import job_monitors as trips
 from server.storage.groups import GROUP_NAME

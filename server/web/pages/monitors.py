@@ -14,7 +14,7 @@ from server.actions import monitors as actions
 from server.actions.monitors import MonitorSpec
 from server.core.monitors import KINDS, MANUAL, Settings
 from server.errors import Invalid, NotFound, UnderstudyError
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import agents, events, monitors
 from server.storage.events import EventLine
 from server.storage.monitors import MonitorLine

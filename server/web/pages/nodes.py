@@ -14,7 +14,7 @@ from server.core.model import NodeRow
 from server.errors import Conflict
 from server.storage import forks as fork_rows
 from server.storage import nodes
-from server.tls import fingerprint
+from server.trust.tls import fingerprint
 from server.web import forks, seat, witnesses
 from server.web.forks import ForkLine
 from server.web.frame import Frame

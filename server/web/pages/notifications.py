@@ -17,7 +17,7 @@ from server.actions import notifications as actions
 from server.core.egress import AllowedHosts
 from server.core.notifications import Delivery, ListSpec, NotificationList, Smtp, TrapReceiver, Webhook
 from server.errors import Invalid, UnderstudyError
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import notifications
 from server.web.api.notifications import HostsInForce, hosts_in_force
 from server.web.frame import Frame

@@ -11,8 +11,8 @@ from server.actions import users as actions
 from server.actions.change import Change
 from server.core.model import Principal
 from server.errors import Invalid, Unauthenticated, Unavailable, UnderstudyError
-from server.passwords import check_new_password
-from server.sign_in import check_password
+from server.people.passwords import check_new_password
+from server.people.sign_in import check_password
 from server.web.frame import Frame
 from server.web.pages import serve
 from server.web.session import Renewal, require_principal

@@ -15,7 +15,7 @@ from server.actions.change import require
 from server.core.access import ROLES, may
 from server.core.people import User
 from server.errors import Conflict, Forbidden, Invalid, NotFound, UnderstudyError
-from server.passwords import check_new_password
+from server.people.passwords import check_new_password
 from server.storage import roles as role_rows
 from server.storage import sessions, users
 from server.storage.sessions import SignedIn

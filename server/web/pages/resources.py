@@ -12,7 +12,7 @@ from server.actions import resources as actions
 from server.actions.resources import ResourceView
 from server.core.limits import Limits
 from server.errors import Invalid, UnderstudyError
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.web.frame import Frame
 from server.web.pages import serve
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from server.actions import checkpoints as actions
 from server.core.model import Run
 from server.core.run_states import ENDED, RunState
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import checkpoints, runs
 from server.storage.checkpoints import Checkpoint, ProgressRow
 from server.storage.runs import RunLine

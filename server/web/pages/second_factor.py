@@ -9,16 +9,16 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from server import second_factor as codes
 from server.actions import passkeys as passkey_actions
 from server.actions import second_factor as actions
 from server.core import qr_code
 from server.core.sign_in_ways import NO_PASSWORD, passkey_name
 from server.errors import Conflict, Invalid, Unauthenticated, Unavailable, UnderstudyError
-from server.sign_in import prove
+from server.people import second_factor as codes
+from server.people.sign_in import prove
 from server.storage import linked_accounts, second_factors, users
 from server.storage import sign_in_ways as ways
-from server.tls import unseal
+from server.trust.tls import unseal
 from server.web.api.passkeys import PasskeyLine, lines_of
 from server.web.api.second_factor import (
     State,

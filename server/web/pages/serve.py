@@ -14,7 +14,7 @@ from server.actions.change import Change, for_tenant
 from server.core.gates import QUEUE_LOCKED, SCHEDULER_STOPPED, SWAP
 from server.core.maintenance import Session, meaning
 from server.core.model import Gate, Principal
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.site import SEQUENCE, Site, site_of
 from server.storage import gates, maintenance
 from server.web import told

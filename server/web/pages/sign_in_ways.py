@@ -14,7 +14,7 @@ from server.core.access import ROLES
 from server.core.oidc import Provider
 from server.core.sign_in_ways import PasskeyNames, ProxyTrust
 from server.errors import Forbidden, Invalid
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import roles
 from server.web.api.sign_in import Ways, ways
 from server.web.frame import Frame

@@ -12,7 +12,7 @@ from server.actions import tokens as actions
 from server.core.access import may
 from server.core.model import DAY_US
 from server.errors import Conflict, Forbidden, Invalid, NotFound
-from server.tls import secret_hash
+from server.trust.tls import secret_hash
 from server.web.api.roles import PermissionLine, permission_lines
 from server.web.api.tokens import TokenLine, lines
 from server.web.frame import Frame

@@ -17,7 +17,7 @@ from server.core.marked_text import Mistake
 from server.core.workflow_diff import WorkflowDiff, diff
 from server.core.workflows import Workflow, Written
 from server.errors import NotFound, UnderstudyError
-from server.numbers import is_number
+from server.ports.numbers import is_number
 from server.storage import workflows
 from server.storage.workflows import VersionLine, WorkflowLine
 from server.web.api.workflows import WorkflowView, read_text, view

@@ -1,0 +1,1 @@
+"""How people come in: passwords, second factors, passkeys, a provider, and the guard before all of them."""

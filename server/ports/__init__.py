@@ -1,0 +1,1 @@
+"""What listens and what dials: connections and their limits, the cluster port and what is asked over it."""
