@@ -150,9 +150,10 @@ async def test_a_stopped_scheduler_suppresses_and_says_so(tmp_path: Path) -> Non
 async def test_cancel_and_kill_reach_the_process(tmp_path: Path) -> None:
     """A request is a row; the agent ends the tree and says by whose wish."""
     async with pair(tmp_path) as (desk, _):
-        await desk.job("long", "sleep 300", "alpha")
+        began = tmp_path / "began"
+        await desk.job("long", f"touch {began}; sleep 300", "alpha")
         run = await desk.write(runs.run_now("long", "one", BOSS, now_us()))
-        await desk.until(lambda c: run_rows.by_key(c, run.key).state == "running")
+        await desk.until(lambda c: run_rows.by_key(c, run.key).state == "running" and began.exists())
         await desk.write(runs.cancel(run.number, BOSS, now_us()))
         run = await desk.until(ended(run.key))
         assert (run.state, run.signal, run.reason) == ("killed", signal.SIGTERM, "cancelled by boss")

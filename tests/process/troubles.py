@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,10 @@ def named_command(text: str, verb: str) -> list[str]:
     fitting = [words for words in found if verb in words]
     assert fitting, f"the error names no command `{verb}` to type next:\n{text}"
     return fitting[0]
+
+
+RECORDS = 8
+"""So many that the middle of a segment is not its last one: a damaged end counts as torn, and comes again."""
 
 
 def line_with(text: str, word: str) -> str:
@@ -117,7 +122,11 @@ def another_cluster(pair: Pair) -> str:
 
 def flipped_byte(pair: Pair) -> str:
     """A byte flipped in the middle of the standby's journal is found at its start, and fetched from the master."""
-    _, standby = pair.wait_healthy()
+    master, standby = pair.wait_healthy()
+    api = master.api
+    for number in range(RECORDS):
+        api.post("/api/v1/tokens", {"name": f"record-{number}"}, key=f"record-{number}-{time.time_ns()}")
+    api.close()
     standby.program.kill()
     segment = max((standby.data / "journal").iterdir(), key=lambda path: path.stat().st_mtime)
     _flip(segment)

@@ -155,7 +155,7 @@ def heal(world: Moves, s: Situation) -> str:
     said = [quiet.waiting_for(me) for me in (0, 1)]
     if not any(NAMES_A_COMMAND.search(text) for text in said):
         return f"{quiet.states()}, and nobody says what to type: {said}"
-    for word in ("promote", "force", "alone"):
+    for word in ("promote", "force"):
         for me in (0, 1):
             quiet.go("say", me, word)
             if quiet.until_whole():
