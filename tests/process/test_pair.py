@@ -8,7 +8,7 @@ import pytest
 
 from tests.process.promises import keep_promises
 
-COUNTS = {"swaps": 2, "failovers": 2, "restarts": 1, "available": 2, "troubles": 1}
+COUNTS = {"swaps": 2, "failovers": 1, "restarts": 1, "available": 1, "troubles": 1}
 """The others are in `test_pair_losses`: two files share the machine."""
 
 
