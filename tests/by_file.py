@@ -187,7 +187,7 @@ def print_slowest(results: Sequence[Result]) -> None:
 def main(words: Sequence[str] | None = None) -> int:
     """0 when every file passed, beside others or, failing that, alone."""
     parser = argparse.ArgumentParser(prog="python -m tests.by_file", description=__doc__)
-    parser.add_argument("--lanes", type=int, default=5, metavar="N", help="files at a time (default 5)")
+    parser.add_argument("--lanes", type=int, default=4, metavar="N", help="files at a time (default 4)")
     parser.add_argument("--but", type=Path, action="append", default=[], metavar="FOLDER", help="not what is in there")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="files or folders (default: all tests)")
     options = parser.parse_args(words)

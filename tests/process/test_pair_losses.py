@@ -9,7 +9,7 @@ import pytest
 from tests.process.namespaces import is_possible
 from tests.process.promises import keep_promises
 
-COUNTS = {"kills": 2, "copy-kills": 1, "alone": 1, "partitions": 2, "pauses": 1}
+COUNTS = {"kills": 1, "copy-kills": 1, "alone": 1, "partitions": 1, "pauses": 1}
 
 
 @pytest.mark.timeout(300)
